@@ -1,0 +1,28 @@
+"""Makes `dassl` importable.
+
+An installed upstream Dassl is used where there is one; otherwise the bundled implementation of its API
+(`runtime/dassl`). `CLIPFIT_DASSL=bundled` forces the bundled one.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+BUNDLED = str(Path(__file__).resolve().parent)
+
+
+def use_dassl() -> None:
+    """Put the bundled `dassl` on `sys.path`: last, so that it never shadows an installed one, or first if forced."""
+    choice = os.environ.get("CLIPFIT_DASSL", "")
+    if choice not in ("", "bundled"):
+        raise ValueError(f"CLIPFIT_DASSL must be 'bundled' or unset, got {choice!r}")
+    if BUNDLED in sys.path:
+        return
+    if choice == "bundled":
+        sys.path.insert(0, BUNDLED)
+    elif importlib.util.find_spec("dassl") is None:
+        sys.path.append(BUNDLED)
+
+
+use_dassl()
