@@ -1,0 +1,131 @@
+"""`FewShotDataset`: what CoOp's datasets share. Splits, few-shot sampling and base/new classes, to the image.
+
+CoOp: Zhou et al., Learning to Prompt for Vision-Language Models, https://arxiv.org/abs/2109.01134.
+"""
+
+import os
+import random
+
+from dassl.config import cfg_default
+from dassl.data.datasets import DatasetBase, Datum
+
+from .fewshot_cache import FewShotCache
+from .splits import (
+    Split,
+    check_classes,
+    check_images,
+    fingerprint,
+    read_split,
+    sample_shots,
+    subsample_classes,
+    write_split,
+)
+
+cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the classes) or new (the other half)
+
+
+class FewShotDataset(DatasetBase):
+    """A dataset in CoOp's folders.
+
+    A sub-class states where things lie and, in `read_data`, how raw data are read. Order, as in CoOp: split
+    file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or new classes.
+
+    Sampling draws from `random.Random(cfg.SEED)`: what CoOp draws after seeding Python's global generator,
+    without touching that one. With no seed set nothing is cached: a file would fix what is to vary.
+
+    Attributes:
+        fingerprint: hash of the images in use, for a run's record.
+    """
+
+    dataset_dir = ""  # folder under DATASET.ROOT
+    image_dir = "images"  # folder under dataset_dir; "" is dataset_dir itself
+    split_file = ""  # e.g. split_zhou_Caltech101.json; "" where CoOp has none
+    default_root = ""  # used where DATASET.ROOT is not set
+    rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits
+
+    def __init__(self, cfg):
+        self.name = type(self).__name__
+        self.marker = "/".join(filter(None, ("", self.dataset_dir, self.image_dir))) + "/"
+        root = self.find_root(cfg.DATASET.ROOT)
+        self.dataset_dir = os.path.join(root, self.dataset_dir)
+        self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
+        self.split_path = os.path.join(self.dataset_dir, self.split_file) if self.split_file else ""
+        self.split_fewshot_dir = os.path.join(self.dataset_dir, "split_fewshot")
+        self.prepare()
+        self.check_folder(root)
+
+        split = self.load_split()
+        split = self.take_shots(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
+        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
+        self.fingerprint = fingerprint(split)
+        train, val, test = ([self.to_datum(item) for item in items] for items in split)
+        super().__init__(train_x=train, val=val or None, test=test)
+
+    def read_data(self):
+        """`Split` made from the raw data where there is no split file, without the global random state."""
+        raise FileNotFoundError(f"{self.name} needs {self.split_path}. {self.remedy()}")
+
+    def prepare(self):
+        """Writes the data themselves; only for datasets that come with a package."""
+
+    def remedy(self):
+        root = os.path.dirname(self.dataset_dir)
+        return f"Get it with `python tools/prepare_data.py {self.name} --root {root}` (see docs/datasets.md)"
+
+    def find_root(self, root):
+        if not (root or self.default_root):
+            raise ValueError(
+                f"DATASET.ROOT is not set: pass --root, the folder that holds {self.dataset_dir}/"
+            )
+        return os.path.abspath(os.path.expanduser(root or self.default_root))
+
+    def check_folder(self, root):
+        for folder in (root, self.dataset_dir, self.image_dir):
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(f"{self.name}: there is no folder {folder}. {self.remedy()}")
+
+    def load_split(self):
+        """The whole `Split`: from the split file, or made from the raw data and saved."""
+        if self.split_path and os.path.exists(self.split_path):
+            print(f"Reading split from {self.split_path}")
+            split, made = read_split(self.split_path)
+            source = self.split_path
+            if made:
+                print(f"(made here, it is not CoOp's: {made})")
+        else:
+            split, source = self.read_data(), self.name
+            if self.split_path:
+                self.save_split(split)
+        check_classes(split, source)
+        check_images([item for items in split for item in items], self.image_dir, source)
+        return split
+
+    def save_split(self, split):
+        made = f"{self.rule}, by name, independent of directory order and of the seed"
+        print(f"No {self.split_path}: making one, {made}")
+        try:
+            write_split(split, self.split_path, made)
+            print(f"Saved split to {self.split_path}")
+        except OSError as error:
+            print(f"WARNING: the split could not be saved ({error}); the next run makes the same one")
+
+    def take_shots(self, split, shots, seed):
+        """`shots` images a class for train, min(shots, 4) for val; all of them where shots < 1."""
+        if shots < 1:
+            return split
+        if seed < 0:
+            print("SEED is not set: the few-shot images are drawn anew in each run, and not kept")
+            train = sample_shots(split.train, shots, random)
+            return Split(train, sample_shots(split.val, min(shots, 4), random), split.test)
+        cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.marker)
+        chosen = cache.load(split.train, split.val)
+        if chosen is None:
+            rng = random.Random(seed)
+            chosen = sample_shots(split.train, shots, rng), sample_shots(split.val, min(shots, 4), rng)
+            cache.save(*chosen)
+        return Split(*chosen, split.test)
+
+    def to_datum(self, item):
+        return Datum(
+            impath=os.path.join(self.image_dir, item.path), label=item.label, classname=item.classname
+        )

@@ -1,0 +1,19 @@
+"""Caltech101: 100 object classes (Fei-Fei et al., 2004). CoOp leaves out two folders and renames four."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .making import folder_items, split_three
+
+IGNORED = ("BACKGROUND_Google", "Faces_easy")
+CLASSNAMES = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+
+
+@DATASET_REGISTRY.register()
+class Caltech101(FewShotDataset):
+    dataset_dir = "caltech-101"
+    image_dir = "101_ObjectCategories"
+    split_file = "split_zhou_Caltech101.json"
+
+    def read_data(self):
+        return split_three(folder_items(self.image_dir, IGNORED, CLASSNAMES))

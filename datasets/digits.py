@@ -1,0 +1,71 @@
+"""Digits: the 1,797 handwritten digits that come with scikit-learn (from UCI's "Optical Recognition" set).
+
+Written once as 8x8 grey PNG files in CoOp's folder form; the transforms enlarge them.
+"""
+
+import os
+import shutil
+import tempfile
+
+from dassl.data.datasets import DATASET_REGISTRY
+from PIL import Image
+
+from .base import FewShotDataset
+from .making import list_images, split_three
+from .splits import Item
+
+CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def write_images(folder):
+    """Write the images as `folder/<class>/digit_<index>.png`. The folder appears complete or not at all."""
+    from sklearn.datasets import load_digits
+
+    parent = os.path.dirname(folder)
+    os.makedirs(parent, exist_ok=True)
+    digits = load_digits()
+    pixels = (digits.images * 255 / 16).round().astype("uint8")  # (1797, 8, 8), stored as 0..16
+    temporary = tempfile.mkdtemp(prefix=".images-", dir=parent)
+    try:
+        built = os.path.join(temporary, "images")
+        for name in CLASSNAMES:
+            os.makedirs(os.path.join(built, name))
+        for index, (image, label) in enumerate(zip(pixels, digits.target, strict=True)):
+            Image.fromarray(image).save(os.path.join(built, CLASSNAMES[label], f"digit_{index:04d}.png"))
+        try:
+            os.rename(built, folder)
+            print(f"Wrote {len(pixels):,} images to {folder}")
+        except OSError:
+            if not os.path.isdir(folder):  # else another process was first
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@DATASET_REGISTRY.register()
+class Digits(FewShotDataset):
+    dataset_dir = "digits"
+    image_dir = "images"
+    split_file = "split_zhou_Digits.json"
+    default_root = "data"
+
+    def prepare(self):
+        if os.path.isdir(self.image_dir):
+            return
+        try:
+            write_images(self.image_dir)
+        except OSError as error:
+            raise type(error)(
+                f"the digits could not be written to {self.image_dir} ({error.strerror}); "
+                "pass a --root that you may write to"
+            ) from None
+
+    def read_data(self):
+        items = []
+        for label, name in enumerate(CLASSNAMES):
+            images = list_images(os.path.join(self.image_dir, name))
+            items += [Item(f"{name}/{image}", label, name) for image in images]
+        return split_three(items)
+
+    def remedy(self):
+        return f"Delete {self.dataset_dir}, and the next run writes it anew"

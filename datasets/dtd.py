@@ -1,0 +1,16 @@
+"""Describable Textures (DTD): 47 texture classes (Cimpoi et al., 2014)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .making import folder_items, split_three
+
+
+@DATASET_REGISTRY.register()
+class DescribableTextures(FewShotDataset):
+    dataset_dir = "dtd"
+    image_dir = "images"
+    split_file = "split_zhou_DescribableTextures.json"
+
+    def read_data(self):
+        return split_three(folder_items(self.image_dir))

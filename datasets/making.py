@@ -1,0 +1,88 @@
+"""Making a split where none is published: independent of directory order and of Python's global random state.
+
+The images of a class are sorted, then shuffled by a generator of its own, seeded by the class name. So the
+split of a class depends on its own images alone, and the few-shot sampling that follows draws what it draws
+when the split file is already there.
+"""
+
+import os
+import random
+from collections import defaultdict
+
+from .splits import Item, Split
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def list_folders(folder):
+    """Sorted names of the visible folders in `folder`."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def list_images(folder):
+    """Sorted names of the visible image files in `folder`."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(IMAGE_SUFFIXES)
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        )
+
+
+def folder_items(image_dir, ignored=(), classnames=None, under=""):
+    """`Item`s of one folder a class, labels by sorted folder name.
+
+    Args:
+        image_dir: folder that the items' paths are relative to.
+        ignored: folder names to leave out.
+        classnames: dict from folder name to class name; other folders keep theirs.
+        under: sub-folder of `image_dir` with the class folders.
+    """
+    folders = [name for name in list_folders(os.path.join(image_dir, under)) if name not in ignored]
+    return [
+        Item("/".join(filter(None, (under, folder, name))), label, (classnames or {}).get(folder, folder))
+        for label, folder in enumerate(folders)
+        for name in list_images(os.path.join(image_dir, under, folder))
+    ]
+
+
+def _shuffled_classes(items):
+    groups = defaultdict(list)
+    for item in items:
+        groups[item.label].append(item)
+    for label in sorted(groups):
+        group = sorted(groups[label])
+        random.Random(group[0].classname).shuffle(group)
+        yield group
+
+
+def split_three(items, train=0.5, val=0.2):
+    """Each class divided at random into train, val and the rest as test (CoOp: 50 %, 20 %, 30 %)."""
+    split = Split([], [], [])
+    for group in _shuffled_classes(items):
+        n_train, n_val = round(len(group) * train), round(len(group) * val)
+        if min(n_train, n_val, len(group) - n_train - n_val) < 1:
+            raise ValueError(
+                f"class {group[0].classname!r} has {len(group)} image(s), too few for train, val and test"
+            )
+        split.train.extend(group[:n_train])
+        split.val.extend(group[n_train : n_train + n_val])
+        split.test.extend(group[n_train + n_val :])
+    return split
+
+
+def split_trainval(items, val=0.2):
+    """`(train, val)`: a share `val` of each class, at least one image, taken at random for validation."""
+    train_items, val_items = [], []
+    for group in _shuffled_classes(items):
+        n_val = round(len(group) * val)
+        if n_val < 1:
+            raise ValueError(
+                f"class {group[0].classname!r} has {len(group)} image(s), too few for train and val"
+            )
+        val_items.extend(group[:n_val])
+        train_items.extend(group[n_val:])
+    return train_items, val_items
