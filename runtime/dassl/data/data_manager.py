@@ -1,0 +1,182 @@
+"""Loaders of training, validation and test images."""
+
+import torch
+from dassl.utils import read_image
+from tabulate import tabulate
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+
+from .datasets import build_dataset
+from .samplers import build_sampler
+from .transforms import INTERPOLATION_MODES, build_transform
+
+
+def build_data_loader(
+    cfg,
+    sampler_type="SequentialSampler",
+    data_source=None,
+    batch_size=64,
+    n_domain=0,
+    n_ins=2,
+    tfm=None,
+    is_train=True,
+    dataset_wrapper=None,
+) -> DataLoader:
+    """A loader of batches {img, label, domain, impath, index}.
+
+    A training loader drops the last, smaller batch, unless that is all there is.
+    Raises ValueError without images.
+    """
+    if not data_source:
+        raise ValueError(f"{cfg.DATASET.NAME} has no {'training' if is_train else 'test'} images")
+    sampler = build_sampler(
+        sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
+    )
+    _check_workers(cfg.DATALOADER.NUM_WORKERS)
+    wrap = dataset_wrapper or DatasetWrapper
+    return DataLoader(
+        wrap(cfg, data_source, transform=tfm, is_train=is_train),
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        drop_last=is_train and len(data_source) >= batch_size,
+        pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
+    )
+
+
+def _check_workers(num_workers: int) -> None:
+    """Raise ValueError where the system cannot start worker processes."""
+    if num_workers > 0:
+        try:
+            torch.multiprocessing.get_context().Lock()
+        except (OSError, ImportError) as error:
+            raise ValueError(
+                f"DATALOADER.NUM_WORKERS {num_workers}: this system cannot start loader processes ({error}); "
+                "give it a writable /dev/shm, or set DATALOADER.NUM_WORKERS 0"
+            ) from error
+
+
+class DataManager:
+    """Builds dataset, transforms and loaders, in this order.
+
+    Attributes: dataset, train_loader_x, train_loader_u (or None), val_loader (or None), test_loader,
+    num_classes, num_source_domains, lab2cname.
+    """
+
+    def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None):
+        self.dataset = dataset = build_dataset(cfg)
+        tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
+        tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
+
+        def train_loader(data_source, options):
+            return build_data_loader(
+                cfg,
+                sampler_type=options.SAMPLER,
+                data_source=data_source,
+                batch_size=options.BATCH_SIZE,
+                n_domain=options.N_DOMAIN,
+                n_ins=options.N_INS,
+                tfm=tfm_train,
+                is_train=True,
+                dataset_wrapper=dataset_wrapper,
+            )
+
+        def test_loader(data_source):
+            return build_data_loader(
+                cfg,
+                sampler_type=cfg.DATALOADER.TEST.SAMPLER,
+                data_source=data_source,
+                batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+                tfm=tfm_test,
+                is_train=False,
+                dataset_wrapper=dataset_wrapper,
+            )
+
+        loaders = cfg.DATALOADER
+        options_u = loaders.TRAIN_X if loaders.TRAIN_U.SAME_AS_X else loaders.TRAIN_U
+        self.train_loader_x = train_loader(dataset.train_x, loaders.TRAIN_X)
+        self.train_loader_u = train_loader(dataset.train_u, options_u) if dataset.train_u else None
+        self.val_loader = test_loader(dataset.val) if dataset.val else None
+        self.test_loader = test_loader(dataset.test)
+
+        self._num_classes = dataset.num_classes
+        self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
+        self._lab2cname = dataset.lab2cname
+        if cfg.VERBOSE:
+            self.show_dataset_summary(cfg)
+
+    @staticmethod
+    def _transform(cfg, custom, is_train: bool):
+        if custom is None:
+            return build_transform(cfg, is_train=is_train)
+        print(f"* Using custom transform for {'training' if is_train else 'testing'}")
+        return custom
+
+    @property
+    def num_classes(self) -> int:
+        return self._num_classes
+
+    @property
+    def num_source_domains(self) -> int:
+        return self._num_source_domains
+
+    @property
+    def lab2cname(self) -> dict[int, str]:
+        return self._lab2cname
+
+    def show_dataset_summary(self, cfg) -> None:
+        rows = [
+            ("Dataset", cfg.DATASET.NAME),
+            ("Source", cfg.DATASET.SOURCE_DOMAINS),
+            ("Target", cfg.DATASET.TARGET_DOMAINS),
+            ("# classes", f"{self.num_classes:,}"),
+        ]
+        for name in ("train_x", "train_u", "val", "test"):
+            items = getattr(self.dataset, name)
+            rows.append((f"# {name}", f"{len(items):,}" if items else ""))
+        print(tabulate([row for row in rows if row[1]]))
+
+
+class DatasetWrapper(Dataset):
+    """Reads and transforms the images of a list of Datum.
+
+    `transform` may be a list, whose results are img, img2, img3, ...; with DATALOADER.K_TRANSFORMS > 1
+    each training result is a list of that many views.
+    """
+
+    def __init__(self, cfg, data_source, transform=None, is_train=False):
+        self.cfg = cfg
+        self.data_source = data_source
+        self.transform = transform
+        self.is_train = is_train
+        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        if self.k_tfm > 1 and transform is None:
+            raise ValueError(f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform, but there is none")
+        mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
+        plain = [T.Resize(cfg.INPUT.SIZE, interpolation=mode), T.ToTensor()]
+        if "normalize" in cfg.INPUT.TRANSFORMS:
+            plain.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
+        self.to_tensor = T.Compose(plain)
+
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+    def __getitem__(self, idx: int) -> dict:
+        item = self.data_source[idx]
+        img0 = read_image(item.impath)
+        output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
+        if self.transform is None:
+            output["img"] = img0
+        elif isinstance(self.transform, (list, tuple)):
+            for i, tfm in enumerate(self.transform):
+                output["img" if i == 0 else f"img{i + 1}"] = self._transform_image(tfm, img0)
+        else:
+            output["img"] = self._transform_image(self.transform, img0)
+        if self.return_img0:
+            output["img0"] = self.to_tensor(img0)
+        return output
+
+    def _transform_image(self, tfm, img0):
+        views = [tfm(img0) for _ in range(self.k_tfm)]
+        return views[0] if len(views) == 1 else views

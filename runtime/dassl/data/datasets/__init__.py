@@ -1,0 +1,6 @@
+"""What dataset modules build on."""
+
+from .base_dataset import DatasetBase, Datum
+from .build import DATASET_REGISTRY, build_dataset
+
+__all__ = ["DATASET_REGISTRY", "DatasetBase", "Datum", "build_dataset"]

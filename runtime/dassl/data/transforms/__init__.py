@@ -1,0 +1,5 @@
+"""Image transforms by name."""
+
+from .transforms import AVAI_CHOICES, INTERPOLATION_MODES, build_transform
+
+__all__ = ["AVAI_CHOICES", "INTERPOLATION_MODES", "build_transform"]

@@ -1,0 +1,82 @@
+"""Torch's schedulers by Dassl's names, and a warm-up before them."""
+
+from collections.abc import Callable
+
+from dassl.utils import check_availability
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
+
+AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
+WARMUP_TYPES = ["constant", "linear"]
+
+
+class WarmupLR(LRScheduler):
+    """`warm_lr(epoch, base_lr)` for `warmup_epoch` epochs, then `successor`, beginning with the base LR."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        successor: LRScheduler,
+        warmup_epoch: int,
+        warm_lr: Callable[[int, float], float],
+    ):
+        self.successor = successor
+        self.warmup_epoch = warmup_epoch
+        self.warm_lr = warm_lr
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch >= self.warmup_epoch:
+            return self.successor.get_last_lr()
+        return [self.warm_lr(self.last_epoch, base_lr) for base_lr in self.base_lrs]
+
+    def step(self, epoch=None) -> None:
+        if self.last_epoch < self.warmup_epoch:
+            super().step()
+        else:
+            self.successor.step()
+            self._last_lr = self.successor.get_last_lr()
+
+    def state_dict(self) -> dict:
+        """Plain numbers and lists, the successor's included; the shape comes from the configuration."""
+        state = {key: self.__dict__[key] for key in ("base_lrs", "last_epoch", "_step_count", "_last_lr")}
+        return {**state, "successor": self.successor.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        state = dict(state_dict)
+        self.successor.load_state_dict(state.pop("successor"))
+        self.__dict__.update(state)
+
+
+def build_lr_scheduler(optimizer: Optimizer, optim_cfg) -> LRScheduler:
+    """The schedule that OPTIM.LR_SCHEDULER and OPTIM.WARMUP_* describe; call `step()` once an epoch.
+
+    With WARMUP_RECOUNT False the schedule counts the warm-up epochs as its own, but starts from the full LR.
+
+    Raises ValueError on an unknown name or a STEPSIZE that does not fit it.
+    """
+    c = optim_cfg
+    check_availability(c.LR_SCHEDULER, AVAI_SCHEDS, what="OPTIM.LR_SCHEDULER")
+    scheduler = _main_scheduler(optimizer, c)
+    if c.WARMUP_EPOCH <= 0:
+        return scheduler
+    check_availability(c.WARMUP_TYPE, WARMUP_TYPES, what="OPTIM.WARMUP_TYPE")
+    if not c.WARMUP_RECOUNT:
+        scheduler.last_epoch = c.WARMUP_EPOCH
+    n, constant, lowest = c.WARMUP_EPOCH, c.WARMUP_CONS_LR, c.WARMUP_MIN_LR
+    if c.WARMUP_TYPE == "constant":
+        return WarmupLR(optimizer, scheduler, n, lambda epoch, base_lr: constant)
+    return WarmupLR(optimizer, scheduler, n, lambda epoch, base_lr: base_lr * epoch / n if epoch else lowest)
+
+
+def _main_scheduler(optimizer: Optimizer, c) -> LRScheduler:
+    if c.LR_SCHEDULER == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=c.MAX_EPOCH)
+    if c.LR_SCHEDULER == "multi_step":
+        if not isinstance(c.STEPSIZE, (list, tuple)):
+            raise ValueError(f"OPTIM.STEPSIZE must be a list of epochs for multi_step, got {c.STEPSIZE!r}")
+        return MultiStepLR(optimizer, milestones=list(c.STEPSIZE), gamma=c.GAMMA)
+    stepsize = c.STEPSIZE[-1] if isinstance(c.STEPSIZE, (list, tuple)) else c.STEPSIZE
+    if not isinstance(stepsize, int):
+        raise ValueError(f"OPTIM.STEPSIZE must be a whole number of epochs for single_step, got {stepsize!r}")
+    return StepLR(optimizer, step_size=stepsize if stepsize > 0 else c.MAX_EPOCH, gamma=c.GAMMA)

@@ -1,0 +1,69 @@
+"""Copies what is printed into a log file."""
+
+import os
+import sys
+import time
+
+from .tools import mkdir_if_missing
+
+
+class Logger:
+    """Stands in for `sys.stdout`: writes to the console and, line by line, to the file `fpath`."""
+
+    def __init__(self, fpath: str | None = None):
+        # A second logger replaces the first instead of feeding it.
+        self.console = sys.stdout.console if isinstance(sys.stdout, Logger) else sys.stdout
+        self.file = None
+        if fpath is not None:
+            mkdir_if_missing(os.path.dirname(fpath))
+            try:
+                self.file = open(fpath, "w", buffering=1, encoding="utf-8")
+            except PermissionError as error:
+                message = f"No permission to write {fpath!r}: choose an OUTPUT_DIR you can write to"
+                raise PermissionError(message) from error
+
+    def __getattr__(self, name: str):
+        if name == "console":  # not set yet
+            raise AttributeError(name)
+        return getattr(self.console, name)  # isatty, fileno, encoding, ...
+
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(self, *args) -> None:
+        self.close()
+
+    def write(self, msg: str) -> int:
+        self.console.write(msg)
+        if self.file is not None:
+            self.file.write(msg)
+        return len(msg)
+
+    def flush(self) -> None:
+        self.console.flush()
+        if self.file is not None:
+            self.file.flush()
+
+    def close(self) -> None:
+        """Close the file; the console stays open."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def setup_logger(output: str | None = None) -> None:
+    """Log to `output` if it ends in .txt or .log, else to `output`/log.txt.
+
+    An existing log is kept: the new one gets the date and time as suffix.
+    """
+    if output is None:
+        return
+    fpath = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
+    if os.path.exists(fpath):
+        fpath += time.strftime("-%Y-%m-%d-%H-%M-%S")
+        while os.path.exists(fpath):  # two starts within a second
+            fpath += "-2"
+    previous = sys.stdout
+    sys.stdout = Logger(fpath)
+    if isinstance(previous, Logger):
+        previous.close()

@@ -1,0 +1,151 @@
+"""Files, seeds, names and images."""
+
+import contextlib
+import json
+import os
+import platform
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from importlib import metadata
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+def mkdir_if_missing(dirname: str) -> None:
+    """Create a folder and its parents unless it exists; "" is the current folder.
+
+    Raises PermissionError, NotADirectoryError or OSError with one line that names the folder.
+    """
+    if not dirname:
+        return
+    try:
+        os.makedirs(dirname, exist_ok=True)
+    except PermissionError as error:
+        raise PermissionError(f"No permission to create {dirname!r}: choose another folder") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(f"Cannot create the folder {dirname!r}: a file is in the way") from error
+
+
+@contextlib.contextmanager
+def open_atomic(fpath: str, mode: str = "w") -> Iterator[IO]:
+    """Open a file for writing so that readers see the old content or the whole new one, never a part.
+
+    Writes to a temporary file in the same folder, which replaces `fpath` at the end of a block without error.
+    """
+    temporary = f"{fpath}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, fpath)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"No permission to write {fpath!r}: choose another folder") from error
+        raise
+
+
+def check_isfile(fpath: str) -> bool:
+    """Whether `fpath` is a file; warns if not."""
+    found = os.path.isfile(fpath)
+    if not found:
+        warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
+    return found
+
+
+def read_json(fpath: str) -> Any:
+    """Content of a JSON file. Raises ValueError naming the file if it is not JSON."""
+    with open(fpath, encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{fpath} is not valid JSON ({error}): replace it by an intact copy") from error
+
+
+def write_json(obj: Any, fpath: str) -> None:
+    """Write `obj` as JSON, whole or not at all; creates the folder."""
+    mkdir_if_missing(os.path.dirname(fpath))
+    with open_atomic(fpath) as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed python, numpy, torch and all CUDA devices."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+
+
+def download_url(url: str, dst: str) -> None:
+    """Download `url` to the file `dst` with a progress bar; `dst` appears only when complete."""
+    print(f'* url="{url}"')
+    print(f'* destination="{dst}"')
+    mkdir_if_missing(os.path.dirname(dst))
+    torch.hub.download_url_to_file(url, dst)
+
+
+class ImageReadError(OSError, ValueError):
+    """An image file that is missing or cannot be decoded; the message is one line that names it."""
+
+    def __init__(self, message: str):
+        # A data loader raises a worker's error again as `type(error)(the worker's whole traceback)`,
+        # in which the original message comes last.
+        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[-1])
+
+
+def read_image(path: str) -> Image.Image:
+    """The image in a file as RGB. Raises ImageReadError."""
+    if not os.path.isfile(path):
+        raise ImageReadError(f"No image at {path}: restore the file, or remove it from the dataset's split")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        message = f"Cannot read the image {path} ({reason}): replace it by an intact copy"
+        raise ImageReadError(message) from error
+
+
+def collect_env_info() -> str:
+    """Versions and devices, one a line. Starts no other programs, so it costs no time."""
+    lines = [f"Python: {platform.python_version()}", f"Platform: {platform.platform()}"]
+    lines.append(f"CPU cores: {os.cpu_count()}")
+    for package in ("torch", "torchvision", "numpy", "pillow", "scikit-learn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            lines.append(f"{package}: {metadata.version(package)}")
+    lines.append(f"CUDA: {torch.version.cuda}, cuDNN: {torch.backends.cudnn.version()}")
+    for index in range(torch.cuda.device_count()):
+        lines.append(f"GPU {index}: {torch.cuda.get_device_name(index)}")
+    return "\n".join(lines)
+
+
+def listdir_nohidden(path: str, sort: bool = False) -> list[str]:
+    """Names in a folder that do not begin with a dot."""
+    names = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(names) if sort else names
+
+
+def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str | None:
+    """The string of `b` closest to `a`, upper and lower case being equal; None if `b` is empty."""
+    return max(b, key=lambda name: SequenceMatcher(None, a.lower(), name.lower()).ratio(), default=None)
+
+
+def check_availability(requested: str, available: Sequence[str], what: str = "The name") -> None:
+    """Raise ValueError with the closest and all valid names unless `requested` is in `available`."""
+    if requested not in available:
+        closest = get_most_similar_str_to_a_from_b(requested, available)
+        hint = f" (did you mean {closest!r}?)" if closest and requested else ""
+        raise ValueError(f"{what} must be one of {sorted(available)}, got {requested!r}{hint}")
+
+
+def tolist_if_not(x: Any) -> list:
+    """`x` itself if it is a list, else a list of it."""
+    return x if isinstance(x, list) else [x]
