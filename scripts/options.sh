@@ -1,0 +1,79 @@
+# Sourced by the scripts that run a protocol: their options, the choice of a recipe, and one run of train.py.
+# No hyper-parameter is hidden here: all of them stand in the YAML that is chosen, and it is printed.
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+parse_options() {  # sets DATA SHOTS BACKBONE CFG OUTPUT QUIET, POSITIONAL and EXTRA; `usage` is the caller's
+    DATA=${DATA:-data} SHOTS=${SHOTS:-16} BACKBONE=${BACKBONE:-} CFG=${CFG:-} OUTPUT=${OUTPUT:-output/base2new}
+    QUIET=${QUIET:-}
+    POSITIONAL=() EXTRA=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --help | -h) usage; exit 0 ;;
+            --quiet) QUIET=1; shift ;;
+            --) shift; EXTRA=("$@"); break ;;
+            --data | --shots | --backbone | --config | --output)
+                [ $# -gt 1 ] || fail "$1 needs a value (see --help)"
+                case $1 in
+                    --data) DATA=$2 ;;
+                    --shots) SHOTS=$2 ;;
+                    --backbone) BACKBONE=$2 ;;
+                    --config) CFG=$2 ;;
+                    --output) OUTPUT=$2 ;;
+                esac
+                shift 2 ;;
+            -*) fail "unknown option $1 (see --help)" ;;
+            *) POSITIONAL+=("$1"); shift ;;
+        esac
+    done
+    [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "--shots must be a positive number, got $SHOTS"
+    if [ -z "${PYTHON:-}" ]; then
+        PYTHON=python3
+        [ -x .venv/bin/python ] && PYTHON=.venv/bin/python
+    fi
+}
+
+names_in() {  # names_in configs/datasets: the YAML files there, without their ending
+    local files=("$1"/*.yaml)
+    files=("${files[@]##*/}")
+    echo "${files[@]%.yaml}"
+}
+
+choose_config() {  # sets BACKBONE and CFG from METHOD and DATASET where they are not given
+    local seed epochs folder=configs/trainers/$METHOD
+    [ -n "$METHOD" ] && [ -d "$folder" ] || fail "unknown method '$METHOD'; there are: $(ls configs/trainers | xargs)"
+    [ -f "configs/datasets/$DATASET.yaml" ] || fail "unknown dataset '$DATASET'; there are: $(names_in configs/datasets)"
+    for seed in "${SEEDS[@]}"; do
+        [[ $seed =~ ^[0-9]+$ ]] || fail "seeds are numbers, got '$seed'"
+    done
+    if [ -z "$BACKBONE" ]; then
+        BACKBONE=ViT-B/16
+        [ "$DATASET" = digits ] && BACKBONE=micro
+    fi
+    if [ -z "$CFG" ]; then
+        CFG=vit_b16
+        [ "$BACKBONE" = micro ] && CFG=micro
+        epochs=_ep100
+        [ "$CFG" = micro ] || case $DATASET in imagenet | food101) epochs=_ep10 ;; esac
+        [ -f "$folder/$CFG.yaml" ] || CFG=$CFG$epochs
+    fi
+    [ -f "$folder/$CFG.yaml" ] || fail "unknown config '$CFG' for $METHOD; there are: $(names_in "$folder")"
+    echo "$METHOD on $DATASET: $folder/$CFG.yaml, backbone $BACKBONE, $SHOTS shots, seeds ${SEEDS[*]}"
+}
+
+train_py() {  # train_py TITLE FLAG ... [KEY VALUE ...]: one run
+    local title=$1
+    shift
+    set -- "$PYTHON" train.py --root "$DATA" --trainer "$METHOD" --backbone "$BACKBONE" \
+        --dataset-config-file "configs/datasets/$DATASET.yaml" \
+        --config-file "configs/trainers/$METHOD/$CFG.yaml" "$@" DATASET.NUM_SHOTS "$SHOTS" ${EXTRA[@]+"${EXTRA[@]}"}
+    if [ -n "$QUIET" ]; then
+        "$@" | "$PYTHON" scripts/progress.py "$title"
+    else
+        echo "== $title"
+        "$@"
+    fi
+}

@@ -1,0 +1,3 @@
+"""The methods; importing this package registers all of them."""
+
+from . import clipfit, zsclip  # noqa: F401

@@ -1,0 +1,101 @@
+"""CLIPFit: tune the text encoder's FFN output biases and the image encoder's LayerNorms, held near zero-shot CLIP.
+
+Vision-Language Model Fine-Tuning via Simple Parameter-Efficient Modification, https://arxiv.org/abs/2409.16718
+
+Differences from the official code, all deliberate: only the 64 tuned tensors are saved (184 KB instead of the whole
+encoders), the text encoder runs once a step for both loss terms, tuned tensors are fp32 masters at every precision,
+logits and losses are computed in fp32, the distillation loss is there in `amp` too, the teacher has the student's
+precision, and DescribableTextures has the paper's prompt.
+"""
+
+import torch
+import torch.nn.functional as F
+from yacs.config import CfgNode as CN
+
+from dassl.config import cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+from .common.clip_model import resolve_precision
+from .common.prompts import add_coop_options
+from .common.trainer import ClipTrainer
+
+REGULARISERS = ("kd", "mse", "none")
+
+cfg_default.TRAINER.CLIPFIT = CN()
+cfg_default.TRAINER.CLIPFIT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
+cfg_default.TRAINER.CLIPFIT.TUNE = ("text_ffn_output_bias", "image_layernorm")  # sets of trainers/common/tuning.py
+cfg_default.TRAINER.CLIPFIT.REG = "kd"  # kd: features (eq. 3, 4), mse: biases (eq. 5), none
+cfg_default.TRAINER.CLIPFIT.BETA = 8.0  # weight of the regulariser; 2 in the paper's few-shot runs
+
+add_coop_options()
+cfg_default.TRAINER.COOP.W1 = 1.0  # the official command lines name it; without effect, there too
+cfg_default.TRAINER.COOP.W2 = 1.0
+
+
+@TRAINER_REGISTRY.register()
+class CLIPFit(ClipTrainer):
+    """L = CE + beta * L_reg over the classes of the task."""
+
+    section = "CLIPFIT"
+    model_name = "clipfit"
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        options = cfg.TRAINER.CLIPFIT
+        if options.REG not in REGULARISERS:
+            raise ValueError(f"TRAINER.CLIPFIT.REG must be one of {REGULARISERS}, got {options.REG!r}")
+        if not options.TUNE:
+            raise ValueError(
+                "TRAINER.CLIPFIT.TUNE is empty, so nothing would be tuned; the default is "
+                f"{cfg_default.TRAINER.CLIPFIT.TUNE}"
+            )
+        if options.BETA < 0:
+            raise ValueError(f"TRAINER.CLIPFIT.BETA must not be negative, got {options.BETA}")
+
+    def build_model(self):
+        super().build_model()
+        with torch.no_grad(), self.autocast():
+            self.zero_shot_text = self.encode_text(self.layout, tuned=False)  # (n_cls, E)
+        self.text_names = [name for name in self.clip_names if not name.startswith("visual.")]
+        if self.options.REG != "none" and not self.text_names:
+            raise ValueError(
+                f"TRAINER.CLIPFIT.REG {self.options.REG!r} has nothing to hold: TRAINER.CLIPFIT.TUNE "
+                f"{tuple(self.options.TUNE)} tunes no text parameter; set TRAINER.CLIPFIT.REG none"
+            )
+
+    def losses(self, image, label):
+        text = self.text_features()  # (n_cls, E)
+        logits = self.logits(self.encode_image(image), text)
+        terms = {"ce": F.cross_entropy(logits, label)}
+        if self.options.REG == "kd":
+            terms["kd"] = self.options.BETA * distillation_loss(text, self.zero_shot_text)
+        elif self.options.REG == "mse":
+            terms["mse"] = self.options.BETA * self.bias_distance()
+        return logits, terms
+
+    def bias_distance(self) -> torch.Tensor:
+        """(1/L) sum_l |b_l - b_l^clip|^2 over the L tuned text tensors: eq. 5."""
+        squares = [
+            (self.tuned.get_parameter(name) - self.clip.get_parameter(name).float()).square().sum()
+            for name in self.text_names
+        ]
+        return torch.stack(squares).mean()
+
+
+def distillation_loss(text: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """1 - mean_k cos(w_k, w_k^clip) for features (n_cls, E): eq. 3 with the sign that pulls them together.
+
+    Eq. 4 prints the mean cosine with a plus, which would push the features apart.
+    """
+    return 1 - F.cosine_similarity(text, teacher, dim=-1, eps=1e-7).mean()
+
+
+@TRAINER_REGISTRY.register()
+class ClipFit(CLIPFit):
+    """The official code's name for it. TRAINER.COOP.PREC counts, as there; its other COOP keys have no effect."""
+
+    def choose_precision(self):
+        precision = self.cfg.TRAINER.COOP.PREC
+        if precision == "auto":
+            return super().choose_precision()
+        return resolve_precision(precision, self.device, "TRAINER.COOP.PREC")

@@ -1,0 +1,163 @@
+"""Checkpoints of a ClipTrainer: the tuned tensors, what they fit, and all that a resumed run needs.
+
+Files and folders are Dassl's: `OUTPUT_DIR/<model name>/model.pth.tar-<epoch>` and a text file `checkpoint` that names
+the newest. They hold tensors and plain values only, so that they load with `weights_only=True`.
+"""
+
+import os.path as osp
+import random
+
+import numpy as np
+import torch
+
+from dassl.utils import save_checkpoint
+
+from . import record
+
+
+def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
+    """Save the state after `epoch` (counted from 0) under `directory`."""
+    state = {
+        "state_dict": trainer.tuned.state_dict(),
+        "epoch": epoch + 1,
+        "optimizer": trainer.optim.state_dict(),
+        "scheduler": trainer.sched.state_dict(),
+        "val_result": val_result,
+        "meta": record.identity(trainer),
+        "settings": record.settings(trainer.cfg, trainer.section),
+        "scaler": trainer.scaler.state_dict(),
+        "random": random_state(),
+        "best_result": float(trainer.best_result),
+    }
+    save_checkpoint(state, osp.join(directory, trainer.model_name), is_best=is_best, model_name=model_name)
+
+
+def load(trainer, directory: str, epoch: int | None = None) -> None:
+    """Load tuned tensors for evaluation: of `epoch`, else the best on validation data, else the newest."""
+    if not trainer.get_model_names():
+        print(f"{type(trainer).__name__} tunes nothing, no checkpoint is loaded")
+        return
+    if not directory:
+        print("No --model-dir given: evaluating without tuned weights")
+        return
+    folder = osp.join(directory, trainer.model_name)
+    if epoch is not None:
+        name = f"model.pth.tar-{epoch}"
+    elif osp.isfile(osp.join(folder, "model-best.pth.tar")):
+        name = "model-best.pth.tar"
+    else:
+        name = newest(folder)
+    load_weights(trainer, osp.join(folder, name or "model-best.pth.tar"))
+
+
+def load_weights(trainer, path: str) -> dict:
+    """Put the tuned tensors of the checkpoint at `path` in place; returns the checkpoint."""
+    state = read(path)
+    check_fits(trainer, state, path)
+    trainer.tuned.load_state_dict(wanted(trainer, state["state_dict"]), strict=False)
+    print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    return state
+
+
+def resume(trainer, directory: str) -> int:
+    """Continue from the newest checkpoint under `directory`, if any; returns the epoch to start with."""
+    folder = osp.join(directory, trainer.model_name)
+    name = newest(folder)
+    if name is None:
+        if trainer.cfg.RESUME:
+            raise FileNotFoundError(f"--resume {directory}: no checkpoint in {folder}")
+        print("No checkpoint found, train from scratch")
+        return 0
+    state = load_weights(trainer, osp.join(folder, name))
+    check_settings(trainer, state, directory)
+    trainer.optim.load_state_dict(state["optimizer"])
+    trainer.sched.load_state_dict(state["scheduler"])
+    if "random" in state:
+        trainer.scaler.load_state_dict(state["scaler"])
+        trainer.best_result = state["best_result"]
+        set_random_state(state["random"])
+    print(f"Resuming after epoch {state['epoch']}")
+    return state["epoch"]
+
+
+def newest(folder: str) -> str | None:
+    """The file name that `folder/checkpoint` holds, or None."""
+    pointer = osp.join(folder, "checkpoint")
+    if not osp.isfile(pointer):
+        return None
+    with open(pointer) as file:
+        return file.readline().strip() or None
+
+
+def read(path: str) -> dict:
+    """Read a checkpoint without running any code it may hold."""
+    if not osp.isfile(path):
+        raise FileNotFoundError(f"no checkpoint at {path}; check --model-dir and --load-epoch")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["state_dict"].items()
+    except Exception as error:
+        raise ValueError(
+            f"cannot read the checkpoint {path} ({type(error).__name__}): it is damaged or not one of this project's; "
+            "take an earlier one (--load-epoch, or its name in the file `checkpoint` beside it) or train again"
+        ) from error
+    return state
+
+
+def wanted(trainer, tensors: dict) -> dict:
+    """Tensors without those that the trainer makes anew from its class names."""
+    return {name: tensor for name, tensor in tensors.items() if name not in trainer.rebuilt_tensors}
+
+
+def check_fits(trainer, state: dict, path: str) -> None:
+    """Raise ValueError if a checkpoint belongs to another backbone or to other tuned tensors."""
+    meta, own = state.get("meta", {}), record.identity(trainer)
+    if meta and meta["fingerprint"] != own["fingerprint"]:
+        raise ValueError(
+            f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
+            f"{own['backbone']} ({own['fingerprint']}): pass --backbone {meta['backbone']}"
+        )
+    ours = {name: tuple(t.shape) for name, t in wanted(trainer, trainer.tuned.state_dict()).items()}
+    theirs = {name: tuple(t.shape) for name, t in wanted(trainer, state["state_dict"]).items()}
+    if ours != theirs:
+        differ = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        example = f"{differ[0]}: {theirs.get(differ[0], 'absent')} there, {ours.get(differ[0], 'absent')} here"
+        tune = f'; it was made with TRAINER.{trainer.section}.TUNE "{tuple(meta["tune"])}"' if meta else ""
+        raise ValueError(f"{path} holds other tuned tensors: {len(differ)} differ, e.g. {example}{tune}")
+    if meta and meta["template"] != own["template"]:
+        print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{own["template"]}"')
+
+
+def check_settings(trainer, state: dict, directory: str) -> None:
+    """Raise ValueError if a run is about to be continued with other settings than it began with."""
+    old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
+    if old is None or old == new:
+        return
+    differ = [
+        f"{k} {old.get(k)!r} -> {new.get(k)!r}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)
+    ]
+    message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
+    if not trainer.cfg.RESUME:  # continuing with other settings must be asked for
+        raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")
+    print(f"Note: {message}")
+
+
+def random_state() -> dict:
+    """State of Python's, NumPy's and torch's generators, as plain values and tensors."""
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, keys.tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict) -> None:
+    """Undo of `random_state`; CUDA generators only where there are as many devices."""
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

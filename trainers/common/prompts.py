@@ -1,0 +1,77 @@
+"""Prompt templates, one table, and their tokens."""
+
+import torch
+from yacs.config import CfgNode as CN
+
+from dassl.config import cfg_default
+
+from .clip_model import clip
+
+cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: DATASET_TEMPLATES' for this dataset
+
+DEFAULT_TEMPLATE = "a photo of a {}."
+# By registry name: the paper's Table 8 and CoOp's zero-shot templates. All others: DEFAULT_TEMPLATE.
+DATASET_TEMPLATES = {
+    "OxfordPets": "a photo of a {}, a type of pet.",
+    "OxfordFlowers": "a photo of a {}, a type of flower.",
+    "Food101": "a photo of {}, a type of food.",
+    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
+    "DescribableTextures": "{} texture.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "UCF101": "a photo of a person doing {}.",
+    "Digits": "a photo of the number {}.",
+}
+# OpenAI's selection of seven ImageNet templates, for ZeroshotCLIP2.
+SELECTED_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+
+def add_coop_options() -> None:
+    """Register TRAINER.COOP, the section that CoOp's relatives share, with its defaults."""
+    if "COOP" in cfg_default.TRAINER:
+        return
+    cfg_default.TRAINER.COOP = CN()
+    cfg_default.TRAINER.COOP.N_CTX = 16  # learned tokens
+    cfg_default.TRAINER.COOP.CSC = False  # own learned tokens for every class
+    cfg_default.TRAINER.COOP.CTX_INIT = ""  # words that the learned tokens start from; they also set their number
+    cfg_default.TRAINER.COOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
+    cfg_default.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # end, middle or front
+
+
+def get_template(cfg) -> str:
+    """The prompt template of a run: DATASET.TEMPLATE if set, else the table's for DATASET.NAME."""
+    template = cfg.DATASET.TEMPLATE or DATASET_TEMPLATES.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
+    if template.count("{}") != 1:
+        raise ValueError(f"DATASET.TEMPLATE must hold one {{}} for the class name, got {template!r}")
+    return template
+
+
+def fill(template: str, classnames: list[str]) -> list[str]:
+    """One prompt a class; `_` in a class name reads as a space."""
+    return [template.replace("{}", name.replace("_", " ")) for name in classnames]
+
+
+def tokenize(prompts: list[str]) -> torch.Tensor:
+    """CLIP's tokens of prompts: int64, (n, 77), zero after the end-of-text token.
+
+    Raises:
+        ValueError: a prompt has more than 77 tokens; it is named.
+    """
+    try:
+        return clip.tokenize(prompts).long()
+    except RuntimeError:
+        for prompt in prompts:
+            try:
+                clip.tokenize(prompt)
+            except RuntimeError:
+                raise ValueError(
+                    f"prompt longer than CLIP's 77 tokens, shorten the class name or DATASET.TEMPLATE: {prompt!r}"
+                ) from None
+        raise

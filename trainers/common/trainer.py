@@ -1,0 +1,202 @@
+"""What every CLIP tuning method shares: loading, freezing, precision, optimiser, checkpoints, cached evaluation.
+
+A method subclasses `ClipTrainer` and states three things: which parameters it tunes (`build_tuned`, or the sets in its
+config), how text features come about (`text_features`), and its loss terms (`losses`).
+"""
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from dassl.engine import TrainerX
+from dassl.metrics import compute_accuracy
+from dassl.optim import build_lr_scheduler, build_optimizer
+
+from . import checkpoint, record
+from .clip_model import PRECISIONS, load_clip, resolve_precision
+from .prompts import fill, get_template, tokenize
+from .text import Layout, TextEncoder, pack
+from .tuning import add_parameters, audit, cast_like, select
+
+
+class ClipTrainer(TrainerX):
+    """Tunes a small `nn.Module` of fp32 masters (`self.tuned`) around a frozen CLIP (`self.clip`).
+
+    CLIP itself is never modified: its encoders run with the masters put in place of its own parameters, cast to
+    their type, so zero-shot features of the same object are available at any time.
+    """
+
+    section = ""  # key under cfg.TRAINER with the method's options
+    model_name = ""  # registered name: the folder of its checkpoints
+    rebuilt_tensors = ()  # names in the state_dict that depend on the class names and are not loaded
+    _eval_text = None  # text features of the evaluation that is under way
+
+    # What a method states
+
+    def build_tuned(self, classnames: list[str]) -> nn.Module:
+        """The module whose state_dict is saved; CLIP's own parameters in TUNE are added to it."""
+        return nn.Module()
+
+    def text_features(self) -> torch.Tensor:
+        """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
+        return self.encode_text(self.layout)
+
+    def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised."""
+        logits = self.logits(self.encode_image(image), self.text_features())
+        return logits, {"ce": F.cross_entropy(logits, label)}
+
+    # Shared parts
+
+    @property
+    def options(self):
+        """The method's config section."""
+        return self.cfg.TRAINER[self.section]
+
+    def check_cfg(self, cfg):
+        precision = cfg.TRAINER[self.section].PREC
+        if precision not in PRECISIONS:
+            raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
+
+    def choose_precision(self) -> str:
+        return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
+
+    def build_model(self):
+        cfg, classnames = self.cfg, list(self.dm.dataset.classnames)
+        self.precision = self.choose_precision()
+        print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
+        self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
+        check_input_size(cfg, self.clip)
+        self.text_encoder = TextEncoder(self.clip)
+        self.template = get_template(cfg)
+        self.layout = self.pack_prompts(classnames)
+        print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
+
+        sets = getattr(self.options, "TUNE", ())
+        self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
+        self.clip_names = [name for names in self.sets.values() for name in names]
+        self.tuned = self.build_tuned(classnames)
+        add_parameters(self.tuned, self.clip, self.clip_names)
+        self.tuned.to(self.device)
+        scaled = self.precision == "fp16" or (self.precision == "amp" and self.device.type == "cuda")
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10, enabled=scaled)
+        if any(p.requires_grad for p in self.tuned.parameters()):
+            print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
+            self.optim = build_optimizer(self.tuned, cfg.OPTIM)
+            self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+            self.register_model(self.model_name, self.tuned, self.optim, self.sched)
+        if cfg.MODEL.INIT_WEIGHTS:
+            checkpoint.load_weights(self, cfg.MODEL.INIT_WEIGHTS)
+
+    def pack_prompts(self, classnames: list[str], template: str = "") -> Layout:
+        """Tokens of one prompt a class, packed, on the device."""
+        return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
+
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalised image features (B, E), fp32, with the tuned parameters in place of CLIP's own."""
+        overrides = self._overrides(visual=True)
+        features = functional_call(self.clip.visual, overrides, (image.to(self.clip.dtype),))
+        return F.normalize(features.float(), dim=-1)
+
+    def encode_text(self, layout: Layout, tuned: bool = True, **inputs) -> torch.Tensor:
+        """Normalised text features (n, E), fp32; `tuned=False` gives those of the untouched CLIP."""
+        overrides = self._overrides(visual=False) if tuned else {}
+        features = functional_call(self.text_encoder, overrides, (layout,), inputs)
+        return F.normalize(features.float(), dim=-1)
+
+    def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
+        names = [name for name in self.clip_names if name.startswith("visual.") == visual]
+        tensors = cast_like(self.tuned, self.clip, names)
+        return {name.removeprefix("visual."): tensor for name, tensor in tensors.items()}
+
+    def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
+        """Scaled cosine similarities (B, n_cls), in fp32 at every precision."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.clip.logit_scale.exp() * image_features @ text_features.t()
+
+    def autocast(self):
+        """Mixed precision for PREC amp: fp16 on CUDA, bf16 elsewhere; does nothing at other precisions."""
+        dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision == "amp")
+
+    # Dassl's hooks
+
+    def forward_backward(self, batch):
+        image, label = self.parse_batch_train(batch)
+        with self.autocast():
+            logits, terms = self.losses(image, label)
+        loss = torch.stack(list(terms.values())).sum()
+        self.detect_anomaly(loss)
+        self.step(terms, loss)
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        accuracy = compute_accuracy(logits.detach(), label)[0]
+        names = ["loss", "acc", *terms]
+        values = torch.stack([loss.detach(), accuracy.squeeze(), *(t.detach() for t in terms.values())]).tolist()
+        return dict(zip(names[:2] if len(terms) == 1 else names, values, strict=False))
+
+    def step(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        """One optimiser step on the sum of the loss terms."""
+        self.optim.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optim)
+        self.scaler.update()
+
+    def parse_batch_train(self, batch):
+        return self.parse_batch_test(batch)
+
+    def parse_batch_test(self, batch):
+        """Images (B, 3, H, W) and labels (B,) on the device."""
+        return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
+
+    def model_inference(self, image):
+        """Logits (B, n_cls); the classes are encoded once an evaluation."""
+        with self.autocast():
+            if self._eval_text is None:
+                self._eval_text = self.text_features()
+            return self.logits(self.encode_image(image), self._eval_text)
+
+    def set_model_mode(self, mode="train", names=None):
+        self._eval_text = None
+        super().set_model_mode(mode, names)
+
+    def train(self):
+        self.train_started = time.time()
+        super().train()
+
+    def test(self, split=None):
+        """Evaluate; the final evaluation of a run (no split named) writes `result.json`."""
+        self.metrics = {}
+        started = time.time()
+        accuracy = super().test(split)
+        if split is None:
+            record.write(self, test_seconds=time.time() - started)
+        return accuracy
+
+    def write_scalar(self, tag, scalar_value, global_step=None):
+        split, _, name = tag.partition("/")
+        if split in ("test", "val"):
+            self.metrics.setdefault(split, {})[name] = float(scalar_value)
+        super().write_scalar(tag, scalar_value, global_step)
+
+    def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
+        checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
+
+    def resume_model_if_exist(self, directory):
+        return checkpoint.resume(self, directory)
+
+    def load_model(self, directory, epoch=None):
+        checkpoint.load(self, directory, epoch)
+
+
+def check_input_size(cfg, clip_model: nn.Module) -> None:
+    """Raise ValueError unless INPUT.SIZE is the backbone's."""
+    side = clip_model.visual.input_resolution
+    if tuple(cfg.INPUT.SIZE) != (side, side):
+        raise ValueError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {cfg.MODEL.BACKBONE.NAME} takes {side}x{side} images: "
+            f'add INPUT.SIZE "({side}, {side})"'
+        )
