@@ -123,7 +123,7 @@ def check_classes(split, source):
     gaps = sorted(set(range(len(names))) - set(names))
     if gaps:
         raise ValueError(
-            f"{source}: {len(names)} classes need labels 0 to {len(names) - 1}, but none in train has {gaps[0]}"
+            f"{source}: {len(names)} classes need labels 0 to {len(names) - 1}, none in train has {gaps[0]}"
         )
     unknown = sorted({item.label for item in split.val + split.test} - set(names))
     if unknown:

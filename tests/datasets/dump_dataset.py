@@ -1,0 +1,33 @@
+"""Prints a dataset as JSON, in a process of its own.
+
+`python dump_dataset.py CHECKOUT MODULE CLASS ROOT SHOTS SEED SUBSAMPLE`: CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import runtime  # noqa: E402, F401
+
+sys.path[0] = sys.argv[1]
+
+from dassl.config import get_cfg_default  # noqa: E402
+from dassl.utils import set_random_seed  # noqa: E402
+
+with contextlib.redirect_stdout(sys.stderr):
+    module, name, root, shots, seed, subsample = sys.argv[2:]
+    dataset_class = getattr(importlib.import_module(f"datasets.{module}"), name)
+    cfg = get_cfg_default()
+    cfg.DATASET.NAME, cfg.DATASET.ROOT, cfg.DATASET.SUBSAMPLE_CLASSES = name, root, subsample
+    cfg.DATASET.NUM_SHOTS, cfg.SEED = int(shots), int(seed)
+    set_random_seed(cfg.SEED)
+    data = dataset_class(cfg)
+
+parts = {
+    part: [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in getattr(data, part) or []]
+    for part in ("train_x", "val", "test")
+}
+json.dump({**parts, "classnames": data.classnames}, sys.stdout)

@@ -1,0 +1,66 @@
+"""Miniature data folders in CoOp's layout, and short ways to build a dataset on them."""
+
+import json
+import random
+from pathlib import Path
+
+from dassl.config import get_cfg_default
+from dassl.data.datasets import build_dataset
+from PIL import Image
+
+import datasets  # noqa: F401  (fills the registry)
+
+
+def make_cfg(name, root, shots=-1, seed=1, subsample="all"):
+    cfg = get_cfg_default()
+    cfg.DATASET.NAME, cfg.DATASET.ROOT = name, str(root)
+    cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.SEED = shots, subsample, seed
+    return cfg
+
+
+def build(name, root, **options):
+    return build_dataset(make_cfg(name, root, **options))
+
+
+def rows(data, root):
+    """`[path below root, label, class name]` of a list of Datum."""
+    return [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in data or []]
+
+
+def write_images(folder, names):
+    """Tiny images, each of a colour of its own."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        Image.new("RGB", (4, 4), (i % 256, len(name) % 256, sum(map(ord, name)) % 256)).save(
+            folder / name, "PNG"
+        )
+
+
+def write_classes(folder, counts):
+    """One folder a class with `counts[class]` images."""
+    for name, count in counts.items():
+        write_images(Path(folder) / name, [f"{name}_{i:03d}.jpg" for i in range(count)])
+
+
+def split_rows(counts, prefix="", seed=0):
+    """Rows of a split file for `write_classes`: half train, a fifth val, the rest test, in shuffled order."""
+    parts = {"train": [], "val": [], "test": []}
+    for label, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            part = "train" if i < count // 2 else "val" if i < count // 2 + max(1, count // 5) else "test"
+            parts[part].append([f"{prefix}{name}/{name}_{i:03d}.jpg", label, name])
+    for part in parts.values():
+        random.Random(seed).shuffle(part)
+    return parts
+
+
+def caltech(root, counts=None, split=True):
+    """A small Caltech101 in `root`; returns the rows of its split file."""
+    counts = counts or {"airplane": 40, "barrel": 30, "camera": 20, "dollar bill": 10, "égout": 44}
+    folder = Path(root) / "caltech-101"
+    write_classes(folder / "101_ObjectCategories", counts)
+    parts = split_rows(counts)
+    if split:
+        (folder / "split_zhou_Caltech101.json").write_text(json.dumps(parts), encoding="utf-8")
+    return parts

@@ -1,0 +1,140 @@
+"""CoOp's pickled few-shot files: the same selection, from moved data too, and no code of theirs runs."""
+
+import json
+import os
+import pickle
+import shutil
+
+import mini
+import pytest
+from dassl.data.datasets import Datum
+
+from datasets import fewshot_cache
+
+NAME = "shot_2-seed_1"
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "data"
+    mini.caltech(root, {"ant": 12, "bear": 14, "cat": 10})
+    (root / "caltech-101" / "split_fewshot").mkdir()
+    return root
+
+
+def write_pickle(root, skip=0):
+    """A selection as CoOp keeps it: not the one that the seed gives."""
+    data = mini.build("Caltech101", root)
+    chosen = {"train": data.train_x[skip : skip + 6], "val": data.val[:4]}
+    path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
+    with open(path, "wb") as file:
+        pickle.dump(chosen, file, protocol=pickle.HIGHEST_PROTOCOL)
+    return path, [mini.rows(chosen[key], root) for key in ("train", "val")]
+
+
+def selection(root):
+    data = mini.build("Caltech101", root, shots=2)
+    return [mini.rows(data.train_x, root), mini.rows(data.val, root)]
+
+
+def test_datum_has_the_name_that_pickles_hold():
+    assert (Datum.__module__, Datum.__qualname__) == ("dassl.data.datasets.base_dataset", "Datum")
+
+
+def test_pickle_is_used_as_it_is(root, capsys):
+    path, chosen = write_pickle(root)
+    assert selection(root) == chosen
+    assert f"Loading preprocessed few-shot data from {path}" in capsys.readouterr().out
+    assert not path.with_suffix(".json").exists()
+
+
+def test_pickle_of_data_that_moved(root, tmp_path):
+    _, chosen = write_pickle(root)
+    moved = tmp_path / "disk 2" / "data"
+    shutil.copytree(root, moved)
+    assert selection(moved) == chosen  # while the old ones are still there
+    shutil.rmtree(root)
+    assert selection(moved) == chosen
+
+
+def test_json_selects_what_the_pickle_does(root):
+    path, chosen = write_pickle(root)
+    data = {
+        key: [[p.split("101_ObjectCategories/")[1], *rest] for p, *rest in rows]
+        for key, rows in zip(("train", "val"), chosen, strict=True)
+    }
+    path.with_suffix(".json").write_text(json.dumps(data))
+    path.unlink()
+    assert selection(root) == chosen
+
+
+def test_pickle_goes_before_json_and_a_difference_is_said(root, capsys):
+    drawn = selection(root)
+    path, chosen = write_pickle(root, skip=2)
+    assert drawn != chosen
+    capsys.readouterr()
+    assert selection(root) == chosen
+    assert f"WARNING: {path.with_suffix('.json')} holds another selection" in capsys.readouterr().out
+
+
+def test_pickle_of_another_split_is_refused(root):
+    path, _ = write_pickle(root)
+    data = mini.build("Caltech101", root)
+    path.write_bytes(pickle.dumps({"train": data.test[:3], "val": []}, protocol=pickle.HIGHEST_PROTOCOL))
+    with pytest.raises(ValueError, match="drawn from another split: 3 of its 3"):
+        selection(root)
+
+
+class Evil:
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("function", [os.mkdir, exec, eval, os.system])
+def test_a_hostile_pickle_does_not_run(root, tmp_path, function, protocol):
+    target = tmp_path / "ran"
+    argument = {os.mkdir: f"{target}", os.system: f"mkdir {target}"}.get(
+        function, f"__import__('os').mkdir({str(target)!r})"
+    )
+    path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
+    evil = pickle.dumps({"train": [Evil(function, argument)]}, protocol=protocol)
+    path.write_bytes(evil)
+    with pytest.raises(ValueError, match="is not a few-shot file as CoOp writes it") as error:
+        selection(root)
+    assert str(path) in str(error.value) and not target.exists()
+    pickle.loads(evil)  # it would have: the test can fail
+    assert target.exists()
+
+
+@pytest.mark.parametrize("data", [[], {"train": [3]}, {"train": 3}, {"train": [{}]}, "x", None])
+def test_other_pickles_are_refused(root, data):
+    path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
+    path.write_bytes(pickle.dumps(data))
+    with pytest.raises(ValueError, match="is not a few-shot file"):
+        selection(root)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 200])
+def test_truncated_pickle(root, keep):
+    path, _ = write_pickle(root)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match="is not a few-shot file"):
+        selection(root)
+
+
+@pytest.mark.parametrize(
+    "impath, expected",
+    [
+        ("/now/dtd/images/a/1.jpg", "a/1.jpg"),
+        ("/old/place/dtd/images/a/1.jpg", "a/1.jpg"),
+        ("/dtd/images/dtd/images/a/1.jpg", "a/1.jpg"),
+        ("D:\\data\\dtd\\images\\a\\1.jpg", "a/1.jpg"),
+        ("/other/a/1.jpg", "/other/a/1.jpg"),
+    ],
+)
+def test_paths_are_cut_below_the_image_folder(impath, expected):
+    assert fewshot_cache.relative_path(impath, "/now/dtd/images", "/dtd/images/") == expected
