@@ -74,9 +74,7 @@ class FewShotDataset(DatasetBase):
 
     def find_root(self, root):
         if not (root or self.default_root):
-            raise ValueError(
-                f"DATASET.ROOT is not set: pass --root, the folder that holds {self.dataset_dir}/"
-            )
+            raise ValueError(f"DATASET.ROOT is not set: pass --root, the folder that holds {self.dataset_dir}/")
         return os.path.abspath(os.path.expanduser(root or self.default_root))
 
     def check_folder(self, root):
@@ -126,6 +124,4 @@ class FewShotDataset(DatasetBase):
         return Split(*chosen, split.test)
 
     def to_datum(self, item):
-        return Datum(
-            impath=os.path.join(self.image_dir, item.path), label=item.label, classname=item.classname
-        )
+        return Datum(impath=os.path.join(self.image_dir, item.path), label=item.label, classname=item.classname)

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 
-from dassl.data.datasets import DATASET_REGISTRY
 from PIL import Image
+
+from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
 from .making import list_images, split_three

@@ -43,10 +43,7 @@ def read_pickle(path, image_dir, marker):
         with open(path, "rb") as file:
             data = _Unpickler(file).load()
         return {
-            key: [
-                Item(relative_path(r._impath, image_dir, marker), int(r._label), str(r._classname))
-                for r in records
-            ]
+            key: [Item(relative_path(r._impath, image_dir, marker), int(r._label), str(r._classname)) for r in records]
             for key, records in data.items()
         }
     except OSError:
@@ -98,9 +95,7 @@ class FewShotCache:
         path, data = next(iter(found.items()))
         print(f"Loading preprocessed few-shot data from {path}")
         print("(these images are used whatever the random state; delete the file to draw them anew)")
-        chosen = [
-            _in_split(data.get(key, []), items, path, key) for key, items in (("train", train), ("val", val))
-        ]
+        chosen = [_in_split(data.get(key, []), items, path, key) for key, items in (("train", train), ("val", val))]
         if len(found) == 2 and self._keys(found[self.pkl]) != self._keys(found[self.json]):
             print(f"WARNING: {self.json} holds another selection and is not used")
         return chosen

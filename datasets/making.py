@@ -26,9 +26,7 @@ def list_images(folder):
         return sorted(
             entry.name
             for entry in entries
-            if entry.name.lower().endswith(IMAGE_SUFFIXES)
-            and not entry.name.startswith(".")
-            and entry.is_file()
+            if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
         )
 
 
@@ -65,9 +63,7 @@ def split_three(items, train=0.5, val=0.2):
     for group in _shuffled_classes(items):
         n_train, n_val = round(len(group) * train), round(len(group) * val)
         if min(n_train, n_val, len(group) - n_train - n_val) < 1:
-            raise ValueError(
-                f"class {group[0].classname!r} has {len(group)} image(s), too few for train, val and test"
-            )
+            raise ValueError(f"class {group[0].classname!r} has {len(group)} image(s), too few for train, val and test")
         split.train.extend(group[:n_train])
         split.val.extend(group[n_train : n_train + n_val])
         split.test.extend(group[n_train + n_val :])
@@ -80,9 +76,7 @@ def split_trainval(items, val=0.2):
     for group in _shuffled_classes(items):
         n_val = round(len(group) * val)
         if n_val < 1:
-            raise ValueError(
-                f"class {group[0].classname!r} has {len(group)} image(s), too few for train and val"
-            )
+            raise ValueError(f"class {group[0].classname!r} has {len(group)} image(s), too few for train and val")
         val_items.extend(group[:n_val])
         train_items.extend(group[n_val:])
     return train_items, val_items

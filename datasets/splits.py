@@ -56,9 +56,7 @@ def read_json(path):
 def rows_to_items(rows, path):
     """`Item`s of one list of a split file; ValueError naming `path` and the first bad row."""
     if not isinstance(rows, list):
-        raise ValueError(
-            f"{path}: expected a list of [path, label, class name] rows, got {type(rows).__name__}"
-        )
+        raise ValueError(f"{path}: expected a list of [path, label, class name] rows, got {type(rows).__name__}")
     items = []
     for row in rows:
         try:
@@ -117,9 +115,7 @@ def check_classes(split, source):
     names = {}
     for item in split.train:
         if names.setdefault(item.label, item.classname) != item.classname:
-            raise ValueError(
-                f"{source}: label {item.label} is both {names[item.label]!r} and {item.classname!r}"
-            )
+            raise ValueError(f"{source}: label {item.label} is both {names[item.label]!r} and {item.classname!r}")
     gaps = sorted(set(range(len(names))) - set(names))
     if gaps:
         raise ValueError(
@@ -133,9 +129,7 @@ def check_classes(split, source):
         labels_of[names[label]].append(label)
     for name, labels in labels_of.items():
         if len(labels) > 1:
-            print(
-                f"WARNING: labels {labels} are all called {name!r}, so their prompts cannot tell them apart"
-            )
+            print(f"WARNING: labels {labels} are all called {name!r}, so their prompts cannot tell them apart")
 
 
 def subsample_classes(split, which):
@@ -154,9 +148,7 @@ def subsample_classes(split, which):
     half = math.ceil(len(labels) / 2)
     selected = labels[:half] if which == "base" else labels[half:]
     new_label = {label: i for i, label in enumerate(selected)}
-    part = Split(
-        *([i._replace(label=new_label[i.label]) for i in items if i.label in new_label] for items in split)
-    )
+    part = Split(*([i._replace(label=new_label[i.label]) for i in items if i.label in new_label] for items in split))
     if not part.test:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {which!r}, but no test image is of these classes")
     return part
@@ -174,11 +166,7 @@ def sample_shots(items, shots, rng):
     few = sum(len(group) < shots for group in groups.values())
     if few:
         print(f"{few} of {len(groups)} classes have fewer than {shots} images: all of theirs are taken")
-    return [
-        item
-        for group in groups.values()
-        for item in (rng.sample(group, shots) if len(group) >= shots else group)
-    ]
+    return [item for group in groups.values() for item in (rng.sample(group, shots) if len(group) >= shots else group)]
 
 
 def fingerprint(split):

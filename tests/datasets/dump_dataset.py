@@ -1,6 +1,7 @@
 """Prints a dataset as JSON, in a process of its own.
 
-`python dump_dataset.py CHECKOUT MODULE CLASS ROOT SHOTS SEED SUBSAMPLE`: CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one.
+`python dump_dataset.py CHECKOUT MODULE CLASS ROOT SHOTS SEED SUBSAMPLE`:
+CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one.
 """
 
 import contextlib

@@ -4,11 +4,11 @@ import json
 import random
 from pathlib import Path
 
-from dassl.config import get_cfg_default
-from dassl.data.datasets import build_dataset
 from PIL import Image
 
 import datasets  # noqa: F401  (fills the registry)
+from dassl.config import get_cfg_default
+from dassl.data.datasets import build_dataset
 
 
 def make_cfg(name, root, shots=-1, seed=1, subsample="all"):
@@ -32,9 +32,7 @@ def write_images(folder, names):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(names):
-        Image.new("RGB", (4, 4), (i % 256, len(name) % 256, sum(map(ord, name)) % 256)).save(
-            folder / name, "PNG"
-        )
+        Image.new("RGB", (4, 4), (i % 256, len(name) % 256, sum(map(ord, name)) % 256)).save(folder / name, "PNG")
 
 
 def write_classes(folder, counts):

@@ -44,9 +44,7 @@ def test_selection_is_coops_with_and_without_the_cache(small, shots, seed):
     for _ in range(2):  # drawn, then read from the cache
         random.seed(12345)  # whatever was drawn before must not matter
         data = mini.build("Caltech101", root, shots=shots, seed=seed)
-        assert [mini.rows(data.train_x, root), mini.rows(data.val, root)] == plain_selection(
-            parts, shots, seed
-        )
+        assert [mini.rows(data.train_x, root), mini.rows(data.val, root)] == plain_selection(parts, shots, seed)
         assert mini.rows(data.test, root) == [[FOLDER + path, *rest] for path, *rest in parts["test"]]
 
 
@@ -58,9 +56,7 @@ def test_shots_come_before_base_and_new(small):
     assert mini.rows(base.train_x, root) == [row for row in train if row[1] < 3]
     assert mini.rows(new.val, root) == [[p, label - 3, name] for p, label, name in val if label >= 3]
     assert base.classnames == ["airplane", "barrel", "camera"] and new.classnames == ["dollar bill", "égout"]
-    assert (base.num_classes, new.num_classes) == (3, 2) and len(base.test) + len(new.test) == len(
-        parts["test"]
-    )
+    assert (base.num_classes, new.num_classes) == (3, 2) and len(base.test) + len(new.test) == len(parts["test"])
     assert base.fingerprint != new.fingerprint
 
 
@@ -138,9 +134,7 @@ def test_cache_of_another_split_is_refused(root):
 def test_split_is_made_where_there_is_none(root, capsys):
     path = root / "caltech-101" / "split_zhou_Caltech101.json"
     path.unlink()
-    mini.write_classes(
-        root / FOLDER, {"BACKGROUND_Google": 9, "Faces": 10, "Faces_easy": 5, "Motorbikes": 10}
-    )
+    mini.write_classes(root / FOLDER, {"BACKGROUND_Google": 9, "Faces": 10, "Faces_easy": 5, "Motorbikes": 10})
     first = mini.build("Caltech101", root, shots=2)
     assert "making one, 50 % train, 20 % val and 30 % test" in capsys.readouterr().out
     assert first.classnames == ["face", "motorbike", "ant", "bear"]

@@ -46,9 +46,7 @@ def test_split_does_not_depend_on_the_random_state(root, tmp_path):
     random.seed(99)
     mini.build("Digits", tmp_path, shots=4, seed=3)
     name = "split_zhou_Digits.json"
-    assert json.loads((tmp_path / "digits" / name).read_text()) == json.loads(
-        (root / "digits" / name).read_text()
-    )
+    assert json.loads((tmp_path / "digits" / name).read_text()) == json.loads((root / "digits" / name).read_text())
 
 
 def test_the_split_is_pinned(root):

@@ -7,8 +7,8 @@ import shutil
 
 import mini
 import pytest
-from dassl.data.datasets import Datum
 
+from dassl.data.datasets import Datum
 from datasets import fewshot_cache
 
 NAME = "shot_2-seed_1"

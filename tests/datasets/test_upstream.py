@@ -28,9 +28,7 @@ def dump(checkout, module, name, root, shots, seed, subsample):
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize(
-    "shots, seed, subsample", [(-1, 1, "all"), (1, 1, "base"), (4, 2, "new"), (16, 3, "all")]
-)
+@pytest.mark.parametrize("shots, seed, subsample", [(-1, 1, "all"), (1, 1, "base"), (4, 2, "new"), (16, 3, "all")])
 def test_the_same_images(tmp_path, shots, seed, subsample):
     theirs, ours, moved = (tmp_path / name for name in ("theirs", "ours", "moved"))
     for root in (theirs, ours):
