@@ -4,6 +4,7 @@ from .checkpoint import load_checkpoint, load_pretrained_weights, resume_from_ch
 from .logger import Logger, setup_logger
 from .meters import AverageMeter, MetricMeter
 from .registry import Registry
+from .rng import set_random_seed
 from .tools import (
     ImageReadError,
     check_availability,
@@ -16,7 +17,6 @@ from .tools import (
     open_atomic,
     read_image,
     read_json,
-    set_random_seed,
     tolist_if_not,
     write_json,
 )

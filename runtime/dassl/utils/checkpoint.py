@@ -2,14 +2,13 @@
 
 import os
 import pickle
-import random
 from collections import OrderedDict
 
-import numpy as np
 import torch
 from torch import nn
 
 from . import inert_pickle
+from .rng import get_rng_state, set_rng_state
 from .tools import mkdir_if_missing, open_atomic
 
 POINTER = "checkpoint"  # text file beside the checkpoints that names the newest one
@@ -131,6 +130,7 @@ def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, schedule
                 "it can be evaluated but not resumed; train in an empty OUTPUT_DIR"
             )
         try:
+            _check_unchanged(target.state_dict(), checkpoint[name])
             target.load_state_dict(checkpoint[name])
         except (ValueError, KeyError) as error:
             raise _misfit(fpath, name, error) from error
@@ -139,6 +139,18 @@ def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, schedule
         set_rng_state(checkpoint["rng"])
     print(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
+
+
+def _check_unchanged(current: dict, saved: dict) -> None:
+    """Raise ValueError where a schedule's constants, such as the number of epochs, are not those of the file.
+
+    Loading them would silently override the configuration; mixing them gives a schedule that nobody asked for.
+    """
+    for key in current.keys() & saved.keys() - {"last_epoch", "_step_count", "_last_lr", "param_groups", "state"}:
+        if isinstance(current[key], dict) and isinstance(saved[key], dict) and key == "successor":
+            _check_unchanged(current[key], saved[key])
+        elif isinstance(current[key], (int, float, list, dict)) and current[key] != saved[key]:
+            raise ValueError(f"{key} was {saved[key]}, is now {current[key]}")
 
 
 def load_weights(model: nn.Module, state_dict: dict, fpath: str) -> None:
@@ -184,23 +196,3 @@ def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
 def strip_module(state_dict: dict) -> OrderedDict:
     """The state dict with DataParallel's "module." taken off the names."""
     return OrderedDict((name.removeprefix("module."), value) for name, value in state_dict.items())
-
-
-def get_rng_state() -> dict:
-    """States of the generators of python, numpy, torch and, if in use, CUDA, as plain values and tensors."""
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-    }
-
-
-def set_rng_state(state: dict) -> None:
-    """Restore `get_rng_state()`. CUDA is left alone where the number of devices differs."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

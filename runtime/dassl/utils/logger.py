@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from .tools import mkdir_if_missing
+from .tools import mkdir_if_missing, write_errors
 
 
 class Logger:
@@ -16,11 +16,8 @@ class Logger:
         self.file = None
         if fpath is not None:
             mkdir_if_missing(os.path.dirname(fpath))
-            try:
+            with write_errors(fpath):
                 self.file = open(fpath, "w", buffering=1, encoding="utf-8")
-            except PermissionError as error:
-                message = f"No permission to write {fpath!r}: choose an OUTPUT_DIR you can write to"
-                raise PermissionError(message) from error
 
     def __getattr__(self, name: str):
         if name == "console":  # not set yet

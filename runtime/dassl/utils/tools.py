@@ -1,17 +1,16 @@
-"""Files, seeds, names and images."""
+"""Files, names and images."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
-import random
 import warnings
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from importlib import metadata
 from typing import IO, Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -24,11 +23,21 @@ def mkdir_if_missing(dirname: str) -> None:
     if not dirname:
         return
     try:
-        os.makedirs(dirname, exist_ok=True)
-    except PermissionError as error:
-        raise PermissionError(f"No permission to create {dirname!r}: choose another folder") from error
+        with write_errors(dirname):
+            os.makedirs(dirname, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(f"Cannot create the folder {dirname!r}: a file is in the way") from error
+
+
+@contextlib.contextmanager
+def write_errors(path: str) -> Iterator[None]:
+    """Turn a refusal of the system into a PermissionError of one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise PermissionError(f"No permission to write {path!r}: choose another folder") from error
+        raise
 
 
 @contextlib.contextmanager
@@ -38,18 +47,17 @@ def open_atomic(fpath: str, mode: str = "w") -> Iterator[IO]:
     Writes to a temporary file in the same folder, which replaces `fpath` at the end of a block without error.
     """
     temporary = f"{fpath}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, fpath)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        if isinstance(error, PermissionError):
-            raise PermissionError(f"No permission to write {fpath!r}: choose another folder") from error
-        raise
+    with write_errors(fpath):
+        try:
+            with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, fpath)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
 
 
 def check_isfile(fpath: str) -> bool:
@@ -74,14 +82,6 @@ def write_json(obj: Any, fpath: str) -> None:
     mkdir_if_missing(os.path.dirname(fpath))
     with open_atomic(fpath) as file:
         json.dump(obj, file, indent=4, separators=(",", ": "))
-
-
-def set_random_seed(seed: int) -> None:
-    """Seed python, numpy, torch and all CUDA devices."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.cuda.manual_seed_all(seed)
 
 
 def download_url(url: str, dst: str) -> None:
