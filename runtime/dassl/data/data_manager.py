@@ -1,10 +1,11 @@
 """Loaders of training, validation and test images."""
 
 import torch
-from dassl.utils import read_image
 from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
+
+from dassl.utils import read_image
 
 from .datasets import build_dataset
 from .samplers import build_sampler

@@ -4,8 +4,9 @@ import random
 from collections import defaultdict
 
 import numpy as np
-from dassl.utils import check_availability
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+
+from dassl.utils import check_availability
 
 
 def _indices_by(data_source, attribute: str) -> dict[int, list[int]]:

@@ -4,6 +4,7 @@ import os
 from collections import OrderedDict
 
 import torch
+
 from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
 from dassl.utils.checkpoint import load_weights, newest_checkpoint
 

@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import torch
+from tqdm import tqdm
+
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, mkdir_if_missing
-from tqdm import tqdm
 
 from .base import BEST_MODEL, TrainerBase
 

@@ -5,6 +5,7 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
+
 from dassl.utils import mkdir_if_missing, open_atomic
 
 from .build import EVALUATOR_REGISTRY

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from dassl.utils import check_availability
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
+
+from dassl.utils import check_availability
 
 AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 WARMUP_TYPES = ["constant", "linear"]

@@ -3,8 +3,9 @@
 import warnings
 
 import torch
-from dassl.utils import check_availability
 from torch import nn
+
+from dassl.utils import check_availability
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 

@@ -1,9 +1,10 @@
 """Chains torchvision transforms. The order is fixed here; INPUT.TRANSFORMS only says which take part."""
 
 import torch
-from dassl.utils import check_availability
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
+
+from dassl.utils import check_availability
 
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
