@@ -30,7 +30,7 @@ def save_checkpoint(
         model_name: file name, model.pth.tar-<epoch> by default.
     """
     mkdir_if_missing(save_dir)
-    state = {"rng": get_rng_state(), **state}
+    state = {"random": get_rng_state(), **state}
     if remove_module_from_keys:
         state["state_dict"] = strip_module(state["state_dict"])
     name = model_name or f"model.pth.tar-{state['epoch']}"
@@ -135,8 +135,8 @@ def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, schedule
         except (ValueError, KeyError) as error:
             raise _misfit(fpath, name, error) from error
         print(f"Loaded {name}")
-    if "rng" in checkpoint:
-        set_rng_state(checkpoint["rng"])
+    if "random" in checkpoint:
+        set_rng_state(checkpoint["random"])
     print(f"Previous epoch: {checkpoint['epoch']}")
     return checkpoint["epoch"]
 

@@ -1,0 +1,166 @@
+"""Loaders: which images, in which batches, and what happens to broken ones."""
+
+import gc
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dassl.data import DataManager, DatasetWrapper, build_data_loader
+from dassl.data.datasets import Datum
+from dassl.data.transforms import build_transform
+from dassl.utils import ImageReadError
+
+from . import toy
+
+
+class Item:
+    impath, label, domain = "", 0, 0
+
+
+class NoImages(DatasetWrapper):
+    """Gives the index only."""
+
+    def __getitem__(self, index):
+        return {"index": index}
+
+
+@pytest.mark.parametrize(
+    "n,batch,train,sizes",
+    [
+        (80, 32, True, [32, 32]),
+        (80, 32, False, [32, 32, 16]),
+        (32, 32, True, [32]),
+        (31, 32, True, [31]),
+        (1, 32, True, [1]),
+        (1, 32, False, [1]),
+        (64, 32, True, [32, 32]),
+        (65, 1, True, [1] * 65),
+    ],
+)
+def test_a_training_loader_drops_the_last_batch_unless_it_is_the_only_one(tmp_path, n, batch, train, sizes):
+    cfg = toy.make_cfg(tmp_path, tmp_path)
+    loader = build_data_loader(
+        cfg, data_source=[Item()] * n, batch_size=batch, is_train=train, dataset_wrapper=NoImages
+    )
+    batches = [b["index"].tolist() for b in loader]
+    assert [len(b) for b in batches] == sizes == [batch if i < len(loader) - 1 else sizes[-1] for i in range(len(loader))]
+    assert sum(batches, []) == list(range(sum(sizes)))
+
+
+def test_no_images_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="ToyColors has no training images"):
+        build_data_loader(toy.make_cfg(tmp_path, tmp_path), data_source=[])
+
+
+def test_manager(toy_root, tmp_path, capsys):
+    dm = DataManager(toy.make_cfg(toy_root, tmp_path))
+    assert (len(dm.train_loader_x), len(dm.val_loader), len(dm.test_loader)) == (2, 1, 1)
+    assert dm.train_loader_u is None and dm.num_source_domains == 0
+    assert dm.num_classes == 3 and dm.lab2cname == dict(enumerate(toy.COLORS))
+    out = capsys.readouterr().out
+    assert out.index("Loading dataset") < out.index("Building transform_train") < out.index("Building transform_test")
+    rows = [line.split() for line in out.splitlines() if line.startswith(("Dataset", "#"))]
+    assert rows == [
+        ["Dataset", "ToyColors"],
+        ["#", "classes", "3"],
+        ["#", "train_x", "21"],
+        ["#", "val", "9"],
+        ["#", "test", "12"],
+    ]
+    batch = next(iter(dm.test_loader))
+    assert set(batch) == {"img", "label", "domain", "impath", "index"}
+    assert batch["img"].shape == (12, 3, 8, 8) and batch["label"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert batch["index"].tolist() == list(range(12)) and batch["impath"][0].endswith("test/red/0.png")
+
+
+def test_custom_transforms_are_used(toy_root, tmp_path, capsys):
+    def custom(image):
+        return torch.tensor(image.size)
+
+    dm = DataManager(toy.make_cfg(toy_root, tmp_path), custom_tfm_train=custom, custom_tfm_test=custom)
+    assert next(iter(dm.train_loader_x))["img"].tolist() == [[16, 16]] * 8
+    assert "Building transform" not in capsys.readouterr().out
+
+
+def test_unlabelled_loader_takes_the_options_of_train_x(toy_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(toy.ToyColors, "train_u", property(lambda self: self.val))
+    assert next(iter(DataManager(toy.make_cfg(toy_root, tmp_path)).train_loader_u))["img"].shape[0] == 8
+    cfg = toy.make_cfg(
+        toy_root, tmp_path, DATALOADER__TRAIN_U__SAME_AS_X=False, DATALOADER__TRAIN_U__BATCH_SIZE=4
+    )
+    assert next(iter(DataManager(cfg).train_loader_u))["img"].shape[0] == 4
+
+
+def test_wrapper_views(toy_root, tmp_path):
+    item = Datum(str(toy_root / "toy_colors/train/red/0.png"), label=2, domain=1)
+    cfg = toy.make_cfg(toy_root, tmp_path, DATALOADER__K_TRANSFORMS=3, DATALOADER__RETURN_IMG0=True)
+    tfm = build_transform(cfg, is_train=True)
+    torch.manual_seed(0)
+    out = DatasetWrapper(cfg, [item], transform=tfm, is_train=True)[0]
+    assert (out["label"], out["domain"], out["index"], out["impath"]) == (2, 1, 0, item.impath)
+    torch.manual_seed(0)
+    image = Image.open(item.impath).convert("RGB")
+    assert all(torch.equal(view, tfm(image)) for view in out["img"]) and len(out["img"]) == 3
+    assert out["img0"].shape == (3, 8, 8)
+    assert isinstance(DatasetWrapper(cfg, [item], transform=tfm)[0]["img"], torch.Tensor)  # one view in testing
+    both = DatasetWrapper(cfg, [item], transform=[tfm, tfm], is_train=False)[0]
+    assert {"img", "img2"} <= set(both)
+    with pytest.raises(ValueError, match="K_TRANSFORMS 3 needs a transform"):
+        DatasetWrapper(cfg, [item], transform=None, is_train=True)
+    assert DatasetWrapper(toy.make_cfg(toy_root, tmp_path), [item])[0]["img"].size == (16, 16)
+
+
+def error_of(loader):
+    """What reading a loader raises."""
+    try:
+        list(loader)
+    except Exception as error:
+        return error.with_traceback(None)
+    finally:
+        gc.collect()  # ends the loader's processes now, not within a later fork
+    raise AssertionError("no error")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("broken", ["missing", "truncated", "text"])
+def test_a_broken_image_is_one_line_that_names_it(tmp_path, workers, broken):
+    path = tmp_path / "broken.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    item = Datum(str(path))
+    if broken == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:500] if broken == "truncated" else b"not an image")
+    cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__NUM_WORKERS=workers)
+    loader = build_data_loader(cfg, data_source=[item], tfm=build_transform(cfg, False), is_train=False)
+    error = error_of(loader)
+    message = str(error)
+    assert "\n" not in message and str(path) in message
+    assert message.startswith("No image at" if broken == "missing" else "Cannot read the image")
+    assert isinstance(error, ImageReadError) and isinstance(error, ValueError) and isinstance(error, OSError)
+
+
+def test_system_without_worker_processes(tmp_path, monkeypatch):
+    def no_semaphores(self):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", no_semaphores)
+    cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__NUM_WORKERS=2)
+    with pytest.raises(ValueError, match="NUM_WORKERS 2: this system cannot start.*set DATALOADER.NUM_WORKERS 0"):
+        build_data_loader(cfg, data_source=[Item()])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_order_and_augmentation_follow_from_the_seed(toy_root, tmp_path, workers):
+    def run(seed):
+        random.seed(0)
+        torch.manual_seed(seed)
+        manager = DataManager(toy.make_cfg(toy_root, tmp_path, DATALOADER__NUM_WORKERS=workers))
+        return torch.cat([batch["img"] for _ in range(2) for batch in manager.train_loader_x])
+
+    first = run(3)
+    assert torch.equal(first, run(3)) and not torch.equal(first, run(4))
+    assert not torch.equal(first[:16], first[16:])
