@@ -16,6 +16,7 @@ from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from .common.clip_model import resolve_precision
+from .common.losses import distillation_loss
 from .common.prompts import add_coop_options
 from .common.trainer import ClipTrainer
 
@@ -54,8 +55,7 @@ class CLIPFit(ClipTrainer):
 
     def build_model(self):
         super().build_model()
-        with torch.no_grad(), self.autocast():
-            self.zero_shot_text = self.encode_text(self.layout, tuned=False)  # (n_cls, E)
+        self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
         self.text_names = [name for name in self.clip_names if not name.startswith("visual.")]
         if self.options.REG != "none" and not self.text_names:
             raise ValueError(
@@ -80,14 +80,6 @@ class CLIPFit(ClipTrainer):
             for name in self.text_names
         ]
         return torch.stack(squares).mean()
-
-
-def distillation_loss(text: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 - mean_k cos(w_k, w_k^clip) for features (n_cls, E): eq. 3 with the sign that pulls them together.
-
-    Eq. 4 prints the mean cosine with a plus, which would push the features apart.
-    """
-    return 1 - F.cosine_similarity(text, teacher, dim=-1, eps=1e-7).mean()
 
 
 @TRAINER_REGISTRY.register()

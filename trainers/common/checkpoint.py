@@ -5,12 +5,13 @@ the newest. They hold tensors and plain values only, so that they load with `wei
 """
 
 import os.path as osp
+import pickle
 import random
 
 import numpy as np
 import torch
 
-from dassl.utils import save_checkpoint
+from dassl.utils import load_checkpoint, save_checkpoint
 
 from . import record
 
@@ -20,8 +21,8 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
     state = {
         "state_dict": trainer.tuned.state_dict(),
         "epoch": epoch + 1,
-        "optimizer": trainer.optim.state_dict(),
-        "scheduler": trainer.sched.state_dict(),
+        "optimizer": trainer.optim.state_dict() if trainer.optim else None,
+        "scheduler": trainer.sched.state_dict() if trainer.sched else None,
         "val_result": val_result,
         "meta": record.identity(trainer),
         "settings": record.settings(trainer.cfg, trainer.section),
@@ -53,8 +54,10 @@ def load(trainer, directory: str, epoch: int | None = None) -> None:
 def load_weights(trainer, path: str) -> dict:
     """Put the tuned tensors of the checkpoint at `path` in place; returns the checkpoint."""
     state = read(path)
+    leave_out(trainer, state["state_dict"])
+    trainer.before_load(state)
     check_fits(trainer, state, path)
-    trainer.tuned.load_state_dict(wanted(trainer, state["state_dict"]), strict=False)
+    trainer.tuned.load_state_dict(state["state_dict"])
     print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
     return state
 
@@ -70,8 +73,14 @@ def resume(trainer, directory: str) -> int:
         return 0
     state = load_weights(trainer, osp.join(folder, name))
     check_settings(trainer, state, directory)
-    trainer.optim.load_state_dict(state["optimizer"])
-    trainer.sched.load_state_dict(state["scheduler"])
+    if trainer.optim:
+        if not state.get("optimizer"):
+            raise ValueError(
+                f"{osp.join(folder, name)} comes from another program and has no optimiser state that can be read: "
+                "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
+            )
+        trainer.optim.load_state_dict(state["optimizer"])
+        trainer.sched.load_state_dict(state["scheduler"])
     if "random" in state:
         trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
@@ -90,11 +99,14 @@ def newest(folder: str) -> str | None:
 
 
 def read(path: str) -> dict:
-    """Read a checkpoint without running any code it may hold."""
+    """Read a checkpoint without running any code it may hold; of upstream's, which hold Python objects, the tensors."""
     if not osp.isfile(path):
         raise FileNotFoundError(f"no checkpoint at {path}; check --model-dir and --load-epoch")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            state = load_checkpoint(path)
         state["state_dict"].items()
     except Exception as error:
         raise ValueError(
@@ -104,9 +116,13 @@ def read(path: str) -> dict:
     return state
 
 
-def wanted(trainer, tensors: dict) -> dict:
-    """Tensors without those that the trainer makes anew from its class names."""
-    return {name: tensor for name, tensor in tensors.items() if name not in trainer.rebuilt_tensors}
+def leave_out(trainer, tensors: dict) -> None:
+    """Remove the tensors that CoOp-family files hold beside the tuned ones; the trainer makes them anew itself."""
+    left_out = [name for name in tensors if name.startswith(trainer.left_out)]
+    for name in left_out:
+        del tensors[name]
+    if left_out:
+        print(f"Note: {len(left_out)} tensors of the checkpoint are not tuned and not loaded: {_some(left_out)}")
 
 
 def check_fits(trainer, state: dict, path: str) -> None:
@@ -117,8 +133,13 @@ def check_fits(trainer, state: dict, path: str) -> None:
             f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
             f"{own['backbone']} ({own['fingerprint']}): pass --backbone {meta['backbone']}"
         )
-    ours = {name: tuple(t.shape) for name, t in wanted(trainer, trainer.tuned.state_dict()).items()}
-    theirs = {name: tuple(t.shape) for name, t in wanted(trainer, state["state_dict"]).items()}
+    if meta and trainer.per_class and meta["classnames"] != own["classnames"]:
+        raise ValueError(
+            f"{path} holds tensors of its own for every class it was tuned on ({_some(meta['classnames'])}), which "
+            f"cannot be used for other classes ({_some(own['classnames'])}); evaluate it on the same classes"
+        )
+    ours = {name: tuple(t.shape) for name, t in trainer.tuned.state_dict().items()}
+    theirs = {name: tuple(t.shape) for name, t in state["state_dict"].items()}
     if ours != theirs:
         differ = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
         example = f"{differ[0]}: {theirs.get(differ[0], 'absent')} there, {ours.get(differ[0], 'absent')} here"
@@ -126,6 +147,10 @@ def check_fits(trainer, state: dict, path: str) -> None:
         raise ValueError(f"{path} holds other tuned tensors: {len(differ)} differ, e.g. {example}{tune}")
     if meta and meta["template"] != own["template"]:
         print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{own["template"]}"')
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def check_settings(trainer, state: dict, directory: str) -> None:

@@ -66,6 +66,16 @@ def load_clip(name: str, precision: str = "fp32", device: torch.device | str = "
     return model.to(device).eval().requires_grad_(False)
 
 
+def check_input_size(cfg, clip_model: nn.Module) -> None:
+    """Raise ValueError unless INPUT.SIZE is the backbone's."""
+    side = clip_model.visual.input_resolution
+    if tuple(cfg.INPUT.SIZE) != (side, side):
+        raise ValueError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {cfg.MODEL.BACKBONE.NAME} takes {side}x{side} images: "
+            f'add INPUT.SIZE "({side}, {side})"'
+        )
+
+
 def read_state_dict(name: str) -> dict[str, torch.Tensor]:
     """The weights of a CLIP, named and shaped as OpenAI's; see `load_clip` for the names."""
     path = find_weights(name)

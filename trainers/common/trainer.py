@@ -16,7 +16,7 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import checkpoint, record
-from .clip_model import PRECISIONS, load_clip, resolve_precision
+from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .prompts import fill, get_template, tokenize
 from .text import Layout, TextEncoder, pack
 from .tuning import add_parameters, audit, cast_like, select
@@ -31,10 +31,15 @@ class ClipTrainer(TrainerX):
 
     section = ""  # key under cfg.TRAINER with the method's options
     model_name = ""  # registered name: the folder of its checkpoints
-    rebuilt_tensors = ()  # names in the state_dict that depend on the class names and are not loaded
+    left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
+    per_class = False  # whether the tuned tensors belong to the very classes they were trained on
     _eval_text = None  # text features of the evaluation that is under way
 
     # What a method states
+
+    def prompt_template(self) -> str:
+        """The zero-shot prompt, with {} for the class name."""
+        return get_template(self.cfg)
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """The module whose state_dict is saved; CLIP's own parameters in TUNE are added to it."""
@@ -48,6 +53,15 @@ class ClipTrainer(TrainerX):
         """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised."""
         logits = self.logits(self.encode_image(image), self.text_features())
         return logits, {"ce": F.cross_entropy(logits, label)}
+
+    def objective(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What is minimised, from the loss terms."""
+        return torch.stack(list(terms.values())).sum()
+
+    def make_optimizer(self):
+        """Optimiser and schedule of the tuned parameters."""
+        optim = build_optimizer(self.tuned, self.cfg.OPTIM)
+        return optim, build_lr_scheduler(optim, self.cfg.OPTIM)
 
     # Shared parts
 
@@ -71,7 +85,7 @@ class ClipTrainer(TrainerX):
         self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
         check_input_size(cfg, self.clip)
         self.text_encoder = TextEncoder(self.clip)
-        self.template = get_template(cfg)
+        self.template = self.prompt_template()
         self.layout = self.pack_prompts(classnames)
         print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
 
@@ -83,10 +97,11 @@ class ClipTrainer(TrainerX):
         self.tuned.to(self.device)
         scaled = self.precision == "fp16" or (self.precision == "amp" and self.device.type == "cuda")
         self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10, enabled=scaled)
+        self.optim = self.sched = None
         if any(p.requires_grad for p in self.tuned.parameters()):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
-            self.optim = build_optimizer(self.tuned, cfg.OPTIM)
-            self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+            self.optim, self.sched = self.make_optimizer()
+        if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if cfg.MODEL.INIT_WEIGHTS:
             checkpoint.load_weights(self, cfg.MODEL.INIT_WEIGHTS)
@@ -95,17 +110,29 @@ class ClipTrainer(TrainerX):
         """Tokens of one prompt a class, packed, on the device."""
         return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
 
-    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+    def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
+        """Image features as CLIP's projection gives them: (B, E), fp32, not normalised; `tuned` as in `encode_text`."""
+        overrides = self._overrides(visual=True) if tuned else {}
+        return functional_call(self.clip.visual, overrides, (image.to(self.clip.dtype),)).float()
+
+    def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Normalised image features (B, E), fp32, with the tuned parameters in place of CLIP's own."""
-        overrides = self._overrides(visual=True)
-        features = functional_call(self.clip.visual, overrides, (image.to(self.clip.dtype),))
-        return F.normalize(features.float(), dim=-1)
+        return F.normalize(self.image_features(image, tuned), dim=-1)
 
     def encode_text(self, layout: Layout, tuned: bool = True, **inputs) -> torch.Tensor:
-        """Normalised text features (n, E), fp32; `tuned=False` gives those of the untouched CLIP."""
+        """Normalised text features (n, E), fp32; `tuned=False` gives those of the untouched CLIP.
+
+        With `x` among the `inputs` (see TextEncoder.forward): (B, n, E).
+        """
         overrides = self._overrides(visual=False) if tuned else {}
         features = functional_call(self.text_encoder, overrides, (layout,), inputs)
         return F.normalize(features.float(), dim=-1)
+
+    @torch.no_grad()
+    def zero_shot_features(self) -> torch.Tensor:
+        """Normalised features of the zero-shot prompts by the untouched CLIP: (n_cls, E), fp32."""
+        with self.autocast():
+            return self.encode_text(self.layout, tuned=False)
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]
@@ -128,22 +155,26 @@ class ClipTrainer(TrainerX):
         image, label = self.parse_batch_train(batch)
         with self.autocast():
             logits, terms = self.losses(image, label)
-        loss = torch.stack(list(terms.values())).sum()
+        loss = self.objective(terms)
         self.detect_anomaly(loss)
         self.step(terms, loss)
-        if self.batch_idx + 1 == self.num_batches:
-            self.update_lr()
+        self.after_step()
         accuracy = compute_accuracy(logits.detach(), label)[0]
         names = ["loss", "acc", *terms]
         values = torch.stack([loss.detach(), accuracy.squeeze(), *(t.detach() for t in terms.values())]).tolist()
         return dict(zip(names[:2] if len(terms) == 1 else names, values, strict=False))
 
     def step(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """One optimiser step on the sum of the loss terms."""
+        """One optimiser step on `loss`, the objective."""
         self.optim.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optim)
         self.scaler.update()
+
+    def after_step(self) -> None:
+        """Move the schedule on after the last batch of an epoch."""
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
 
     def parse_batch_train(self, batch):
         return self.parse_batch_test(batch)
@@ -182,6 +213,9 @@ class ClipTrainer(TrainerX):
             self.metrics.setdefault(split, {})[name] = float(scalar_value)
         super().write_scalar(tag, scalar_value, global_step)
 
+    def before_load(self, state: dict) -> None:
+        """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""
+
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
 
@@ -190,13 +224,3 @@ class ClipTrainer(TrainerX):
 
     def load_model(self, directory, epoch=None):
         checkpoint.load(self, directory, epoch)
-
-
-def check_input_size(cfg, clip_model: nn.Module) -> None:
-    """Raise ValueError unless INPUT.SIZE is the backbone's."""
-    side = clip_model.visual.input_resolution
-    if tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but {cfg.MODEL.BACKBONE.NAME} takes {side}x{side} images: "
-            f'add INPUT.SIZE "({side}, {side})"'
-        )
