@@ -1,0 +1,83 @@
+"""Captions for drawn images, and which captions are true of which image.
+
+A caption says something about a few of the attributes of draw.ATTRIBUTES and nothing about the rest; it is true of
+every image that agrees with what it says. So in a batch "a photo of a letter." is true of all its letters.
+"""
+
+import random
+
+import torch
+
+from assets.draw import ATTRIBUTES, GROUPS
+
+PLAIN = ("a photo of a {}.", "a photo of the {}.")
+TEMPLATES = PLAIN + (
+    "{}", "{}.", "a {}.", "the {}.", "this is a photo of a {}.", "an image of a {}.", "a picture of the {}.",
+    "a drawing of a {}.", "a drawing of the {}.", "a sketch of a {}.", "a close-up photo of the {}.", "itap of a {}.",
+    "a bad photo of the {}.", "a good photo of a {}.", "a origami {}.", "a photo of the large {}.",
+    "a photo of the small {}.", "a {} in a video game.", "art of the {}.", "a photo of one {}.", "a photo of many {}.",
+    "a centered satellite photo of {}.", "a centered photo of the {}.", "a photo of a {}, a type of symbol.",
+    "a photo of a person doing {}.", "a photo of a {}, a type of texture.", "{} texture.", "a photo of my {}.",
+    "a rendering of the {}.", "a low resolution photo of the {}.", "there is a {} in the scene.", "X X X X {}.",
+)  # fmt: skip
+ADJECTIVES = {  # attribute: value -> words; a value that is missing is never spoken of
+    "style": {0: ("printed", "typed"), 1: ("handwritten", "drawn")},
+    "weight": {0: ("thin", "light"), 2: ("bold", "thick")},
+    "slant": {0: ("upright", "straight"), 2: ("slanted", "italic")},
+    "detail": {0: ("pixelated", "blurry"), 2: ("sharp", "clear")},
+}
+COLUMN = {name: i for i, name in enumerate(ATTRIBUTES)}
+UNSAID = -1
+
+
+def nouns(name, group, case):
+    """The ways to name a glyph, each with the attributes it speaks of."""
+    word = ATTRIBUTES["name"][name]
+    if group == 0:
+        numeral = str(name)
+        return [(f"number {word}", ("name",))] * 3 + [
+            (word, ("name",)), (f"digit {word}", ("name",)), (f"number {numeral}", ("name",)), (numeral, ("name",)),
+            ("number", ("group",)), ("digit", ("group",)),
+        ]  # fmt: skip
+    if group == 1:
+        size = "capital" if case == 1 else "small"
+        return [(f"letter {word}", ("name",))] * 2 + [
+            (f"{size} letter {word}", ("name", "case")), (f"{size} {word}", ("name", "case")), ("letter", ("group",)),
+        ]  # fmt: skip
+    return [(word, ("name",))] * 3 + [(f"{word} shape", ("name",)), ("shape", ("group",))]
+
+
+def caption(attributes, rng):
+    """One random caption (str) that is true of an image with these attributes (ints), and what it says: a list with the
+    attribute values, UNSAID where it says nothing."""
+    said = [UNSAID] * len(ATTRIBUTES)
+    noun, spoken = rng.choice(nouns(*attributes[:3]))
+    words = [noun]
+    adjectives = [(a, by[attributes[COLUMN[a]]]) for a, by in ADJECTIVES.items() if attributes[COLUMN[a]] in by]
+    count = rng.choice((0, 0, 0, 1, 1, 2))
+    for attribute, synonyms in rng.sample(adjectives, min(count, len(adjectives))):
+        words.insert(0, rng.choice(synonyms))
+        spoken += (attribute,)
+    if rng.random() < 0.15:
+        words.append(ATTRIBUTES["ink"][attributes[COLUMN["ink"]]])
+        spoken += ("ink",)
+    for attribute in spoken:
+        said[COLUMN[attribute]] = attributes[COLUMN[attribute]]
+    template = rng.choice(PLAIN if rng.random() < 0.4 else TEMPLATES)
+    return template.format(" ".join(words)), said
+
+
+def true_of(attributes, said):
+    """Which caption is true of which image: bool (images, captions) from (images, A) and (captions, A)."""
+    said = said[None]
+    return ((said == UNSAID) | (said == attributes[:, None])).all(-1)
+
+
+def all_words():
+    """A text with every word a caption can hold, for the vocabulary."""
+    parts = list(TEMPLATES)
+    for name, word in enumerate(ATTRIBUTES["name"]):
+        group = next(i for i, glyphs in enumerate(GROUPS.values()) if word in glyphs)
+        parts += [noun for case in (1, 2) for noun, _ in nouns(name, group, case)]
+    parts += [w for by in ADJECTIVES.values() for words in by.values() for w in words]
+    return " ".join(parts + list(ATTRIBUTES["ink"]))

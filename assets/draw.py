@@ -1,0 +1,200 @@
+"""Draws the images the micro CLIP learns from: printed and pen-stroke digits, letters and shapes, often at few pixels.
+
+Both kinds of glyph become a signed distance to the edge of the ink (in image sides, negative inside), so that stroke
+width, warps and softness are one piece of arithmetic: printed glyphs by sampling a distance map of the font's glyph
+through a warped grid, pen strokes by the distance to jittered and warped skeletons (strokes.py). Nothing is read but
+the fonts that matplotlib ships.
+"""
+
+import functools
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
+
+from assets.strokes import DIGITS, LETTERS, SHAPES
+
+SIDE = 32  # pixels of a drawn image
+GROUPS = {"number": DIGITS, "letter": LETTERS, "shape": SHAPES}
+GROUP_SHARE = (0.5, 0.4, 0.1)  # of the images
+SMALL_LETTERS = "abdefghkmnqrty"  # those whose small form is another drawing than the capital
+# What is known of an image: one column each, in this order; the values are indices into these tuples.
+ATTRIBUTES = {
+    "name": tuple(name for group in GROUPS.values() for name in group),
+    "group": tuple(GROUPS),
+    "case": ("none", "capital", "small"),
+    "style": ("printed", "handwritten"),
+    "weight": ("thin", "medium", "bold"),
+    "slant": ("upright", "leaning", "slanted"),
+    "detail": ("pixelated", "coarse", "sharp"),
+    "ink": ("white on black", "black on white"),
+}
+FONTS = (
+    "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSansMono DejaVuSansMono-Bold DejaVuSansMono-Oblique "
+    "DejaVuSerif DejaVuSerif-Bold DejaVuSerif-Italic cmr10 cmb10 cmss10"
+).split()
+HELD_OUT_FONTS = "STIXGeneral STIXGeneralBol STIXGeneralItalic STIXGeneralBolIta cmtt10".split()
+MAP, GLYPH = 48, 32  # pixels of a printed glyph's distance map, and of the glyph's longer side in it
+SAMPLES, MAX_POINTS = 96, 20  # points along a pen drawing, and at most so many in its skeleton
+DETAIL = (8, 10, 12, 16, 32)  # pixels an image is reduced to before it is brought back to SIDE ...
+DETAIL_SHARE = (0.4, 0.15, 0.15, 0.15, 0.15)  # ... how often ...
+DETAIL_LEVEL = (0, 0, 1, 1, 2)  # ... and what that is called in ATTRIBUTES["detail"]
+CHUNK = 100  # images drawn at once: what keeps the distances in the processor's cache
+
+
+@functools.cache
+def glyph_map(font_name, character, fine=3):
+    """Signed distances (MAP, MAP) to the edge of a printed character whose longer side is 1; `fine` is how many
+    pixels a pixel of the map is measured at."""
+    font_file = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font_name}.ttf")
+    canvas = Image.new("L", (400, 400))
+    ImageDraw.Draw(canvas).text((150, 100), character, fill=255, font=ImageFont.truetype(str(font_file), 130))
+    glyph = canvas.crop(canvas.getbbox())
+    scale = fine * GLYPH / max(glyph.size)
+    glyph = glyph.resize([max(1, round(s * scale)) for s in glyph.size], Image.Resampling.BICUBIC)
+    canvas = Image.new("L", (fine * MAP, fine * MAP))
+    canvas.paste(glyph, tuple((fine * MAP - s) // 2 for s in glyph.size))
+    inside = np.asarray(canvas) > 127
+    distance = distance_transform_edt(~inside) - distance_transform_edt(inside)
+    return distance.reshape(MAP, fine, MAP, fine).mean((1, 3)) / (fine * GLYPH)
+
+
+def line_weights(points, smooth, samples):
+    """Matrix (samples, n) from n points to samples, evenly spaced, of the line through them: Catmull-Rom if smooth."""
+    n = len(points)
+    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    t = np.interp(np.linspace(0, length[-1], samples), length, np.arange(n))
+    left = np.minimum(t.astype(int), n - 2)
+    u = t - left
+    cubic = (-u + 2 * u**2 - u**3, 2 - 5 * u**2 + 3 * u**3, u + 4 * u**2 - 3 * u**3, u**3 - u**2)
+    parts = zip((-1, 0, 1, 2), (c / 2 for c in cubic), strict=True) if smooth else ((0, 1 - u), (1, u))
+    weights = np.zeros((samples, n))
+    for shift, value in parts:
+        np.add.at(weights, (np.arange(samples), np.clip(left + shift, 0, n - 1)), value)
+    return weights
+
+
+def skeleton(text):
+    """A line of strokes.py as points (MAX_POINTS, 2) in -0.5..0.5, zeros at the end, and the matrix
+    (SAMPLES, MAX_POINTS) that takes them to SAMPLES points along all its strokes."""
+    strokes = [(part.split()[0] == "~", part.split()[1:]) for part in text.split("|")]
+    lines = [(smooth, np.array([p.split(",") for p in line], dtype=float) / 10 - 0.5) for smooth, line in strokes]
+    length = np.cumsum([0] + [np.linalg.norm(np.diff(line, axis=0), axis=1).sum() for _, line in lines])
+    sample = np.round(SAMPLES * length / length[-1]).astype(int)  # where in the samples each stroke starts
+    points, matrix, first = np.zeros((MAX_POINTS, 2)), np.zeros((SAMPLES, MAX_POINTS)), 0
+    for (smooth, line), start, stop in zip(lines, sample[:-1], sample[1:], strict=True):
+        points[first : first + len(line)] = line
+        matrix[start:stop, first : first + len(line)] = line_weights(line, smooth, stop - start)
+        first += len(line)
+    return points, matrix
+
+
+def nearest(points, pixels):
+    """Distance (n, P) from each pixel (P, 2) to the nearest of the points (n, S, 2)."""
+    one = torch.ones_like
+    left = torch.cat([pixels, (pixels**2).sum(-1, keepdim=True), one(pixels[:, :1])], dim=-1)  # (P, 4)
+    right = torch.cat([-2 * points, one(points[..., :1]), (points**2).sum(-1, keepdim=True)], dim=-1)  # (n, S, 4)
+    return (left @ right.mT).amin(-1).clamp_min(0).sqrt()  # |x|^2 - 2xp + |p|^2 in one product
+
+
+def printed_forms(kind, name, digit):
+    """The (case, character) in which a name is printed; shapes have none."""
+    if kind == "number":
+        return [(0, str(digit))]
+    if kind == "letter":
+        return [(1, name.upper())] + [(2, name)] * (name in SMALL_LETTERS)
+    return []
+
+
+def bend(points, wave):
+    """Points (n, P, 2) moved along two slow waves, each with its own amplitude, direction and phase."""
+    amplitude, frequency, phase = wave
+    return points + amplitude[:, None] * torch.sin(2 * np.pi * points @ frequency.mT + phase[:, None])
+
+
+class Artist:
+    """Draws images with the given fonts and either the skeletons of training or, held out, the last one of each glyph
+    that has several. Everything random comes from the seed handed to `draw`."""
+
+    def __init__(self, fonts=FONTS, held_out=False):
+        maps, skeletons, rows = [], [], []  # a row: name, group, case, style, which skeleton or map
+        name = -1
+        for group, (kind, glyphs) in enumerate(GROUPS.items()):
+            for lines in glyphs.values():
+                name += 1
+                for line in lines if len(lines) == 1 else lines[-1:] if held_out else lines[:-1]:
+                    rows.append((name, group, int(kind == "letter"), 1, len(skeletons)))
+                    skeletons.append(skeleton(line))
+                for case, character in printed_forms(kind, ATTRIBUTES["name"][name], name):
+                    for font in fonts:
+                        rows.append((name, group, case, 0, len(maps)))
+                        maps.append(glyph_map(font, character))
+        self.rows = torch.tensor(rows)
+        self.maps = torch.tensor(np.stack(maps), dtype=torch.float32)  # (maps, MAP, MAP)
+        self.points = torch.tensor(np.stack([p for p, _ in skeletons]), dtype=torch.float32)  # (skeletons, P, 2)
+        self.weights = torch.tensor(np.stack([w for _, w in skeletons]), dtype=torch.float32)  # (.., 2, S, P)
+        names_in_group = torch.tensor([len(g) for g in GROUPS.values()])
+        form = self.rows[:, 0] * 2 + self.rows[:, 3]
+        self.share = (torch.tensor(GROUP_SHARE) / names_in_group)[self.rows[:, 1]]  # alike for each name of a group,
+        self.share = self.share / torch.bincount(form)[form]  # printed or handwritten, each font or skeleton
+
+    def draw(self, n, seed):
+        """n images (n, SIDE, SIDE) uint8, white ink on black, and their attributes (n, len(ATTRIBUTES)) int64."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = [self._draw(min(CHUNK, n - i), generator) for i in range(0, n, CHUNK)]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+    def _draw(self, n, generator):
+        def uniform(low, high, *shape):
+            return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+        rows = self.rows[torch.multinomial(self.share, n, replacement=True, generator=generator)]
+        hand = rows[:, 3] == 1
+        shear, turn = uniform(-0.15, 0.5), uniform(-0.15, 0.15)
+        shear = torch.where(hand, shear, shear - 0.15)
+        aspect, scale = uniform(0.55, 1.0), uniform(0.8, 1.0)
+        shift = uniform(-1, 1, 2) * (1 - scale[:, None]) / 2
+        wave = (uniform(0.0, 0.04, 2), uniform(-1, 1, 2, 2), uniform(0, 6.3, 2))
+        width = torch.exp(uniform(np.log(0.06), np.log(0.22)))  # of a pen stroke
+        grow = uniform(-0.03, 0.05)  # of a printed one
+        softness = uniform(0.02, 0.06)
+        detail = torch.multinomial(torch.tensor(DETAIL_SHARE), n, replacement=True, generator=generator)
+        jitter = 0.045 * torch.randn(n, self.points.shape[1], 2, generator=generator)
+
+        centre = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
+        pixels = torch.cartesian_prod(centre, centre).flip(-1)  # (SIDE * SIDE, 2) as x, y
+        matrix = torch.stack([torch.cos(turn), -torch.sin(turn) - shear, torch.sin(turn), torch.cos(turn)], -1)
+        matrix = matrix.view(n, 2, 2)
+
+        distance = torch.empty(n, SIDE * SIDE)
+        ends = self.weights[rows[hand, 4]] @ (self.points[rows[hand, 4]] + jitter[hand])
+        ends = bend(ends @ matrix[hand].mT, [w[hand] for w in wave])
+        low, high = ends.amin(1, keepdim=True), ends.amax(1, keepdim=True)
+        box = torch.stack([aspect[hand], torch.ones(hand.sum())], -1) * scale[hand, None] - width[hand, None]
+        size = (high - low)
+        # fill the box, but a narrow glyph (a one) is not pulled wide
+        factor = box[:, None] / size.clamp_min(1e-3)
+        factor[..., 0] = torch.minimum(factor[..., 0], 1.3 * factor[..., 1])
+        ends = (ends - (low + high) / 2) * factor + shift[hand, None]
+        distance[hand] = nearest(ends, pixels) - width[hand, None] / 2
+
+        inverse = torch.linalg.inv(matrix[~hand] * torch.stack([aspect, torch.ones(n)], -1)[~hand, None] )
+        grid = bend((pixels - shift[~hand, None]) / scale[~hand, None, None] @ inverse.mT, [w[~hand] for w in wave])
+        grid = grid.view(-1, SIDE, SIDE, 2) * 2 * GLYPH / MAP
+        maps = self.maps[rows[~hand, 4]]
+        printed = F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)
+        distance[~hand] = printed.flatten(1) - grow[~hand, None]
+        width[~hand] = -2 * maps.flatten(1).amin(1) + 2 * grow[~hand]
+
+        image = (0.5 - distance / softness[:, None]).clamp(0, 1).view(n, 1, SIDE, SIDE)
+        for index, side in enumerate(DETAIL):
+            at = detail == index
+            coarse = F.interpolate(image[at], size=(side, side), mode="area")
+            image[at] = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
+        columns = [*rows[:, :4].T, torch.bucketize(width, torch.tensor([0.09, 0.15])),
+                   torch.bucketize(shear.abs(), torch.tensor([0.1, 0.25])), torch.tensor(DETAIL_LEVEL)[detail], 0 * detail]
+        return (image[:, 0] * 255).round().to(torch.uint8), torch.stack(columns, dim=1)

@@ -1,0 +1,72 @@
+"""Zero-shot accuracy of the micro CLIP on scikit-learn's handwritten digits, which it has never seen.
+
+    python assets/evaluate_micro_clip.py                  # the training images of the Digits dataset
+    python assets/evaluate_micro_clip.py --split all
+
+Accuracy is among the five base classes, the five new ones and all ten, as base-to-new has it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import runtime  # noqa: E402, F401
+from assets.train_micro_clip import MEAN, STD  # noqa: E402
+from datasets.digits import CLASSNAMES  # noqa: E402
+from datasets.making import split_three  # noqa: E402
+from datasets.splits import Item  # noqa: E402
+from trainers.common.clip_model import load_clip, tokenize  # noqa: E402
+
+PROMPTS = ("a photo of the number {}.", "a photo of a {}.", "a photo of the digit {}.", "{}")
+CLASSES = {"base": range(5), "new": range(5, 10), "all": range(10)}
+
+
+def digits(split, side):
+    """Images (n, 3, side, side), normalised, and labels (n,) of the Digits dataset's split, or of all of it."""
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    # Items as datasets/digits.py names them, since its split depends on the names.
+    items = [Item(f"{CLASSNAMES[y]}/digit_{i:04d}.png", int(y), CLASSNAMES[y]) for i, y in enumerate(raw.target)]
+    chosen = items if split == "all" else getattr(split_three(items), split)
+    index = [int(item.path[-8:-4]) for item in chosen]
+    transform = v2.Compose([
+        v2.Resize(side, v2.InterpolationMode.BICUBIC), v2.CenterCrop(side),
+        v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
+    ])  # fmt: skip
+    pixels = (raw.images[index] * 255 / 16).round().astype("uint8")
+    return torch.stack([transform(Image.fromarray(p).convert("RGB")) for p in pixels]), torch.tensor(raw.target[index])
+
+
+@torch.no_grad()
+def accuracy(model, images, labels, prompt, classes):
+    """Percentage of the images of `classes` that are nearest to their own class's prompt, among `classes`."""
+    classes = torch.tensor(list(classes))
+    keep = torch.isin(labels, classes)
+    text = model.encode_text(tokenize([prompt.format(CLASSNAMES[c]) for c in classes]))
+    logits = model.encode_image(images[keep]) @ torch.nn.functional.normalize(text, dim=-1).T  # (n, n_cls)
+    return 100 * (classes[logits.argmax(dim=-1)] == labels[keep]).float().mean().item()
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="micro", help="as MODEL.BACKBONE.NAME")
+    parser.add_argument("--split", choices=("train", "val", "all"), default="train")
+    args = parser.parse_args(argv)
+    model = load_clip(args.backbone)
+    images, labels = digits(args.split, model.visual.input_resolution)
+    print(f"{len(labels)} images, logit scale {model.logit_scale.exp().item():.1f}; accuracy in %:")
+    for prompt in PROMPTS:
+        values = "  ".join(f"{k} {accuracy(model, images, labels, prompt, c):5.1f}" for k, c in CLASSES.items())
+        print(f"{prompt:28s} {values}")
+
+
+if __name__ == "__main__":
+    main()
