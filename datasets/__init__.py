@@ -1,5 +1,41 @@
 """Datasets by registry name; importing this package fills Dassl's `DATASET_REGISTRY`."""
 
-from . import caltech101, digits, dtd, eurosat
+from . import (
+    caltech101,
+    digits,
+    dtd,
+    eurosat,
+    fgvc_aircraft,
+    folder,
+    food101,
+    imagenet,
+    imagenet_a,
+    imagenet_r,
+    imagenet_sketch,
+    imagenetv2,
+    oxford_flowers,
+    oxford_pets,
+    stanford_cars,
+    sun397,
+    ucf101,
+)
 
-__all__ = ["caltech101", "digits", "dtd", "eurosat"]
+__all__ = [
+    "caltech101",
+    "digits",
+    "dtd",
+    "eurosat",
+    "fgvc_aircraft",
+    "folder",
+    "food101",
+    "imagenet",
+    "imagenet_a",
+    "imagenet_r",
+    "imagenet_sketch",
+    "imagenetv2",
+    "oxford_flowers",
+    "oxford_pets",
+    "stanford_cars",
+    "sun397",
+    "ucf101",
+]

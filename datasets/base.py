@@ -42,24 +42,39 @@ class FewShotDataset(DatasetBase):
     split_file = ""  # e.g. split_zhou_Caltech101.json; "" where CoOp has none
     default_root = ""  # used where DATASET.ROOT is not set
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits
+    keep_selection = True  # whether few-shot selections are kept in `split_fewshot`
 
     def __init__(self, cfg):
-        self.name = type(self).__name__
-        self.marker = "/".join(filter(None, ("", self.dataset_dir, self.image_dir))) + "/"
-        root = self.find_root(cfg.DATASET.ROOT)
-        self.dataset_dir = os.path.join(root, self.dataset_dir)
-        self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
-        self.split_path = os.path.join(self.dataset_dir, self.split_file) if self.split_file else ""
-        self.split_fewshot_dir = os.path.join(self.dataset_dir, "split_fewshot")
+        self.place(cfg.DATASET.ROOT)
         self.prepare()
-        self.check_folder(root)
-
+        self.check_folder()
         split = self.load_split()
         split = self.take_shots(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
         split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
         self.fingerprint = fingerprint(split)
         train, val, test = ([self.to_datum(item) for item in items] for items in split)
         super().__init__(train_x=train, val=val or None, test=test)
+
+    def place(self, root):
+        """Set where things lie below `root`."""
+        self.name = type(self).__name__
+        if not (root or self.default_root):
+            raise ValueError(
+                f"DATASET.ROOT is not set: pass --root, the folder with {self.dataset_dir or 'the images'}"
+            )
+        self.root = os.path.abspath(os.path.expanduser(root or self.default_root))
+        self.marker = "/".join(filter(None, ("", self.dataset_dir, self.image_dir))) + "/"
+        self.dataset_dir = os.path.normpath(os.path.join(self.root, self.dataset_dir))
+        self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
+        self.split_path = os.path.join(self.dataset_dir, self.split_file) if self.split_file else ""
+        self.split_fewshot_dir = os.path.join(self.dataset_dir, "split_fewshot")
+
+    @classmethod
+    def at(cls, root):
+        """The dataset's places and `read_split`, with nothing read, checked or written; for tools."""
+        dataset = cls.__new__(cls)
+        dataset.place(root)
+        return dataset
 
     def read_data(self):
         """`Split` made from the raw data where there is no split file, without the global random state."""
@@ -69,33 +84,33 @@ class FewShotDataset(DatasetBase):
         """Writes the data themselves; only for datasets that come with a package."""
 
     def remedy(self):
-        root = os.path.dirname(self.dataset_dir)
-        return f"Get it with `python tools/prepare_data.py {self.name} --root {root}` (see docs/datasets.md)"
+        return f"Get it with `python tools/prepare_data.py {self.name} --root {self.root}` (see docs/datasets.md)"
 
-    def find_root(self, root):
-        if not (root or self.default_root):
-            raise ValueError(f"DATASET.ROOT is not set: pass --root, the folder that holds {self.dataset_dir}/")
-        return os.path.abspath(os.path.expanduser(root or self.default_root))
-
-    def check_folder(self, root):
-        for folder in (root, self.dataset_dir, self.image_dir):
+    def check_folder(self):
+        for folder in (self.root, self.dataset_dir, self.image_dir):
             if not os.path.isdir(folder):
                 raise FileNotFoundError(f"{self.name}: there is no folder {folder}. {self.remedy()}")
 
-    def load_split(self):
-        """The whole `Split`: from the split file, or made from the raw data and saved."""
+    def read_split(self):
+        """`(Split, made, source)` of the split file, else of the raw data; for `made` see `splits.read_split`."""
         if self.split_path and os.path.exists(self.split_path):
-            print(f"Reading split from {self.split_path}")
-            split, made = read_split(self.split_path)
-            source = self.split_path
-            if made:
-                print(f"(made here, it is not CoOp's: {made})")
-        else:
-            split, source = self.read_data(), self.name
-            if self.split_path:
-                self.save_split(split)
+            return *read_split(self.split_path), self.split_path
+        try:
+            return self.read_data(), "", self.name
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}: {error}. {self.remedy()}") from error
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{self.name}: {self.dataset_dir} is not laid out as expected ({error})") from error
+
+    def load_split(self):
+        """The whole `Split`, checked; one that had to be made is saved as the split file."""
+        split, made, source = self.read_split()
+        if source == self.split_path:
+            print(f"Reading split from {source}" + (f"\n(made here, it is not CoOp's: {made})" if made else ""))
         check_classes(split, source)
         check_images([item for items in split for item in items], self.image_dir, source)
+        if self.split_path and source != self.split_path:
+            self.save_split(split)
         return split
 
     def save_split(self, split):
@@ -113,14 +128,15 @@ class FewShotDataset(DatasetBase):
             return split
         if seed < 0:
             print("SEED is not set: the few-shot images are drawn anew in each run, and not kept")
-            train = sample_shots(split.train, shots, random)
-            return Split(train, sample_shots(split.val, min(shots, 4), random), split.test)
-        cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.marker)
-        chosen = cache.load(split.train, split.val)
-        if chosen is None:
-            rng = random.Random(seed)
+        cache = None
+        if seed >= 0 and self.keep_selection:
+            cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.marker)
+        chosen = cache and cache.load(split.train, split.val)
+        if not chosen:
+            rng = random.Random(seed) if seed >= 0 else random
             chosen = sample_shots(split.train, shots, rng), sample_shots(split.val, min(shots, 4), rng)
-            cache.save(*chosen)
+            if cache:
+                cache.save(*chosen)
         return Split(*chosen, split.test)
 
     def to_datum(self, item):

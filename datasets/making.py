@@ -5,6 +5,7 @@ split of a class depends on its own images alone, and the few-shot sampling that
 when the split file is already there.
 """
 
+import contextlib
 import os
 import random
 from collections import defaultdict
@@ -14,24 +15,29 @@ from .splits import Item, Split
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
+def _names(folder, wanted):
+    """Sorted names of the visible entries for which `wanted`; a link that leads nowhere or in a circle is not."""
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if not entry.name.startswith(".") and wanted(entry):
+                    names.append(entry.name)
+    return sorted(names)
+
+
 def list_folders(folder):
     """Sorted names of the visible folders in `folder`."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return _names(folder, lambda entry: entry.is_dir())
 
 
 def list_images(folder):
     """Sorted names of the visible image files in `folder`."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith(".") and entry.is_file()
-        )
+    return _names(folder, lambda entry: entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file())
 
 
 def folder_items(image_dir, ignored=(), classnames=None, under=""):
-    """`Item`s of one folder a class, labels by sorted folder name.
+    """`Item`s of one folder a class, labels by sorted folder name. ValueError for a folder without images.
 
     Args:
         image_dir: folder that the items' paths are relative to.
@@ -39,12 +45,15 @@ def folder_items(image_dir, ignored=(), classnames=None, under=""):
         classnames: dict from folder name to class name; other folders keep theirs.
         under: sub-folder of `image_dir` with the class folders.
     """
+    items = []
     folders = [name for name in list_folders(os.path.join(image_dir, under)) if name not in ignored]
-    return [
-        Item("/".join(filter(None, (under, folder, name))), label, (classnames or {}).get(folder, folder))
-        for label, folder in enumerate(folders)
-        for name in list_images(os.path.join(image_dir, under, folder))
-    ]
+    for label, folder in enumerate(folders):
+        names = list_images(os.path.join(image_dir, under, folder))
+        if not names:
+            raise ValueError(f"class folder {os.path.join(image_dir, under, folder)} has no images in it")
+        classname = (classnames or {}).get(folder, folder)
+        items += [Item("/".join(filter(None, (under, folder, name))), label, classname) for name in names]
+    return items
 
 
 def _shuffled_classes(items):
@@ -61,9 +70,10 @@ def split_three(items, train=0.5, val=0.2):
     """Each class divided at random into train, val and the rest as test (CoOp: 50 %, 20 %, 30 %)."""
     split = Split([], [], [])
     for group in _shuffled_classes(items):
-        n_train, n_val = round(len(group) * train), round(len(group) * val)
-        if min(n_train, n_val, len(group) - n_train - n_val) < 1:
+        if len(group) < 3:
             raise ValueError(f"class {group[0].classname!r} has {len(group)} image(s), too few for train, val and test")
+        n_val = max(1, round(len(group) * val))
+        n_train = min(round(len(group) * train), len(group) - n_val - 1)  # rounding leaves no test image of 3
         split.train.extend(group[:n_train])
         split.val.extend(group[n_train : n_train + n_val])
         split.test.extend(group[n_train + n_val :])
@@ -71,7 +81,7 @@ def split_three(items, train=0.5, val=0.2):
 
 
 def split_trainval(items, val=0.2):
-    """`(train, val)`: a share `val` of each class, at least one image, taken at random for validation."""
+    """`(train, val)`: a share `val` of each class, taken at random for validation."""
     train_items, val_items = [], []
     for group in _shuffled_classes(items):
         n_val = round(len(group) * val)

@@ -126,7 +126,7 @@ def check_classes(split, source):
         raise ValueError(f"{source}: label {unknown[0]} is in val or test but has no train image")
     labels_of = defaultdict(list)
     for label in sorted(names):
-        labels_of[names[label]].append(label)
+        labels_of[names[label].replace("_", " ")].append(label)  # as prompts have it
     for name, labels in labels_of.items():
         if len(labels) > 1:
             print(f"WARNING: labels {labels} are all called {name!r}, so their prompts cannot tell them apart")

@@ -1,0 +1,25 @@
+"""FGVC Aircraft: 100 variants (Maji et al., 2013), with the split that comes with the data."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .raw_files import read_lines
+from .splits import Item, Split
+
+
+@DATASET_REGISTRY.register()
+class FGVCAircraft(FewShotDataset):
+    dataset_dir = "fgvc_aircraft"
+    image_dir = "images"
+
+    def read_data(self):
+        labels = {name: label for label, name in enumerate(read_lines(self.dataset_dir, "variants.txt"))}
+        return Split(*(self.read_list(part, labels) for part in Split._fields))
+
+    def read_list(self, part, labels):
+        """Lines are `<image number> <variant>`; variants have spaces in them."""
+        items = []
+        for line in read_lines(self.dataset_dir, f"images_variant_{part}.txt"):
+            image, variant = line.split(" ", 1)
+            items.append(Item(f"{image}.jpg", labels[variant], variant))
+        return items

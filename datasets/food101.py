@@ -1,0 +1,16 @@
+"""Food-101: 101 dishes (Bossard et al., 2014)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .making import folder_items, split_three
+
+
+@DATASET_REGISTRY.register()
+class Food101(FewShotDataset):
+    dataset_dir = "food-101"
+    image_dir = "images"
+    split_file = "split_zhou_Food101.json"
+
+    def read_data(self):
+        return split_three(folder_items(self.image_dir))

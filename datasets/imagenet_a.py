@@ -1,0 +1,11 @@
+"""ImageNet-A(dversarial): 7,500 natural images of 200 classes that fool a ResNet-50 (Hendrycks et al., 2021)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .imagenet import ShiftedImageNet
+
+
+@DATASET_REGISTRY.register()
+class ImageNetA(ShiftedImageNet):
+    dataset_dir = "imagenet-adversarial"
+    image_dir = "imagenet-a"

@@ -1,0 +1,11 @@
+"""ImageNet-R(endition): 30,000 paintings, toys and the like of 200 classes (Hendrycks et al., 2021)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .imagenet import ShiftedImageNet
+
+
+@DATASET_REGISTRY.register()
+class ImageNetR(ShiftedImageNet):
+    dataset_dir = "imagenet-rendition"
+    image_dir = "imagenet-r"

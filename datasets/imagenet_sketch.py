@@ -1,0 +1,11 @@
+"""ImageNet-Sketch: 50,889 sketches of ImageNet's classes, for testing (Wang et al., 2019)."""
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .imagenet import ShiftedImageNet
+
+
+@DATASET_REGISTRY.register()
+class ImageNetSketch(ShiftedImageNet):
+    dataset_dir = "imagenet-sketch"
+    image_dir = "images"

@@ -1,0 +1,23 @@
+"""ImageNetV2, matched frequency: 10,000 new test images for ImageNet (Recht et al., 2019)."""
+
+import os
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .imagenet import ShiftedImageNet, read_classnames
+from .making import list_images
+from .splits import Item, Split
+
+
+@DATASET_REGISTRY.register()
+class ImageNetV2(ShiftedImageNet):
+    dataset_dir = "imagenetv2"
+    image_dir = "imagenetv2-matched-frequency-format-val"
+
+    def read_data(self):
+        """Folders are named by label: 0, 1, ... in the order of `classnames.txt`."""
+        items = []
+        for label, name in enumerate(read_classnames(self.dataset_dir).values()):
+            images = list_images(os.path.join(self.image_dir, str(label)))
+            items += [Item(f"{label}/{image}", label, name) for image in images]
+        return Split(items, [], items)

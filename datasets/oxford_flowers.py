@@ -1,0 +1,24 @@
+"""Oxford Flowers: 102 flowers (Nilsback & Zisserman, 2008)."""
+
+import os
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+from .base import FewShotDataset
+from .making import split_three
+from .raw_files import read_mat
+from .splits import Item, read_json
+
+
+@DATASET_REGISTRY.register()
+class OxfordFlowers(FewShotDataset):
+    dataset_dir = "oxford_flowers"
+    image_dir = "jpg"
+    split_file = "split_zhou_OxfordFlowers.json"
+
+    def read_data(self):
+        labels = read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0]  # from 1
+        names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))  # "1": "pink primrose"
+        return split_three(
+            [Item(f"image_{i:05d}.jpg", int(label) - 1, names[str(label)]) for i, label in enumerate(labels, 1)]
+        )

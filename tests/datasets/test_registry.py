@@ -1,0 +1,141 @@
+"""Every dataset of the registry on a miniature of its raw layout. A new dataset needs a builder in `mini_raw`."""
+
+import json
+import pickle
+import random
+import shutil
+from pathlib import Path
+
+import mini
+import pytest
+import yaml
+from mini_raw import BUILDERS
+
+from dassl.data.datasets import DATASET_REGISTRY
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))
+TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    """Data folder and expectations of each dataset, built once."""
+    built = {}
+    for name, build in BUILDERS.items():
+        root = tmp_path_factory.mktemp(name)
+        built[name] = root, *build(root)
+    return built
+
+
+def test_every_dataset_is_tested_and_has_a_config():
+    names = set(DATASET_REGISTRY.registered_names()) & set(read_names().values())
+    assert set(BUILDERS) | {"Digits", "Folder"} == names
+    modules = {Path(DATASET_REGISTRY.get(n).__module__.replace(".", "/")).name for n in names}
+    assert {path.stem for path in CONFIGS} == modules
+
+
+def read_names():
+    return {path.stem: yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_name_a_dataset_and_open_with_a_command(path):
+    assert path.read_text().startswith("# ")
+    config = yaml.safe_load(path.read_text())
+    assert list(config) == ["DATASET"] and list(config["DATASET"]) == ["NAME"]
+    assert DATASET_REGISTRY.get(config["DATASET"]["NAME"]).__module__ == f"datasets.{path.stem}"
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_raw_layout(roots, name, tmp_path):
+    original, classnames, n_test = roots[name]
+    root = tmp_path / "data"
+    shutil.copytree(original, root)
+    random.seed(3)
+    before = random.getstate()
+    data = mini.build(name, root)
+    assert random.getstate() == before
+    assert data.classnames == classnames and data.num_classes == len(classnames)
+    assert all(Path(d.impath).is_file() for d in data.train_x + (data.val or []) + data.test)
+    assert all(d.classname == classnames[d.label] for d in data.train_x + (data.val or []) + data.test)
+    if n_test is not None:
+        assert len(data.test) == n_test
+    parts = [{d.impath for d in part or []} for part in (data.train_x, data.val, data.test)]
+    if name in TEST_ONLY:
+        assert parts[0] == parts[2] and data.val is None
+        return
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    assert all(len(part) > 0 for part in parts) or name == "ImageNet" and data.val is None
+    # A second run reads what the first made; few-shot sampling and base/new follow.
+    again = mini.build(name, root)
+    assert again.fingerprint == data.fingerprint
+    few = mini.build(name, root, shots=2, seed=0, subsample="base")
+    assert len(few.train_x) == 2 * few.num_classes == 2 * ((len(classnames) + 1) // 2)
+    files = {path.name for path in root.rglob("split_*") if path.is_file()}
+    assert len(files) == (name not in ("FGVCAircraft", "ImageNet"))
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if DATASET_REGISTRY.get(name).split_file])
+def test_a_published_split_is_used(roots, name, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(roots[name][0], root)
+    mini.build(name, root)
+    path = next(root.rglob(DATASET_REGISTRY.get(name).split_file))
+    parts = json.loads(path.read_text())
+    path.write_text(json.dumps({key: parts[key][::-1] for key in ("train", "val", "test")}))
+    data = mini.build(name, root)
+    assert [d.label for d in data.test] == [row[1] for row in parts["test"]][::-1]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_incomplete_data_are_one_line(roots, name, tmp_path):
+    """Whatever single file beside the images is missing or garbage, the answer is one line that names the dataset."""
+    original = roots[name][0]
+    files = [p for p in original.rglob("*") if p.is_file() and p.suffix not in (".jpg",) and p.name != "README.txt"]
+    for number, path in enumerate(files):
+        for content in (None, "{ garbage \n x"):
+            root = tmp_path / f"{number}{content is None}"
+            shutil.copytree(original, root)
+            broken = root / path.relative_to(original)
+            broken.unlink() if content is None else broken.write_text(content)
+            with pytest.raises((FileNotFoundError, ValueError)) as error:
+                mini.build(name, root)
+            assert "\n" not in str(error.value) and (name in str(error.value) or path.name in str(error.value))
+
+
+def test_imagenets_variants_are_never_sampled(roots, capsys):
+    root = roots["ImageNetR"][0]
+    assert len(mini.build("ImageNetR", root, shots=1).train_x) == 8
+    assert "for testing only" in capsys.readouterr().out
+
+
+def test_imagenet_takes_coops_order(roots, tmp_path):
+    """CoOp pickles its list of images in the file system's order, and samples from that."""
+    root = tmp_path / "data"
+    shutil.copytree(roots["ImageNet"][0], root)
+    data = mini.build("ImageNet", root)
+    train = list(reversed(data.train_x))
+    with open(root / "imagenet" / "preprocessed.pkl", "wb") as file:
+        pickle.dump({"train": train, "test": data.test}, file, protocol=pickle.HIGHEST_PROTOCOL)
+    random.seed(5)
+    expected = []
+    for label in dict.fromkeys(d.label for d in train):
+        expected += random.sample([d.impath for d in train if d.label == label], 3)
+    assert [d.impath for d in mini.build("ImageNet", root, shots=3, seed=5).train_x] == expected
+
+
+def test_imagenet_folder_without_a_name(roots, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(roots["ImageNet"][0], root)
+    mini.write_classes(root / "imagenet" / "images" / "train", {"n99999999": 2})
+    with pytest.raises(ValueError, match="no name for the folder n99999999"):
+        mini.build("ImageNet", root)
+
+
+def test_class_folder_without_images(roots, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(roots["Food101"][0], root)
+    (root / "food-101" / "images" / "waffles").mkdir()
+    with pytest.raises(ValueError, match="class folder .*waffles has no images"):
+        mini.build("Food101", root)
