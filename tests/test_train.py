@@ -1,0 +1,182 @@
+"""The command line: CoOp's flags and precedence, and one clear line for every mistake."""
+
+import json
+import os
+import re
+
+import pytest
+
+import train
+from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
+from tests.trainers.helpers import FAST
+
+DIGITS = "configs/datasets/digits.yaml"
+MICRO = "configs/trainers/CLIPFit/micro_ep100.yaml"
+
+
+def cfg_of(*argv):
+    return train.setup_cfg(train.parse_args(list(argv)))
+
+
+def test_has_every_flag_of_coop():
+    args = vars(train.parse_args([]))
+    coop = (
+        "root output_dir resume seed source_domains target_domains transforms config_file dataset_config_file trainer "
+        "backbone head eval_only model_dir load_epoch no_train opts"
+    )
+    assert set(args) == set(coop.split())
+
+
+def test_precedence(tmp_path):
+    yaml = tmp_path / "method.yaml"
+    yaml.write_text(
+        "OPTIM: {LR: 0.1, MAX_EPOCH: 7, MOMENTUM: 0.5}\nDATASET: {ROOT: yaml}\nMODEL: {BACKBONE: {NAME: RN50}}\n"
+    )
+    dataset = tmp_path / "dataset.yaml"
+    dataset.write_text("DATASET: {NAME: Digits}\nOPTIM: {LR: 0.3, NAME: adamw}\n")
+    cfg = cfg_of(
+        "--config-file", str(yaml), "--dataset-config-file", str(dataset), "--root", "flag", "--backbone", "micro",
+        "OPTIM.MAX_EPOCH", "9", "MODEL.BACKBONE.NAME", "ViT-B/16",
+    )  # fmt: skip
+    assert cfg.OPTIM.WEIGHT_DECAY == 5e-4  # Dassl's default
+    assert cfg.TRAINER.CLIPFIT.BETA == 8.0  # the method's default
+    assert cfg.OPTIM.NAME == "adamw"  # the dataset's file
+    assert cfg.OPTIM.LR == 0.1 and cfg.OPTIM.MOMENTUM == 0.5  # the method's file over the dataset's
+    assert cfg.DATASET.ROOT == "flag"  # flags over files
+    assert cfg.OPTIM.MAX_EPOCH == 9 and cfg.MODEL.BACKBONE.NAME == "ViT-B/16"  # KEY VALUE over all
+    assert cfg.is_frozen()
+
+
+def test_flags_reach_their_keys():
+    cfg = cfg_of(
+        "--source-domains", "a", "b", "--target-domains", "c", "--transforms", "normalize", "--trainer", "CLIPFit",
+        "--resume", "r", "--output-dir", "o", "--head", "h", "--seed", "5",
+    )  # fmt: skip
+    assert cfg.DATASET.SOURCE_DOMAINS == ["a", "b"] and cfg.DATASET.TARGET_DOMAINS == ["c"]
+    assert cfg.INPUT.TRANSFORMS == ["normalize"] and cfg.TRAINER.NAME == "CLIPFit"
+    assert (cfg.RESUME, cfg.OUTPUT_DIR, cfg.MODEL.HEAD.NAME, cfg.SEED) == ("r", "o", "h", 5)
+
+
+def test_seed_0_is_a_seed_and_empty_values_are_ignored():
+    assert cfg_of("--seed", "0").SEED == 0
+    assert cfg_of().SEED == -1
+    assert cfg_of("--output-dir", "").OUTPUT_DIR == "./output"
+
+
+@pytest.fixture
+def run(digits_root, tiny, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """run(*opts) -> (exit code, stdout, stderr), in this process, with stdout put back in place."""
+    import sys
+
+    def call(
+        *opts, extra=(), root=digits_root, backbone=tiny, output=tmp_path / "run", trainer="CLIPFit", dataset=DIGITS
+    ):
+        flags = ["--root", str(root), "--backbone", backbone, "--output-dir", str(output), "--trainer", trainer]
+        flags += ["--dataset-config-file", dataset, "--seed", "1"]
+        stdout = sys.stdout
+        code = train.main([*flags, *extra, *FAST, *opts])
+        monkeypatch.setattr(sys, "stdout", stdout)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_train_then_evaluate_new_classes(run, tmp_path):
+    code, out, _ = run("DATASET.SUBSAMPLE_CLASSES", "base")
+    assert code == 0
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert re.search(
+        r"^epoch \[1/3\] batch \[1/1\] time \S+ \(\S+\) data \S+ \(\S+\) loss \S+ \(\S+\) acc \S+ "
+        r"\(\S+\) ce \S+ \(\S+\) kd \S+ \(\S+\) lr \S+ eta \d:\d\d:\d\d$",
+        log,
+        re.M,
+    )
+    after = log[log.index("\nFinish training\n") :]
+    accuracy = float(re.search(r"\* accuracy: ([\.\deE+-]+)%", after)[1])
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["metrics"]["test"]["accuracy"] == pytest.approx(accuracy, abs=0.0051)
+    assert result["finished"] and result["epochs"] == 3 and result["seed"] == 1 and not result["eval_only"]
+    assert result["settings"]["TRAINER.CLIPFIT.BETA"] == 8.0 and "TRAINER.COOP.N_CTX" not in result["settings"]
+
+    evaluate = ("--eval-only", "--model-dir", str(tmp_path / "run"), "--load-epoch", "3")
+    code, out, _ = run("DATASET.SUBSAMPLE_CLASSES", "new", extra=evaluate, output=tmp_path / "new")
+    assert code == 0 and "model.pth.tar-3" in out and "=> result" in out
+    result = json.loads((tmp_path / "new" / "result.json").read_text())
+    assert result["eval_only"] and result["classes"] == "new" and result["train_seconds"] is None
+
+    code, out, _ = run("DATASET.SUBSAMPLE_CLASSES", "base")  # again: nothing left to train, tested once more
+    assert code == 0 and "Resuming after epoch 3" in out and "epoch [" not in out and "* accuracy" in out
+
+
+MISTAKES = {
+    "unknown trainer": (dict(trainer="CLIPFitt"), (), "CLIPFitt.*CLIPFit"),
+    "no trainer": (dict(trainer=""), (), "ZeroshotCLIP"),
+    "unknown backbone": (dict(backbone="ViT-B/17"), (), "'ViT-B/17' is neither a file nor one of micro"),
+    "unknown key": ({}, ("TRAINER.CLIPFIT.BETTA", "2"), r"unknown config key.*TRAINER.CLIPFIT.BETA"),
+    "wrong type": ({}, ("OPTIM.MAX_EPOCH", "many"), "MAX_EPOCH"),
+    "odd options": ({}, ("OPTIM.MAX_EPOCH",), "KEY VALUE pairs"),
+    "unknown dataset": ({}, ("DATASET.NAME", "Digitz"), "Digitz.*Digits"),
+    "missing config": (dict(dataset="configs/datasets/digitz.yaml"), (), "does not exist; .*digits.yaml"),
+    "missing data": (dict(root="/nonexistent"), ("DATASET.NAME", "DescribableTextures"), "no folder /nonexistent"),
+    "no root": (dict(root=""), ("DATASET.NAME", "EuroSAT"), "DATASET.ROOT is not set"),
+    "missing checkpoint": (dict(extra=("--eval-only", "--model-dir", "/nonexistent")), (), "no checkpoint at /none"),
+    "missing resume": (dict(extra=("--resume", "/nonexistent")), (), "no checkpoint in /nonexistent"),
+    "bad subset": ({}, ("DATASET.SUBSAMPLE_CLASSES", "half"), "SUBSAMPLE_CLASSES.*half"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_line_and_a_non_zero_exit(run, name):
+    how, opts, message = MISTAKES[name]
+    code, _, err = run(*opts, **how)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and len(lines) == 1 and "Traceback" not in err
+    assert re.search(message, lines[0]), lines[0]
+
+
+def test_corrupt_image(run, tmp_path, digits_root):  # noqa: F811
+    import shutil
+
+    run("OPTIM.MAX_EPOCH", "1")  # writes the digits
+    shutil.copytree(digits_root / "digits", tmp_path / "data" / "digits")
+    shutil.rmtree(tmp_path / "data" / "digits" / "split_fewshot")
+    for image in (tmp_path / "data" / "digits" / "images" / "zero").iterdir():
+        image.write_bytes(b"\x89PNG broken")
+    code, _, err = run(root=tmp_path / "data", output=tmp_path / "other")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and re.search(r"images/zero/\S+\.png", line) and "Traceback" not in err
+
+
+def test_split_that_names_a_missing_image(run, tmp_path, digits_root):  # noqa: F811
+    import shutil
+
+    run("OPTIM.MAX_EPOCH", "1")
+    shutil.copytree(digits_root / "digits", tmp_path / "data" / "digits")
+    victim = sorted((tmp_path / "data" / "digits" / "images" / "three").iterdir())[0]
+    victim.unlink()
+    code, _, err = run(root=tmp_path / "data", output=tmp_path / "other")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and victim.name in line
+
+
+def test_output_that_cannot_be_written(run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = run(output=tmp_path / "file" / "run")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and str(tmp_path / "file") in line
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_nan_loss(run):
+    code, _, err = run("OPTIM.LR", "1e30", "OPTIM.MAX_EPOCH", "20", "OPTIM.WARMUP_EPOCH", "-1")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 1 and "NaN" in line and "OPTIM.LR" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output(run, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = run()
+    tmp_path.chmod(0o700)
+    assert code == 1 and "error: " in err

@@ -1,0 +1,41 @@
+"""Fixtures: the digits on disk, tiny random CLIPs, and a maker of trainers."""
+
+import pytest
+
+from tests.reference.models import random_clip, save_clip
+
+from .helpers import make_trainer
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory):
+    """A DATASET.ROOT; the digits are written into it by the first trainer that uses them."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Path of a tiny random CLIP with a ViT (32 px)."""
+    return save_clip(random_clip("tiny"), tmp_path_factory.mktemp("clip") / "tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def tiny_rn(tmp_path_factory):
+    """Path of a tiny random CLIP with a ResNet (64 px)."""
+    return save_clip(random_clip("tiny-RN"), tmp_path_factory.mktemp("clip") / "tiny_rn.pt")
+
+
+@pytest.fixture(scope="session")
+def vit_b16():
+    """A full-size ViT-B/16 CLIP with random weights; made once, do not change it."""
+    return random_clip("ViT-B/16")
+
+
+@pytest.fixture
+def make(digits_root, tiny, tmp_path):
+    """make(method, *opts, output=..., backbone=..., seed=...): a trainer on the digits."""
+
+    def build(method, *opts, output=None, backbone=None, seed=1):
+        return make_trainer(method, digits_root, backbone or tiny, output or tmp_path / "run", *opts, seed=seed)
+
+    return build

@@ -1,0 +1,50 @@
+"""Makes a trainer the way train.py does, on a tiny random CLIP and the handwritten digits."""
+
+import torch
+
+import train
+
+# One batch of train-like data is all that most tests need; workers would only cost time.
+FAST = (
+    "INPUT.SIZE (32,32) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 8 DATASET.NUM_SHOTS 2 "
+    "INPUT.TRANSFORMS ('random_resized_crop','normalize') OPTIM.NAME sgd OPTIM.LR 0.002 OPTIM.LR_SCHEDULER cosine "
+    "OPTIM.WARMUP_EPOCH 1 OPTIM.WARMUP_TYPE constant OPTIM.MAX_EPOCH 3"
+).split()
+
+
+def make_cfg(method: str, root, backbone: str, output, *opts: str, seed: int = 1, flags: tuple[str, ...] = ()):
+    """The config of a run on the digits; later `opts` win over the fast defaults."""
+    argv = ["--trainer", method, "--root", str(root), "--backbone", backbone, "--output-dir", str(output)]
+    argv += ["--seed", str(seed), "--dataset-config-file", "configs/datasets/digits.yaml", *flags, *FAST, *opts]
+    return train.setup_cfg(train.parse_args(argv))
+
+
+def make_trainer(method: str, root, backbone: str, output, *opts: str, seed: int = 1):
+    """A trainer as `train.py` builds it, seeded."""
+    from dassl.engine import build_trainer
+    from dassl.utils import set_random_seed
+
+    cfg = make_cfg(method, root, backbone, output, *opts, seed=seed)
+    set_random_seed(seed)
+    return build_trainer(cfg)
+
+
+def batch_of(trainer, n: int = 6, seed: int = 0) -> dict:
+    """A random training batch with every key that Dassl's loader gives."""
+    rng = torch.Generator().manual_seed(seed)
+    side = trainer.clip.visual.input_resolution
+    label = torch.randint(trainer.num_classes, (n,), generator=rng)
+    return {
+        "img": torch.randn(n, 3, side, side, generator=rng),
+        "label": label,
+        "domain": torch.zeros(n, dtype=torch.long),
+        "impath": [""] * n,
+        "index": torch.arange(n),
+    }
+
+
+def train_step(trainer, batch: dict, update_lr: bool = False) -> dict:
+    """One `forward_backward`, without the loop around it; a batch in the middle of an epoch unless `update_lr`."""
+    trainer.batch_idx, trainer.num_batches = 0, 1 if update_lr else 2
+    trainer.set_model_mode("train")
+    return trainer.forward_backward(batch)
