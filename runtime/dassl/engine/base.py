@@ -94,10 +94,10 @@ class TrainerBase:
         for name in self.get_model_names():
             model_path = self._find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = load_checkpoint(model_path)
+            load_weights(self._models[name], checkpoint, model_path)
             result = checkpoint.get("val_result")
             shown = "None" if result is None else f"{result:.2f}"
-            print(f"Load {model_path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
-            load_weights(self._models[name], checkpoint["state_dict"], model_path)
+            print(f"Load {model_path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
 
     @staticmethod
     def _find_checkpoint(folder: str, epoch: int | None) -> str:

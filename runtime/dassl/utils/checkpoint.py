@@ -60,11 +60,14 @@ def load_checkpoint(fpath: str) -> dict:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f'No checkpoint at "{fpath}"')
     try:
-        return torch.load(fpath, map_location="cpu", weights_only=True)
+        content = torch.load(fpath, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        return _load_foreign(fpath)
-    except (RuntimeError, EOFError, OSError) as error:
+        content = _load_foreign(fpath)
+    except Exception as error:  # a damaged file can fail in any way
         raise _damaged(fpath, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(fpath, f"it holds a {type(content).__name__}")
+    return content
 
 
 def _load_foreign(fpath: str) -> dict:
@@ -83,7 +86,7 @@ def _load_foreign(fpath: str) -> dict:
     return kept
 
 
-def _damaged(fpath: str, error: Exception) -> ValueError:
+def _damaged(fpath: str, error: Exception | str) -> ValueError:
     reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return ValueError(f'"{fpath}" is damaged or not a checkpoint ({reason}): put an intact copy in its place')
 
@@ -119,7 +122,7 @@ def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, schedule
         raise FileNotFoundError(f"No file named {POINTER} in {fdir}: there is nothing to resume")
     print(f'Loading checkpoint from "{fpath}"')
     checkpoint = load_checkpoint(fpath)
-    load_weights(model, checkpoint["state_dict"], fpath)
+    load_weights(model, checkpoint, fpath)
     print("Loaded model weights")
     for name, target in (("optimizer", optimizer), ("scheduler", scheduler)):
         if target is None:
@@ -153,12 +156,14 @@ def _check_unchanged(current: dict, saved: dict) -> None:
             raise ValueError(f"{key} was {saved[key]}, is now {current[key]}")
 
 
-def load_weights(model: nn.Module, state_dict: dict, fpath: str) -> None:
-    """`model.load_state_dict` whose failure is a ValueError of one line that names the file `fpath`."""
+def load_weights(model: nn.Module, checkpoint: dict, fpath: str) -> None:
+    """Load a checkpoint's weights; what does not fit is a ValueError of one line that names the file `fpath`."""
+    if "state_dict" not in checkpoint or "epoch" not in checkpoint:
+        raise _damaged(fpath, "no state_dict or epoch in it")
     if isinstance(model, nn.DataParallel):
         model = model.module
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise _misfit(fpath, "model", error) from error
 

@@ -1,0 +1,256 @@
+"""Checkpoint files: whole or not at all, nothing executed on loading, clear words when something does not fit."""
+
+import errno
+import os
+import pickle
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from dassl.utils import (
+    load_checkpoint,
+    load_pretrained_weights,
+    resume_from_checkpoint,
+    save_checkpoint,
+    set_random_seed,
+)
+
+
+def net(width=3):
+    return nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2))
+
+
+def save(folder, epoch=1, model=None, **extra):
+    model = model or net()
+    save_checkpoint({"state_dict": model.state_dict(), "epoch": epoch, **extra}, str(folder))
+    return model
+
+
+def test_names_and_content(tmp_path, capsys):
+    model = save(tmp_path, epoch=3, val_result=None)
+    save_checkpoint({"state_dict": model.state_dict(), "epoch": 4}, str(tmp_path), is_best=True, model_name="x.tar")
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-3", "x.tar"]
+    assert (tmp_path / "checkpoint").read_text() == "x.tar\n"
+    assert f"Checkpoint saved to {tmp_path / 'model.pth.tar-3'}" in capsys.readouterr().out
+    state = torch.load(tmp_path / "model.pth.tar-3", weights_only=True)
+    assert state["epoch"] == 3 and state["val_result"] is None
+    assert list(state["state_dict"]) == list(model.state_dict())
+
+
+def test_module_prefix_is_stripped(tmp_path):
+    state = {"state_dict": nn.DataParallel(net()).state_dict(), "epoch": 1}
+    save_checkpoint(state, str(tmp_path))
+    loaded = load_checkpoint(str(tmp_path / "model.pth.tar-1"))["state_dict"]
+    assert list(loaded) == list(net().state_dict())
+    assert list(state["state_dict"])[0].startswith("module.")  # the caller's dict is left as it was
+
+
+@pytest.mark.parametrize("at", ["write", "replace"])
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch, at):
+    old = save(tmp_path, epoch=1)
+
+    def half(state, file):
+        file.write(b"half a file")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def stop(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((torch, "save", half) if at == "write" else (os, "replace", stop)))
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        save(tmp_path, epoch=1)
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        save(tmp_path, epoch=2)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
+    loaded = load_checkpoint(str(tmp_path / "model.pth.tar-1"))["state_dict"]
+    assert all(torch.equal(loaded[k], v) for k, v in old.state_dict().items())
+
+
+def check_damage(path, content):
+    """Loading gives a dict or a ValueError of one line that names the file."""
+    path.write_bytes(content)
+    try:
+        assert isinstance(load_checkpoint(str(path)), dict)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 500
+        return True
+    return False
+
+
+@pytest.mark.parametrize("content", [b"this is no checkpoint", b"", b"PK\x03\x04", pickle.dumps(3, protocol=2)])
+def test_files_that_are_no_checkpoint(tmp_path, content):
+    assert check_damage(tmp_path / "x", content)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files(tmp_path):
+    save(tmp_path)
+    path = tmp_path / "model.pth.tar-1"
+    content = path.read_bytes()
+    assert not check_damage(path, content)
+    for size in range(0, len(content), 97):
+        assert check_damage(path, content[:size])
+    generator = random.Random(0)
+    for _ in range(100):
+        start = generator.randrange(len(content))
+        check_damage(path, content[:start] + generator.randbytes(40) + content[start + 40 :])
+
+
+def test_files_without_weights(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "model.pth.tar-3")
+    (tmp_path / "checkpoint").write_text("model.pth.tar-3\n")
+    with pytest.raises(ValueError, match="model.pth.tar-3.*no state_dict"):
+        resume_from_checkpoint(str(tmp_path), net())
+    torch.save(3, tmp_path / "model.pth.tar-3")
+    with pytest.raises(ValueError, match="it holds a int"):
+        load_checkpoint(str(tmp_path / "model.pth.tar-3"))
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No checkpoint at"):
+        load_checkpoint(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="path is None"):
+        load_checkpoint(None)
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        resume_from_checkpoint(str(tmp_path), net())
+    (tmp_path / "checkpoint").write_text("model.pth.tar-7\n")
+    with pytest.raises(FileNotFoundError, match="names 'model.pth.tar-7', which is not there"):
+        resume_from_checkpoint(str(tmp_path), net())
+
+
+class Bomb:
+    """Creates a file when unpickled the usual way."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("place", ["in front", "as weights", "alone"])
+def test_code_in_a_file_is_not_run(tmp_path, place):
+    bomb, weights = Bomb(str(tmp_path / "ran")), net().state_dict()
+    path = str(tmp_path / "evil")
+    content = {
+        "in front": {"scheduler": bomb, "state_dict": weights, "epoch": 5, "val_result": 3.5},
+        "as weights": {"state_dict": {"0.weight": bomb}, "epoch": 5},
+        "alone": bomb,
+    }[place]
+    torch.save(content, path)
+    if place == "in front":
+        loaded = load_checkpoint(path)
+        assert set(loaded) == {"state_dict", "epoch", "val_result"} and loaded["val_result"] == 3.5
+        assert all(torch.equal(loaded["state_dict"][k], v) for k, v in weights.items())
+    else:
+        with pytest.raises(ValueError, match="evil is not a checkpoint"):
+            load_checkpoint(path)
+    assert not os.path.exists(tmp_path / "ran")
+
+
+class UpstreamWarmup:
+    """Like upstream Dassl's scheduler, whose state holds the inner scheduler and with it the optimiser."""
+
+    def __init__(self, optimizer):
+        self.successor = CosineAnnealingLR(optimizer, 5)
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_upstream_checkpoints_can_be_evaluated_but_not_resumed(tmp_path, old_format, capsys):
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.randn(4, 2)).sum().backward()
+    optimizer.step()
+    state = {
+        "state_dict": model.state_dict(),
+        "epoch": 5,
+        "optimizer": optimizer.state_dict(),
+        "scheduler": vars(UpstreamWarmup(optimizer)),
+        "val_result": None,
+    }
+    path = tmp_path / "model.pth.tar-5"
+    optimizer.__dict__.pop("step", None)  # the hook that torch's scheduler put there cannot be pickled
+    torch.save(state, path, _use_new_zipfile_serialization=not old_format)
+    (tmp_path / "checkpoint").write_text("model.pth.tar-5\n")
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    loaded = load_checkpoint(str(path))
+    assert (loaded["epoch"], loaded["val_result"]) == (5, None)
+    assert all(torch.equal(loaded["state_dict"][k], v) for k, v in model.state_dict().items())
+    assert "Python objects, which are not loaded" in capsys.readouterr().out
+    other = net()
+    with pytest.raises(ValueError, match="can be evaluated but not resumed"):
+        resume_from_checkpoint(str(tmp_path), other, torch.optim.SGD(other.parameters(), lr=0.1))
+    assert resume_from_checkpoint(str(tmp_path), other) == 5  # weights alone
+
+
+def everything(folder, steps=0, epochs=5, lr=0.1):
+    """A model, its optimiser and schedule, resumed or trained for some steps."""
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    scheduler = CosineAnnealingLR(optimizer, epochs)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(4, 2)).square().sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return model, optimizer, scheduler
+
+
+def test_resuming_restores_everything(tmp_path, capsys):
+    set_random_seed(1)
+    model, optimizer, scheduler = everything(tmp_path, steps=2)
+    state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    save(tmp_path, epoch=2, model=model, **state)
+    next_random = torch.rand(3), random.random()
+    set_random_seed(7)
+    other = everything(tmp_path)
+    assert resume_from_checkpoint(str(tmp_path), *other) == 2
+    assert torch.equal(torch.rand(3), next_random[0]) and random.random() == next_random[1]
+    assert all(torch.equal(a, b) for a, b in zip(other[0].parameters(), model.parameters(), strict=True))
+    assert other[1].state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
+    assert other[2].state_dict() == scheduler.state_dict()
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert lines[0].startswith("Loading checkpoint from") and lines[-1] == "Previous epoch: 2"
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (lambda model: everything(None, epochs=9), "this scheduler.*T_max was 5, is now 9"),
+        (lambda model: everything(None, lr=0.2), "this scheduler.*base_lrs was .0.1., is now .0.2."),
+        (lambda model: (net(4), *everything(None)[1:]), "this model.*size mismatch"),
+        (lambda model: (nn.Sequential(nn.Linear(2, 3)), *everything(None)[1:]), "this model.*Unexpected key"),
+        (lambda model: (net().append(nn.Linear(2, 2)), None, None), "this model.*Missing key"),
+        (lambda model: (net(), torch.optim.SGD([model[0].bias], lr=1), None), "this optimizer"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(tmp_path, change, words):
+    model, optimizer, scheduler = everything(tmp_path, steps=1)
+    save(tmp_path, model=model, optimizer=optimizer.state_dict(), scheduler=scheduler.state_dict())
+    with pytest.raises(ValueError, match=words) as caught:
+        resume_from_checkpoint(str(tmp_path), *change(model))
+    message = str(caught.value)
+    assert "\n" not in message and "model.pth.tar-1" in message and "another OUTPUT_DIR" in message
+
+
+def test_pretrained_weights(tmp_path, capsys):
+    model, target = save(tmp_path), net().append(nn.Linear(2, 5))
+    path = str(tmp_path / "model.pth.tar-1")
+    load_pretrained_weights(target, path)
+    assert torch.equal(target[0].weight, model[0].weight)
+    out = capsys.readouterr().out
+    assert f"Successfully loaded pretrained weights from {path}" in out and "discarded" not in out
+    wider = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 2))
+    load_pretrained_weights(wider, path)
+    out = capsys.readouterr().out
+    assert "discarded due to unmatched keys or size: ['0.weight', '0.bias', '1.weight']" in out
+    assert torch.equal(wider[1].bias, model[1].bias)
+    torch.save({f"module.{k}": v for k, v in model.state_dict().items()}, tmp_path / "raw")
+    load_pretrained_weights(target, str(tmp_path / "raw"))
+    assert torch.equal(target[1].weight, model[1].weight)
+    with pytest.raises(ValueError, match="No tensor of .*model.pth.tar-1 fits the model"):
+        load_pretrained_weights(nn.Conv2d(1, 1, 1), path)

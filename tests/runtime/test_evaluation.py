@@ -1,0 +1,146 @@
+"""Results, their log lines, and accuracy and distances."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dassl.config import get_cfg_default
+from dassl.evaluation import EVALUATOR_REGISTRY, EvaluatorBase, build_evaluator
+from dassl.metrics import (
+    compute_accuracy,
+    compute_distance_matrix,
+    cosine_distance,
+    euclidean_squared_distance,
+)
+
+COOP_REGEX = re.compile(r"\* accuracy: ([\.\deE+-]+)%")  # of CoOp's parse_test_res.py
+
+
+def evaluate(true, predicted, n_cls=5, batch=7, **test_options):
+    cfg = get_cfg_default()
+    for key, value in test_options.items():
+        cfg["OUTPUT_DIR" if key == "OUTPUT_DIR" else "TEST"][key] = value
+    evaluator = build_evaluator(cfg, lab2cname={i: f"class {i}" for i in range(n_cls)})
+    process(evaluator, true, predicted, n_cls, batch)
+    return evaluator.evaluate()
+
+
+def process(evaluator, true, predicted, n_cls=5, batch=7):
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), n_cls).float()
+    for i in range(0, len(true), batch):
+        evaluator.process(logits[i : i + batch], torch.tensor(true[i : i + batch]))
+
+
+def plain_macro_f1(true, predicted):
+    """Mean over the labels present of 2 TP / (2 TP + FP + FN), in percent."""
+    scores = []
+    for label in set(true):
+        tp = sum(t == p == label for t, p in zip(true, predicted, strict=True))
+        errors = sum((t == label) != (p == label) for t, p in zip(true, predicted, strict=True))
+        scores.append(2 * tp / (2 * tp + errors))
+    return 100 * sum(scores) / len(scores)
+
+
+labels = st.integers(0, 4)
+
+
+@given(st.lists(st.tuples(labels, labels), min_size=1, max_size=50))
+@settings(deadline=None, max_examples=50)
+def test_results_equal_plain_formulas(pairs):
+    true, predicted = (list(x) for x in zip(*pairs, strict=True))
+    results = evaluate(true, predicted, PER_CLASS_RESULT=True)
+    hits = [t == p for t, p in pairs]
+    per_class = [np.mean([h for h, t in zip(hits, true, strict=True) if t == c]) for c in sorted(set(true))]
+    assert list(results) == ["accuracy", "error_rate", "macro_f1", "perclass_accuracy"]
+    assert results["accuracy"] == pytest.approx(100 * sum(hits) / len(hits), rel=1e-12)
+    assert results["error_rate"] == pytest.approx(100 - results["accuracy"])
+    assert results["macro_f1"] == pytest.approx(plain_macro_f1(true, predicted))
+    assert results["perclass_accuracy"] == pytest.approx(100 * np.mean(per_class))
+
+
+def test_log_lines(capsys):
+    true = [0] * 1000 + [2] * 501
+    predicted = [0] * 350 + [1] * 650 + [2] * 501
+    results = evaluate(true, predicted, PER_CLASS_RESULT=True)
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "Loading evaluator: Classification",
+        "=> result",
+        "* total: 1,501",
+        "* correct: 851",
+        "* accuracy: 56.70%",
+        "* error: 43.30%",
+        f"* macro_f1: {plain_macro_f1(true, predicted):.2f}%",
+        "=> per-class result",
+        "* class: 0 (class 0)\ttotal: 1,000\tcorrect: 350\tacc: 35.00%",
+        "* class: 2 (class 2)\ttotal: 501\tcorrect: 501\tacc: 100.00%",
+        "* average: 67.50%",
+    ]
+    assert COOP_REGEX.findall(out) == ["56.70"]
+    assert results["accuracy"] == 100 * 851 / 1501  # unrounded
+
+
+def test_reset_forgets():
+    evaluator = build_evaluator(get_cfg_default())
+    process(evaluator, [0, 1], [1, 0])
+    evaluator.reset()
+    process(evaluator, [0, 1], [0, 1])
+    assert evaluator.evaluate()["accuracy"] == 100.0
+    evaluator.reset()
+    with pytest.raises(ValueError, match="no batch has been processed"):
+        evaluator.evaluate()
+
+
+def test_confusion_matrix(tmp_path):
+    cfg = get_cfg_default()
+    cfg.OUTPUT_DIR, cfg.TEST.COMPUTE_CMAT = str(tmp_path / "new"), True
+    evaluator = build_evaluator(cfg)
+    process(evaluator, [0, 0, 1, 1], [0, 1, 1, 1])
+    evaluator.evaluate()
+    assert torch.load(tmp_path / "new" / "cmat.pt", weights_only=True).tolist() == [[0.5, 0.5], [0.0, 1.0]]
+
+
+def test_choosing_an_evaluator():
+    cfg = get_cfg_default()
+    cfg.TEST.EVALUATOR = "classification"
+    with pytest.raises(ValueError, match="TEST.EVALUATOR must be one of .*did you mean 'Classification'"):
+        build_evaluator(cfg)
+    cfg.TEST.EVALUATOR, cfg.TEST.PER_CLASS_RESULT = "Classification", True
+    with pytest.raises(ValueError, match="TEST.PER_CLASS_RESULT needs the class names"):
+        build_evaluator(cfg)
+
+    class Other(EvaluatorBase):
+        pass
+
+    EVALUATOR_REGISTRY.register(Other)
+    cfg.TEST.EVALUATOR = "Other"
+    assert build_evaluator(cfg).cfg is cfg
+
+
+def test_compute_accuracy():
+    torch.manual_seed(0)
+    output, target = torch.randn(60, 7), torch.randint(7, (60,))
+    ranks = (output > output.gather(1, target[:, None])).sum(1)  # classes before the true one
+    for k, value in zip((1, 3, 7), compute_accuracy(output, target, topk=(1, 3, 7)), strict=True):
+        assert value.shape == (1,) and value.item() == pytest.approx(100 * (ranks < k).float().mean().item())
+    assert compute_accuracy((output, "other"), target)[0].item() == compute_accuracy(output, target)[0].item()
+    assert compute_accuracy(torch.eye(3, dtype=torch.float16), torch.arange(3))[0].item() == 100
+
+
+def test_distances():
+    torch.manual_seed(0)
+    a, b = torch.randn(40, 6, dtype=torch.float64), torch.randn(30, 6, dtype=torch.float64)
+    squared = (a[:, None] - b[None]).pow(2).sum(-1)
+    cosine = 1 - (a[:, None] * b[None]).sum(-1) / (a.norm(dim=1)[:, None] * b.norm(dim=1)[None])
+    assert torch.allclose(compute_distance_matrix(a, b), squared)
+    assert torch.allclose(compute_distance_matrix(a, b, "cosine"), cosine)
+    assert torch.equal(euclidean_squared_distance(a, b), compute_distance_matrix(a, b, "euclidean"))
+    assert torch.equal(cosine_distance(a, b), compute_distance_matrix(a, b, "cosine"))
+    with pytest.raises(ValueError, match="metric must be one of"):
+        compute_distance_matrix(a, b, "l1")
+    with pytest.raises(ValueError, match="Expected"):
+        compute_distance_matrix(a, b[:, :3])
