@@ -45,7 +45,7 @@ def read_list(path):
     if isinstance(rows, dict):  # CoOp's: class is the third column
         items = {part: rows_to_items(rows.get(part, []), path) for part in Split._fields}
         rows = [(item.path, item.classname, part) for part in items for item in items[part]]
-    if rows and [str(cell).lower() for cell in rows[0]] in HEADERS:
+    if rows and isinstance(rows[0], list) and [str(cell).lower() for cell in rows[0]] in HEADERS:
         rows = rows[1:]
     parts, seen = {}, set()
     for row in rows:

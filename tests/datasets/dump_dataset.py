@@ -1,7 +1,7 @@
-"""Prints a dataset as JSON, in a process of its own.
+"""Prints datasets as JSON, in a process of its own: `python dump_dataset.py CHECKOUT < jobs`.
 
-`python dump_dataset.py CHECKOUT MODULE CLASS ROOT SHOTS SEED SUBSAMPLE`:
-CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one.
+CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one. Jobs are rows
+`[module, class, root, shots, seed, subsample]` in JSON.
 """
 
 import contextlib
@@ -18,17 +18,21 @@ sys.path[0] = sys.argv[1]
 from dassl.config import get_cfg_default  # noqa: E402
 from dassl.utils import set_random_seed  # noqa: E402
 
-with contextlib.redirect_stdout(sys.stderr):
-    module, name, root, shots, seed, subsample = sys.argv[2:]
+
+def dump(module, name, root, shots, seed, subsample):
     dataset_class = getattr(importlib.import_module(f"datasets.{module}"), name)
     cfg = get_cfg_default()
     cfg.DATASET.NAME, cfg.DATASET.ROOT, cfg.DATASET.SUBSAMPLE_CLASSES = name, root, subsample
-    cfg.DATASET.NUM_SHOTS, cfg.SEED = int(shots), int(seed)
+    cfg.DATASET.NUM_SHOTS, cfg.SEED = shots, seed
     set_random_seed(cfg.SEED)
     data = dataset_class(cfg)
+    parts = {
+        part: [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in getattr(data, part) or []]
+        for part in ("train_x", "val", "test")
+    }
+    return {**parts, "classnames": data.classnames}
 
-parts = {
-    part: [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in getattr(data, part) or []]
-    for part in ("train_x", "val", "test")
-}
-json.dump({**parts, "classnames": data.classnames}, sys.stdout)
+
+with contextlib.redirect_stdout(sys.stderr):
+    results = [dump(*job) for job in json.load(sys.stdin)]
+json.dump(results, sys.stdout)

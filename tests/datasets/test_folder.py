@@ -1,0 +1,241 @@
+"""A user's own images: the three forms, and what people's folders are really like."""
+
+import json
+import os
+import random
+import shutil
+
+import mini
+import pytest
+
+from datasets.splits import Split
+
+COUNTS = {"polar bear": 20, "Éléphant": 10, "zebra": 30}
+
+
+@pytest.fixture
+def root(tmp_path):
+    mini.write_classes(tmp_path, COUNTS)
+    return tmp_path
+
+
+def build(root, shots=-1, seed=1, subsample="all", list_="", classnames=""):
+    cfg = mini.make_cfg("Folder", root, shots, seed, subsample)
+    cfg.DATASET.FOLDER.LIST, cfg.DATASET.FOLDER.CLASSNAMES = list_, classnames
+    return mini.build_dataset(cfg)
+
+
+def sizes(data):
+    return [len(data.train_x), len(data.val or []), len(data.test)]
+
+
+def test_one_folder_a_class(root, capsys):
+    before = sorted(root.rglob("*"))
+    data = build(root)
+    assert data.classnames == ["polar bear", "zebra", "Éléphant"]
+    assert sizes(data) == [30, 12, 18]
+    assert "50 % train, 20 % val and 30 % test of each class" in capsys.readouterr().out
+    random.seed(9)
+    assert build(root, seed=7).fingerprint == data.fingerprint
+    few = build(root, shots=4, seed=1)
+    assert sizes(few) == [12, 8 + 2, 18] and build(root, shots=4, seed=1).fingerprint == few.fingerprint
+    assert build(root, shots=4, seed=2).fingerprint != few.fingerprint
+    assert sorted(root.rglob("*")) == before, "nothing is written among the user's images"
+
+
+def test_base_and_new(root):
+    base, new = build(root, shots=1, subsample="base"), build(root, shots=1, subsample="new")
+    assert (base.classnames, new.classnames) == (["polar bear", "zebra"], ["Éléphant"])
+
+
+def test_new_images_are_seen_and_leave_other_classes_as_they_are(root):
+    first = build(root)
+    mini.write_images(root / "lion", [f"{i}.png" for i in range(5)])
+    again = build(root)
+    assert again.num_classes == first.num_classes + 1
+    zebras = [[d.impath for d in data.train_x if d.classname == "zebra"] for data in (first, again)]
+    assert len(zebras[0]) == 15 and zebras[0] == zebras[1]
+
+
+@pytest.mark.parametrize("val, expected", [("val", [20, 6, 8]), ("validation", [20, 6, 8]), ("", [20, 0, 8])])
+def test_train_val_test_folders(tmp_path, val, expected):
+    for part, count in (("train", 10), (val, 3), ("test", 4)):
+        if part:
+            mini.write_classes(tmp_path / part, {"cat": count, "dog": count})
+    data = build(tmp_path)
+    assert data.classnames == ["cat", "dog"] and sizes(data) == expected
+    assert all(f"{os.sep}test{os.sep}" in d.impath for d in data.test)
+
+
+def test_train_and_val_only(tmp_path):
+    mini.write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
+    mini.write_classes(tmp_path / "val", {"cat": 2, "dog": 2})
+    assert sizes(build(tmp_path)) == [10, 0, 4]
+
+
+def test_a_class_called_train(tmp_path):
+    mini.write_classes(tmp_path, {"bus": 5, "train": 5})
+    assert build(tmp_path).classnames == ["bus", "train"]
+
+
+def test_a_class_that_is_not_trained(tmp_path):
+    mini.write_classes(tmp_path / "train", {"cat": 5, "dog": 5})
+    mini.write_classes(tmp_path / "test", {"cat": 2, "cow": 2})
+    with pytest.raises(ValueError, match="class 'cow' is in test but has no images in train"):
+        build(tmp_path)
+
+
+ROWS = [(f"polar bear/polar bear_{i:03d}.jpg", "bear") for i in range(10)] + [
+    (f"zebra/zebra_{i:03d}.jpg", "zebra, striped") for i in range(10)
+]
+
+
+def write_csv(path, rows, header=""):
+    path.write_text(header + "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("header", ["", "path,class\n", "\ufeffPath,Class\n"])
+def test_csv_list(root, header):
+    write_csv(root / "list.csv", ROWS, header)
+    data = build(root, list_="list.csv")
+    assert data.classnames == ["bear", "zebra, striped"] and sizes(data) == [10, 4, 6]
+
+
+def test_list_with_parts(root):
+    parts = ["train"] * 6 + ["val"] * 1 + ["test"] * 3
+    rows = [(*row, parts[i % 10]) for i, row in enumerate(ROWS)]
+    write_csv(root / "list.csv", rows, "path,class,part\n")
+    (root / "list.json").write_text(json.dumps(rows))
+    data = build(root, list_="list.csv")
+    assert sizes(data) == [12, 2, 6]
+    assert build(root, list_=str(root / "list.json")).fingerprint == data.fingerprint
+    coop = {part: [[path, 9, name] for path, name, p in rows if p == part] for part in Split._fields}
+    (root / "split.json").write_text(json.dumps(coop))
+    assert build(root, list_="split.json").fingerprint == data.fingerprint
+
+
+def test_list_with_absolute_paths(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    write_csv(other / "list.csv", [(root / path, name) for path, name in ROWS])
+    data = build(other, list_="list.csv")
+    assert sizes(data) == [10, 4, 6] and data.test[0].impath.startswith(str(root))
+
+
+@pytest.mark.parametrize(
+    "name, text, word",
+    [
+        ("x.csv", None, "there is no file .*x.csv"),
+        ("x.csv", "", "must have images for train and test, or no parts"),
+        ("x.csv", "a.jpg\n", r"a row must be path, class or path, class, part, got \['a.jpg'\]"),
+        ("x.csv", "a.jpg,cat\na.jpg,dog\n", "has a.jpg twice"),
+        ("x.csv", "a.jpg,cat,training\n", "the part of a.jpg must be train, val or test, got 'training'"),
+        ("x.csv", "a.jpg,cat,train\nb.jpg,cat,val\n", "must have images for train and test"),
+        ("x.csv", "a.jpg,\n", "a row must be path, class"),
+        ("x.json", "[", "x.json is not valid JSON"),
+        ("x.json", "[3]", "a row must be path, class"),
+        ("x.json", '{"train": [[1]]}', "a row must be"),
+        ("x.csv", b"\xff\xfe\x00", "neither JSON nor CSV in UTF-8"),
+        ("x.csv", "nowhere/1.jpg,cat\nnowhere/2.jpg,cat\nnowhere/3.jpg,cat\n", r"x.csv names 3 image\(s\).*nowhere"),
+    ],
+)
+def test_bad_lists(root, name, text, word):
+    if text is not None:
+        (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises((ValueError, FileNotFoundError), match=word) as error:
+        build(root, list_=name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["names.csv", "names.json"])
+def test_class_names_from_a_file(root, name):
+    names = {"zebra": "striped horse", "polar bear": "white bear"}
+    (root / "names.json").write_text(json.dumps(names))
+    write_csv(root / "names.csv", names.items())
+    assert build(root, classnames=name).classnames == ["white bear", "striped horse", "Éléphant"]
+
+
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("lion,cat\n", "names.csv has a name for 'lion', which is no class here"),
+        ("zebra,\n", "gives 'zebra' an empty class name"),
+        ("zebra\n", "rows must be a folder and its class name"),
+    ],
+)
+def test_bad_class_names(root, text, word):
+    (root / "names.csv").write_text(text)
+    with pytest.raises(ValueError, match=word):
+        build(root, classnames="names.csv")
+
+
+def test_equal_names_are_said(tmp_path, capsys):
+    mini.write_classes(tmp_path, {"polar_bear": 4, "polar bear": 4})
+    build(tmp_path)
+    assert "labels [0, 1] are all called 'polar bear'" in capsys.readouterr().out
+
+
+def test_empty_class_folder_is_left_out(root, capsys):
+    (root / "lion").mkdir()
+    (root / "tiger" / "deeper").mkdir(parents=True)
+    assert build(root).num_classes == 3
+    out = capsys.readouterr().out
+    assert "lion has no images directly in it: left out" in out and "tiger has no images" in out
+
+
+def test_links_that_lead_nowhere_or_in_circles(root):
+    expected = build(root).fingerprint
+    (root / "circle").symlink_to(root / "circle")
+    (root / "nowhere").symlink_to(root / "gone")
+    (root / "zebra" / "up").symlink_to(root)
+    (root / "zebra" / "self.jpg").symlink_to(root / "zebra" / "self.jpg")
+    assert build(root).fingerprint == expected
+
+
+def test_linked_folders_are_followed(root, tmp_path_factory):
+    other = tmp_path_factory.mktemp("elsewhere")
+    shutil.move(root / "zebra", other)
+    (root / "zebra").symlink_to(other / "zebra")
+    assert build(root).num_classes == 3
+
+
+def test_other_files_are_left_out(root):
+    expected = build(root).fingerprint
+    for name in ("Thumbs.db", "notes.txt", ".DS_Store", ".hidden.jpg"):
+        (root / "zebra" / name).write_text("x")
+    (root / "readme.md").write_text("x")
+    (root / ".cache").mkdir()
+    assert build(root).fingerprint == expected
+
+
+@pytest.mark.parametrize(
+    "make, word",
+    [
+        (lambda root: None, "there are no images in class folders, such as cat/1.jpg"),
+        (lambda root: mini.write_images(root, ["1.jpg", "2.jpg"]), "there are no images in class folders"),
+        (lambda root: mini.write_classes(root, {"cat": 2, "dog": 9}), "class 'cat' has 2 image"),
+    ],
+)
+def test_folders_without_a_task(tmp_path, make, word):
+    make(tmp_path)
+    with pytest.raises(ValueError, match=word) as error:
+        build(tmp_path)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_three_images_are_enough(tmp_path):
+    mini.write_classes(tmp_path, {"cat": 3, "dog": 3})
+    assert sizes(build(tmp_path, shots=16)) == [2, 2, 2]
+
+
+def test_one_class(tmp_path):
+    mini.write_classes(tmp_path, {"cat": 9})
+    assert build(tmp_path).num_classes == 1
+    with pytest.raises(ValueError, match="only one class"):
+        build(tmp_path, subsample="base")
+
+
+def test_no_root_and_missing_root(tmp_path):
+    with pytest.raises(ValueError, match="DATASET.ROOT is not set: pass --root"):
+        build("")
+    with pytest.raises(FileNotFoundError, match="there is no folder .*gone.*docs/datasets.md"):
+        build(tmp_path / "gone")

@@ -1,0 +1,50 @@
+"""CLIPFit with the embedded micro CLIP on a folder of images that are drawn here, by the command a user types."""
+
+import json
+import random
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+import train
+
+GLYPHS = {"zero": "0", "one": "1", "four": "4", "seven": "7"}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four folders of 12 images: a digit in Pillow's own font, moved and scaled a little."""
+    rng = random.Random(0)
+    for name, glyph in GLYPHS.items():
+        folder = tmp_path / "my images" / name
+        folder.mkdir(parents=True)
+        for i in range(12):
+            image = Image.new("L", (32, 32))
+            font = ImageFont.load_default(size=rng.uniform(22, 28))
+            ImageDraw.Draw(image).text((16 + rng.uniform(-2, 2), 16 + rng.uniform(-2, 2)), glyph, 255, font, "mm")
+            image.save(folder / f"{i}.png")
+    return tmp_path / "my images"
+
+
+def test_clipfit_on_own_images(images, tmp_path):
+    before = sorted(images.rglob("*"))
+    code = train.main(
+        ["--root", str(images), "--trainer", "CLIPFit", "--seed", "1", "--output-dir", str(tmp_path / "out")]
+        + ["--dataset-config-file", "configs/datasets/folder.yaml"]
+        + ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml", "DATASET.NUM_SHOTS", "4"]
+        + ["DATASET.TEMPLATE", "a photo of the number {}.", "OPTIM.MAX_EPOCH", "10", "USE_CUDA", "False"]
+    )
+    assert code == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["finished"] and result["metrics"]["test"]["accuracy"] > 50  # chance is 25
+    assert sorted(images.rglob("*")) == before
+
+
+def test_a_users_mistake_is_one_line(tmp_path, capsys):
+    code = train.main(
+        ["--root", str(tmp_path), "--trainer", "CLIPFit", "--output-dir", str(tmp_path / "out")]
+        + ["--dataset-config-file", "configs/datasets/folder.yaml"]
+        + ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml"]
+    )
+    error = capsys.readouterr().err.strip().splitlines()
+    assert code == 1 and len(error) == 1 and "there are no images in class folders" in error[0]
