@@ -21,6 +21,15 @@ DATASET_TEMPLATES = {
     "UCF101": "a photo of a person doing {}.",
     "Digits": "a photo of the number {}.",
 }
+# Where a method's own code differs from the table, for that method alone.
+KGCOOP_TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
+PROGRAD_TEMPLATES = {
+    "OxfordPets": "a type of pet, a photo of a {}.",
+    "OxfordFlowers": "a type of flower, a photo of a {}.",
+    "Food101": "a type of food, a photo of {}.",
+    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
+    "DescribableTextures": "a texture of {}.",
+}
 # OpenAI's selection of seven ImageNet templates, for ZeroshotCLIP2.
 SELECTED_TEMPLATES = (
     "itap of a {}.",
@@ -40,14 +49,16 @@ def add_coop_options() -> None:
     cfg_default.TRAINER.COOP = CN()
     cfg_default.TRAINER.COOP.N_CTX = 16  # learned tokens
     cfg_default.TRAINER.COOP.CSC = False  # own learned tokens for every class
-    cfg_default.TRAINER.COOP.CTX_INIT = ""  # words that the learned tokens start from; they also set their number
+    cfg_default.TRAINER.COOP.CTX_INIT = None  # words that the learned tokens start from; they also set their number
     cfg_default.TRAINER.COOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
     cfg_default.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # end, middle or front
+    cfg_default.TRAINER.COOP.TUNE = ()  # sets of trainers/common/tuning.py besides; ("image_layernorm",) is "+UL"
 
 
-def get_template(cfg) -> str:
-    """The prompt template of a run: DATASET.TEMPLATE if set, else the table's for DATASET.NAME."""
-    template = cfg.DATASET.TEMPLATE or DATASET_TEMPLATES.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
+def get_template(cfg, own: dict[str, str] | None = None) -> str:
+    """The prompt template of a run: DATASET.TEMPLATE, else the method's `own` for DATASET.NAME, else the table's."""
+    templates = DATASET_TEMPLATES | (own or {})
+    template = cfg.DATASET.TEMPLATE or templates.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
     if template.count("{}") != 1:
         raise ValueError(f"DATASET.TEMPLATE must hold one {{}} for the class name, got {template!r}")
     return template
@@ -72,6 +83,7 @@ def tokenize(prompts: list[str]) -> torch.Tensor:
                 clip.tokenize(prompt)
             except RuntimeError:
                 raise ValueError(
-                    f"prompt longer than CLIP's 77 tokens, shorten the class name or DATASET.TEMPLATE: {prompt!r}"
+                    "prompt longer than CLIP's 77 tokens, shorten the class name, DATASET.TEMPLATE or the context: "
+                    f"{prompt!r}"
                 ) from None
         raise

@@ -33,6 +33,7 @@ class ClipTrainer(TrainerX):
     model_name = ""  # registered name: the folder of its checkpoints
     left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
+    _zero_shot_text = None  # text features, where nothing tuned changes them
     _eval_text = None  # text features of the evaluation that is under way
 
     # What a method states
@@ -47,7 +48,11 @@ class ClipTrainer(TrainerX):
 
     def text_features(self) -> torch.Tensor:
         """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
-        return self.encode_text(self.layout)
+        if any(not name.startswith("visual.") for name in self.clip_names):
+            return self.encode_text(self.layout)
+        if self._zero_shot_text is None:
+            self._zero_shot_text = self.zero_shot_features()
+        return self._zero_shot_text
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised."""

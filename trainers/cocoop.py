@@ -1,0 +1,100 @@
+"""CoCoOp: CoOp whose context is shifted by a small network's output for the image at hand.
+
+Conditional Prompt Learning for Vision-Language Models, https://arxiv.org/abs/2203.05557
+
+Differences from the official code, all deliberate: the prompts of many images are encoded at once, in chunks of bounded
+memory (TRAINER.COCOOP.CHUNK), so that batches above 1 work; the training accuracy is logged; context and network are
+fp32 masters, logits and loss fp32 at every precision; only the tuned tensors are saved; image LayerNorms can be tuned
+besides (TRAINER.COCOOP.TUNE "('image_layernorm',)").
+"""
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from yacs.config import CfgNode as CN
+
+from dassl.config import cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+from .common.prompt_learner import PromptLearner, check_context, context_words, initial_context, placeholders
+from .common.trainer import ClipTrainer
+
+cfg_default.TRAINER.COCOOP = CN()
+cfg_default.TRAINER.COCOOP.N_CTX = 16  # learned tokens
+cfg_default.TRAINER.COCOOP.CTX_INIT = None  # words that they start from; they also set their number
+cfg_default.TRAINER.COCOOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
+cfg_default.TRAINER.COCOOP.TUNE = ()  # sets of trainers/common/tuning.py besides
+cfg_default.TRAINER.COCOOP.CHUNK = 2000  # prompts (images x classes) encoded at once; more take more memory
+
+
+class ConditionalPromptLearner(PromptLearner):
+    """A PromptLearner with the network that makes the shift of the context from image features."""
+
+    def __init__(self, text_encoder, classnames, text, ctx):
+        super().__init__(text_encoder, classnames, text, ctx)
+        width, dim = text_encoder.text_projection.shape
+        layers = [
+            ("linear1", nn.Linear(dim, dim // 16)),
+            ("relu", nn.ReLU()),
+            ("linear2", nn.Linear(dim // 16, width)),
+        ]
+        self.meta_net = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, image_features: torch.Tensor) -> torch.Tensor:
+        """Packed embeddings of all prompts for normalised features (B, E): (B, T, d)."""
+        return super().forward(self.meta_net(image_features))
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(ClipTrainer):
+    """L = CE of logits whose text features are encoded for every image."""
+
+    section = "COCOOP"
+    model_name = "prompt_learner"
+    left_out = ("token_prefix", "token_suffix")
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        check_context(cfg.TRAINER.COCOOP, "TRAINER.COCOOP")
+        if cfg.TRAINER.COCOOP.CHUNK < 1:
+            raise ValueError(f"TRAINER.COCOOP.CHUNK must be at least 1, got {cfg.TRAINER.COCOOP.CHUNK}")
+
+    def words(self) -> str:
+        return context_words(self.options, "TRAINER.COCOOP")
+
+    def prompt_template(self):
+        return f"{self.words() or placeholders(self.options.N_CTX)} {{}}."
+
+    def build_tuned(self, classnames):
+        text, ctx = initial_context(self.text_encoder, self.words(), self.options.N_CTX)
+        print(f'Initial context: "{text}" ({ctx.shape[-2]} learned tokens)')
+        return ConditionalPromptLearner(self.text_encoder, classnames, text, ctx)
+
+    def losses(self, image, label):
+        logits = self.conditional_logits(self.encode_image(image))
+        return logits, {"ce": F.cross_entropy(logits, label)}
+
+    def conditional_logits(self, image_features: torch.Tensor) -> torch.Tensor:
+        """Logits (B, n_cls) of image features (B, E), chunk by chunk.
+
+        In training, where there are several chunks, each one's activations are computed again in the backward pass, so
+        that memory holds those of one.
+        """
+        chunks = image_features.split(max(1, self.options.CHUNK // self.num_classes))
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self.chunk_logits(f) for f in chunks])
+        return torch.cat(
+            [checkpoint(self.chunk_logits, f, use_reentrant=False, preserve_rng_state=False) for f in chunks]
+        )
+
+    def chunk_logits(self, image_features: torch.Tensor) -> torch.Tensor:
+        text = self.encode_text(self.tuned.layout, x=self.tuned(image_features))  # (b, n_cls, E)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.clip.logit_scale.exp() * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
+
+    def model_inference(self, image):
+        with self.autocast():
+            return self.conditional_logits(self.encode_image(image))

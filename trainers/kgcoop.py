@@ -1,0 +1,48 @@
+"""KgCoOp: CoOp whose text features are held near those of hand-written prompts.
+
+Visual-Language Prompt Tuning with Knowledge-guided Context Optimization, https://arxiv.org/abs/2303.13283
+
+Differences from the official code, all deliberate: those of CoOp; the distillation loss is there in `amp` too, the
+teacher has the student's precision, CLASS_TOKEN_POSITION counts, words in CTX_INIT count (True stands for "a photo of
+a", as there), and the tensors that were saved but never used (`bias_vectors`, `meta_net`) are neither made nor saved.
+"""
+
+import torch.nn.functional as F
+
+from dassl.config import cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+from .common.losses import distillation_loss
+from .common.prompts import KGCOOP_TEMPLATES, get_template
+from .coop import CoOp
+
+cfg_default.TRAINER.COOP.W = 1.0  # weight of the distillation loss; 8.0 in the paper
+cfg_default.TRAINER.COOP.ALPHA = 1.0  # the official code names it; without effect, there too
+
+
+@TRAINER_REGISTRY.register()
+class KgCoOp(CoOp):
+    """L = CE + W * (1 - mean_k cos(w_k, w_k^clip)); the teacher's prompts are the dataset's template."""
+
+    left_out = (*CoOp.left_out, "bias_vectors", "meta_net.")
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        if cfg.TRAINER.COOP.W < 0:
+            raise ValueError(f"TRAINER.COOP.W must not be negative, got {cfg.TRAINER.COOP.W}")
+
+    def words(self):
+        return "a photo of a" if self.options.CTX_INIT is True else super().words()
+
+    def prompt_template(self):
+        return get_template(self.cfg, KGCOOP_TEMPLATES)
+
+    def build_model(self):
+        super().build_model()
+        self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
+
+    def losses(self, image, label):
+        text = self.text_features()  # (n_cls, E)
+        logits = self.logits(self.encode_image(image), text)
+        distance = distillation_loss(text, self.zero_shot_text)
+        return logits, {"ce": F.cross_entropy(logits, label), "kd": self.options.W * distance}

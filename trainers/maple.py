@@ -1,0 +1,128 @@
+"""MaPLe: learned tokens in the first blocks of both encoders; the image's are projections of the text's.
+
+MaPLe: Multi-modal Prompt Learning, https://arxiv.org/abs/2210.03117
+
+Differences from the official code, all deliberate: CLIP is unchanged (its blocks are called one by one), all learned
+tensors are fp32 masters, so that fp32 and amp work; only they are saved, not the whole model; widths and number of
+blocks come from the backbone; the training accuracy is logged; image LayerNorms can be tuned besides
+(TRAINER.MAPLE.TUNE "('image_layernorm',)").
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from yacs.config import CfgNode as CN
+
+from dassl.config import cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+from .common.prompt_learner import (
+    PromptLearner,
+    check_context,
+    context_words,
+    placeholders,
+    random_context,
+    word_context,
+)
+from .common.trainer import ClipTrainer
+
+cfg_default.TRAINER.MAPLE = CN()
+cfg_default.TRAINER.MAPLE.N_CTX = 2  # learned tokens in each encoder
+cfg_default.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # words of which the first N_CTX tokens are learned, up to 4
+cfg_default.TRAINER.MAPLE.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
+cfg_default.TRAINER.MAPLE.PROMPT_DEPTH = 9  # blocks of each encoder that get tokens of their own; 1: only the first
+cfg_default.TRAINER.MAPLE.TUNE = ()  # sets of trainers/common/tuning.py besides
+
+
+class MultiModalPromptLearner(PromptLearner):
+    """A PromptLearner with the deeper blocks' tokens and the projections to the image encoder's width."""
+
+    def __init__(self, text_encoder, classnames, text, ctx, depth: int, image_width: int):
+        super().__init__(text_encoder, classnames, text, ctx)
+        n_ctx, width = ctx.shape
+        self.proj = nn.Linear(width, image_width)
+        deeper = [nn.Parameter(random_context(text_encoder, n_ctx)) for _ in range(depth - 1)]
+        self.compound_prompts_text = nn.ParameterList(deeper)
+        layer = nn.Linear(width, image_width)  # as in the official code, all projections start alike
+        self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(layer) for _ in deeper)
+
+    def image_prompts(self) -> list[torch.Tensor]:
+        """Tokens (n_ctx, D) for each of the first `depth` blocks of the image encoder."""
+        deeper = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
+        return [self.proj(self.ctx), *(project(prompt) for project, prompt in deeper)]
+
+
+class PromptedViT(nn.Module):
+    """CLIP's image encoder with learned tokens; shares the modules of the encoder that it is made from."""
+
+    def __init__(self, visual: nn.Module):
+        super().__init__()
+        self.conv1, self.ln_pre, self.transformer, self.ln_post = (
+            visual.conv1, visual.ln_pre, visual.transformer, visual.ln_post
+        )  # fmt: skip
+        self.class_embedding, self.positional_embedding = visual.class_embedding, visual.positional_embedding
+        self.proj = visual.proj
+
+    def forward(self, image: torch.Tensor, prompts: list[torch.Tensor]) -> torch.Tensor:
+        """Features (B, E) of images (B, 3, H, W); prompts[i], (n_ctx, D), are the last tokens that enter block i."""
+        x = self.conv1(image).flatten(2).transpose(1, 2)  # (B, patches, D)
+        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        x = x + self.positional_embedding.to(x.dtype)
+        n_tokens = x.shape[1]
+        for i, block in enumerate(self.transformer.resblocks):
+            if i < len(prompts):
+                x = torch.cat([x[:, :n_tokens], prompts[i].to(x.dtype).expand(len(x), -1, -1)], dim=1)
+            if i == 0:
+                x = self.ln_pre(x)
+            x = block(x.transpose(0, 1)).transpose(0, 1)  # CLIP's blocks take (tokens, B, D)
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+@TRAINER_REGISTRY.register()
+class MaPLe(ClipTrainer):
+    """L = CE."""
+
+    section = "MAPLE"
+    model_name = "MultiModalPromptLearner"
+    # The official checkpoints hold the whole model.
+    left_out = ("image_encoder.", "text_encoder.", "logit_scale", "prompt_learner.token_")
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        check_context(cfg.TRAINER.MAPLE, "TRAINER.MAPLE")
+
+    def words(self) -> str:
+        """The initial context as words; "" for a random one. As in the official code, at most 4 tokens have words."""
+        return context_words(self.options, "TRAINER.MAPLE") if self.options.N_CTX <= 4 else ""
+
+    def prompt_template(self):
+        return f"{self.words() or placeholders(self.options.N_CTX)} {{}}."
+
+    def build_tuned(self, classnames):
+        visual, n_ctx, depth = self.clip.visual, self.options.N_CTX, self.options.PROMPT_DEPTH
+        if not hasattr(visual, "transformer"):
+            raise ValueError(f"MaPLe needs a ViT, MODEL.BACKBONE.NAME {self.cfg.MODEL.BACKBONE.NAME} is a ResNet")
+        most = min(len(visual.transformer.resblocks), len(self.clip.transformer.resblocks))
+        if not 1 <= depth <= most:
+            raise ValueError(f"TRAINER.MAPLE.PROMPT_DEPTH must be 1 to {most} on this backbone, got {depth}")
+        words, text_encoder = self.words(), self.text_encoder
+        ctx = word_context(text_encoder, words, n_ctx) if words else random_context(text_encoder, n_ctx)
+        print(f'Initial context: "{words or placeholders(n_ctx)}" ({n_ctx} learned tokens in {depth} blocks)')
+        tuned = nn.Module()
+        tuned.prompt_learner = MultiModalPromptLearner(
+            text_encoder, classnames, words or placeholders(n_ctx), ctx, depth, visual.conv1.out_channels
+        )
+        self.image_encoder = PromptedViT(visual)
+        return tuned
+
+    def text_features(self):
+        learner = self.tuned.prompt_learner
+        return self.encode_text(learner.layout, x=learner(), deep=tuple(learner.compound_prompts_text))[0]
+
+    def image_features(self, image, tuned=True):
+        if not tuned:
+            return super().image_features(image, tuned)
+        inputs = (image.to(self.clip.dtype), self.tuned.prompt_learner.image_prompts())
+        return functional_call(self.image_encoder, self._overrides(visual=True), inputs).float()
