@@ -71,7 +71,7 @@ train_py() {  # train_py TITLE FLAG ... [KEY VALUE ...]: one run
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
         --config-file "configs/trainers/$METHOD/$CFG.yaml" "$@" DATASET.NUM_SHOTS "$SHOTS" ${EXTRA[@]+"${EXTRA[@]}"}
     if [ -n "$QUIET" ]; then
-        "$@" | "$PYTHON" scripts/progress.py "$title"
+        TQDM_DISABLE=1 "$@" | "$PYTHON" scripts/progress.py "$title"
     else
         echo "== $title"
         "$@"
