@@ -6,7 +6,7 @@ usage() {
     cat <<'HELP'
 Usage: bash scripts/base2new.sh METHOD [DATASET] [SEED ...] [options] [-- KEY VALUE ...]
 
-  METHOD           CLIPFit, ZeroshotCLIP (a folder under configs/trainers)
+  METHOD           CLIPFit, CoOp, MaPLe, ... (a folder under configs/trainers)
   DATASET          name of a file under configs/datasets (default: digits, which needs no download)
   SEED ...         default: 1 2 3
 
@@ -15,7 +15,7 @@ Options, or the environment variables in brackets:
   --shots N        training images a class [SHOTS] (default: 16)
   --backbone NAME  micro, an OpenAI name such as ViT-B/16, or a path [BACKBONE]
                    (default: micro for digits, ViT-B/16 for any other dataset)
-  --config NAME    a YAML of the method, without .yaml [CFG] (default: the paper's for this dataset and backbone)
+  --config NAME    a YAML of the method, without .yaml [CFG] (default: as configs/recipes.yaml says)
   --output DIR     [OUTPUT] (default: output/base2new)
   --quiet          one progress bar a run instead of the whole log
   --help           this text
@@ -27,6 +27,7 @@ HELP
 }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PROTOCOL=base2new
 . scripts/options.sh
 parse_options "$@"
 

@@ -1,13 +1,14 @@
 # Sourced by the scripts that run a protocol: their options, the choice of a recipe, and one run of train.py.
-# No hyper-parameter is hidden here: all of them stand in the YAML that is chosen, and it is printed.
+# No hyper-parameter is hidden here: all of them stand in configs/recipes.yaml and the YAML chosen there, and are printed.
 
 fail() {
     echo "error: $*" >&2
     exit 2
 }
 
-parse_options() {  # sets DATA SHOTS BACKBONE CFG OUTPUT QUIET, POSITIONAL and EXTRA; `usage` is the caller's
-    DATA=${DATA:-data} SHOTS=${SHOTS:-16} BACKBONE=${BACKBONE:-} CFG=${CFG:-} OUTPUT=${OUTPUT:-output/base2new}
+# The caller sets PROTOCOL and `usage`; sets DATA SHOTS BACKBONE CFG OUTPUT QUIET, POSITIONAL and EXTRA.
+parse_options() {
+    DATA=${DATA:-data} SHOTS=${SHOTS:-16} BACKBONE=${BACKBONE:-} CFG=${CFG:-} OUTPUT=${OUTPUT:-output/$PROTOCOL}
     QUIET=${QUIET:-}
     POSITIONAL=() EXTRA=()
     while [ $# -gt 0 ]; do
@@ -42,8 +43,9 @@ names_in() {  # names_in configs/datasets: the YAML files there, without their e
     echo "${files[@]%.yaml}"
 }
 
-choose_config() {  # sets BACKBONE and CFG from METHOD and DATASET where they are not given
-    local seed epochs folder=configs/trainers/$METHOD
+choose_config() {  # sets BACKBONE, and CFG and RECIPE from configs/recipes.yaml, where they are not given
+    local seed chosen line folder=configs/trainers/$METHOD
+    RECIPE=()
     [ -n "$METHOD" ] && [ -d "$folder" ] || fail "unknown method '$METHOD'; there are: $(ls configs/trainers | xargs)"
     [ -f "configs/datasets/$DATASET.yaml" ] || fail "unknown dataset '$DATASET'; there are: $(names_in configs/datasets)"
     for seed in "${SEEDS[@]}"; do
@@ -54,14 +56,15 @@ choose_config() {  # sets BACKBONE and CFG from METHOD and DATASET where they ar
         [ "$DATASET" = digits ] && BACKBONE=micro
     fi
     if [ -z "$CFG" ]; then
-        CFG=vit_b16
-        [ "$BACKBONE" = micro ] && CFG=micro
-        epochs=_ep100
-        [ "$CFG" = micro ] || case $DATASET in imagenet | food101) epochs=_ep10 ;; esac
-        [ -f "$folder/$CFG.yaml" ] || CFG=$CFG$epochs
+        chosen=$("$PYTHON" scripts/recipe.py "$METHOD" "$PROTOCOL" "$DATASET" --shots "$SHOTS" --backbone "$BACKBONE") ||
+            exit 2
+        while IFS= read -r line; do
+            if [ -z "$CFG" ]; then CFG=$line; else RECIPE+=("$line"); fi
+        done <<< "$chosen"
     fi
     [ -f "$folder/$CFG.yaml" ] || fail "unknown config '$CFG' for $METHOD; there are: $(names_in "$folder")"
-    echo "$METHOD on $DATASET: $folder/$CFG.yaml, backbone $BACKBONE, $SHOTS shots, seeds ${SEEDS[*]}"
+    echo "$METHOD on $DATASET: $folder/$CFG.yaml${RECIPE[*]:+ with ${RECIPE[*]}}"
+    echo "backbone $BACKBONE, $SHOTS shots, seeds ${SEEDS[*]}"
 }
 
 train_py() {  # train_py TITLE FLAG ... [KEY VALUE ...]: one run
@@ -69,7 +72,8 @@ train_py() {  # train_py TITLE FLAG ... [KEY VALUE ...]: one run
     shift
     set -- "$PYTHON" train.py --root "$DATA" --trainer "$METHOD" --backbone "$BACKBONE" \
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
-        --config-file "configs/trainers/$METHOD/$CFG.yaml" "$@" DATASET.NUM_SHOTS "$SHOTS" ${EXTRA[@]+"${EXTRA[@]}"}
+        --config-file "configs/trainers/$METHOD/$CFG.yaml" "$@" DATASET.NUM_SHOTS "$SHOTS" \
+        ${RECIPE[@]+"${RECIPE[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
     if [ -n "$QUIET" ]; then
         TQDM_DISABLE=1 "$@" | "$PYTHON" scripts/progress.py "$title"
     else

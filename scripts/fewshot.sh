@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Few-shot learning: train and test on all classes, print the accuracy over seeds.
+set -euo pipefail
+
+usage() {
+    cat <<'HELP'
+Usage: bash scripts/fewshot.sh METHOD [DATASET] [SHOTS] [SEED ...] [options] [-- KEY VALUE ...]
+
+  METHOD           CLIPFit, CoOp, TipAdapterF, ... (a folder under configs/trainers)
+  DATASET          name of a file under configs/datasets (default: digits, which needs no download)
+  SHOTS            training images a class (default: 16)
+  SEED ...         default: 1 2 3
+
+Options, or the environment variables in brackets:
+  --data DIR       folder with the datasets in CoOp's layout [DATA] (default: data)
+  --backbone NAME  micro, an OpenAI name such as ViT-B/16, or a path [BACKBONE]
+                   (default: micro for digits, ViT-B/16 for any other dataset)
+  --config NAME    a YAML of the method, without .yaml [CFG] (default: as configs/recipes.yaml says)
+  --output DIR     [OUTPUT] (default: output/fewshot)
+  --quiet          one progress bar a run instead of the whole log
+  --help           this text
+  -- KEY VALUE     more config keys, as train.py takes them, e.g. -- TRAINER.CLIPFIT.BETA 2.0
+
+Logs, checkpoints and result.json go to OUTPUT/DATASET/shots_N/METHOD/CONFIG/seedS. Started again, it continues where
+it stopped.
+HELP
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+PROTOCOL=fewshot
+. scripts/options.sh
+parse_options "$@"
+
+METHOD=${POSITIONAL[0]:-}
+DATASET=${POSITIONAL[1]:-digits}
+SHOTS=${POSITIONAL[2]:-$SHOTS}
+SEEDS=("${POSITIONAL[@]:3}")
+[ ${#SEEDS[@]} -gt 0 ] || SEEDS=(1 2 3)
+[[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "SHOTS must be a positive number, got $SHOTS"
+choose_config
+
+runs=()
+for seed in "${SEEDS[@]}"; do
+    run=$DATASET/shots_$SHOTS/$METHOD/$CFG/seed$seed
+    train_py "$METHOD $SHOTS shots, seed $seed" --seed "$seed" --output-dir "$OUTPUT/$run"
+    runs+=("$run")
+done
+
+[ -n "${NO_TABLE:-}" ] || "$PYTHON" scripts/fewshot_table.py "$OUTPUT" "${runs[@]}"

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# MaPLe, few-shot: bash scripts/maple/fewshot.sh [DATASET] [SHOTS] [SEED ...] [options]; --help tells the options.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../fewshot.sh" MaPLe "$@"
