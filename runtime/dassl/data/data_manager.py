@@ -1,7 +1,6 @@
 """Loaders of training, validation and test images."""
 
 import torch
-from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
@@ -135,7 +134,10 @@ class DataManager:
         for name in ("train_x", "train_u", "val", "test"):
             items = getattr(self.dataset, name)
             rows.append((f"# {name}", f"{len(items):,}" if items else ""))
-        print(tabulate([row for row in rows if row[1]]))
+        rows = [(name, str(value)) for name, value in rows if value]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        ruler = "  ".join("-" * width for width in widths)
+        print("\n".join([ruler, *(f"{name:<{widths[0]}}  {value}" for name, value in rows), ruler]))
 
 
 class DatasetWrapper(Dataset):

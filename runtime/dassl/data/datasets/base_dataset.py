@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import tarfile
 from collections import defaultdict
 
 from dassl.utils import download_url, mkdir_if_missing
@@ -126,7 +127,8 @@ class DatasetBase:
         else:
             download_url(url, dst)
         print("Extracting file ...")
-        checked = {} if dst.endswith(".zip") else {"filter": "data"}  # no paths outside of the folder
+        keep_inside = not dst.endswith(".zip") and hasattr(tarfile, "data_filter")  # zip files need no filter
+        checked = {"filter": "data"} if keep_inside else {}
         shutil.unpack_archive(dst, folder, **checked)
         print(f"File extracted to {folder}")
 
