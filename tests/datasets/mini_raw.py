@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from mini import write_classes, write_images
 from scipy.io import savemat
+
+from tests.datasets.mini import write_classes, write_images
 
 CLASSNAMES_TXT = "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\n"
 

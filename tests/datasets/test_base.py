@@ -4,10 +4,11 @@ import json
 import random
 import shutil
 
-import mini
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tests.datasets import mini
 
 FOLDER = "caltech-101/101_ObjectCategories/"
 

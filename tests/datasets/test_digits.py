@@ -5,13 +5,13 @@ import multiprocessing
 import random
 from pathlib import Path
 
-import mini
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from datasets import digits
+from tests.datasets import mini
 
 
 @pytest.fixture(scope="module")

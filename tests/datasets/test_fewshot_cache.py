@@ -5,11 +5,11 @@ import os
 import pickle
 import shutil
 
-import mini
 import pytest
 
 from dassl.data.datasets import Datum
 from datasets import fewshot_cache
+from tests.datasets import mini
 
 NAME = "shot_2-seed_1"
 

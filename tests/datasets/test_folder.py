@@ -5,10 +5,10 @@ import os
 import random
 import shutil
 
-import mini
 import pytest
 
 from datasets.splits import Split
+from tests.datasets import mini
 
 COUNTS = {"polar bear": 20, "Éléphant": 10, "zebra": 30}
 

@@ -3,13 +3,13 @@
 import os
 import random
 
-import mini
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import making
 from datasets.splits import Item
+from tests.datasets import mini
 
 COUNTS = {"a": 10, "b": 20, "zebra crossing": 7, "ö": 11}
 

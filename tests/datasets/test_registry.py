@@ -6,12 +6,12 @@ import random
 import shutil
 from pathlib import Path
 
-import mini
 import pytest
 import yaml
-from mini_raw import BUILDERS
 
 from dassl.data.datasets import DATASET_REGISTRY
+from tests.datasets import mini
+from tests.datasets.mini_raw import BUILDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))

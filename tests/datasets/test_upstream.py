@@ -11,11 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mini
 import pytest
-from mini_raw import BUILDERS
 
 from dassl.data.datasets import DATASET_REGISTRY
+from tests.datasets import mini
+from tests.datasets.mini_raw import BUILDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 COOP = os.environ.get("UPSTREAM_COOP", "")

@@ -7,8 +7,8 @@ import zipfile
 from collections import namedtuple
 
 import pytest
-from local_server import make_tar, make_zip
 
+from tests.tools.local_server import make_tar, make_zip
 from tools.prepare import archives
 
 FILES = {"top/a/1.jpg": b"one", "top/ü b/2.jpg": b"two" * 1000}

@@ -9,8 +9,8 @@ from pathlib import Path
 import filelock
 import gdown
 import pytest
-from local_server import make_tar, make_zip, png, serve
 
+from tests.tools.local_server import make_tar, make_zip, png, serve
 from tools import prepare_data
 from tools.prepare import doctor, fetch, install
 from tools.prepare.recipes import Recipe, Source, Step, load_recipes

@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.datasets import mini
+from tests.datasets.mini_raw import BUILDERS
 from tools import prepare_data
 from tools.prepare import doctor
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "datasets"))
-
-import mini  # noqa: E402
-from mini_raw import BUILDERS  # noqa: E402
 
 
 @pytest.fixture
