@@ -98,7 +98,8 @@ class FewShotDataset(DatasetBase):
         try:
             return self.read_data(), "", self.name
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}: {error}. {self.remedy()}") from error
+            no_split = f"there is no {self.split_path}, nor what one is made from: " if self.split_path else ""
+            raise FileNotFoundError(f"{self.name}: {no_split}{error}. {self.remedy()}") from error
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{self.name}: {self.dataset_dir} is not laid out as expected ({error})") from error
 

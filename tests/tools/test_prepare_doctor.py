@@ -136,7 +136,7 @@ def test_images_elsewhere_are_found(tmp_path, check, name, found):
     (tmp_path / found).parent.mkdir(parents=True, exist_ok=True)
     shutil.move(source, tmp_path / found)
     code, out = check(name)
-    remedy = f"mv '{tmp_path / found}' '{expected}'"
+    remedy = f"mkdir -p '{expected.parent}' && mv '{tmp_path / found}' '{expected}'"
     assert code == 1 and f"the images lie in {tmp_path / found}: {remedy}" in out
 
 

@@ -43,8 +43,8 @@ def check(name, root, decode=True):
     layout = load_layouts().get(name, {})
     problems = misplaced(places, layout)
     if not os.path.isdir(places.image_dir):
-        problems.append(f"there is no {places.image_dir}. {places.remedy()}")
-        return Report(name, "wrong" if os.path.isdir(places.dataset_dir) else "missing", "", problems)
+        state = "wrong" if problems or os.path.isdir(places.dataset_dir) else "missing"
+        return Report(name, state, "", problems or [f"there is no {places.image_dir}. {places.remedy()}"])
     try:
         split, made, source = places.read_split()
         check_classes(split, source)
@@ -77,7 +77,8 @@ def misplaced(places, layout):
     for path in layout.get("elsewhere", []):
         path = os.path.join(places.root, path)
         if os.path.isdir(path):
-            problems.append(f"the images lie in {path}: mv '{path}' '{places.image_dir}'")
+            mkdir = f"mkdir -p '{os.path.dirname(places.image_dir)}'"
+            problems.append(f"the images lie in {path}: {mkdir} && mv '{path}' '{places.image_dir}'")
     for pattern in ARCHIVES:
         problems += [f"{path} is not unpacked" for path in folder.glob(pattern)]
     return problems
