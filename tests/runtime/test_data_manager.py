@@ -1,7 +1,9 @@
 """Loaders: which images, in which batches, and what happens to broken ones."""
 
 import gc
+import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -143,14 +145,46 @@ def test_a_broken_image_is_one_line_that_names_it(tmp_path, workers, broken):
     assert isinstance(error, ImageReadError) and isinstance(error, ValueError) and isinstance(error, OSError)
 
 
+class Dies(DatasetWrapper):
+    """Ends the process that reads it, as the system does to one that is out of memory."""
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class NoSharedMemory(DatasetWrapper):
+    def __getitem__(self, index):
+        raise RuntimeError("unable to write to file </torch_1_2_0>: No space left on device (28)")
+
+
+class Fails(DatasetWrapper):
+    def __getitem__(self, index):
+        raise RuntimeError("a mistake in a transform")
+
+
+@pytest.mark.parametrize("wrapper", [Dies, NoSharedMemory])
+def test_worker_processes_without_memory(tmp_path, wrapper):
+    cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__NUM_WORKERS=1)
+    error = error_of(build_data_loader(cfg, data_source=[Item()], dataset_wrapper=wrapper))
+    assert type(error) is ValueError and "\n" not in str(error)
+    assert str(error).startswith("DATALOADER.NUM_WORKERS 1 processes: they ran out of memory")
+    assert "--shm-size" in str(error) and "set DATALOADER.NUM_WORKERS 0" in str(error)
+
+
+def test_other_errors_of_workers_stay_as_they_are(tmp_path):
+    cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__NUM_WORKERS=1)
+    error = error_of(build_data_loader(cfg, data_source=[Item()], dataset_wrapper=Fails))
+    assert type(error) is RuntimeError and "a mistake in a transform" in str(error)
+
+
 def test_system_without_worker_processes(tmp_path, monkeypatch):
-    def no_semaphores(self):
+    def no_semaphores(*args, **kwargs):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", no_semaphores)
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", no_semaphores)
     cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__NUM_WORKERS=2)
-    with pytest.raises(ValueError, match="NUM_WORKERS 2: this system cannot start.*set DATALOADER.NUM_WORKERS 0"):
-        build_data_loader(cfg, data_source=[Item()])
+    with pytest.raises(ValueError, match="NUM_WORKERS 2 processes: this system cannot start.*NUM_WORKERS 0"):
+        iter(build_data_loader(cfg, data_source=[Item()]))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

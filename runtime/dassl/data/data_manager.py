@@ -32,9 +32,8 @@ def build_data_loader(
     sampler = build_sampler(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
-    _check_workers(cfg.DATALOADER.NUM_WORKERS)
     wrap = dataset_wrapper or DatasetWrapper
-    return DataLoader(
+    return Loader(
         wrap(cfg, data_source, transform=tfm, is_train=is_train),
         batch_size=batch_size,
         sampler=sampler,
@@ -44,16 +43,32 @@ def build_data_loader(
     )
 
 
-def _check_workers(num_workers: int) -> None:
-    """Raise ValueError where the system cannot start worker processes."""
-    if num_workers > 0:
+class Loader(DataLoader):
+    """Torch's loader; a system without the means for worker processes is a ValueError of one line."""
+
+    def __iter__(self):
         try:
-            torch.multiprocessing.get_context().Lock()
+            if self.num_workers > 0:
+                torch.multiprocessing.Lock()  # fails where there is no /dev/shm, and leaves nothing half-started
+            batches = super().__iter__()
         except (OSError, ImportError) as error:
-            raise ValueError(
-                f"DATALOADER.NUM_WORKERS {num_workers}: this system cannot start loader processes ({error}); "
-                "give it a writable /dev/shm, or set DATALOADER.NUM_WORKERS 0"
-            ) from error
+            raise self._cannot_run(f"this system cannot start them ({error})") from error
+        return self._watched(batches)
+
+    def _watched(self, batches):
+        try:
+            yield from batches
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            if any(word in reason for word in ("killed by signal", "exited unexpectedly", "</torch_")):
+                raise self._cannot_run(f"they ran out of memory ({reason})") from error
+            raise
+
+    def _cannot_run(self, reason: str) -> ValueError:
+        return ValueError(
+            f"DATALOADER.NUM_WORKERS {self.num_workers} processes: {reason}; enlarge the shared memory /dev/shm "
+            "(in Docker with --shm-size), or set DATALOADER.NUM_WORKERS 0"
+        )
 
 
 class DataManager:
