@@ -14,7 +14,6 @@ from .splits import (
     Split,
     check_classes,
     check_images,
-    fingerprint,
     read_split,
     sample_shots,
     subsample_classes,
@@ -32,9 +31,6 @@ class FewShotDataset(DatasetBase):
 
     Sampling draws from `random.Random(cfg.SEED)`: what CoOp draws after seeding Python's global generator,
     without touching that one. With no seed set nothing is cached: a file would fix what is to vary.
-
-    Attributes:
-        fingerprint: hash of the images in use, for a run's record.
     """
 
     dataset_dir = ""  # folder under DATASET.ROOT
@@ -51,7 +47,6 @@ class FewShotDataset(DatasetBase):
         split = self.load_split()
         split = self.take_shots(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
         split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
-        self.fingerprint = fingerprint(split)
         train, val, test = ([self.to_datum(item) for item in items] for items in split)
         super().__init__(train_x=train, val=val or None, test=test)
 

@@ -5,7 +5,6 @@ A split file (`split_zhou_*.json`) holds `{"train": rows, "val": rows, "test": r
 says how; CoOp ignores it.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -167,8 +166,3 @@ def sample_shots(items, shots, rng):
     if few:
         print(f"{few} of {len(groups)} classes have fewer than {shots} images: all of theirs are taken")
     return [item for group in groups.values() for item in (rng.sample(group, shots) if len(group) >= shots else group)]
-
-
-def fingerprint(split):
-    """Hash of a split's rows, 16 hex digits: the same for the same images, labels and names in one order."""
-    return hashlib.sha256(json.dumps(split).encode()).hexdigest()[:16]

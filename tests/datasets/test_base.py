@@ -58,7 +58,7 @@ def test_shots_come_before_base_and_new(small):
     assert mini.rows(new.val, root) == [[p, label - 3, name] for p, label, name in val if label >= 3]
     assert base.classnames == ["airplane", "barrel", "camera"] and new.classnames == ["dollar bill", "égout"]
     assert (base.num_classes, new.num_classes) == (3, 2) and len(base.test) + len(new.test) == len(parts["test"])
-    assert base.fingerprint != new.fingerprint
+    assert mini.fingerprint(base) != mini.fingerprint(new)
 
 
 def test_the_global_random_state_is_left_alone(root):
@@ -141,9 +141,9 @@ def test_split_is_made_where_there_is_none(root, capsys):
     assert first.classnames == ["face", "motorbike", "ant", "bear"]
     again = mini.build("Caltech101", root, shots=2, seed=1)
     assert "it is not CoOp's" in capsys.readouterr().out
-    assert again.fingerprint == first.fingerprint
+    assert mini.fingerprint(again) == mini.fingerprint(first)
     shutil.rmtree(root / "caltech-101" / "split_fewshot")
-    assert mini.build("Caltech101", root, shots=2, seed=1).fingerprint == first.fingerprint
+    assert mini.fingerprint(mini.build("Caltech101", root, shots=2, seed=1)) == mini.fingerprint(first)
     for part in ("train", "val", "test"):
         assert all(row[1] < 4 for row in json.loads(path.read_text())[part])
 

@@ -149,9 +149,3 @@ def test_equal_class_names_are_said(capsys):
     items = [Item("a", 0, "crane"), Item("b", 1, "crane")]
     splits.check_classes(Split(items, [], items), "x.json")
     assert "labels [0, 1] are all called 'crane'" in capsys.readouterr().out
-
-
-def test_fingerprint_tells_selections_apart():
-    items = make_items([3, 3])
-    assert splits.fingerprint(Split(items, [], items)) == splits.fingerprint(Split(list(items), [], items))
-    assert splits.fingerprint(Split(items, [], items)) != splits.fingerprint(Split(items[1:], [], items))
