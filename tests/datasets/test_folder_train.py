@@ -2,12 +2,14 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import train
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GLYPHS = {"zero": "0", "one": "1", "four": "4", "seven": "7"}
 
 
@@ -30,8 +32,8 @@ def test_clipfit_on_own_images(images, tmp_path):
     before = sorted(images.rglob("*"))
     code = train.main(
         ["--root", str(images), "--trainer", "CLIPFit", "--seed", "1", "--output-dir", str(tmp_path / "out")]
-        + ["--dataset-config-file", "configs/datasets/folder.yaml"]
-        + ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml", "DATASET.NUM_SHOTS", "4"]
+        + ["--dataset-config-file", str(CONFIGS / "datasets" / "folder.yaml")]
+        + ["--config-file", str(CONFIGS / "trainers" / "CLIPFit" / "micro_ep100.yaml"), "DATASET.NUM_SHOTS", "4"]
         + ["DATASET.TEMPLATE", "a photo of the number {}.", "OPTIM.MAX_EPOCH", "10", "USE_CUDA", "False"]
     )
     assert code == 0
@@ -43,8 +45,8 @@ def test_clipfit_on_own_images(images, tmp_path):
 def test_a_users_mistake_is_one_line(tmp_path, capsys):
     code = train.main(
         ["--root", str(tmp_path), "--trainer", "CLIPFit", "--output-dir", str(tmp_path / "out")]
-        + ["--dataset-config-file", "configs/datasets/folder.yaml"]
-        + ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml"]
+        + ["--dataset-config-file", str(CONFIGS / "datasets" / "folder.yaml")]
+        + ["--config-file", str(CONFIGS / "trainers" / "CLIPFit" / "micro_ep100.yaml")]
     )
     error = capsys.readouterr().err.strip().splitlines()
     assert code == 1 and len(error) == 1 and "there are no images in class folders" in error[0]
