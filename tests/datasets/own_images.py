@@ -1,0 +1,15 @@
+"""A small folder of a user's images, and the Folder dataset on it."""
+
+from tests.datasets import mini
+
+COUNTS = {"polar bear": 20, "Éléphant": 10, "zebra": 30}
+
+
+def build(root, shots=-1, seed=1, subsample="all", list_="", classnames=""):
+    cfg = mini.make_cfg("Folder", root, shots, seed, subsample)
+    cfg.DATASET.FOLDER.LIST, cfg.DATASET.FOLDER.CLASSNAMES = list_, classnames
+    return mini.build_dataset(cfg)
+
+
+def sizes(data):
+    return [len(data.train_x), len(data.val or []), len(data.test)]

@@ -1,0 +1,46 @@
+"""A small EuroSAT on a web server of this machine, and the command that fetches it."""
+
+import random
+
+import pytest
+
+from tests.tools.eurosat import IMAGES, split_file
+from tests.tools.local_server import make_tar, make_zip, serve
+from tools import prepare_data
+from tools.prepare import doctor, fetch, install
+from tools.prepare.recipes import Recipe, Source, Step
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(doctor, "load_layouts", lambda: {"EuroSAT": {"counts": [2, 4, 2, 2]}})
+    with serve() as server:
+        server.files = {
+            "good.zip": make_zip(IMAGES),
+            "renamed.tar.gz": make_tar({name.replace("2750", "x/EuroSAT_RGB"): data for name, data in IMAGES.items()}),
+            "split.json": split_file(),
+            "page.zip": b"<!DOCTYPE html><html>sign in</html>",
+            "evil.tar.gz": make_tar({"../../evil": b"x", **IMAGES}),
+            "empty.zip": b"",
+            "other.zip": make_zip({"2750.txt": b"x"}),
+        }
+        filler = random.Random(0).randbytes(1 << 21)  # several of the pieces in which a download is written
+        server.files["cut.zip"] = make_zip({"filler": filler, **IMAGES})
+        server.cut["cut.zip"] = 3 << 19
+        server.files["broken.zip"] = server.files["good.zip"][:-40]
+        yield server
+
+
+@pytest.fixture
+def prepare(server, tmp_path, monkeypatch):
+    """Runs the command with images from the given paths of the server, in turn; returns the exit code."""
+
+    def run(*paths, split=("split.json",), md5="", by_hand="", inner=""):
+        sources = tuple(Source(p if ":" in p else server.url(p), md5, inner) for p in paths)
+        splits = tuple(Source(p if ":" in p else server.url(p)) for p in split)
+        steps = Step(("2750",), sources, ("EuroSAT_RGB",)), Step(("split_zhou_EuroSAT.json",), splits)
+        monkeypatch.setattr(install, "load_recipes", lambda: {"EuroSAT": Recipe(steps, by_hand)})
+        return prepare_data.main(["eurosat", "--root", str(tmp_path / "data")])
+
+    return run
