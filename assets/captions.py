@@ -4,10 +4,6 @@ A caption says something about a few of the attributes of draw.ATTRIBUTES and no
 every image that agrees with what it says. So in a batch "a photo of a letter." is true of all its letters.
 """
 
-import random
-
-import torch
-
 from assets.draw import ATTRIBUTES, GROUPS
 
 PLAIN = ("a photo of a {}.", "a photo of the {}.")
@@ -17,7 +13,8 @@ TEMPLATES = PLAIN + (
     "a bad photo of the {}.", "a good photo of a {}.", "a origami {}.", "a photo of the large {}.",
     "a photo of the small {}.", "a {} in a video game.", "art of the {}.", "a photo of one {}.", "a photo of many {}.",
     "a centered satellite photo of {}.", "a centered photo of the {}.", "a photo of a {}, a type of symbol.",
-    "a photo of a person doing {}.", "a photo of a {}, a type of texture.", "{} texture.", "a photo of my {}.",
+    "a photo of a person doing {}.", "{} texture.", "a photo of my {}.", "a photo of a {}, a type of pet.",
+    "a photo of a {}, a type of food.", "a photo of a {}, a type of flower.", "a photo of a {}, a type of aircraft.",
     "a rendering of the {}.", "a low resolution photo of the {}.", "there is a {} in the scene.", "X X X X {}.",
 )  # fmt: skip
 ADJECTIVES = {  # attribute: value -> words; a value that is missing is never spoken of
@@ -40,7 +37,7 @@ def nouns(name, group, case):
             ("number", ("group",)), ("digit", ("group",)),
         ]  # fmt: skip
     if group == 1:
-        size = "capital" if case == 1 else "small"
+        size = "capital" if case == 1 else "lowercase"
         return [(f"letter {word}", ("name",))] * 2 + [
             (f"{size} letter {word}", ("name", "case")), (f"{size} {word}", ("name", "case")), ("letter", ("group",)),
         ]  # fmt: skip
@@ -74,10 +71,12 @@ def true_of(attributes, said):
 
 
 def all_words():
-    """A text with every word a caption can hold, for the vocabulary."""
-    parts = list(TEMPLATES)
-    for name, word in enumerate(ATTRIBUTES["name"]):
-        group = next(i for i, glyphs in enumerate(GROUPS.values()) if word in glyphs)
-        parts += [noun for case in (1, 2) for noun, _ in nouns(name, group, case)]
-    parts += [w for by in ADJECTIVES.values() for words in by.values() for w in words]
-    return " ".join(parts + list(ATTRIBUTES["ink"]))
+    """Every word and mark that a caption can hold, for the vocabulary."""
+    texts = list(TEMPLATES) + list(ATTRIBUTES["ink"])
+    texts += [word for by_value in ADJECTIVES.values() for words in by_value.values() for word in words]
+    name = 0
+    for group, glyphs in enumerate(GROUPS.values()):
+        for _ in glyphs:
+            texts += [noun for case in (1, 2) for noun, _ in nouns(name, group, case)]
+            name += 1
+    return sorted(set(" ".join(texts).replace("{}", " ").replace(".", " . ").replace(",", " , ").split()))

@@ -26,7 +26,7 @@ SMALL_LETTERS = "abdefghkmnqrty"  # those whose small form is another drawing th
 ATTRIBUTES = {
     "name": tuple(name for group in GROUPS.values() for name in group),
     "group": tuple(GROUPS),
-    "case": ("none", "capital", "small"),
+    "case": ("none", "capital", "lowercase"),
     "style": ("printed", "handwritten"),
     "weight": ("thin", "medium", "bold"),
     "slant": ("upright", "leaning", "slanted"),
@@ -116,6 +116,30 @@ def bend(points, wave):
     return points + amplitude[:, None] * torch.sin(2 * np.pi * points @ frequency.mT + phase[:, None])
 
 
+def random_look(n, generator):
+    """What is random about n drawings, each a tensor with one row a drawing. Lengths are in image sides."""
+
+    def uniform(low, high, *shape):
+        return low + (high - low) * torch.rand(n, *shape, generator=generator)
+
+    shear, turn = uniform(-0.3, 0.5), uniform(-0.15, 0.15)
+    scale = uniform(0.8, 1.0)
+    rotation = torch.stack([torch.cos(turn), -torch.sin(turn) - shear, torch.sin(turn), torch.cos(turn)], -1)
+    return {
+        "shear": shear,
+        "matrix": rotation.view(n, 2, 2),
+        "wave": (uniform(0, 0.04, 2), uniform(-1, 1, 2, 2), uniform(0, 2 * np.pi, 2)),
+        "jitter": 0.045 * torch.randn(n, MAX_POINTS, 2, generator=generator),  # of a skeleton's points
+        "scale": scale,
+        "aspect": torch.stack([uniform(0.55, 1.0), torch.ones(n)], dim=-1),
+        "shift": uniform(-0.5, 0.5, 2) * (1 - scale[:, None]),
+        "width": torch.exp(uniform(np.log(0.06), np.log(0.22))),  # of a pen stroke
+        "grow": uniform(-0.03, 0.05),  # of the outline of a printed glyph
+        "softness": uniform(0.02, 0.06),
+        "detail": torch.multinomial(torch.tensor(DETAIL_SHARE), n, replacement=True, generator=generator),
+    }
+
+
 class Artist:
     """Draws images with the given fonts and either the skeletons of training or, held out, the last one of each glyph
     that has several. Everything random comes from the seed handed to `draw`."""
@@ -135,12 +159,13 @@ class Artist:
                         maps.append(glyph_map(font, character))
         self.rows = torch.tensor(rows)
         self.maps = torch.tensor(np.stack(maps), dtype=torch.float32)  # (maps, MAP, MAP)
-        self.points = torch.tensor(np.stack([p for p, _ in skeletons]), dtype=torch.float32)  # (skeletons, P, 2)
-        self.weights = torch.tensor(np.stack([w for _, w in skeletons]), dtype=torch.float32)  # (.., 2, S, P)
-        names_in_group = torch.tensor([len(g) for g in GROUPS.values()])
-        form = self.rows[:, 0] * 2 + self.rows[:, 3]
-        self.share = (torch.tensor(GROUP_SHARE) / names_in_group)[self.rows[:, 1]]  # alike for each name of a group,
-        self.share = self.share / torch.bincount(form)[form]  # printed or handwritten, each font or skeleton
+        self.points = torch.tensor(np.stack([p for p, _ in skeletons]), dtype=torch.float32)  # (.., MAX_POINTS, 2)
+        self.weights = torch.tensor(np.stack([w for _, w in skeletons]), dtype=torch.float32)
+        share = (torch.tensor(GROUP_SHARE) / torch.tensor([len(g) for g in GROUPS.values()]))[self.rows[:, 1]]
+        form = self.rows[:, 0] * 2 + self.rows[:, 3]  # names of a group are equally likely, so are
+        self.share = share / torch.bincount(form)[form]  # printed and handwritten, each font, each skeleton
+        centre = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
+        self.pixels = torch.cartesian_prod(centre, centre).flip(-1)  # (SIDE * SIDE, 2): x, y
 
     def draw(self, n, seed):
         """n images (n, SIDE, SIDE) uint8, white ink on black, and their attributes (n, len(ATTRIBUTES)) int64."""
@@ -149,52 +174,44 @@ class Artist:
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _draw(self, n, generator):
-        def uniform(low, high, *shape):
-            return low + (high - low) * torch.rand(n, *shape, generator=generator)
-
         rows = self.rows[torch.multinomial(self.share, n, replacement=True, generator=generator)]
-        hand = rows[:, 3] == 1
-        shear, turn = uniform(-0.15, 0.5), uniform(-0.15, 0.15)
-        shear = torch.where(hand, shear, shear - 0.15)
-        aspect, scale = uniform(0.55, 1.0), uniform(0.8, 1.0)
-        shift = uniform(-1, 1, 2) * (1 - scale[:, None]) / 2
-        wave = (uniform(0.0, 0.04, 2), uniform(-1, 1, 2, 2), uniform(0, 6.3, 2))
-        width = torch.exp(uniform(np.log(0.06), np.log(0.22)))  # of a pen stroke
-        grow = uniform(-0.03, 0.05)  # of a printed one
-        softness = uniform(0.02, 0.06)
-        detail = torch.multinomial(torch.tensor(DETAIL_SHARE), n, replacement=True, generator=generator)
-        jitter = 0.045 * torch.randn(n, self.points.shape[1], 2, generator=generator)
-
-        centre = (torch.arange(SIDE) + 0.5) / SIDE - 0.5
-        pixels = torch.cartesian_prod(centre, centre).flip(-1)  # (SIDE * SIDE, 2) as x, y
-        matrix = torch.stack([torch.cos(turn), -torch.sin(turn) - shear, torch.sin(turn), torch.cos(turn)], -1)
-        matrix = matrix.view(n, 2, 2)
-
-        distance = torch.empty(n, SIDE * SIDE)
-        ends = self.weights[rows[hand, 4]] @ (self.points[rows[hand, 4]] + jitter[hand])
-        ends = bend(ends @ matrix[hand].mT, [w[hand] for w in wave])
-        low, high = ends.amin(1, keepdim=True), ends.amax(1, keepdim=True)
-        box = torch.stack([aspect[hand], torch.ones(hand.sum())], -1) * scale[hand, None] - width[hand, None]
-        size = (high - low)
-        # fill the box, but a narrow glyph (a one) is not pulled wide
-        factor = box[:, None] / size.clamp_min(1e-3)
-        factor[..., 0] = torch.minimum(factor[..., 0], 1.3 * factor[..., 1])
-        ends = (ends - (low + high) / 2) * factor + shift[hand, None]
-        distance[hand] = nearest(ends, pixels) - width[hand, None] / 2
-
-        inverse = torch.linalg.inv(matrix[~hand] * torch.stack([aspect, torch.ones(n)], -1)[~hand, None] )
-        grid = bend((pixels - shift[~hand, None]) / scale[~hand, None, None] @ inverse.mT, [w[~hand] for w in wave])
-        grid = grid.view(-1, SIDE, SIDE, 2) * 2 * GLYPH / MAP
-        maps = self.maps[rows[~hand, 4]]
-        printed = F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)
-        distance[~hand] = printed.flatten(1) - grow[~hand, None]
-        width[~hand] = -2 * maps.flatten(1).amin(1) + 2 * grow[~hand]
-
-        image = (0.5 - distance / softness[:, None]).clamp(0, 1).view(n, 1, SIDE, SIDE)
+        look = random_look(n, generator)
+        distance, width = torch.empty(n, SIDE * SIDE), torch.empty(n)
+        for style, by in enumerate((self._printed, self._handwritten)):
+            at = rows[:, 3] == style
+            mine = {k: tuple(w[at] for w in v) if k == "wave" else v[at] for k, v in look.items()}
+            distance[at], width[at] = by(rows[at, 4], mine)
+        image = (0.5 - distance / look["softness"][:, None]).clamp(0, 1).view(n, 1, SIDE, SIDE)
         for index, side in enumerate(DETAIL):
-            at = detail == index
+            at = look["detail"] == index
             coarse = F.interpolate(image[at], size=(side, side), mode="area")
             image[at] = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic", antialias=True).clamp(0, 1)
-        columns = [*rows[:, :4].T, torch.bucketize(width, torch.tensor([0.09, 0.15])),
-                   torch.bucketize(shear.abs(), torch.tensor([0.1, 0.25])), torch.tensor(DETAIL_LEVEL)[detail], 0 * detail]
-        return (image[:, 0] * 255).round().to(torch.uint8), torch.stack(columns, dim=1)
+        attributes = [
+            *rows[:, :4].T,
+            torch.bucketize(width, torch.tensor([0.09, 0.15])),
+            torch.bucketize(look["shear"].abs(), torch.tensor([0.1, 0.25])),
+            torch.tensor(DETAIL_LEVEL)[look["detail"]],
+            torch.zeros(n, dtype=torch.int64),  # the ink's colour is decided when a batch is made
+        ]
+        return (image[:, 0] * 255).round().to(torch.uint8), torch.stack(attributes, dim=1)
+
+    def _handwritten(self, which, look):
+        """Signed distances (n, SIDE * SIDE) to pen strokes that fill their box, and the strokes' widths (n,)."""
+        width = look["width"]
+        line = self.weights[which] @ (self.points[which] + look["jitter"])  # (n, SAMPLES, 2)
+        line = bend(line @ look["matrix"].mT, look["wave"])
+        low, high = line.amin(1, keepdim=True), line.amax(1, keepdim=True)
+        box = look["aspect"] * look["scale"][:, None] - width[:, None]
+        factor = box[:, None] / (high - low).clamp_min(1e-3)
+        factor[..., 0] = torch.minimum(factor[..., 0], 1.3 * factor[..., 1])  # a narrow glyph, a one, stays narrow
+        line = (line - (low + high) / 2) * factor + look["shift"][:, None]
+        return nearest(line, self.pixels) - width[:, None] / 2, width
+
+    def _printed(self, which, look):
+        """Signed distances (n, SIDE * SIDE) to printed glyphs, and the widths (n,) of their thickest stems."""
+        maps = self.maps[which]
+        grid = (self.pixels - look["shift"][:, None]) / look["scale"][:, None, None]
+        grid = bend(grid @ torch.linalg.inv(look["matrix"] * look["aspect"][:, None]).mT, look["wave"])
+        grid = grid.view(-1, SIDE, SIDE, 2) * 2 * GLYPH / MAP
+        distance = F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False).flatten(1)
+        return distance - look["grow"][:, None], 2 * (look["grow"] - maps.amin((1, 2)))

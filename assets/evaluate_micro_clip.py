@@ -22,7 +22,8 @@ from assets.train_micro_clip import MEAN, STD  # noqa: E402
 from datasets.digits import CLASSNAMES  # noqa: E402
 from datasets.making import split_three  # noqa: E402
 from datasets.splits import Item  # noqa: E402
-from trainers.common.clip_model import load_clip, tokenize  # noqa: E402
+from trainers.common.clip_model import load_clip  # noqa: E402
+from trainers.common.prompts import tokenize  # noqa: E402
 
 PROMPTS = ("a photo of the number {}.", "a photo of a {}.", "a photo of the digit {}.", "{}")
 CLASSES = {"base": range(5), "new": range(5, 10), "all": range(10)}

@@ -2,7 +2,8 @@
 
     python assets/train_micro_clip.py
 
-OpenAI's architecture and parameter names at a size for a laptop: for trying and testing CLIPFit without a download.
+OpenAI's architecture and parameter names at a size for a laptop: for trying and testing without a download. At the end
+it prints how well digits and letters are read in fonts and hands that training did not see. See assets/README.md.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import random
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -21,11 +23,13 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from clip.clip import tokenize  # noqa: E402
-from clip.model import CLIP  # noqa: E402
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*pkg_resources.*")  # the clip package still imports it
+    from clip.clip import tokenize
+    from clip.model import CLIP
 
 from assets.captions import all_words, caption, true_of  # noqa: E402
-from assets.draw import ATTRIBUTES, FONTS, GROUPS, HELD_OUT_FONTS, SIDE, Artist  # noqa: E402
+from assets.draw import ATTRIBUTES, GROUPS, HELD_OUT_FONTS, SIDE, Artist  # noqa: E402
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's image normalisation
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -34,151 +38,190 @@ SHAPE = dict(
     embed_dim=128, image_resolution=SIDE, vision_layers=3, vision_width=192, vision_patch_size=8,
     transformer_width=128, transformer_heads=2, transformer_layers=2,
 )  # fmt: skip
-INK = list(ATTRIBUTES).index("ink")
-MAX_LOGIT_SCALE = math.log(100)
+BATCH = 128  # images a step; half of them bring a caption
+WARM_UP = 150  # steps
+DRAW = 1000  # images between two moves of the progress bar
+STYLE, INK = list(ATTRIBUTES).index("style"), list(ATTRIBUTES).index("ink")
 
 
 def vocabulary():
-    """Sorted ids, in CLIP's vocabulary, of the tokens that captions use; the first is 0, which pads, the last ends."""
-    ids = torch.cat([tokenize(word)[0] for word in all_words().split()])
-    return torch.unique(torch.cat([ids, tokenize("a, b. c")[0]]))
+    """Sorted ids, in CLIP's vocabulary, of the tokens in use: first 0, the padding, last the one that ends a text."""
+    return torch.unique(torch.cat([tokenize(word)[0] for word in all_words()]))
 
 
 def ink(image, attributes, generator):
-    """Float images (n, 3, SIDE, SIDE), normalised as CLIP wants them, from drawn ones: contrast, noise, and for a third
-    black on white, which is noted in the attributes."""
-    n, device = len(image), image.device
-    low, high, flip = torch.rand(3, n, 1, 1, generator=generator).to(device)
-    noise = 0.03 * torch.randn(image.shape, generator=generator).to(device)
+    """Makes drawn images what CLIP wants to see.
+
+    Args:
+        image: (n, SIDE, SIDE) uint8, white ink on black; attributes: (n, A); generator: a torch.Generator on the CPU.
+
+    Returns:
+        Normalised images (n, 3, SIDE, SIDE) of random contrast with noise, a third of them black on white; and the
+        attributes with that noted.
+    """
+    low, high, flip = torch.rand(3, len(image), 1, 1, generator=generator).to(image.device)
+    noise = 0.03 * torch.randn(image.shape, generator=generator).to(image.device)
     x = 0.25 * low + (1 - 0.4 * high - 0.25 * low) * image.float() / 255 + noise
-    flip = flip < 0.33
+    flip = flip < 1 / 3
     x = torch.where(flip, 1 - x, x).clamp(0, 1)
     attributes = attributes.clone()
-    attributes[:, INK] = flip.flatten().long()
-    mean, std = torch.tensor([MEAN, STD], device=device)[:, None, :, None, None]
+    attributes[:, INK] = flip.flatten().long().to(attributes.device)
+    mean, std = torch.tensor([MEAN, STD], device=image.device)[:, None, :, None, None]
     return (x[:, None] - mean) / std, attributes
 
 
 def contrastive_loss(logits, true):
-    """CLIP's symmetric cross-entropy for logits (images, captions) where several captions may be true of an image and
-    several images fit a caption: the target is spread evenly over all that are true."""
+    """CLIP's symmetric cross-entropy where several captions may be true of an image, and of several images.
+
+    Args:
+        logits: (images, captions); true: the same shape, 1 where the caption is true of the image, else 0. The target
+            of an image, and of a caption, is spread evenly over all that is true; one that nothing is true of adds 0.
+    """
+
     def one_way(logits, true):
-        target = true / true.sum(-1, keepdim=True).clamp_min(1)
-        return -(target * F.log_softmax(logits, dim=-1)).sum(-1).mean()
+        target = true / true.sum(dim=-1, keepdim=True).clamp_min(1)
+        return -(target * F.log_softmax(logits, dim=-1)).sum(dim=-1).mean()
 
     return (one_way(logits, true) + one_way(logits.T, true.T)) / 2
 
 
 class Trainer:
-    def __init__(self, args):
-        self.args = args
-        torch.manual_seed(args.seed)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else torch.device(args.device)
+    """The model, its optimiser and the sources of randomness of one training run."""
+
+    def __init__(self, steps, lr=1e-3, seed=1, device="cpu", bf16=False):
+        torch.manual_seed(seed)
+        self.steps, self.device, self.bf16 = steps, torch.device(device), bf16
         self.token_ids = vocabulary()
         self.model = CLIP(**SHAPE, context_length=CONTEXT, vocab_size=len(self.token_ids)).to(self.device)
-        decay = [p for p in self.model.parameters() if p.ndim > 1]
-        rest = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
-        warm = max(1, min(200, args.steps // 10))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda i: min((i + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * i / args.steps)),
+        matrices = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda i: min((i + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * i / steps))
         )
-        self.rng = random.Random(args.seed)
-        self.generator = torch.Generator().manual_seed(args.seed)
+        self.rng = random.Random(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def tokens(self, texts):
-        return torch.searchsorted(self.token_ids, tokenize(texts, context_length=CONTEXT)).to(self.device)
+        """Rows of the token embedding for texts: (n, CONTEXT)."""
+        return torch.searchsorted(self.token_ids, tokenize(texts, context_length=CONTEXT).long()).to(self.device)
 
     def step(self, images, attributes):
-        batch = torch.randint(len(images), (self.args.batch,), generator=self.generator)
+        """One step on a random batch of the drawn images; its loss."""
+        batch = torch.randint(len(images), (BATCH,), generator=self.generator)
         image, known = ink(images[batch].to(self.device), attributes[batch], self.generator)
-        texts, said = zip(*[caption(a, self.rng) for a in known[: self.args.batch // 2].tolist()], strict=True)
-        true = true_of(known, torch.tensor(said)).to(self.device)
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.bf16)
-        with bf16, sdpa_kernel(SDPBackend.MATH):  # at 17 tokens the fused kernels are slower
-            image_features = self.model.encode_image(image)
-            text_features = self.model.encode_text(self.tokens(list(texts)))
-        logits = F.normalize(image_features.float(), dim=-1) @ F.normalize(text_features.float(), dim=-1).T
-        loss = contrastive_loss(self.model.logit_scale.exp() * logits, true.float())
+        texts, said = zip(*[caption(row, self.rng) for row in known[: BATCH // 2].tolist()], strict=True)
+        true = true_of(known, torch.tensor(said)).to(self.device)  # (BATCH, BATCH / 2)
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        with bf16, sdpa_kernel(SDPBackend.MATH):  # at 17 tokens faster than the fused kernels
+            image = self.model.encode_image(image).float()
+            text = self.model.encode_text(self.tokens(list(texts))).float()
+        logits = self.model.logit_scale.exp() * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+        loss = contrastive_loss(logits, true.float())
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.schedule.step()
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        self.scheduler.step()
+        self.model.logit_scale.data.clamp_(max=math.log(100))
         return loss.item()
 
-    def train(self):
-        artist = Artist()
-        parts = [artist.draw(min(1000, self.args.images - i), self.args.seed * 10**6 + i)
-                 for i in tqdm(range(0, self.args.images, 1000), desc="draw", unit="k")]
-        images, attributes = (torch.cat(p) for p in zip(*parts, strict=True))
-        bar = tqdm(range(self.args.steps), desc="train")
+    def train(self, images, attributes):
+        bar = tqdm(range(self.steps), desc="train", unit="step")
         for i in bar:
             loss = self.step(images, attributes)
-            if i % 50 == 0:
-                bar.set_postfix(loss=f"{loss:.3f}", scale=f"{self.model.logit_scale.exp().item():.1f}")
+            if i % 20 == 0:
+                bar.set_postfix(loss=f"{loss:.3f}", logit_scale=f"{self.model.logit_scale.exp().item():.1f}")
 
     @torch.no_grad()
-    def accuracy(self, images, attributes, prompt, names):
-        """Percentage of images whose name is the nearest of names' prompts."""
+    def accuracy(self, images, attributes, group):
+        """Percentage of the images of a group ("number", "letter") whose name has the nearest prompt in that group."""
+        names = [i for i, name in enumerate(ATTRIBUTES["name"]) if name in GROUPS[group]]
         keep = torch.isin(attributes[:, 0], torch.tensor(names))
         image, _ = ink(images[keep].to(self.device), attributes[keep], torch.Generator().manual_seed(0))
-        text = self.model.encode_text(self.tokens([prompt.format(ATTRIBUTES["name"][i]) for i in names]))
-        logits = self.model.encode_image(image) @ F.normalize(text, dim=-1).T
-        return 100 * (torch.tensor(names)[logits.argmax(-1).cpu()] == attributes[keep, 0]).float().mean().item()
+        text = self.model.encode_text(self.tokens([f"a photo of the {group} {ATTRIBUTES['name'][i]}." for i in names]))
+        nearest = (self.model.encode_image(image) @ F.normalize(text, dim=-1).T).argmax(dim=-1).cpu()
+        return 100 * (torch.tensor(names)[nearest] == attributes[keep, 0]).float().mean().item()
 
-    def report(self, n=3000):
-        self.model.eval()
-        digits, letters = range(10), range(10, 10 + len(GROUPS["letter"]))
+    def report(self, n):
+        """Accuracies in % on n new drawings, by style and group: in the fonts and hands of training, and in others."""
         result = {}
-        for what, artist in {"seen": Artist(), "held-out": Artist(HELD_OUT_FONTS, held_out=True)}.items():
-            images, attributes = artist.draw(n, 10**9)
+        for source, artist in (("seen", Artist()), ("held-out", Artist(HELD_OUT_FONTS, held_out=True))):
+            images, attributes = artist.draw(n, seed=10**9)
             for style, word in enumerate(ATTRIBUTES["style"]):
-                at = attributes[:, 3] == style
-                for name, (prompt, ids) in {"digits": ("a photo of the number {}.", digits), "letters": ("a photo of the letter {}.", letters)}.items():
-                    result[f"{what} {word} {name}"] = round(self.accuracy(images[at], attributes[at], prompt, list(ids)), 1)
+                mine = attributes[:, STYLE] == style
+                for group in ("number", "letter"):
+                    value = self.accuracy(images[mine], attributes[mine], group)
+                    result[f"{source} {word} {group}s"] = round(value, 1)
         return result
 
     def save(self, path, meta):
-        state = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
-        # positions no caption reached get the last one that was trained, nearest to what a longer text would need
+        """Writes the file that MODEL.BACKBONE.NAME "micro" loads; an older one is replaced in one move."""
+        state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+        # Positions that no caption reached get the last one that was trained, the nearest to what they need.
         position = state["positional_embedding"]
         state["positional_embedding"] = torch.cat([position, position[-1:].expand(77 - CONTEXT, -1)])
-        state = {k: v.half() for k, v in state.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: value.half() for name, value in state.items()}
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save({"state_dict": state, "token_ids": self.token_ids, "meta": meta}, temporary)
-        os.replace(temporary, path)
+        try:
+            torch.save({"state_dict": state, "token_ids": self.token_ids, "meta": meta}, temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def draw(n, seed):
+    """n drawings and their attributes, with a progress bar."""
+    artist = Artist()
+    starts = tqdm(range(0, n, DRAW), desc="draw", unit=f"x{DRAW} images")
+    parts = [artist.draw(min(DRAW, n - i), seed=seed * 10**6 + i) for i in starts]
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "micro_clip.pt")
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "micro_clip.pt", help="file to write")
+    parser.add_argument("--steps", type=int, default=1500, help=f"of {BATCH} images each (default 1500)")
+    parser.add_argument("--images", type=int, default=60_000, help="images to draw (default 60000)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW (default 0.001)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed on the same machine: the same file")
+    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
     parser.add_argument("--bf16", action="store_true", help="twice as fast where the processor has bfloat16 units")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for option in ("steps", "images", "lr"):
+        if getattr(args, option) <= 0:
+            parser.error(f"--{option} must be above 0, got {getattr(args, option)}")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        parser.error(f"--device {args.device} cannot be used: {str(error).splitlines()[0]}")
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(args.out.parent, os.W_OK) and not args.out.is_dir()
+    except OSError:
+        writable = False
+    if not writable:
+        parser.error(f"--out {args.out} cannot be written; name a file in a folder that you may write to")
+    return args
 
 
 def main(argv=None):
     args = parse(argv)
     start = time.time()
-    trainer = Trainer(args)
-    print(f"{sum(p.numel() for p in trainer.model.parameters()):,} weights, {len(trainer.token_ids)} tokens, {trainer.device}")
-    trainer.train()
-    accuracy = trainer.report()
-    for k, v in accuracy.items():
-        print(f"{k:32s} {v:5.1f} %")
-    trainer.save(args.out, {"args": str(vars(args)), "accuracy": accuracy})
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB after {(time.time() - start) / 60:.1f} minutes")
+    trainer = Trainer(args.steps, args.lr, args.seed, args.device, args.bf16)
+    size = sum(p.numel() for p in trainer.model.parameters())
+    print(f"{size:,} weights, {len(trainer.token_ids)} tokens, on {args.device}")
+    trainer.train(*draw(args.images, args.seed))
+    accuracy = trainer.report(min(2000, args.images))
+    for what, value in accuracy.items():
+        print(f"{what:28s} {value:5.1f} %")
+    options = {name: value for name, value in vars(args).items() if name != "out"}
+    trainer.save(args.out, {"options": options, "torch": str(torch.__version__), "accuracy": accuracy})
+    minutes = (time.time() - start) / 60
+    print(f"Wrote {args.out}, {args.out.stat().st_size / 1e6:.2f} MB, after {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from assets.strokes import DIGITS, LETTERS, SHAPES
 SCRIPTS = [Path(module.__file__) for module in (draw, captions, train_micro_clip)] + [
     Path(draw.__file__).with_name("strokes.py")
 ]
-ALLOWED = {"argparse", "functools", "math", "os", "pathlib", "random", "sys", "time", "clip", "matplotlib", "numpy", "PIL",
-           "scipy", "torch", "tqdm", "assets"}  # fmt: skip
+STANDARD = {"argparse", "functools", "math", "os", "pathlib", "random", "sys", "time", "warnings"}
+ALLOWED = STANDARD | {"clip", "matplotlib", "numpy", "PIL", "scipy", "torch", "tqdm", "assets"}
 
 
 @pytest.fixture(scope="module")
