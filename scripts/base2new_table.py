@@ -1,6 +1,6 @@
 """Prints Base, New and their harmonic mean H, mean and std over seeds, from the result.json files of base-to-new runs.
 
-python scripts/base2new_table.py OUTPUT [RUN ...]; a RUN is DATASET/shots_N/METHOD/CONFIG/seedS, default all under OUTPUT.
+python scripts/base2new_table.py OUTPUT [RUN ...]; a RUN is DATASET/shots_N/METHOD/CONFIG/seedS, default: all there.
 """
 
 import json

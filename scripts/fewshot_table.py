@@ -1,6 +1,6 @@
 """Prints the accuracy, mean and std over seeds, from the result.json files of few-shot runs.
 
-python scripts/fewshot_table.py OUTPUT [RUN ...]; a RUN is DATASET/shots_N/METHOD/CONFIG/seedS, default all under OUTPUT.
+python scripts/fewshot_table.py OUTPUT [RUN ...]; a RUN is DATASET/shots_N/METHOD/CONFIG/seedS, default: all there.
 """
 
 import statistics

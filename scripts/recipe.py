@@ -3,8 +3,8 @@
     python scripts/recipe.py CLIPFit fewshot dtd --shots 4 --backbone ViT-B/16
     python scripts/recipe.py --methods
 
-Prints the name of the config file in configs/trainers/METHOD, then the config keys that differ from it with their values,
-each on a line of its own. With --methods: the methods of the table, one a line.
+Prints the name of the config file in configs/trainers/METHOD, then the config keys that differ from it and their
+values, each on a line of its own. With --methods: the methods of the table, one a line.
 """
 
 import argparse

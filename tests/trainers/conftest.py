@@ -33,9 +33,10 @@ def vit_b16():
 
 @pytest.fixture
 def make(digits_root, tiny, tmp_path):
-    """make(method, *opts, output=..., backbone=..., seed=...): a trainer on the digits."""
+    """make(method, *opts, output=..., backbone=..., seed=..., flags=...): a trainer on the digits."""
 
-    def build(method, *opts, output=None, backbone=None, seed=1):
-        return make_trainer(method, digits_root, backbone or tiny, output or tmp_path / "run", *opts, seed=seed)
+    def build(method, *opts, output=None, backbone=None, seed=1, flags=()):
+        output = output or tmp_path / "run"
+        return make_trainer(method, digits_root, backbone or tiny, output, *opts, seed=seed, flags=flags)
 
     return build

@@ -19,12 +19,12 @@ def make_cfg(method: str, root, backbone: str, output, *opts: str, seed: int = 1
     return train.setup_cfg(train.parse_args(argv))
 
 
-def make_trainer(method: str, root, backbone: str, output, *opts: str, seed: int = 1):
+def make_trainer(method: str, root, backbone: str, output, *opts: str, seed: int = 1, flags: tuple[str, ...] = ()):
     """A trainer as `train.py` builds it, seeded."""
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
 
-    cfg = make_cfg(method, root, backbone, output, *opts, seed=seed)
+    cfg = make_cfg(method, root, backbone, output, *opts, seed=seed, flags=flags)
     set_random_seed(seed)
     return build_trainer(cfg)
 

@@ -1,0 +1,100 @@
+"""The table of settings: every cell is a valid configuration, and the published numbers stand in it."""
+
+from pathlib import Path
+
+import pytest
+
+import train
+from scripts.recipe import main, read_table, recipe
+
+TABLE = read_table()
+DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
+
+
+def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
+    name, keys = recipe(method, protocol, dataset, shots, backbone)
+    argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", "--trainer", method]
+    return train.setup_cfg(train.parse_args([*argv, *(str(x) for pair in keys.items() for x in pair)]))
+
+
+@pytest.mark.parametrize("method", TABLE)
+def test_every_cell_is_a_configuration(method):
+    assert set(TABLE[method]) == {"base2new", "fewshot"}
+    cells = set()
+    for protocol in TABLE[method]:
+        for dataset in DATASETS:
+            for shots in (1, 2, 4, 8, 16):
+                name, keys = recipe(method, protocol, dataset, shots)
+                cells.add((name, tuple((k, str(v)) for k, v in keys.items())))
+            assert recipe(method, protocol, dataset, 16, "micro")[0].startswith("micro")
+        cfg_of(method, protocol, "digits", 16, "micro")
+    for name, keys in sorted(cells):
+        argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", *(x for pair in keys for x in pair)]
+        assert train.setup_cfg(train.parse_args(argv)).MODEL.BACKBONE.NAME == "ViT-B/16"
+
+
+PUBLISHED = [  # method, protocol, dataset, shots: epochs, batch, learning rate, and a key with its value
+    ("CLIPFit", "base2new", "dtd", 16, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CLIPFit", "base2new", "food101", 16, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CLIPFit", "fewshot", "imagenet", 1, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 2.0),
+    ("CLIPFit", "fewshot", "eurosat", 4, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 2.0),
+    ("CLIPFit", "fewshot", "dtd", 16, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CLIPFit", "fewshot", "sun397", 2, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CoOp", "base2new", "dtd", 16, 200, 32, 0.002, "TRAINER.COOP.CTX_INIT", "a photo of a"),
+    ("CoOp", "base2new", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.CTX_INIT", "a photo of a"),
+    ("CoOp", "fewshot", "dtd", 1, 50, 32, 0.002, "TRAINER.COOP.N_CTX", 16),
+    ("CoOp", "fewshot", "dtd", 2, 100, 32, 0.002, "TRAINER.COOP.CTX_INIT", None),
+    ("CoOp", "fewshot", "dtd", 4, 100, 32, 0.002, "TRAINER.COOP.CSC", False),
+    ("CoOp", "fewshot", "dtd", 8, 200, 32, 0.002, "TRAINER.COOP.CLASS_TOKEN_POSITION", "end"),
+    ("CoOp", "fewshot", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.N_CTX", 16),
+    ("CoCoOp", "base2new", "imagenet", 16, 10, 1, 0.002, "TRAINER.COCOOP.CTX_INIT", "a photo of a"),
+    ("KgCoOp", "base2new", "dtd", 16, 100, 128, 0.002, "TRAINER.COOP.W", 8.0),
+    ("ProGrad", "base2new", "dtd", 4, 100, 32, 0.002, "LOSS.LAMBDA", 1.0),
+    ("ProGrad", "fewshot", "dtd", 8, 200, 32, 0.002, "LOSS.LAMBDA", 0.8),
+    ("ProGrad", "fewshot", "eurosat", 4, 100, 32, 0.002, "LOSS.LAMBDA", 1.0),
+    ("ProGrad", "fewshot", "sun397", 16, 200, 32, 0.002, "LOSS.LAMBDA", 1.0),
+    ("ProGrad", "fewshot", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.CTX_INIT", True),
+    ("MaPLe", "base2new", "dtd", 16, 5, 4, 0.0035, "TRAINER.MAPLE.PROMPT_DEPTH", 9),
+    ("TipAdapterF", "fewshot", "dtd", 16, 20, 256, 0.001, "TRAINER.TIP.SEARCH_SCALE", (13.0, 13.0)),
+    ("TipAdapterF", "fewshot", "eurosat", 16, 100, 256, 0.001, "TRAINER.TIP.ALPHA", 2.0),
+    ("TipAdapterF", "fewshot", "oxford_pets", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "best_val"),
+    ("TipAdapterF", "fewshot", "imagenet", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "last_step"),
+]
+
+
+@pytest.mark.parametrize("method, protocol, dataset, shots, epochs, batch, lr, key, value", PUBLISHED)
+def test_published_settings(method, protocol, dataset, shots, epochs, batch, lr, key, value):
+    cfg = cfg_of(method, protocol, dataset, shots)
+    assert cfg.OPTIM.MAX_EPOCH == epochs and cfg.OPTIM.LR == lr and cfg.DATALOADER.TRAIN_X.BATCH_SIZE == batch
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    assert node == value
+    if method != "TipAdapterF":
+        assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
+
+
+def test_later_rules_win_and_conditions_are_all_needed():
+    rules = [
+        {"config": "a", "X.Y": 1},
+        [{"datasets": ["dtd"], "X.Y": 2}, {"datasets": ["dtd"], "shots": [1], "config": "b"}],
+        {"backbone": "micro", "config": "c"},
+    ]
+    table = {"M": {"p": rules}}
+    assert recipe("M", "p", "sun397", table=table) == ("a", {"X.Y": 1})
+    assert recipe("M", "p", "dtd", table=table) == ("a", {"X.Y": 2})
+    assert recipe("M", "p", "dtd", 1, table=table) == ("b", {"X.Y": 2})
+    assert recipe("M", "p", "dtd", 1, "micro", table=table) == ("c", {"X.Y": 2})
+
+
+def test_command_line(capsys):
+    assert main(["CLIPFit", "fewshot", "dtd", "--shots", "4"]) == 0
+    assert capsys.readouterr().out == "vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n"
+    assert main(["--methods"]) == 0
+    assert capsys.readouterr().out.split() == list(TABLE)
+    assert main(["Adapter", "fewshot", "dtd"]) == 1
+    assert "has no method 'Adapter', only ZeroshotCLIP, CLIPFit" in capsys.readouterr().err
+    assert main(["CoOp", "zeroshot", "dtd"]) == 1
+    assert "has no 'zeroshot' for CoOp, only base2new, fewshot" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["CoOp"])

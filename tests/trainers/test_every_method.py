@@ -1,0 +1,230 @@
+"""What holds for every registered method, so that a new one is tested without touching this file.
+
+Each runs with its recipe for the micro CLIP, on a tiny random CLIP; methods without a recipe run with their defaults.
+"""
+
+import pytest
+import torch
+
+import train  # noqa: F401  (makes dassl importable)
+import trainers  # noqa: F401  (registers the methods)
+from dassl.engine import TRAINER_REGISTRY
+from scripts.recipe import read_table, recipe
+
+from .helpers import batch_of, train_step
+
+METHODS = sorted(TRAINER_REGISTRY.registered_names())
+TABLE = read_table()
+FAST = "TRAINER.TIP.SEARCH_STEP (5,4) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True".split()
+UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2", "TipAdapter"}  # nothing is learned by gradient
+CACHED = {"TipAdapter", "TipAdapterF"}  # on new classes they are zero-shot; tests of their own
+
+
+def config(method, backbone="micro"):
+    """Flags and config keys of the method's recipe."""
+    if method not in TABLE:
+        return (), ()
+    name, keys = recipe(method, "base2new", "digits" if backbone == "micro" else "dtd", backbone=backbone)
+    return ("--config-file", f"configs/trainers/{method}/{name}.yaml"), tuple(str(x) for kv in keys.items() for x in kv)
+
+
+@pytest.fixture
+def build(make):
+    def with_recipe(method, *opts, **kwargs):
+        flags, keys = config(method)
+        return make(method, *keys, *FAST, *opts, flags=flags, **kwargs)
+
+    return with_recipe
+
+
+def perturb(trainer, size=0.02):
+    """Move the tuned parameters to a point where no loss term is trivially zero."""
+    rng = torch.Generator().manual_seed(7)
+    for p in trainer.tuned.parameters():
+        p.data += size * torch.randn(p.shape, generator=rng)
+
+
+def step_past_warm_up(trainer):
+    """A step at a learning rate at which a tensor with a small gradient moves too."""
+    for group in trainer.optim.param_groups:
+        group["lr"] = 0.002
+    return train_step(trainer, batch_of(trainer))
+
+
+def tuned_of(trainer):
+    return {name: p for name, p in trainer.tuned.named_parameters() if p.requires_grad}
+
+
+def logits_of(trainer, image):
+    trainer.set_model_mode("eval")
+    with torch.no_grad():
+        return trainer.model_inference(image)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_moves_the_tuned_tensors_and_nothing_else(build, method):
+    trainer = build(method)
+    assert (not tuned_of(trainer)) == (method in UNTUNED) == (trainer.optim is None)
+    if method in UNTUNED:
+        return
+    frozen = {name: tensor.clone() for name, tensor in trainer.clip.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
+    step_past_warm_up(trainer)
+    assert all(torch.equal(frozen[name], tensor) for name, tensor in trainer.clip.state_dict().items())
+    after = trainer.tuned.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == set(tuned_of(trainer))
+    # Weight decay moves everything; a gradient must have come too.
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tuned_of(trainer).values())
+    assert not any(module.training for module in trainer.clip.modules())
+    optimised = [p for group in trainer.optim.param_groups for p in group["params"]]
+    assert {id(p) for p in optimised} == {id(p) for p in tuned_of(trainer).values()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
+    trainer = build(method, output=tmp_path / "a")
+    trainer.train()
+    if not trainer.get_model_names():
+        assert not trainer.tuned.state_dict() and method in UNTUNED
+        return
+    file = tmp_path / "a" / trainer.model_name / "model.pth.tar-1"
+    state = torch.load(file, weights_only=True)["state_dict"]
+    chosen = {"labels", "alpha", "beta"} | ({"keys"} if method in UNTUNED else set()) if method in CACHED else set()
+    assert set(state) == set(tuned_of(trainer)) | chosen
+    other = build(method, output=tmp_path / "b", seed=2)
+    image = batch_of(trainer)["img"]
+    untrained = logits_of(other, image)
+    other.load_model(str(tmp_path / "a"))
+    assert torch.equal(logits_of(other, image), logits_of(trainer, image))
+    assert not torch.equal(logits_of(other, image), untrained)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_loss_term_is_there_at_every_precision(build, method):
+    values = {}
+    for precision in ("fp32", "bf16", "amp", "fp16"):
+        section = "COOP" if method == "ClipFit" else TRAINER_REGISTRY.get(method).section
+        trainer = build(method, f"TRAINER.{section}.PREC", precision)
+        assert trainer.precision == precision
+        perturb(trainer)
+        trainer.set_model_mode("train")
+        batch = batch_of(trainer)
+        with trainer.autocast():
+            logits, terms = trainer.losses(batch["img"], batch["label"])
+        assert logits.dtype == torch.float32 and all(term.dtype == torch.float32 for term in terms.values())
+        values[precision] = {name: term.item() for name, term in terms.items()}
+        if trainer.optim is not None:
+            before = [p.detach().clone() for p in tuned_of(trainer).values()]
+            summary = step_past_warm_up(trainer)
+            assert {"loss", "acc"} <= set(summary) and (len(terms) == 1 or set(terms) <= set(summary))
+            after = list(tuned_of(trainer).values())
+            assert all(p.dtype == torch.float32 for p in after)
+            assert all(p.isfinite().all() and not torch.equal(p, b) for p, b in zip(after, before, strict=True))
+    for precision, terms in values.items():
+        assert terms.keys() == values["fp32"].keys()
+        for name, value in terms.items():
+            assert value > 1e-4 and value == pytest.approx(values["fp32"][name], rel=0.2), (precision, name)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in CACHED])
+def test_new_classes_after_training_on_base(build, method, tmp_path):
+    base = build(method, "DATASET.SUBSAMPLE_CLASSES", "base", output=tmp_path / "base")
+    new = build(method, "DATASET.SUBSAMPLE_CLASSES", "new", output=tmp_path / "new")
+    image = batch_of(new)["img"]
+    untrained = logits_of(new, image)
+    base.train()
+    new.load_model(str(tmp_path / "base"))
+    logits = logits_of(new, image)
+    assert logits.shape == (len(image), 5) and logits.isfinite().all()
+    assert base.tuned.state_dict().keys() == new.tuned.state_dict().keys()
+    for name, tensor in base.tuned.state_dict().items():
+        assert torch.equal(tensor, new.tuned.state_dict()[name])
+    assert torch.equal(logits, untrained) == (method in UNTUNED)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_image_layernorms_beside_the_method(build, method, tmp_path):
+    """ "+UL" of the paper's Table 4: one config key; optimised, saved and loaded with the method."""
+    section = TRAINER_REGISTRY.get(method).section
+    plain = build(method, output=tmp_path / "plain")
+    if method in UNTUNED:
+        with pytest.raises((ValueError, KeyError)):
+            build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "x")
+        return
+    if plain.clip_names:  # CLIPFit tunes them by itself
+        assert "visual.ln_pre.weight" in plain.clip_names
+        return
+    trainer = build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "a")
+    layernorms = {name for name, _ in trainer.clip.named_parameters() if name.startswith("visual.") and "ln_" in name}
+    assert set(tuned_of(trainer)) == set(tuned_of(plain)) | layernorms and len(layernorms) == 12
+    before = {name: p.detach().clone() for name, p in tuned_of(trainer).items()}
+    step_past_warm_up(trainer)
+    assert not any(torch.equal(p, before[name]) for name, p in tuned_of(trainer).items())
+    trainer.save_model(0, str(tmp_path / "a"))
+    other = build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "b", seed=2)
+    other.load_model(str(tmp_path / "a"))
+    image = batch_of(trainer)["img"]
+    assert torch.equal(logits_of(trainer, image), logits_of(other, image))
+    with pytest.raises(ValueError, match="holds other tuned tensors.*TUNE"):
+        plain.load_model(str(tmp_path / "a"))
+
+
+def linear(prefix, n_in, n_out):
+    return {f"{prefix}.weight": (n_out, n_in), f"{prefix}.bias": (n_out,)}
+
+
+BLOCKS = range(12)
+LAYERNORMS = {
+    f"visual.{name}.{kind}": (768,)
+    for name in ["ln_pre", "ln_post", *(f"transformer.resblocks.{i}.ln_{j}" for i in BLOCKS for j in (1, 2))]
+    for kind in ("weight", "bias")
+}
+CLIPFIT = {f"transformer.resblocks.{i}.mlp.c_proj.bias": (512,) for i in BLOCKS} | LAYERNORMS
+MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
+for i in range(8):
+    MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
+# The published settings on ViT-B/16: tuned tensors, and their scalars as the papers or methods' authors count them.
+ON_VIT_B16 = {
+    "CLIPFit": (CLIPFIT, 46_080),
+    "ClipFit": (CLIPFIT, 46_080),
+    "CoOp": ({"ctx": (4, 512)}, 2_048),
+    "CoCoOp": (
+        {"ctx": (4, 512), **linear("meta_net.linear1", 512, 32), **linear("meta_net.linear2", 32, 512)},
+        35_360,
+    ),
+    "KgCoOp": ({"ctx": (4, 512)}, 2_048),
+    "ProGrad": ({"ctx": (16, 512)}, 8_192),
+    "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
+    "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
+    "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
+}
+
+
+@pytest.mark.parametrize("method", ON_VIT_B16)
+def test_tuned_tensors_on_vit_b16(make, vit_b16, monkeypatch, method, capsys):
+    vit_b16.fingerprint = "random"
+    monkeypatch.setattr("trainers.common.trainer.load_clip", lambda *args: vit_b16)
+    flags, keys = config(method, "ViT-B/16")
+    expected, scalars = ON_VIT_B16[method]
+    trainer = make(method, *keys, "INPUT.SIZE", "(224, 224)", flags=flags)
+    assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected
+    assert sum(p.numel() for p in tuned_of(trainer).values()) == scalars
+    assert f" {scalars:,}  {100 * scalars / 149_620_737:.4f} % of CLIP's 149,620,737" in capsys.readouterr().out
+    if not trainer.clip_names:  # "+UL" adds the 52 LayerNorm tensors
+        more = (f"TRAINER.{trainer.section}.TUNE", "('image_layernorm',)")
+        trainer = make(method, *keys, "INPUT.SIZE", "(224, 224)", *more, flags=flags)
+        assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected | LAYERNORMS
+        assert sum(p.numel() for p in tuned_of(trainer).values()) == scalars + 39_936
+
+
+def test_every_method_has_recipes_and_scripts():
+    """A method is a folder under configs/trainers, an entry in configs/recipes.yaml and a folder of scripts."""
+    from pathlib import Path
+
+    assert set(TABLE) == {path.name for path in Path("configs/trainers").iterdir()}
+    called = {}
+    for protocol in ("base2new", "fewshot"):
+        for script in Path("scripts").glob(f"*/{protocol}.sh"):
+            called.setdefault(script.read_text().split(f"/../{protocol}.sh\" ")[1].split()[0], set()).add(protocol)
+    assert called == {method: {"base2new", "fewshot"} for method in TABLE}
+    assert set(TABLE) <= set(METHODS)
