@@ -12,7 +12,7 @@ DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
 
 
 def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
-    name, keys = recipe(method, protocol, dataset, shots, backbone)
+    name, keys = recipe(method, protocol, dataset, shots, backbone, TABLE)
     argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", "--trainer", method]
     return train.setup_cfg(train.parse_args([*argv, *(str(x) for pair in keys.items() for x in pair)]))
 
@@ -24,9 +24,9 @@ def test_every_cell_is_a_configuration(method):
     for protocol in TABLE[method]:
         for dataset in DATASETS:
             for shots in (1, 2, 4, 8, 16):
-                name, keys = recipe(method, protocol, dataset, shots)
+                name, keys = recipe(method, protocol, dataset, shots, table=TABLE)
                 cells.add((name, tuple((k, str(v)) for k, v in keys.items())))
-            assert recipe(method, protocol, dataset, 16, "micro")[0].startswith("micro")
+            assert recipe(method, protocol, dataset, 16, "micro", TABLE)[0].startswith("micro")
         cfg_of(method, protocol, "digits", 16, "micro")
     for name, keys in sorted(cells):
         argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", *(x for pair in keys for x in pair)]
