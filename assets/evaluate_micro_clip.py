@@ -12,17 +12,15 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import runtime  # noqa: E402, F401
-from assets.train_micro_clip import MEAN, STD  # noqa: E402
 from datasets.digits import CLASSNAMES  # noqa: E402
 from datasets.making import split_three  # noqa: E402
 from datasets.splits import Item  # noqa: E402
-from trainers.common.clip_model import load_clip  # noqa: E402
+from trainers.common.clip_model import clip, load_clip  # noqa: E402
 from trainers.common.prompts import tokenize  # noqa: E402
 
 PROMPTS = ("a photo of the number {}.", "a photo of a {}.", "a photo of the digit {}.", "{}")
@@ -38,12 +36,9 @@ def digits(split, side):
     items = [Item(f"{CLASSNAMES[y]}/digit_{i:04d}.png", int(y), CLASSNAMES[y]) for i, y in enumerate(raw.target)]
     chosen = items if split == "all" else getattr(split_three(items), split)
     index = [int(item.path[-8:-4]) for item in chosen]
-    transform = v2.Compose([
-        v2.Resize(side, v2.InterpolationMode.BICUBIC), v2.CenterCrop(side),
-        v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
-    ])  # fmt: skip
+    preprocess = clip._transform(side)  # CLIP's own: bicubic resize, centre crop, RGB, normalise
     pixels = (raw.images[index] * 255 / 16).round().astype("uint8")
-    return torch.stack([transform(Image.fromarray(p).convert("RGB")) for p in pixels]), torch.tensor(raw.target[index])
+    return torch.stack([preprocess(Image.fromarray(p)) for p in pixels]), torch.tensor(raw.target[index])
 
 
 @torch.no_grad()
@@ -61,7 +56,10 @@ def main(argv=None):
     parser.add_argument("--backbone", default="micro", help="as MODEL.BACKBONE.NAME")
     parser.add_argument("--split", choices=("train", "val", "all"), default="train")
     args = parser.parse_args(argv)
-    model = load_clip(args.backbone)
+    try:
+        model = load_clip(args.backbone)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     images, labels = digits(args.split, model.visual.input_resolution)
     print(f"{len(labels)} images, logit scale {model.logit_scale.exp().item():.1f}; accuracy in %:")
     for prompt in PROMPTS:
