@@ -8,4 +8,4 @@ esac
 . scripts/setup.sh
 setup requirements-test.txt
 "$PYTHON" -m ruff check .
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest --numprocesses auto --dist worksteal "$@"
