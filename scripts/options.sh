@@ -74,6 +74,8 @@ train_py() {  # train_py TITLE FLAG ... [KEY VALUE ...]: one run
         --dataset-config-file "configs/datasets/$DATASET.yaml" \
         --config-file "configs/trainers/$METHOD/$CFG.yaml" "$@" DATASET.NUM_SHOTS "$SHOTS" \
         ${RECIPE[@]+"${RECIPE[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
+    # The micro CLIP's matrices are so small that threads would only wait for one another.
+    [ "$BACKBONE" != micro ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
     if [ -n "$QUIET" ]; then
         TQDM_DISABLE=1 "$@" | "$PYTHON" scripts/progress.py "$title"
     else
