@@ -54,7 +54,9 @@ def write_weights(size: str, folder: str) -> str:
 def measure(args, n_cls: int) -> dict[str, dict]:
     """Case -> seconds (median over rounds) and peak memory in MB (largest)."""
     cases = [(case, n_cls) for case in ("image tower", "our text", "our step")]
-    cases += [("plain text", n_cls), ("plain step", n_cls)] if n_cls <= 100 else [("plain text", 50), ("plain text", 100)]
+    cases += (
+        [("plain text", n_cls), ("plain step", n_cls)] if n_cls <= 100 else [("plain text", 50), ("plain text", 100)]
+    )
     runs = {}
     for _ in range(args.rounds):
         for case, classes in cases:
@@ -67,7 +69,9 @@ def measure(args, n_cls: int) -> dict[str, dict]:
                 sys.exit(f"{case}, {classes} classes failed:\n{done.stderr[-2000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
             runs.setdefault((case, classes), []).append(result)
-            print(f"  {case:<12} {classes:>5} classes {result['seconds']:8.3f} s {result['mb']:8.0f} MB", file=sys.stderr)
+            print(
+                f"  {case:<12} {classes:>5} classes {result['seconds']:8.3f} s {result['mb']:8.0f} MB", file=sys.stderr
+            )
     return {
         key: {"seconds": statistics.median(r["seconds"] for r in rs), "mb": max(r["mb"] for r in rs)}
         for key, rs in runs.items()
@@ -78,8 +82,12 @@ def report(args, n_cls: int, found: dict) -> None:
     """Print a Markdown table."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"\n{args.size}, batch {args.batch}, {n_cls} classes, {args.precision}, {device}, torch {torch.__version__}\n")
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
+    )
+    print(
+        f"\n{args.size}, batch {args.batch}, {n_cls} classes, {args.precision}, {device}, torch {torch.__version__}\n"
+    )
     seconds = {case: r["seconds"] for (case, _), r in found.items()}
     note = ""
     if n_cls > 100 and ("plain text", 100) in found:
@@ -101,7 +109,9 @@ def report(args, n_cls: int, found: dict) -> None:
         if a in seconds and b in seconds:
             print(f"| {title} | {seconds[a] / seconds[b]:.2f} |")
     if ("plain step", n_cls) in found and ("our step", n_cls) in found:
-        print(f"| peak memory, ours / plain | {found['our step', n_cls]['mb'] / found['plain step', n_cls]['mb']:.2f} |")
+        print(
+            f"| peak memory, ours / plain | {found['our step', n_cls]['mb'] / found['plain step', n_cls]['mb']:.2f} |"
+        )
 
 
 def run_case(args) -> dict:
@@ -118,7 +128,11 @@ def run_case(args) -> dict:
         if cuda:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    )
     return {"seconds": min(times[1:]), "mb": peak}
 
 
@@ -148,7 +162,9 @@ def build_plain(args, device):
     plain.tokens = plain.tokens.to(device)
     image, label = batch(args, device, model.dtype)
     optimiser = torch.optim.SGD(plain.parameters.values(), lr=0.002, momentum=0.9, weight_decay=5e-4)
-    amp = torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, args.precision == "amp")
+    amp = torch.autocast(
+        device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, args.precision == "amp"
+    )
 
     def text():
         first, second = plain.student.encode_text(plain.tokens), plain.student.encode_text(plain.tokens)

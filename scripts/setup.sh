@@ -15,20 +15,22 @@ find_python() {  # prints a Python of version 3.10 or later
 }
 
 setup() {
-    local requirements=$1 stamp base
-    stamp=.venv/installed-${requirements%.txt}
-    if ! cat requirements*.txt | cmp -s - "$stamp" || ! .venv/bin/python -c '' 2>/dev/null; then
-        base=$(find_python)
-        echo "Setting up .venv from $requirements with $("$base" --version); this happens once and downloads PyTorch."
-        "$base" -m venv --clear .venv || {
-            echo "error: cannot make .venv; on Debian and Ubuntu: apt install python3-venv" >&2
-            return 1
-        }
-        .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on -q -r "$requirements" || {
+    local requirements=$1 stamp=.venv/installed-$1 wanted
+    wanted=$(cat requirements.txt "$requirements")
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+        if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+            PYTHON=$(find_python)
+            "$PYTHON" -m venv --clear .venv || {
+                echo "error: cannot make .venv; on Debian and Ubuntu: apt install python3-venv" >&2
+                return 1
+            }
+        fi
+        echo "Setting up .venv from $requirements with $(.venv/bin/python --version); once, and it downloads PyTorch."
+        .venv/bin/python -m pip install --disable-pip-version-check -r "$requirements" || {
             echo "error: pip could not install $requirements (see above); run this command again to retry" >&2
             return 1
         }
-        cat requirements*.txt > "$stamp"
+        printf '%s\n' "$wanted" > "$stamp"
     fi
     PYTHON=.venv/bin/python
 }

@@ -23,7 +23,13 @@ def test_mean_std_and_harmonic_mean_over_seeds(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["Method", "Base", "New", "H", "seeds", "setting"]
     h = [2 * 80 * 70 / 150, 2 * 90 * 60 / 150]
-    expected = ["CLIPFit", "85.00 ± 5.00", "65.00 ± 5.00", f"{statistics.mean(h):.2f} ± {statistics.pstdev(h):.2f}", "2"]
+    expected = [
+        "CLIPFit",
+        "85.00 ± 5.00",
+        "65.00 ± 5.00",
+        f"{statistics.mean(h):.2f} ± {statistics.pstdev(h):.2f}",
+        "2",
+    ]
     assert [cell.strip() for cell in lines[2].split("  ") if cell.strip()][:5] == expected
     assert "50.00 ± 0.00" in lines[3]
 
