@@ -38,6 +38,7 @@ def test_fingerprint_is_the_same_at_every_precision_and_for_no_other_weights(tin
     assert fingerprint(half) in prints  # the same weights, stored in half precision
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
 def test_torchscript_archives_load(tmp_path, tiny):
     scripted = torch.jit.trace(random_clip("tiny").visual, torch.zeros(1, 3, 32, 32))
     scripted.save(str(tmp_path / "visual.pt"))
