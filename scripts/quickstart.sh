@@ -4,7 +4,10 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-Usage: bash scripts/quickstart.sh [--methods "A B ..."] [--seeds "1 2 3"] [options of scripts/base2new.sh]
+Usage: bash scripts/quickstart.sh [--methods "A B ..."] [--seeds "1 2 3"] [--jobs N] [options of scripts/base2new.sh]
+
+  --methods    names, or all: every method there is, which takes some minutes
+  --jobs       methods to run at a time (default: 1; with --methods all one a core)
 
 Without arguments: CLIPFit beside zero-shot CLIP, 16 shots, seeds 1 2 3, on the handwritten digits and the micro CLIP
 that come with the packages and this repository. Nothing but Python packages is downloaded.
@@ -14,13 +17,14 @@ HELP
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 METHODS="ZeroshotCLIP CLIPFit"
 SEEDS="1 2 3"
+JOBS=
 arguments=()
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
-        --methods | --seeds)
+        --methods | --seeds | --jobs)
             [ $# -gt 1 ] || { echo "error: $1 needs a value" >&2; exit 2; }
-            if [ "$1" = --methods ]; then METHODS=$2; else SEEDS=$2; fi
+            case $1 in --methods) METHODS=$2 ;; --seeds) SEEDS=$2 ;; --jobs) JOBS=$2 ;; esac
             shift 2 ;;
         *) arguments+=("$1"); shift ;;
     esac
@@ -28,10 +32,16 @@ done
 . scripts/setup.sh
 setup requirements.txt
 export PYTHON OUTPUT=${OUTPUT:-output/quickstart}
+if [ "$METHODS" = all ]; then
+    METHODS=$("$PYTHON" scripts/recipe.py --methods)
+    JOBS=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
+fi
 
-for method in $METHODS; do
-    NO_TABLE=1 bash scripts/base2new.sh "$method" digits $SEEDS --quiet ${arguments[@]+"${arguments[@]}"}
-done
+JOBS=${JOBS:-1}
+[[ $JOBS =~ ^[1-9][0-9]*$ ]] || { echo "error: --jobs must be a positive number, got $JOBS" >&2; exit 2; }
+[ "$JOBS" -eq 1 ] || export PROGRESS=lines  # bars of several jobs would run into each other
+printf '%s\n' $METHODS | NO_TABLE=1 xargs -P "$JOBS" -I{} \
+    bash scripts/base2new.sh {} digits $SEEDS --quiet ${arguments[@]+"${arguments[@]}"}
 echo
 echo "Handwritten digits, trained on zero to four (Base), tested on these and on five to nine (New), accuracy in %:"
 "$PYTHON" scripts/base2new_table.py "$OUTPUT"
