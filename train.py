@@ -67,7 +67,7 @@ def setup_cfg(args):
     opts = [o for o in args.opts if o != "--"]
     if len(opts) % 2:
         raise ValueError(f"trailing options come as KEY VALUE pairs, got {' '.join(opts)}")
-    with_remedy(cfg, lambda: cfg.merge_from_list(opts), "command line")
+    with_remedy(cfg, lambda: cfg.merge_from_list(whole_to_float(cfg, opts)), "command line")
     cfg.freeze()
     return cfg
 
@@ -95,6 +95,18 @@ def with_remedy(cfg, merge, source: str) -> None:
         raise ValueError(f"{source}: unknown config key {key}{hint}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
+
+
+def whole_to_float(cfg, opts: list[str]) -> list[str]:
+    """KEY VALUE pairs, with 2 written as 2.0 where the key is a float: yacs takes no whole number there."""
+    result = []
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        node = cfg
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        whole = isinstance(node, float) and value.lstrip("+-").isdigit()
+        result += [key, f"{value}.0" if whole else value]
+    return result
 
 
 def flat_keys(node, prefix="") -> list[str]:

@@ -63,6 +63,16 @@ def test_seed_0_is_a_seed_and_empty_values_are_ignored():
     assert cfg_of("--output-dir", "").OUTPUT_DIR == "./output"
 
 
+def test_whole_numbers_are_floats_where_the_key_is_one():
+    cfg = cfg_of("TRAINER.CLIPFIT.BETA", "2", "TRAINER.COOP.W", "+8", "OPTIM.MAX_EPOCH", "3")
+    assert (cfg.TRAINER.CLIPFIT.BETA, cfg.TRAINER.COOP.W) == (2.0, 8.0) and isinstance(cfg.TRAINER.CLIPFIT.BETA, float)
+    assert isinstance(cfg.OPTIM.MAX_EPOCH, int)
+    with pytest.raises(ValueError, match="Type mismatch"):
+        cfg_of("OPTIM.MAX_EPOCH", "2.5")
+    with pytest.raises(ValueError, match="unknown config key TRAINER.CLIPFIT.BETTA .did you mean"):
+        cfg_of("TRAINER.CLIPFIT.BETTA", "2")
+
+
 @pytest.fixture
 def run(digits_root, tiny, tmp_path, capsys, monkeypatch):  # noqa: F811
     """run(*opts) -> (exit code, stdout, stderr), in this process, with stdout put back in place."""

@@ -1,3 +1,14 @@
 """The methods; importing this package registers all of them."""
 
-from . import clip_adapter, clipfit, cocoop, coop, kgcoop, maple, prograd, tip_adapter, zsclip  # noqa: F401
+from . import (  # noqa: F401
+    clip_adapter,
+    clipfit,
+    cocoop,
+    coop,
+    kgcoop,
+    maple,
+    prograd,
+    tip_adapter,
+    tip_adapter_f,
+    zsclip,
+)

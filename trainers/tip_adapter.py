@@ -1,18 +1,18 @@
-"""Tip-Adapter: a cache of the training images' features votes beside zero-shot CLIP. Tip-Adapter-F tunes the cache.
+"""Tip-Adapter: a cache of the training images' features votes beside zero-shot CLIP, without training.
 
 Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification, https://arxiv.org/abs/2207.09519
 
 logits = scale * f w + alpha * sum over the cached images of a class of exp(-beta (1 - f k)), for a feature f, text
 features w and cached features (keys) k, all normalised.
 
-Differences from the official code, all deliberate. alpha, beta and the epoch are chosen on validation images, never on
-test images; where there are none (ImageNet), alpha and beta stay at the config's ALPHA and BETA. The scale is CLIP's
-own instead of 100, ImageNet has one prompt like all datasets, sampling and splits are those of all methods here, and
-keys are fp32. Image LayerNorms can be tuned besides by Tip-Adapter-F (TRAINER.TIP.TUNE "('image_layernorm',)").
+Differences from the official code, all deliberate: alpha and beta are chosen on validation images, never on test
+images, and where there are none (ImageNet) stay at the config's ALPHA and BETA; the scale is CLIP's own instead of 100;
+ImageNet has one prompt, like all datasets; sampling and splits are those of all methods here; keys are fp32.
 
-A class without cached images, as in base-to-new, has no votes. Votes are never negative, so classes with votes would
-win over those without: unless every class has cached images, all are zero-shot. The log says so. Classes are matched by
-name, so a cache made on ImageNet serves its variants.
+The paper says nothing of classes without cached images, which base-to-new has. They have no votes; and as votes are
+never negative, classes with votes would win over those without. So the cache is used only where every class has cached
+images; elsewhere the logits are zero-shot CLIP's, and the log says so. Classes are matched by name: a cache made on
+ImageNet serves its variants.
 """
 
 import torch
@@ -25,7 +25,6 @@ from dassl.config import cfg_default
 from dassl.data import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .common.trainer import ClipTrainer
 
@@ -168,45 +167,7 @@ class TipAdapter(ClipTrainer):
         without = [name for i, name in enumerate(own) if i not in set(labels.tolist())]
         if without:
             shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
-            print(f"No cached images of {len(without)} of {len(own)} classes ({shown}): all classes are zero-shot")
+            print(f"No cached images of {len(without)} of {len(own)} classes ({shown}): the cache is not used, zero-shot")
         keep = (labels >= 0) & (not without)
         tensors["keys"], tensors["labels"] = tensors["keys"][keep], labels[keep]
         self.tuned.fill(torch.zeros_like(tensors["keys"]), tensors["labels"])
-
-
-@TRAINER_REGISTRY.register()
-class TipAdapterF(TipAdapter):
-    """L = CE over the keys, with alpha and beta at ALPHA and BETA; chosen after an epoch that may be kept.
-
-    With TEST.FINAL_MODEL best_val that is each epoch, and the epoch is chosen together with them.
-    """
-
-    model_name = "tip_adapter_f"
-    trainable = True
-
-    def make_optimizer(self):
-        """As in the official code: the schedule moves on with every batch, and AdamW's eps is 1e-4."""
-        optim = build_optimizer(self.tuned, self.cfg.OPTIM)
-        for group in optim.param_groups:
-            if "eps" in group:
-                group["eps"] = 1e-4
-        schedule = self.cfg.OPTIM.clone()
-        schedule.defrost()
-        schedule.MAX_EPOCH *= len(self.train_loader_x)
-        return optim, build_lr_scheduler(optim, schedule)
-
-    def before_train(self):
-        super().before_train()
-        if self.start_epoch == 0:
-            self.fill_cache()
-
-    def run_epoch(self):
-        ClipTrainer.run_epoch(self)
-
-    def after_step(self):
-        self.update_lr()
-
-    def after_epoch(self):
-        if self.cfg.TEST.FINAL_MODEL == "best_val" or self.epoch + 1 == self.max_epoch:
-            self.choose()
-        super().after_epoch()

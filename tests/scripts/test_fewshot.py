@@ -1,0 +1,67 @@
+"""The few-shot script: its table, and one clear line for every mistake."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scripts import progress
+
+
+def fewshot(*arguments):
+    command = ["bash", "scripts/fewshot.sh", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "PYTHON": "false"})
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((), "error: unknown method ''; there are: "),
+        (("Adapter",), "error: unknown method 'Adapter'; there are: CLIPFit CLIP_Adapter"),
+        (("CoOp", "imagenet1k"), "error: unknown dataset 'imagenet1k'; there are: caltech101"),
+        (("CoOp", "dtd", "four"), "error: SHOTS must be a positive number, got four"),
+        (("CoOp", "dtd", "4", "one"), "error: seeds are numbers, got 'one'"),
+        (("CoOp", "dtd", "4", "--config", "rn50"), "error: unknown config 'rn50' for CoOp; there are: micro"),
+        (("CoOp", "dtd", "4", "--dta", "x"), "error: unknown option --dta"),
+        (("CoOp", "--data"), "error: --data needs a value"),
+    ],
+)
+def test_mistakes(arguments, message):
+    code, _, err = fewshot(*arguments)
+    assert code == 2 and err.startswith(message) and len(err.splitlines()) == 1
+
+
+def test_help():
+    code, out, _ = fewshot("--help")
+    assert code == 0 and out.startswith("Usage: bash scripts/fewshot.sh METHOD [DATASET] [SHOTS] [SEED ...]")
+
+
+def test_table(tmp_path):
+    for seed, accuracy in ((1, 80.0), (2, 90.0), (3, None)):
+        folder = tmp_path / f"digits/shots_4/CoOp/micro/seed{seed}"
+        folder.mkdir(parents=True)
+        record = {"finished": accuracy is not None, "metrics": {"test": {"accuracy": accuracy}}}
+        (folder / "result.json").write_text(json.dumps(record))
+    run = subprocess.run(
+        [sys.executable, "scripts/fewshot_table.py", str(tmp_path)], capture_output=True, text=True
+    )
+    assert run.returncode == 1 and run.stderr == "missing or unfinished: digits/shots_4/CoOp/micro/seed3\n"
+    assert run.stdout.splitlines()[2].split() == ["CoOp", "4", "85.00", "±", "5.00", "2", "digits,", "micro"]
+    run = subprocess.run(
+        [sys.executable, "scripts/fewshot_table.py", str(tmp_path / "none")], capture_output=True, text=True
+    )
+    assert run.returncode == 1 and run.stderr.startswith("error: no result.json under ")
+
+
+def test_progress_in_lines(monkeypatch, capsys):
+    monkeypatch.setenv("PROGRESS", "lines")
+    monkeypatch.setattr("sys.argv", ["progress.py", "CoOp base, seed 1"])
+    for lines, expected in (
+        (["epoch [1/2] batch [1/1] time 0 loss 1.5 (1.5) acc 50 (50)\n", "* accuracy: 83.76%\n"], "accuracy 83.76%"),
+        (["error\n"], "no accuracy, see its log.txt"),
+    ):
+        monkeypatch.setattr("sys.stdin", iter(lines))
+        progress.main()
+        assert capsys.readouterr().out == f"CoOp base, seed 1: {expected}\n"
