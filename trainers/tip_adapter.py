@@ -26,6 +26,7 @@ from dassl.data import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.checkpoint import shorten
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.TIP = CN()
@@ -166,8 +167,10 @@ class TipAdapter(ClipTrainer):
         labels = torch.tensor([place.get(theirs[label], -1) for label in tensors["labels"].tolist()], dtype=torch.long)
         without = [name for i, name in enumerate(own) if i not in set(labels.tolist())]
         if without:
-            shown = ", ".join(without[:3]) + (", ..." if len(without) > 3 else "")
-            print(f"No cached images of {len(without)} of {len(own)} classes ({shown}): the cache is not used, zero-shot")
+            print(
+                f"No cached images of {len(without)} of {len(own)} classes ({shorten(without)}): "
+                "the cache is not used, zero-shot"
+            )
         keep = (labels >= 0) & (not without)
         tensors["keys"], tensors["labels"] = tensors["keys"][keep], labels[keep]
         self.tuned.fill(torch.zeros_like(tensors["keys"]), tensors["labels"])

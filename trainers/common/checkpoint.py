@@ -122,7 +122,7 @@ def leave_out(trainer, tensors: dict) -> None:
     for name in left_out:
         del tensors[name]
     if left_out:
-        print(f"Note: {len(left_out)} tensors of the checkpoint are not tuned and not loaded: {_some(left_out)}")
+        print(f"Note: {len(left_out)} tensors of the checkpoint are not tuned and not loaded: {shorten(left_out)}")
 
 
 def check_fits(trainer, state: dict, path: str) -> None:
@@ -135,8 +135,8 @@ def check_fits(trainer, state: dict, path: str) -> None:
         )
     if meta and trainer.per_class and meta["classnames"] != own["classnames"]:
         raise ValueError(
-            f"{path} holds tensors of its own for every class it was tuned on ({_some(meta['classnames'])}), which "
-            f"cannot be used for other classes ({_some(own['classnames'])}); evaluate it on the same classes"
+            f"{path} holds tensors of its own for every class it was tuned on ({shorten(meta['classnames'])}), which "
+            f"cannot be used for other classes ({shorten(own['classnames'])}); evaluate it on the same classes"
         )
     ours = {name: tuple(t.shape) for name, t in trainer.tuned.state_dict().items()}
     theirs = {name: tuple(t.shape) for name, t in state["state_dict"].items()}
@@ -149,7 +149,8 @@ def check_fits(trainer, state: dict, path: str) -> None:
         print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{own["template"]}"')
 
 
-def _some(names: list[str]) -> str:
+def shorten(names: list[str]) -> str:
+    """The first three names, as one text."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
