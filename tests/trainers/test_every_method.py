@@ -101,6 +101,28 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
     assert not torch.equal(logits_of(other, image), untrained)
 
 
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in UNTUNED])
+def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
+    options = ("OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1")
+    whole = build(method, *options, output=tmp_path / "a")
+    whole.train()
+    broken = build(method, *options, output=tmp_path / "b")
+    after_epoch = broken.after_epoch
+
+    def stop():
+        after_epoch()
+        raise KeyboardInterrupt
+
+    broken.after_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    resumed = build(method, *options, output=tmp_path / "b")
+    resumed.train()
+    assert resumed.start_epoch == 1
+    for name, tensor in whole.tuned.state_dict().items():
+        assert torch.equal(tensor, resumed.tuned.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_loss_term_is_there_at_every_precision(build, method):
     values = {}
