@@ -103,7 +103,7 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in UNTUNED])
 def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
-    options = ("OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1")
+    options = ("OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1")
     whole = build(method, *options, output=tmp_path / "a")
     whole.train()
     broken = build(method, *options, output=tmp_path / "b")
