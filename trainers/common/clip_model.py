@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import os
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -129,7 +130,7 @@ def _download(name: str) -> str:
         return clip._download(*arguments)
     except (OSError, RuntimeError) as error:
         partial = os.path.join(root, os.path.basename(url))
-        if os.path.isfile(partial) and os.path.basename(url) and not _sha256_matches(partial, url):
+        if os.path.isfile(partial) and not _sha256_matches(partial, url):
             os.remove(partial)  # a broken download must not be taken for the weights
         raise FileNotFoundError(
             f"cannot download the weights of {name} from {url} ({error}); put the file at {partial}, "
@@ -144,8 +145,6 @@ def _sha256_matches(path: str, url: str) -> bool:
 
 def _is_torchscript(path: str) -> bool:
     """OpenAI's files are TorchScript archives: zip files with a `constants.pkl` and code."""
-    import zipfile
-
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
