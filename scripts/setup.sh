@@ -1,6 +1,6 @@
 # Sourced: makes .venv with the given requirements file and sets PYTHON to its interpreter.
 #   setup requirements.txt
-# Does nothing when .venv already holds exactly these requirements. PYTHON=... names the interpreter to build it from.
+# Does nothing when .venv was set up with it and no list of requirements has changed since. PYTHON=... names the interpreter to build it from.
 
 find_python() {  # prints a Python of version 3.10 or later
     local candidate
@@ -16,7 +16,7 @@ find_python() {  # prints a Python of version 3.10 or later
 
 setup() {
     local requirements=$1 stamp=.venv/installed-$1 wanted
-    wanted=$(cat requirements.txt "$requirements")
+    wanted=$(cat requirements*.txt)
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
         if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
             PYTHON=$(find_python)
