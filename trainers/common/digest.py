@@ -1,0 +1,50 @@
+"""A digest of what a file holds, so that changed bytes are noticed on reading.
+
+It is taken over the values, not over the file: the same tensors give the same digest in a checkpoint and in a
+safetensors file, whatever the order of their names.
+"""
+
+import hashlib
+import struct
+
+import torch
+
+
+def digest(value) -> str:
+    """SHA-256 of nested dicts, lists and tuples of tensors, numbers, strings, bytes and None, as 64 hex digits.
+
+    Types, dtypes and shapes count (1 and 1.0 differ, and so do a list and a tuple); the order of a dict's keys, a
+    tensor's device and its strides do not.
+
+    Raises:
+        TypeError: there is something else in it.
+    """
+    sha = hashlib.sha256()
+    _add(sha, value)
+    return sha.hexdigest()
+
+
+def _add(sha, value) -> None:
+    """Feed `value` with its type and size in front of it, so that no two values feed the same bytes."""
+    if isinstance(value, dict):
+        sha.update(b"dict %d;" % len(value))
+        for key in sorted(value, key=lambda key: (type(key).__name__, key)):
+            _add(sha, key)
+            _add(sha, value[key])
+    elif isinstance(value, (list, tuple)):
+        sha.update(b"%s %d;" % (b"list" if isinstance(value, list) else b"tuple", len(value)))
+        for item in value:
+            _add(sha, item)
+    elif isinstance(value, torch.Tensor):
+        flat = value.detach().cpu().contiguous().flatten()
+        sha.update(f"{value.dtype} {tuple(value.shape)};".encode())
+        sha.update(flat.view(torch.uint8).numpy())
+    elif isinstance(value, float):
+        sha.update(b"float " + struct.pack("<d", value))
+    elif value is None or isinstance(value, (bool, int)):
+        sha.update(f"{type(value).__name__} {value};".encode())
+    elif isinstance(value, (str, bytes)):
+        content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        sha.update(f"{type(value).__name__} {len(content)};".encode() + content)
+    else:
+        raise TypeError(f"no digest of a {type(value).__name__}")
