@@ -29,18 +29,22 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
         "scaler": trainer.scaler.state_dict(),
         "random": random_state(),
         "best_result": float(trainer.best_result),
+        "train_seconds": trainer.train_seconds(),
     }
     save_checkpoint(state, osp.join(directory, trainer.model_name), is_best=is_best, model_name=model_name)
 
 
-def load(trainer, directory: str, epoch: int | None = None) -> None:
-    """Load tuned tensors for evaluation: of `epoch`, else the best on validation data, else the newest."""
+def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
+    """Load tuned tensors for evaluation: of `epoch`, else the best on validation data, else the newest.
+
+    Returns the checkpoint, or None where nothing is to be loaded.
+    """
     if not trainer.get_model_names():
         print(f"{type(trainer).__name__} tunes nothing, no checkpoint is loaded")
-        return
+        return None
     if not directory:
         print("No --model-dir given: evaluating without tuned weights")
-        return
+        return None
     folder = osp.join(directory, trainer.model_name)
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"
@@ -48,7 +52,7 @@ def load(trainer, directory: str, epoch: int | None = None) -> None:
         name = "model-best.pth.tar"
     else:
         name = newest(folder)
-    load_weights(trainer, osp.join(folder, name or "model-best.pth.tar"))
+    return load_weights(trainer, osp.join(folder, name or "model-best.pth.tar"))
 
 
 def load_weights(trainer, path: str) -> dict:
@@ -84,6 +88,7 @@ def resume(trainer, directory: str) -> int:
     if "random" in state:
         trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
+        trainer.earlier_seconds = state.get("train_seconds", 0.0)
         set_random_state(state["random"])
     print(f"Resuming after epoch {state['epoch']}")
     return state["epoch"]

@@ -17,8 +17,12 @@ from yacs.config import CfgNode
 # Keys that do not change what is learned: where files lie, what is printed, how it is tested.
 VOLATILE = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "TEST", "MODEL.BACKBONE.NAME", "TRAINER",
+    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TRAINER",
+    "TEST.EVALUATOR", "TEST.SPLIT", "TEST.NO_TEST", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT",
 )  # fmt: skip
+
+FILE = "result.json"
+WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")  # tell runs apart
 
 
 def settings(cfg, section: str) -> dict:
@@ -56,25 +60,73 @@ def identity(trainer) -> dict:
     }
 
 
-def write(trainer, test_seconds: float) -> None:
-    """Write OUTPUT_DIR/result.json, atomically, after the final evaluation of a run."""
+def describe(trainer) -> dict:
+    """Which run it is: what is known from its start on."""
     cfg, dataset = trainer.cfg, trainer.dm.dataset
-    evaluated = trainer.start_epoch == trainer.epoch == 0 and trainer._writer is None
-    cuda = trainer.device.type == "cuda"
-    result = {
+    return {
         "format": 1,
-        "finished": True,
+        "finished": False,
         "dataset": cfg.DATASET.NAME,
         "classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
-        "metrics": trainer.metrics,
-        "eval_only": evaluated,
-        "epochs": 0 if evaluated else trainer.max_epoch,
+        "metrics": {},
+        "eval_only": trainer.train_started is None,
+        "epochs": 0 if trainer.train_started is None else trainer.max_epoch,
+        "source": trainer.source,
+        "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "identity": identity(trainer),
         "settings": settings(cfg, trainer.section),
         "data": {name: data_hash(getattr(dataset, name)) for name in ("train_x", "val", "test")},
-        "train_seconds": None if evaluated else round(time.time() - trainer.train_started - test_seconds, 3),
+        "git": git_revision(),
+        "command": sys.argv,
+        "started": now(),
+    }
+
+
+def source_of(state: dict, model_dir: str) -> dict:
+    """The run that a loaded checkpoint comes from; None for what a checkpoint of another program does not tell."""
+    made_with = state.get("settings") or {}
+    return {
+        "dataset": made_with.get("DATASET.NAME"),
+        "classes": made_with.get("DATASET.SUBSAMPLE_CLASSES"),
+        "shots": made_with.get("DATASET.NUM_SHOTS"),
+        "seed": made_with.get("SEED"),
+        "settings": made_with or None,
+        "model_dir": model_dir,
+        "epoch": state.get("epoch"),
+    }
+
+
+def begin(trainer) -> None:
+    """Write OUTPUT_DIR/result.json of a run that starts: with "finished" false, so that a crashed one can be named.
+
+    The record of a finished run is not lost: one of the same run stays until it is replaced by the new final one,
+    one of another run gets its time as suffix, as Dassl keeps logs.
+    """
+    trainer.run_record = describe(trainer)
+    path = os.path.join(trainer.cfg.OUTPUT_DIR, FILE)
+    old = read(path)
+    if old and old.get("finished"):
+        if same_run(old, trainer.run_record):
+            print(f"{path} is of a finished run with these settings; it stays until this run is finished, too")
+            return
+        kept = f"{path}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.localtime(os.path.getmtime(path)))}"
+        while os.path.exists(kept):  # two within a second
+            kept += "-2"
+        os.replace(path, kept)
+        print(f"{path} was of a finished run with other settings; it is kept as {kept}")
+    write_atomically(path, json.dumps(trainer.run_record, indent=1) + "\n")
+
+
+def write(trainer, test_seconds: float) -> None:
+    """Write OUTPUT_DIR/result.json of a run that is finished, atomically."""
+    cuda = trainer.device.type == "cuda"
+    result = {
+        **trainer.run_record,
+        "finished": True,
+        "metrics": trainer.metrics,
+        "train_seconds": None if trainer.train_started is None else round(trainer.train_seconds() - test_seconds, 3),
         "test_seconds": round(test_seconds, 3),
         "peak_memory_mb": round(
             torch.cuda.max_memory_allocated() / 2**20
@@ -82,11 +134,39 @@ def write(trainer, test_seconds: float) -> None:
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         ),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
-        "git": git_revision(),
-        "command": sys.argv,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "written": now(),
     }
-    write_atomically(os.path.join(cfg.OUTPUT_DIR, "result.json"), json.dumps(result, indent=1) + "\n")
+    write_atomically(os.path.join(trainer.cfg.OUTPUT_DIR, FILE), json.dumps(result, indent=1) + "\n")
+
+
+def read(path: str) -> dict | None:
+    """The record at `path`; None where there is none, or one that cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def same_run(old: dict, new: dict) -> bool:
+    """Whether two records are of the same run: settings, backbone and, of an evaluation, the training it evaluates."""
+    new = json.loads(json.dumps(new))  # as it would be read
+    which = [
+        [*(r.get(key) for key in WHICH_RUN), (r.get("identity") or {}).get("fingerprint"), evaluated(r)]
+        for r in (old, new)
+    ]
+    return which[0] == which[1]
+
+
+def evaluated(result: dict) -> tuple:
+    """Settings and epoch of the training whose checkpoint a record's run evaluated."""
+    source = result.get("source") or {}
+    return source.get("settings"), source.get("epoch")
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def data_hash(items) -> str | None:

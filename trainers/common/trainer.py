@@ -35,6 +35,10 @@ class ClipTrainer(TrainerX):
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
     _zero_shot_text = None  # text features, where nothing tuned changes them
     _eval_text = None  # text features of the evaluation that is under way
+    train_started = None  # when training began, in seconds since 1970; None in an evaluation
+    earlier_seconds = 0.0  # training time before it was resumed
+    source = None  # the run whose checkpoint is evaluated
+    run_record = None  # what `result.json` says of this run
 
     # What a method states
 
@@ -200,13 +204,25 @@ class ClipTrainer(TrainerX):
         super().set_model_mode(mode, names)
 
     def train(self):
-        self.train_started = time.time()
+        self.train_started, self.metrics = time.time(), {}
         super().train()
+        if self.cfg.TEST.NO_TEST:
+            record.write(self, test_seconds=0.0)
+
+    def train_seconds(self) -> float:
+        """Time spent in training, before it was resumed too."""
+        return self.earlier_seconds + (time.time() - self.train_started if self.train_started else 0.0)
+
+    def before_train(self):
+        super().before_train()
+        record.begin(self)
 
     def test(self, split=None):
         """Evaluate; the final evaluation of a run (no split named) writes `result.json`."""
         self.metrics = {}
         started = time.time()
+        if split is None and self.run_record is None:
+            record.begin(self)
         accuracy = super().test(split)
         if split is None:
             record.write(self, test_seconds=time.time() - started)
@@ -228,4 +244,6 @@ class ClipTrainer(TrainerX):
         return checkpoint.resume(self, directory)
 
     def load_model(self, directory, epoch=None):
-        checkpoint.load(self, directory, epoch)
+        state = checkpoint.load(self, directory, epoch)
+        if state and self.train_started is None:  # else it is the best epoch of this very run
+            self.source = record.source_of(state, directory)
