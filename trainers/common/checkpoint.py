@@ -13,19 +13,17 @@ import torch
 
 from dassl.utils import load_checkpoint, save_checkpoint
 
-from . import record
+from . import delta, record
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
     """Save the state after `epoch` (counted from 0) under `directory`."""
+    trainer.tuned_epoch = epoch + 1
     state = {
-        "state_dict": trainer.tuned.state_dict(),
-        "epoch": epoch + 1,
+        **tuned_state(trainer),
         "optimizer": trainer.optim.state_dict() if trainer.optim else None,
         "scheduler": trainer.sched.state_dict() if trainer.sched else None,
         "val_result": val_result,
-        "meta": record.identity(trainer),
-        "settings": record.settings(trainer.cfg, trainer.section),
         "scaler": trainer.scaler.state_dict(),
         "random": random_state(),
         "best_result": float(trainer.best_result),
@@ -34,10 +32,20 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
     save_checkpoint(state, osp.join(directory, trainer.model_name), is_best=is_best, model_name=model_name)
 
 
-def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
-    """Load tuned tensors for evaluation: of `epoch`, else the best on validation data, else the newest.
+def tuned_state(trainer) -> dict:
+    """The tuned tensors and what they fit."""
+    return {
+        "state_dict": trainer.tuned.state_dict(),
+        "epoch": trainer.tuned_epoch,
+        "meta": record.identity(trainer),
+        "settings": record.settings(trainer.cfg, trainer.section),
+    }
 
-    Returns the checkpoint, or None where nothing is to be loaded.
+
+def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
+    """Load tuned tensors for evaluation; see `find`.
+
+    Returns the content of their file, or None where nothing is to be loaded.
     """
     if not trainer.get_model_names():
         print(f"{type(trainer).__name__} tunes nothing, no checkpoint is loaded")
@@ -45,25 +53,42 @@ def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
     if not directory:
         print("No --model-dir given: evaluating without tuned weights")
         return None
-    folder = osp.join(directory, trainer.model_name)
+    return load_weights(trainer, find(osp.join(directory, trainer.model_name), epoch))
+
+
+def find(folder: str, epoch: int | None = None) -> str:
+    """Path in `folder` of the checkpoint of `epoch`; else of the best on validation data, else the newest.
+
+    Without checkpoints it is that of the tuned tensors alone.
+    """
+    best = "model-best.pth.tar"
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"
-    elif osp.isfile(osp.join(folder, "model-best.pth.tar")):
-        name = "model-best.pth.tar"
     else:
-        name = newest(folder)
-    return load_weights(trainer, osp.join(folder, name or "model-best.pth.tar"))
+        name = best if osp.isfile(osp.join(folder, best)) else newest(folder) or delta.NAME
+    return osp.join(folder, name)
 
 
 def load_weights(trainer, path: str) -> dict:
-    """Put the tuned tensors of the checkpoint at `path` in place; returns the checkpoint."""
+    """Put the tuned tensors of the file at `path` in place; returns its content."""
     state = read(path)
+    put_in_place(trainer, state, path)
+    print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    return state
+
+
+def put_in_place(trainer, state: dict, path: str) -> None:
+    """Give the trainer the tuned tensors of `state`, which was read from `path`.
+
+    Raises:
+        ValueError: they belong to another backbone, to other classes or to other tuned parameters.
+    """
+    state = {**state, "state_dict": dict(state["state_dict"])}
     leave_out(trainer, state["state_dict"])
     trainer.before_load(state)
     check_fits(trainer, state, path)
     trainer.tuned.load_state_dict(state["state_dict"])
-    print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
-    return state
+    trainer.tuned_epoch = state.get("epoch")
 
 
 def resume(trainer, directory: str) -> int:
@@ -107,6 +132,8 @@ def read(path: str) -> dict:
     """Read a checkpoint without running any code it may hold; of upstream's, which hold Python objects, the tensors."""
     if not osp.isfile(path):
         raise FileNotFoundError(f"no checkpoint at {path}; check --model-dir and --load-epoch")
+    if path.endswith(".safetensors"):
+        return delta.read(path)
     try:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

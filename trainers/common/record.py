@@ -190,13 +190,13 @@ def git_revision() -> str | None:
         return None
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never half of it."""
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".result-")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

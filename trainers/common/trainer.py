@@ -15,7 +15,7 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import checkpoint, record
+from . import checkpoint, delta, record
 from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .prompts import fill, get_template, tokenize
 from .text import Layout, TextEncoder, pack
@@ -33,6 +33,7 @@ class ClipTrainer(TrainerX):
     model_name = ""  # registered name: the folder of its checkpoints
     left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
+    tuned_epoch = None  # the epoch of the tuned tensors that were last saved or loaded
     _zero_shot_text = None  # text features, where nothing tuned changes them
     _eval_text = None  # text features of the evaluation that is under way
     train_started = None  # when training began, in seconds since 1970; None in an evaluation
@@ -91,7 +92,7 @@ class ClipTrainer(TrainerX):
         cfg, classnames = self.cfg, list(self.dm.dataset.classnames)
         self.precision = self.choose_precision()
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
-        self.clip = load_clip(cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
+        self.clip = self.make_clip()
         check_input_size(cfg, self.clip)
         self.text_encoder = TextEncoder(self.clip)
         self.template = self.prompt_template()
@@ -114,6 +115,10 @@ class ClipTrainer(TrainerX):
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if cfg.MODEL.INIT_WEIGHTS:
             checkpoint.load_weights(self, cfg.MODEL.INIT_WEIGHTS)
+
+    def make_clip(self) -> nn.Module:
+        """The frozen CLIP."""
+        return load_clip(self.cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
 
     def pack_prompts(self, classnames: list[str], template: str = "") -> Layout:
         """Tokens of one prompt a class, packed, on the device."""
@@ -216,6 +221,11 @@ class ClipTrainer(TrainerX):
     def before_train(self):
         super().before_train()
         record.begin(self)
+
+    def after_train(self):
+        super().after_train()
+        if self.get_model_names():
+            delta.save_run(self, {**checkpoint.tuned_state(self), "metrics": self.metrics})
 
     def test(self, split=None):
         """Evaluate; the final evaluation of a run (no split named) writes `result.json`."""
