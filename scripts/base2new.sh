@@ -44,7 +44,7 @@ for seed in "${SEEDS[@]}"; do
         DATASET.SUBSAMPLE_CLASSES base
     train_py "$METHOD new, seed $seed" --seed "$seed" --output-dir "$OUTPUT/test_new/$common" \
         --eval-only --model-dir "$OUTPUT/train_base/$common" DATASET.SUBSAMPLE_CLASSES new
-    runs+=("$common")
+    runs+=("$OUTPUT/train_base/$common" "$OUTPUT/test_new/$common")
 done
 
-[ -n "${NO_TABLE:-}" ] || "$PYTHON" scripts/base2new_table.py "$OUTPUT" "${runs[@]}"
+[ -n "${NO_TABLE:-}" ] || "$PYTHON" tools/report.py --no-files --protocol base2new -- "${runs[@]}"

@@ -41,9 +41,9 @@ choose_config
 
 runs=()
 for seed in "${SEEDS[@]}"; do
-    run=$DATASET/shots_$SHOTS/$METHOD/$CFG/seed$seed
-    train_py "$METHOD $SHOTS shots, seed $seed" --seed "$seed" --output-dir "$OUTPUT/$run"
+    run=$OUTPUT/$DATASET/shots_$SHOTS/$METHOD/$CFG/seed$seed
+    train_py "$METHOD $SHOTS shots, seed $seed" --seed "$seed" --output-dir "$run"
     runs+=("$run")
 done
 
-[ -n "${NO_TABLE:-}" ] || "$PYTHON" scripts/fewshot_table.py "$OUTPUT" "${runs[@]}"
+[ -n "${NO_TABLE:-}" ] || "$PYTHON" tools/report.py --no-files --protocol fewshot -- "${runs[@]}"

@@ -43,8 +43,7 @@ JOBS=${JOBS:-1}
 printf '%s\n' $METHODS | NO_TABLE=1 xargs -P "$JOBS" -I{} \
     bash scripts/base2new.sh {} digits $SEEDS --quiet ${arguments[@]+"${arguments[@]}"}
 echo
-echo "Handwritten digits, trained on zero to four (Base), tested on these and on five to nine (New), accuracy in %:"
-"$PYTHON" scripts/base2new_table.py "$OUTPUT"
-echo
+echo "Handwritten digits, trained on zero to four (Base), tested on these and on five to nine (New):"
+"$PYTHON" tools/report.py "$OUTPUT"
 echo "Logs, checkpoints and result.json: $OUTPUT/train_base and $OUTPUT/test_new"
 echo "Next: bash scripts/clipfit/base2new.sh --help, and README.md for real data and ViT-B/16"

@@ -1,8 +1,6 @@
-"""The few-shot script: its table, and one clear line for every mistake."""
+"""The few-shot script: one clear line for every mistake."""
 
-import json
 import subprocess
-import sys
 
 import pytest
 
@@ -36,23 +34,6 @@ def test_mistakes(arguments, message):
 def test_help():
     code, out, _ = fewshot("--help")
     assert code == 0 and out.startswith("Usage: bash scripts/fewshot.sh METHOD [DATASET] [SHOTS] [SEED ...]")
-
-
-def test_table(tmp_path):
-    for seed, accuracy in ((1, 80.0), (2, 90.0), (3, None)):
-        folder = tmp_path / f"digits/shots_4/CoOp/micro/seed{seed}"
-        folder.mkdir(parents=True)
-        record = {"finished": accuracy is not None, "metrics": {"test": {"accuracy": accuracy}}}
-        (folder / "result.json").write_text(json.dumps(record))
-    run = subprocess.run(
-        [sys.executable, "scripts/fewshot_table.py", str(tmp_path)], capture_output=True, text=True
-    )
-    assert run.returncode == 1 and run.stderr == "missing or unfinished: digits/shots_4/CoOp/micro/seed3\n"
-    assert run.stdout.splitlines()[2].split() == ["CoOp", "4", "85.00", "±", "5.00", "2", "digits,", "micro"]
-    run = subprocess.run(
-        [sys.executable, "scripts/fewshot_table.py", str(tmp_path / "none")], capture_output=True, text=True
-    )
-    assert run.returncode == 1 and run.stderr.startswith("error: no result.json under ")
 
 
 def test_progress_in_lines(monkeypatch, capsys):

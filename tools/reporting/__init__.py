@@ -1,0 +1,1 @@
+"""Parts of tools/report.py: read runs, group them, tabulate them, write the report. Without torch, to start fast."""

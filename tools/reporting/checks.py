@@ -1,0 +1,98 @@
+"""What a table does not show: runs that only others have, mixed revisions, different images, mixed settings."""
+
+from collections import defaultdict
+
+from .problems import Problem
+from .tables import Table, seed_of
+
+
+def check_table(table: Table, asked: dict[str, set]) -> list[Problem]:
+    """Problems of a table's rows; `asked` holds the values that the user named: "seeds", "datasets", "shots"."""
+    trained = [row for row in table.rows if not row.zero_shot]
+    problems = []
+    for row in trained:
+        where = f"{row.title} ({table.key.title})"
+        kind, text = uneven(row, trained, asked)
+        problems += [Problem(kind, where, text)] if text else []
+        problems += [Problem("stale", where, text) for text in revisions(row)]
+    problems += [Problem("stale", table.key.title, text) for text in images(table)]
+    return problems + [Problem("stale", where, text) for where, text in mixed_folders(table)]
+
+
+def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
+    """(kind, text): datasets, shots and seeds that other rows have, or the user asked for, and this one lacks."""
+    have = held(row)
+    every = [held(other) for other in rows]
+    datasets = {dataset for cells in every for dataset, _ in cells} | asked["datasets"]
+    columns = {column for cells in every for _, column in cells}
+    columns |= asked["shots"] if any(column.isdigit() for column in columns) else set()
+    seeds = {seed for cells in every for found in cells.values() for seed in found} | asked["seeds"]
+    lost = sorted(datasets - {dataset for dataset, _ in have})
+    missing = set(lost) & asked["datasets"]
+    gaps = defaultdict(list)  # (dataset, seeds) -> columns
+    for dataset in sorted(datasets - set(lost)):
+        for column in sorted(columns, key=lambda column: (len(column), column)):
+            without = seeds - have.get((dataset, column), set())
+            if without == seeds:
+                missing |= {column} & asked["shots"]
+            missing |= without & asked["seeds"]
+            if without:
+                gaps[dataset, frozenset(without)].append(column)
+    parts = [f"nothing on {', '.join(lost)}"] if lost else []
+    for (dataset, without), at in gaps.items():
+        what = "nothing" if without == seeds else f"no seed {', '.join(sorted(map(str, without)))}"
+        parts.append(f"{what} on {dataset}" + (f" with {', '.join(at)} shots" if at != [""] else ""))
+    return ("missing" if missing else "uneven"), "; ".join(parts)
+
+
+def held(row) -> dict[tuple, set]:
+    """(dataset, column) -> seeds. Base and New are one column: what is lacking of a pair is named elsewhere."""
+    cells = defaultdict(set)
+    for entry in row.entries:
+        cells[entry.dataset, entry.column if entry.column.isdigit() else ""].add(seed_of(entry.run))
+    return cells
+
+
+def revisions(row) -> list[str]:
+    """A remark if the runs of one number were made by different revisions of the code."""
+    found = defaultdict(lambda: defaultdict(set))
+    for entry in row.entries:
+        found[entry.dataset, entry.column][entry.run.extra.get("git")].add(str(seed_of(entry.run)))
+    texts = set()
+    for (dataset, _), seeds in found.items():
+        if len(seeds) > 1:
+            parts = [f"{git or 'unknown'} (seed {', '.join(sorted(s))})" for git, s in sorted(seeds.items(), key=str)]
+            texts.add(f"{dataset}: seeds of different code revisions: {', '.join(parts)}")
+    return sorted(texts)
+
+
+def images(table: Table) -> list[str]:
+    """Remarks on datasets where the rows were not tested on the same images, or not trained on the same."""
+    tested, trained = defaultdict(set), defaultdict(set)
+    for row in table.rows:
+        for entry in row.entries:
+            data = entry.run.extra.get("data") or {}
+            tested[entry.dataset, entry.column].add(data.get("test"))
+            if not entry.run.eval_only and not row.zero_shot:
+                trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
+    texts = [f"{d}: tested on different images" for (d, _), hashes in tested.items() if len(hashes - {None}) > 1]
+    texts += [
+        f"{dataset}: trained on different images with seed {seed}" + (f" at {column} shots" if column.isdigit() else "")
+        for (dataset, column, seed), hashes in trained.items()
+        if len(hashes - {None}) > 1
+    ]
+    return sorted(set(texts))
+
+
+def mixed_folders(table: Table) -> list[tuple[str, str]]:
+    """(folder, remark) where the seeds of one experiment have different settings, and so are in different rows."""
+    folders = defaultdict(lambda: defaultdict(set))
+    for row in table.rows:
+        for entry in row.entries:
+            folders[entry.run.folder.parent][row.method, row.label].add(entry.run.folder.name)
+    texts = []
+    for folder, found in folders.items():
+        if len({method for method, _ in found}) < len(found):
+            parts = [f"{', '.join(sorted(names))} has {label}" for (_, label), names in sorted(found.items())]
+            texts.append((str(folder), f"different settings under one name: {'; '.join(parts)}"))
+    return texts

@@ -1,0 +1,130 @@
+"""A run read from Dassl's log.txt alone: arguments, config, progress and result, as CoOp and its kin print them."""
+
+import ast
+import re
+from pathlib import Path
+
+from parse_test_res import EPOCH, TRAINED
+
+from .run import OFFICIAL_NAMES, Run, Training
+
+# Config keys that do not decide what is learned: those of trainers/common/record.py, and what says which run it is.
+IGNORED = (
+    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
+)  # fmt: skip
+ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
+
+
+def read_log(path: Path) -> Run:
+    """The run of a log.
+
+    Raises:
+        ValueError: there is no config in it, or the config does not say what was run.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    arguments, config = read_head(lines)
+    try:
+        own = Training(
+            config["DATASET.NAME"],
+            config.get("DATASET.SUBSAMPLE_CLASSES", "all"),
+            config["DATASET.NUM_SHOTS"],
+            config["SEED"],
+            {key: value for key, value in config.items() if not ignored(key)},
+        )
+        trainer, backbone = config["TRAINER.NAME"], config["MODEL.BACKBONE.NAME"]
+    except KeyError as error:
+        raise ValueError(f"no {error} in its config") from error
+    eval_only = arguments.get("eval_only") == "True"
+    run = Run(
+        folder=path.parent,
+        method=OFFICIAL_NAMES.get(trainer, trainer),
+        backbone=backbone,
+        dataset=own.dataset,
+        classes=own.classes,
+        seed=own.seed,
+        own=own,
+        training=own,
+        eval_only=eval_only,
+        chosen=config.get("TEST.FINAL_MODEL", "last_step"),
+        origin="log",
+        config=Path(arguments.get("config_file", "")).stem,
+        extra={"log": path.name},
+    )
+    if eval_only and not run.zero_shot:
+        run.training, run.model_dir = None, arguments.get("model_dir", "")
+        if arguments.get("load_epoch", "None") != "None":
+            run.chosen = f"epoch {arguments['load_epoch']}"
+    run.split, run.accuracy = read_result(lines, eval_only)
+    run.finished = run.accuracy is not None
+    if not run.finished:
+        run.remark = how_far(lines, eval_only)
+    return run
+
+
+def ignored(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in IGNORED)
+
+
+def read_head(lines: list[str]) -> tuple[dict, dict]:
+    """The flags, as text, and the config, flat ("OPTIM.LR" -> 0.002), that a log opens with."""
+    sections = [i for i, line in enumerate(lines) if line in ("** Arguments **", "** Config **")]
+    if len(sections) < 2:
+        raise ValueError("no arguments and config at its beginning")
+    first, second = sections[:2]
+    arguments = dict(re.findall(r"^(\w+): ?(.*)$", "\n".join(lines[first + 2 : second - 1]), re.M))
+    entries = []
+    for line in lines[second + 2 :]:
+        match = re.match(r"^( *)([\w-]+):(?: (.*))?$", line)
+        if not match or line.startswith("Collecting"):
+            break
+        entries.append((len(match[1]), match[2], match[3] or ""))
+    config, path = {}, []
+    for (depth, key, value), (next_depth, *_) in zip(entries, [*entries[1:], (0, "", "")], strict=True):
+        path = [*path[: depth // 2], key]
+        if next_depth <= depth:
+            config[".".join(path)] = literal(value)
+    return arguments, config
+
+
+def literal(text: str):
+    """The Python value that a config prints as `text`."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
+    """(split, accuracy in percent) of the final evaluation; unrounded where the counts are printed."""
+    split, ready, counts, accuracy = "test", eval_only, {}, None
+    for line in lines:
+        line = line.strip()
+        if line in TRAINED:
+            ready = True
+        elif match := re.match(r"Evaluate on the \*(\w+)\* set", line):
+            split = match[1]
+        elif line == "=> result":
+            counts = {}
+        elif match := re.match(r"\* (total|correct): ([\d,]+)$", line):
+            counts[match[1]] = int(match[2].replace(",", ""))
+        elif ready and (match := re.match(r"\* accuracy: ([\d.eE+-]+)%", line)):
+            accuracy = float(match[1])
+            if counts.get("total") and "correct" in counts:
+                exact = 100 * counts["correct"] / counts["total"]
+                accuracy = exact if abs(exact - accuracy) < 0.06 else accuracy
+    return split, accuracy
+
+
+def how_far(lines: list[str], eval_only: bool) -> str:
+    """Where a log without a result ends: the epoch, and its last line that looks like an error."""
+    progress = [match for match in map(EPOCH.match, lines) if match]
+    if eval_only or any(line.strip() in TRAINED for line in lines):
+        where = "stops in the evaluation"
+    elif progress:
+        where = f"stops in epoch {progress[-1][1]} of {progress[-1][2]}"
+    else:
+        where = "stops before the first epoch"
+    errors = [line.strip() for line in lines if ERROR.match(line)]
+    return f"{where}: {errors[-1][:200]}" if errors else where

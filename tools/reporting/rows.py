@@ -1,0 +1,151 @@
+"""Which runs of a method are repetitions of one experiment: rows of a table are split where settings differ.
+
+Settings that differ between runs of the same dataset (and shots) make rows of their own. Settings that differ only from
+one dataset (or number of shots) to another are what the papers' recipes do: one row, and a note.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from .run import Run
+
+WHICH_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
+OF_TRAINING = ("OPTIM.", "TRAIN.", "DATALOADER.", "INPUT.TRANSFORMS")  # without meaning where nothing is trained
+EXPECTED = ("DATASET.TEMPLATE",)  # differs between datasets by design
+SHOWN = 4  # settings named in a label
+
+
+@dataclass
+class Row:
+    method: str
+    entries: list
+    label: str = ""  # the settings that tell it from other rows of the method
+    notes: list = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        return f"{self.method} ({self.label})" if self.label else self.method
+
+    @property
+    def setting(self) -> str:
+        configs = sorted({entry.run.config for entry in self.entries} - {""})
+        return ", ".join(filter(None, ["/".join(configs), self.label]))
+
+    @property
+    def zero_shot(self) -> bool:
+        return self.entries[0].run.zero_shot
+
+
+def fingerprint(settings: dict | None) -> str:
+    """Equal for equal settings, whatever the seed, the shots and the classes."""
+    kept = {key: value for key, value in (settings or {}).items() if key not in WHICH_RUN}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def comparable(run: Run) -> dict[str, str]:
+    """What must be equal in two runs for them to be repetitions, as text."""
+    settings = {key: value for key, value in (run.training.settings or {}).items() if key not in WHICH_RUN}
+    if run.zero_shot:
+        settings = {key: value for key, value in settings.items() if not key.startswith(OF_TRAINING)}
+    else:
+        settings["tested model"] = run.chosen
+    return {key: json.dumps(value, default=str) for key, value in settings.items()}
+
+
+def split_rows(entries: list) -> list[Row]:
+    """Rows of a table, by method and setting."""
+    methods = defaultdict(list)
+    for entry in entries:
+        methods[entry.run.method].append(entry)
+    rows = []
+    for method in sorted(methods, key=lambda name: (not name.startswith("ZeroshotCLIP"), name.lower())):
+        origins = defaultdict(list)
+        for entry in methods[method]:
+            origins[entry.run.origin].append(entry)
+        for origin in sorted(origins, reverse=True):
+            own = split_method(method, origins[origin])
+            for row in own:
+                if origin == "log" and len(origins) > 1:
+                    row.label = ", ".join(filter(None, [row.label, "from log.txt"]))
+            rows += own
+    return rows
+
+
+def split_method(method: str, entries: list) -> list[Row]:
+    settings = [comparable(entry.run) for entry in entries]
+    shared = set.intersection(*(set(s) for s in settings))
+    cells = defaultdict(lambda: defaultdict(set))  # key -> cell -> values
+    for entry, values in zip(entries, settings, strict=True):
+        for key in shared:
+            cells[key][cell(entry)].add(values[key])
+    within = sorted(key for key in cells if any(len(values) > 1 for values in cells[key].values()))
+    groups = defaultdict(list)
+    for entry, values in zip(entries, settings, strict=True):
+        groups[tuple(values[key] for key in within)].append(entry)
+    rows = [Row(method, groups[values], label(within, values)) for values in sorted(groups)]
+    tell_apart(rows)
+    partial = sorted({key for values in settings for key in values} - shared)
+    for row in rows:
+        if len(within) > SHOWN:
+            row.notes.append(f"{row.title}: rows of {method} differ in {', '.join(within)}.")
+        row.notes += between(row, [key for key in shared if key not in within])
+    if partial:
+        rows[0].notes.append(
+            f"{method}: not compared, as only some of the runs tell them: {', '.join(partial[:SHOWN])}"
+            + (f" and {len(partial) - SHOWN} more" if len(partial) > SHOWN else "") + "."
+        )  # fmt: skip
+    return rows
+
+
+def cell(entry) -> tuple:
+    """Runs with the same cell and other settings must not be averaged. Base and New are tests of one model."""
+    return entry.dataset, "" if entry.column in ("Base", "New") else entry.column
+
+
+def label(keys: list[str], values: tuple) -> str:
+    """BETA 2.0, MAX_EPOCH 50"""
+    shown = [f"{key.rpartition('.')[2]} {text(value)}" for key, value in zip(keys, values, strict=True)]
+    return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
+
+
+def text(value: str) -> str:
+    return value.strip('"')
+
+
+def tell_apart(rows: list[Row]) -> None:
+    """Number rows whose shortened labels are the same."""
+    for row in rows:
+        same = [other for other in rows if other.label == row.label]
+        if len(same) > 1:
+            for number, other in enumerate(same, 1):
+                other.label += f" #{number}"
+
+
+def between(row: Row, keys: list[str]) -> list[str]:
+    """A note on each setting of a row that is not the same on all its datasets or numbers of shots."""
+    notes = []
+    for key in sorted(set(keys) - set(EXPECTED)):
+        values = {(entry.dataset, entry.column): comparable(entry.run)[key] for entry in row.entries}
+        if len(set(values.values())) > 1:
+            places = group_places(values)
+            usual = max(places, key=lambda value: len(places[value]))
+            others = [f"{text(v)} {', '.join(places[v])}" for v in sorted(places) if v != usual]
+            notes.append(f"{row.title}: {key} is {text(usual)}, but {'; '.join(others)}.")
+    return notes
+
+
+def group_places(values: dict[tuple, str]) -> dict[str, list[str]]:
+    """Value -> where it holds, from (dataset, column) -> value: by dataset, by shots, or both, whichever suffices."""
+    ways = (
+        lambda dataset, column: f"on {dataset}",
+        lambda dataset, column: f"at {column} shots",
+        lambda dataset, column: f"on {dataset} at {column} shots",
+    )
+    for way in ways:
+        places = defaultdict(set)
+        for (dataset, column), value in values.items():
+            places[value].add(way(dataset, column))
+        if sum(map(len, places.values())) == len(set.union(*places.values())):
+            break
+    return {value: sorted(where) for value, where in places.items()}

@@ -1,0 +1,71 @@
+"""Mean, spread and intervals over seeds."""
+
+import statistics
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A number that was measured once a seed.
+
+    Attributes:
+        seeds: seed -> value in percent.
+        mean: their mean, unless it is made otherwise (H: from the mean Base and New).
+    """
+
+    seeds: dict
+    mean: float
+
+    @property
+    def n(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def std(self) -> float | None:
+        """Population standard deviation, as CoOp's parse_test_res.py has it; None for fewer than two seeds."""
+        return statistics.pstdev(self.seeds.values()) if self.n > 1 else None
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the 95 % interval of the mean (Student's t, sample std); None for fewer than two seeds."""
+        if self.n < 2:
+            return None
+        return t_quantile(self.n - 1) * statistics.stdev(self.seeds.values()) / self.n**0.5
+
+    def half_for_new_mean(self, n: int) -> float | None:
+        """Half the width of the 95 % interval around `mean` for the mean of n other seeds of the same kind."""
+        if self.n < 2:
+            return None
+        return t_quantile(self.n - 1) * statistics.stdev(self.seeds.values()) * (1 / self.n + 1 / n) ** 0.5
+
+
+def over_seeds(seeds: dict) -> Stat | None:
+    return Stat(seeds, statistics.fmean(seeds.values())) if seeds else None
+
+
+def harmonic(base: Stat | None, new: Stat | None) -> Stat | None:
+    """H of the mean Base and the mean New, as in the literature; its spread is that of the seeds' own H."""
+    if base is None or new is None:
+        return None
+    seeds = {seed: harmonic_mean(base.seeds[seed], new.seeds[seed]) for seed in base.seeds if seed in new.seeds}
+    return Stat(seeds, harmonic_mean(base.mean, new.mean))
+
+
+def average(stats: list[Stat]) -> Stat:
+    """Mean over datasets; its spread is over the seeds that all datasets have."""
+    shared = set.intersection(*(set(stat.seeds) for stat in stats))
+    seeds = {seed: statistics.fmean(stat.seeds[seed] for stat in stats) for seed in sorted(shared)}
+    return Stat(seeds, statistics.fmean(stat.mean for stat in stats))
+
+
+def harmonic_mean(base: float, new: float) -> float:
+    return 2 * base * new / (base + new) if base + new else 0.0
+
+
+@cache
+def t_quantile(freedom: int) -> float:
+    """97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+    return float(stdtrit(freedom, 0.975))
