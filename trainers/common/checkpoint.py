@@ -1,19 +1,18 @@
 """Checkpoints of a ClipTrainer: the tuned tensors, what they fit, and all that a resumed run needs.
 
-Files and folders are Dassl's: `OUTPUT_DIR/<model name>/model.pth.tar-<epoch>` and a text file `checkpoint` that names
-the newest. They hold tensors and plain values only, so that they load with `weights_only=True`.
+They lie in `OUTPUT_DIR/<model name>`; `checkpoint_file.py` says how they are written and read.
 """
 
+from __future__ import annotations
+
+import contextlib
+import math
 import os.path as osp
-import pickle
-import random
-
-import numpy as np
-import torch
-
-from dassl.utils import load_checkpoint, save_checkpoint
 
 from . import delta, record
+from .checkpoint_file import BEST, newest, read, write
+from .files import write_atomically
+from .rng import random_state, set_random_state
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
@@ -23,13 +22,13 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
         **tuned_state(trainer),
         "optimizer": trainer.optim.state_dict() if trainer.optim else None,
         "scheduler": trainer.sched.state_dict() if trainer.sched else None,
-        "val_result": val_result,
+        "val_result": None if val_result is None else float(val_result),
         "scaler": trainer.scaler.state_dict(),
         "random": random_state(),
         "best_result": float(trainer.best_result),
         "train_seconds": trainer.train_seconds(),
     }
-    save_checkpoint(state, osp.join(directory, trainer.model_name), is_best=is_best, model_name=model_name)
+    write(state, osp.join(directory, trainer.model_name), is_best, model_name)
 
 
 def tuned_state(trainer) -> dict:
@@ -61,11 +60,10 @@ def find(folder: str, epoch: int | None = None) -> str:
 
     Without checkpoints it is that of the tuned tensors alone.
     """
-    best = "model-best.pth.tar"
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"
     else:
-        name = best if osp.isfile(osp.join(folder, best)) else newest(folder) or delta.NAME
+        name = BEST if osp.isfile(osp.join(folder, BEST)) else newest(folder) or delta.NAME
     return osp.join(folder, name)
 
 
@@ -84,15 +82,27 @@ def put_in_place(trainer, state: dict, path: str) -> None:
         ValueError: they belong to another backbone, to other classes or to other tuned parameters.
     """
     state = {**state, "state_dict": dict(state["state_dict"])}
-    leave_out(trainer, state["state_dict"])
-    trainer.before_load(state)
-    check_fits(trainer, state, path)
-    trainer.tuned.load_state_dict(state["state_dict"])
+    with sound(path):
+        leave_out(trainer, state["state_dict"])
+        trainer.before_load(state)
+        check_fits(trainer, state, path)
+        trainer.tuned.load_state_dict(state["state_dict"])
     trainer.tuned_epoch = state.get("epoch")
+
+
+@contextlib.contextmanager
+def sound(path: str):
+    """Turn what a file made by hand can cause into a ValueError that names it."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} does not hold what a checkpoint does ({type(error).__name__}: {reason})") from error
 
 
 def resume(trainer, directory: str) -> int:
     """Continue from the newest checkpoint under `directory`, if any; returns the epoch to start with."""
+    directory = where_to_resume(trainer, directory)
     folder = osp.join(directory, trainer.model_name)
     name = newest(folder)
     if name is None:
@@ -100,52 +110,58 @@ def resume(trainer, directory: str) -> int:
             raise FileNotFoundError(f"--resume {directory}: no checkpoint in {folder}")
         print("No checkpoint found, train from scratch")
         return 0
-    state = load_weights(trainer, osp.join(folder, name))
+    path = osp.join(folder, name)
+    state = load_weights(trainer, path)
     check_settings(trainer, state, directory)
+    if trainer.optim and not state.get("optimizer"):
+        raise ValueError(
+            f"{path} comes from another program and has no optimiser state that can be read: "
+            "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
+        )
+    with sound(path):
+        epoch = int(state["epoch"])
+        restore(trainer, state)
+    bring_best(trainer, directory)
+    print(f"Resuming after epoch {epoch}")
+    return epoch
+
+
+def restore(trainer, state: dict) -> None:
+    """Put everything but the tuned tensors in place."""
     if trainer.optim:
-        if not state.get("optimizer"):
-            raise ValueError(
-                f"{osp.join(folder, name)} comes from another program and has no optimiser state that can be read: "
-                "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
-            )
         trainer.optim.load_state_dict(state["optimizer"])
         trainer.sched.load_state_dict(state["scheduler"])
-    if "random" in state:
+    if "random" in state:  # not in those of other programs
         trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
         trainer.earlier_seconds = state.get("train_seconds", 0.0)
         set_random_state(state["random"])
-    print(f"Resuming after epoch {state['epoch']}")
-    return state["epoch"]
 
 
-def newest(folder: str) -> str | None:
-    """The file name that `folder/checkpoint` holds, or None."""
-    pointer = osp.join(folder, "checkpoint")
-    if not osp.isfile(pointer):
-        return None
-    with open(pointer) as file:
-        return file.readline().strip() or None
+def where_to_resume(trainer, directory: str) -> str:
+    """`directory`, but where --resume names another run's folder and this run has got further: its own."""
+    own = trainer.output_dir
+    if osp.abspath(directory) != osp.abspath(own) and newest(osp.join(own, trainer.model_name)):
+        print(f"Note: {own} holds checkpoints of its own, so this run goes on from these and not from {directory}")
+        return own
+    return directory
 
 
-def read(path: str) -> dict:
-    """Read a checkpoint without running any code it may hold; of upstream's, which hold Python objects, the tensors."""
-    if not osp.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}; check --model-dir and --load-epoch")
-    if path.endswith(".safetensors"):
-        return delta.read(path)
+def bring_best(trainer, directory: str) -> None:
+    """Check that the best epoch so far can be deployed at the end; bring it along from another run's folder."""
+    if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
+        return
+    best, own = (osp.join(place, trainer.model_name, BEST) for place in (directory, trainer.output_dir))
     try:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            state = load_checkpoint(path)
-        state["state_dict"].items()
-    except Exception as error:
-        raise ValueError(
-            f"cannot read the checkpoint {path} ({type(error).__name__}): it is damaged or not one of this project's; "
-            "take an earlier one (--load-epoch, or its name in the file `checkpoint` beside it) or train again"
+        read(best)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(
+            f"{best}, the best epoch so far, is {'damaged' if osp.isfile(best) else 'missing'}: restore a copy, go on "
+            f"without it (--resume {directory} ... TEST.FINAL_MODEL last_step), or train again in another --output-dir"
         ) from error
-    return state
+    if osp.abspath(best) != osp.abspath(own):
+        with open(best, "rb") as file:
+            write_atomically(own, file.read())
 
 
 def leave_out(trainer, tensors: dict) -> None:
@@ -195,27 +211,7 @@ def check_settings(trainer, state: dict, directory: str) -> None:
         f"{k} {old.get(k)!r} -> {new.get(k)!r}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)
     ]
     message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
-    if not trainer.cfg.RESUME:  # continuing with other settings must be asked for
+    asked = trainer.cfg.RESUME and osp.abspath(trainer.cfg.RESUME) == osp.abspath(directory)
+    if not asked:  # continuing with other settings must be asked for
         raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")
     print(f"Note: {message}")
-
-
-def random_state() -> dict:
-    """State of Python's, NumPy's and torch's generators, as plain values and tensors."""
-    kind, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (kind, keys.tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def set_random_state(state: dict) -> None:
-    """Undo of `random_state`; CUDA generators only where there are as many devices."""
-    random.setstate(state["python"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

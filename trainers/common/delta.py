@@ -8,7 +8,7 @@ import json
 import os
 
 from .digest import digest
-from .record import write_atomically
+from .files import write_atomically
 
 NAME = "tuned.safetensors"
 KEYS = ("meta", "settings", "epoch", "val_result", "metrics")  # beside the tensors; each is JSON in the file's header

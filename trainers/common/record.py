@@ -7,12 +7,13 @@ import platform
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
+
+from .files import write_atomically
 
 # Keys that do not change what is learned: where files lie, what is printed, how it is tested.
 VOLATILE = (
@@ -188,19 +189,3 @@ def git_revision() -> str | None:
         return subprocess.run(run, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def write_atomically(path: str, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it."""
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=".result-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

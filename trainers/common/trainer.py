@@ -4,6 +4,7 @@ A method subclasses `ClipTrainer` and states three things: which parameters it t
 config), how text features come about (`text_features`), and its loss terms (`losses`).
 """
 
+import os
 import time
 
 import torch
@@ -17,6 +18,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import checkpoint, delta, record
 from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
+from .files import FolderLock, remove_leftovers
 from .prompts import fill, get_template, tokenize
 from .text import Layout, TextEncoder, pack
 from .tuning import add_parameters, audit, cast_like, select
@@ -40,6 +42,7 @@ class ClipTrainer(TrainerX):
     earlier_seconds = 0.0  # training time before it was resumed
     source = None  # the run whose checkpoint is evaluated
     run_record = None  # what `result.json` says of this run
+    lock = None  # on the output folder, while training
 
     # What a method states
 
@@ -210,9 +213,13 @@ class ClipTrainer(TrainerX):
 
     def train(self):
         self.train_started, self.metrics = time.time(), {}
-        super().train()
-        if self.cfg.TEST.NO_TEST:
-            record.write(self, test_seconds=0.0)
+        with FolderLock(self.output_dir) as self.lock:
+            for folder in (self.output_dir, os.path.join(self.output_dir, self.model_name)):
+                remove_leftovers(folder)
+            super().train()
+            if self.cfg.TEST.NO_TEST:
+                record.write(self, test_seconds=0.0)
+        self.lock = None
 
     def train_seconds(self) -> float:
         """Time spent in training, before it was resumed too."""
@@ -235,6 +242,7 @@ class ClipTrainer(TrainerX):
             record.begin(self)
         accuracy = super().test(split)
         if split is None:
+            self.check_folder()
             record.write(self, test_seconds=time.time() - started)
         return accuracy
 
@@ -247,7 +255,13 @@ class ClipTrainer(TrainerX):
     def before_load(self, state: dict) -> None:
         """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""
 
+    def check_folder(self) -> None:
+        """Raise FileNotFoundError if the output folder is no longer the one that training began in."""
+        if self.lock:
+            self.lock.check()
+
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
+        self.check_folder()
         checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
 
     def resume_model_if_exist(self, directory):

@@ -11,7 +11,14 @@ from tqdm import tqdm
 
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
-from dassl.utils import AverageMeter, MetricMeter, check_availability, load_checkpoint, mkdir_if_missing
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    check_availability,
+    load_checkpoint,
+    mkdir_if_missing,
+    open_atomic,
+)
 
 from .base import BEST_MODEL, TrainerBase
 
@@ -90,13 +97,13 @@ class SimpleTrainer(TrainerBase):
     def _restore_best(self, directory: str) -> None:
         """Go on comparing with the best model so far, and bring it along from another run's folder."""
         for name in self.get_model_names():
-            best = os.path.join(directory, name, BEST_MODEL)
-            own = os.path.join(self.output_dir, name, BEST_MODEL)
-            if os.path.isfile(best):
-                self.best_result = load_checkpoint(best)["val_result"]
-                if not os.path.exists(own):
-                    mkdir_if_missing(os.path.dirname(own))
-                    shutil.copyfile(best, own)
+            own, other = (os.path.join(place, name, BEST_MODEL) for place in (self.output_dir, directory))
+            if os.path.isfile(other) and not os.path.isfile(own):
+                mkdir_if_missing(os.path.dirname(own))
+                with open(other, "rb") as source, open_atomic(own, "wb") as target:
+                    shutil.copyfileobj(source, target)
+            if os.path.isfile(own):
+                self.best_result = load_checkpoint(own)["val_result"]
 
     def after_train(self) -> None:
         print("Finish training")

@@ -1,7 +1,9 @@
 """Checkpoints: written whole or not at all, read without running code that a file might carry."""
 
+import io
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 
 import torch
@@ -35,15 +37,17 @@ def save_checkpoint(
         state["state_dict"] = strip_module(state["state_dict"])
     name = model_name or f"model.pth.tar-{state['epoch']}"
     fpath = os.path.join(save_dir, name)
+    content = io.BytesIO()  # torch answers a full disk with a RuntimeError of its archive writer
+    torch.save(state, content)
     with open_atomic(fpath, "wb") as file:
-        torch.save(state, file)
+        file.write(content.getbuffer())
     print(f"Checkpoint saved to {fpath}")
     with open_atomic(os.path.join(save_dir, POINTER)) as file:
         file.write(f"{name}\n")
     if is_best:
         best = os.path.join(save_dir, "model-best.pth.tar")
         with open_atomic(best, "wb") as file:
-            torch.save(state, file)
+            file.write(content.getbuffer())
         print(f'Best checkpoint saved to "{best}"')
 
 
@@ -60,6 +64,7 @@ def load_checkpoint(fpath: str) -> dict:
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f'No checkpoint at "{fpath}"')
     try:
+        _check_sums(fpath)
         content = torch.load(fpath, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         content = _load_foreign(fpath)
@@ -68,6 +73,14 @@ def load_checkpoint(fpath: str) -> dict:
     if not isinstance(content, dict):
         raise _damaged(fpath, f"it holds a {type(content).__name__}")
     return content
+
+
+def _check_sums(fpath: str) -> None:
+    """Raise ValueError where a part of the archive has changed since it was written; torch itself does not look."""
+    if zipfile.is_zipfile(fpath):
+        with zipfile.ZipFile(fpath) as archive:
+            if part := archive.testzip():
+                raise ValueError(f"{part} has another check sum")
 
 
 def _load_foreign(fpath: str) -> dict:

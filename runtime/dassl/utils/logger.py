@@ -1,5 +1,6 @@
 """Copies what is printed into a log file."""
 
+import contextlib
 import os
 import sys
 import time
@@ -33,7 +34,12 @@ class Logger:
     def write(self, msg: str) -> int:
         self.console.write(msg)
         if self.file is not None:
-            self.file.write(msg)
+            try:
+                with write_errors(self.file.name):
+                    self.file.write(msg)
+            except OSError:
+                self.close()  # or Python fails once more at exit
+                raise
         return len(msg)
 
     def flush(self) -> None:
@@ -44,7 +50,8 @@ class Logger:
     def close(self) -> None:
         """Close the file; the console stays open."""
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # the disk is full: `write` has told
+                self.file.close()
             self.file = None
 
 

@@ -31,12 +31,14 @@ def mkdir_if_missing(dirname: str) -> None:
 
 @contextlib.contextmanager
 def write_errors(path: str) -> Iterator[None]:
-    """Turn a refusal of the system into a PermissionError of one line that names `path`."""
+    """Turn a refusal of the system, or a full disk, into an OSError of one line that names `path`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise PermissionError(f"No permission to write {path!r}: choose another folder") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(f"Cannot write {path!r} ({error.strerror}): make room and start again") from error
         raise
 
 
@@ -58,6 +60,12 @@ def open_atomic(fpath: str, mode: str = "w") -> Iterator[IO]:
             with contextlib.suppress(OSError):
                 os.remove(temporary)
             raise
+    with contextlib.suppress(OSError):  # so that the new name outlives a power failure, where the system can do it
+        handle = os.open(os.path.dirname(fpath) or ".", os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def check_isfile(fpath: str) -> bool:
