@@ -10,20 +10,8 @@ Usage: bash scripts/fewshot.sh METHOD [DATASET] [SHOTS] [SEED ...] [options] [--
   DATASET          name of a file under configs/datasets (default: digits, which needs no download)
   SHOTS            training images a class (default: 16)
   SEED ...         default: 1 2 3
-
-Options, or the environment variables in brackets:
-  --data DIR       folder with the datasets in CoOp's layout [DATA] (default: data)
-  --backbone NAME  micro, an OpenAI name such as ViT-B/16, or a path [BACKBONE]
-                   (default: micro for digits, ViT-B/16 for any other dataset)
-  --config NAME    a YAML of the method, without .yaml [CFG] (default: as configs/recipes.yaml says)
-  --output DIR     [OUTPUT] (default: output/fewshot)
-  --quiet          one progress bar a run instead of the whole log
-  --help           this text
-  -- KEY VALUE     more config keys, as train.py takes them, e.g. -- TRAINER.CLIPFIT.BETA 2.0
-
-Logs, checkpoints and result.json go to OUTPUT/DATASET/shots_N/METHOD/CONFIG/seedS. Started again, it continues where
-it stopped.
 HELP
+    options_help "OUTPUT/DATASET/shots_N/METHOD/CONFIG/seedS"
 }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -41,8 +29,8 @@ choose_config
 
 runs=()
 for seed in "${SEEDS[@]}"; do
-    run=$OUTPUT/$DATASET/shots_$SHOTS/$METHOD/$CFG/seed$seed
-    train_py "$METHOD $SHOTS shots, seed $seed" --seed "$seed" --output-dir "$run"
+    run=$OUTPUT/$DATASET/shots_$SHOTS/$METHOD/$LABEL/seed$seed
+    train_py "$METHOD $SHOTS shots, seed $seed" "$DATASET" --seed "$seed" --output-dir "$run"
     runs+=("$run")
 done
 

@@ -33,7 +33,7 @@ done
 setup requirements.txt
 export PYTHON OUTPUT=${OUTPUT:-output/quickstart}
 if [ "$METHODS" = all ]; then
-    METHODS=$("$PYTHON" scripts/recipe.py --methods)
+    METHODS=$("$PYTHON" tools/recipe.py --methods)
     JOBS=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
 fi
 

@@ -9,7 +9,7 @@ import torch
 import train  # noqa: F401  (makes dassl importable)
 import trainers  # noqa: F401  (registers the methods)
 from dassl.engine import TRAINER_REGISTRY
-from scripts.recipe import read_table, recipe
+from tools.recipe import read_table, recipe
 
 from .helpers import batch_of, train_step
 
@@ -247,8 +247,9 @@ def test_every_method_has_recipes_and_scripts():
 
     assert set(TABLE) == {path.name for path in Path("configs/trainers").iterdir()}
     called = {}
-    for protocol in ("base2new", "fewshot"):
+    protocols = {"base2new", "fewshot", "cross_dataset", "domain_shift"}
+    for protocol in protocols:
         for script in Path("scripts").glob(f"*/{protocol}.sh"):
             called.setdefault(script.read_text().split(f"/../{protocol}.sh\" ")[1].split()[0], set()).add(protocol)
-    assert called == {method: {"base2new", "fewshot"} for method in TABLE}
+    assert called == {method: protocols for method in TABLE}
     assert set(TABLE) <= set(METHODS)

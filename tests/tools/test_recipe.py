@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import train
-from scripts.recipe import main, read_table, recipe
+from tools.recipe import main, read_table, recipe
 
 TABLE = read_table()
 DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
@@ -19,7 +19,7 @@ def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
 
 @pytest.mark.parametrize("method", TABLE)
 def test_every_cell_is_a_configuration(method):
-    assert set(TABLE[method]) == {"base2new", "fewshot"}
+    assert set(TABLE[method]) == {"base2new", "fewshot", "cross_dataset", "domain_shift"}
     cells = set()
     for protocol in TABLE[method]:
         for dataset in DATASETS:
@@ -40,6 +40,8 @@ PUBLISHED = [  # method, protocol, dataset, shots: epochs, batch, learning rate,
     ("CLIPFit", "fewshot", "eurosat", 4, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 2.0),
     ("CLIPFit", "fewshot", "dtd", 16, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
     ("CLIPFit", "fewshot", "sun397", 2, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CLIPFit", "cross_dataset", "imagenet", 16, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
+    ("CLIPFit", "domain_shift", "imagenet", 16, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 2.0),
     ("CoOp", "base2new", "dtd", 16, 200, 32, 0.002, "TRAINER.COOP.CTX_INIT", "a photo of a"),
     ("CoOp", "base2new", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.CTX_INIT", "a photo of a"),
     ("CoOp", "fewshot", "dtd", 1, 50, 32, 0.002, "TRAINER.COOP.N_CTX", 16),
@@ -47,14 +49,20 @@ PUBLISHED = [  # method, protocol, dataset, shots: epochs, batch, learning rate,
     ("CoOp", "fewshot", "dtd", 4, 100, 32, 0.002, "TRAINER.COOP.CSC", False),
     ("CoOp", "fewshot", "dtd", 8, 200, 32, 0.002, "TRAINER.COOP.CLASS_TOKEN_POSITION", "end"),
     ("CoOp", "fewshot", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.N_CTX", 16),
+    ("CoOp", "cross_dataset", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.CTX_INIT", "a photo of a"),
+    ("CoCoOp", "domain_shift", "imagenet", 16, 10, 1, 0.002, "TRAINER.COCOOP.CTX_INIT", "a photo of a"),
     ("CoCoOp", "base2new", "imagenet", 16, 10, 1, 0.002, "TRAINER.COCOOP.CTX_INIT", "a photo of a"),
     ("KgCoOp", "base2new", "dtd", 16, 100, 128, 0.002, "TRAINER.COOP.W", 8.0),
+    ("KgCoOp", "cross_dataset", "imagenet", 4, 100, 128, 0.002, "TRAINER.COOP.W", 8.0),
     ("ProGrad", "base2new", "dtd", 4, 100, 32, 0.002, "LOSS.LAMBDA", 1.0),
     ("ProGrad", "fewshot", "dtd", 8, 200, 32, 0.002, "LOSS.LAMBDA", 0.8),
     ("ProGrad", "fewshot", "eurosat", 4, 100, 32, 0.002, "LOSS.LAMBDA", 1.0),
     ("ProGrad", "fewshot", "sun397", 16, 200, 32, 0.002, "LOSS.LAMBDA", 1.0),
     ("ProGrad", "fewshot", "imagenet", 16, 50, 32, 0.002, "TRAINER.COOP.CTX_INIT", True),
     ("MaPLe", "base2new", "dtd", 16, 5, 4, 0.0035, "TRAINER.MAPLE.PROMPT_DEPTH", 9),
+    ("MaPLe", "cross_dataset", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
+    ("MaPLe", "domain_shift", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
+    ("TipAdapterF", "cross_dataset", "imagenet", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "last_step"),
     ("TipAdapterF", "fewshot", "dtd", 16, 20, 256, 0.001, "TRAINER.TIP.SEARCH_SCALE", (13.0, 13.0)),
     ("TipAdapterF", "fewshot", "eurosat", 16, 100, 256, 0.001, "TRAINER.TIP.ALPHA", 2.0),
     ("TipAdapterF", "fewshot", "oxford_pets", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "best_val"),
@@ -95,6 +103,6 @@ def test_command_line(capsys):
     assert main(["Adapter", "fewshot", "dtd"]) == 1
     assert "has no method 'Adapter', only ZeroshotCLIP, CLIPFit" in capsys.readouterr().err
     assert main(["CoOp", "zeroshot", "dtd"]) == 1
-    assert "has no 'zeroshot' for CoOp, only base2new, fewshot" in capsys.readouterr().err
+    assert "has no 'zeroshot' for CoOp, only base2new, fewshot, cross_dataset" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["CoOp"])

@@ -1,7 +1,7 @@
 """Shows the settings that configs/recipes.yaml has for a run, for people and for the scripts.
 
-    python scripts/recipe.py CLIPFit fewshot dtd --shots 4 --backbone ViT-B/16
-    python scripts/recipe.py --methods
+    python tools/recipe.py CLIPFit fewshot dtd --shots 4 --backbone ViT-B/16
+    python tools/recipe.py --methods
 
 Prints the name of the config file in configs/trainers/METHOD, then the config keys that differ from it and their
 values, each on a line of its own. With --methods: the methods of the table, one a line.
@@ -53,8 +53,8 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", action="store_true", help="list the methods of the table")
     parser.add_argument("method", nargs="?")
-    parser.add_argument("protocol", nargs="?", help="base2new or fewshot")
-    parser.add_argument("dataset", nargs="?", help="name of a file under configs/datasets")
+    parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset or domain_shift")
+    parser.add_argument("dataset", nargs="?", help="what is trained on: name of a file under configs/datasets")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--backbone", default="ViT-B/16")
     args = parser.parse_args(argv)

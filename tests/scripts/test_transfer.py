@@ -1,0 +1,82 @@
+"""The scripts that train on one dataset and test on others: run for real on miniatures, with a tiny random CLIP."""
+
+import subprocess
+
+import pytest
+
+from tests.datasets.mini_raw import BUILDERS
+from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
+
+from .commands import commands, run
+
+FAST = "INPUT.SIZE (32,32) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4 OPTIM.MAX_EPOCH 2".split()
+SHIFTED = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
+
+
+@pytest.mark.parametrize("method, folder", [("CLIPFit", "clipfit"), ("ZeroshotCLIP", "zsclip")])
+def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method, folder):  # noqa: F811
+    for name in ("ImageNet", *SHIFTED):
+        BUILDERS[name](tmp_path / "data")
+    script = f"scripts/{folder}/domain_shift.sh"
+    options = ("--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--backbone", tiny, "--shots", "4")
+    trained_or_tested, (report,) = commands(tmp_path, script, "imagenet", "2", *options, "--", *FAST)
+    records = [run(argv, monkeypatch) for argv in trained_or_tested]
+    assert [record["dataset"] for record in records] == ["ImageNet", *SHIFTED]
+    source, targets = records[0], records[1:]
+    assert all(record["finished"] and record["classes"] == "all" and record["seed"] == 2 for record in records)
+    assert all(record["eval_only"] and record["shots"] == 4 for record in targets)
+    if method == "CLIPFit":
+        assert source["settings"]["TRAINER.CLIPFIT.BETA"] == 2.0 and source["epochs"] == 2
+        assert all(record["source"]["settings"] == source["settings"] for record in targets)
+        assert {record["source"]["epoch"] for record in targets} == {2}
+    else:
+        assert all(record["source"] is None for record in targets)
+    config = "vit_b16_ep10" if method == "CLIPFit" else "vit_b16"
+    run_folder = f"shots_4/{method}/{config}/seed2"
+    names = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
+    folders = [f"train/imagenet/{run_folder}", *(f"test/imagenet/{name}/{run_folder}" for name in names)]
+    assert report[-5:] == [str(tmp_path / "out" / folder) for folder in folders]
+    assert all((tmp_path / "out" / folder / "result.json").is_file() for folder in folders)
+
+
+def test_cross_dataset_to_a_folder_with_the_best_epoch(tmp_path, tiny, digits_root, monkeypatch):  # noqa: F811
+    script, images = "scripts/clipfit/cross_dataset.sh", digits_root / "digits" / "images"
+    options = ("--data", str(digits_root), "--output", str(tmp_path / "out"), "--shots", "2", "--best-val")
+    targets = ("--targets", f"folder={images} digits", "--backbone", tiny, "--config", "micro_ep100")
+    (training, testing), _ = commands(tmp_path, script, "digits", "1", *options, *targets, "--", *FAST)
+    source, target = run(training, monkeypatch), run(testing, monkeypatch)
+    assert (source["dataset"], target["dataset"]) == ("Digits", "Folder")
+    assert source["evaluation"]["final_model"] == "best_val" and target["source"]["settings"] == source["settings"]
+    folder = tmp_path / "out" / "train" / "digits" / "shots_2" / "CLIPFit" / "micro_ep100_best_val" / "seed1"
+    best = folder / "clipfit" / "model-best.pth.tar"
+    assert best.is_file() and (folder / "result.json").is_file()
+    log = tmp_path / "out/test/digits/folder/shots_2/CLIPFit/micro_ep100_best_val/seed1/log.txt"
+    assert f"Loaded {best}" in log.read_text()
+
+
+@pytest.mark.parametrize("protocol, first", [("cross_dataset", "caltech101"), ("domain_shift", "imagenetv2")])
+def test_defaults(tmp_path, protocol, first):
+    calls, _ = commands(tmp_path, f"scripts/{protocol}.sh", "CLIPFit")
+    per_seed = {"cross_dataset": 11, "domain_shift": 5}[protocol]
+    assert len(calls) == 3 * per_seed
+    datasets = [argv[argv.index("--dataset-config-file") + 1] for argv in calls]
+    assert datasets == [f"configs/datasets/{name}.yaml" for name in ("imagenet", first)] + datasets[2:]
+    assert len(set(datasets)) == per_seed
+    assert ["--eval-only" in argv for argv in calls[:per_seed]] == [False] + [True] * (per_seed - 1)
+    assert {argv[argv.index("--seed") + 1] for argv in calls} == {"1", "2", "3"}
+    assert all(argv[argv.index("--backbone") + 1] == "ViT-B/16" for argv in calls)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("CoOp", "digits", "--targets", "dtd imagenet1k"), "error: unknown dataset 'imagenet1k'; there are: caltech"),
+        (("CoOp", "digits", "--targets", "folder=a folder=b"), "error: --targets names folder twice"),
+        (("CoOp", "imagenet", "one"), "error: seeds are numbers, got 'one'"),
+        (("CoOp", "--targets"), "error: --targets needs a value"),
+    ],
+)
+def test_mistakes(arguments, message):
+    command = ["bash", "scripts/cross_dataset.sh", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "PYTHON": "false"})
+    assert done.returncode == 2 and done.stderr.startswith(message) and len(done.stderr.splitlines()) == 1
