@@ -11,6 +11,7 @@ import os.path as osp
 
 from . import delta, record
 from .checkpoint_file import BEST, newest, read, write
+from .compat import load_scheduler_state, scheduler_state
 from .files import write_atomically
 from .rng import random_state, set_random_state
 
@@ -21,7 +22,7 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
     state = {
         **tuned_state(trainer),
         "optimizer": trainer.optim.state_dict() if trainer.optim else None,
-        "scheduler": trainer.sched.state_dict() if trainer.sched else None,
+        "scheduler": scheduler_state(trainer.sched) if trainer.sched else None,
         "val_result": None if val_result is None else float(val_result),
         "scaler": trainer.scaler.state_dict(),
         "random": random_state(),
@@ -130,7 +131,7 @@ def restore(trainer, state: dict) -> None:
     """Put everything but the tuned tensors in place."""
     if trainer.optim:
         trainer.optim.load_state_dict(state["optimizer"])
-        trainer.sched.load_state_dict(state["scheduler"])
+        load_scheduler_state(trainer.sched, state["scheduler"])
     if "random" in state:  # not in those of other programs
         trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]

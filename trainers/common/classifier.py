@@ -5,6 +5,8 @@
     print(classifier.predict(["cat.jpg", "dog.jpg"]).names)
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import itertools
@@ -45,8 +47,8 @@ class Predictions:
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
         """Name and probability of the k most probable classes of each image, the most probable first."""
         best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
-        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [[(self.classnames[i], p) for i, p in zip(*row, strict=True)] for row in rows]
+        rows = zip(best.indices.tolist(), best.values.tolist())
+        return [[(self.classnames[i], p) for i, p in zip(*row)] for row in rows]
 
 
 def load_tuned(
@@ -58,7 +60,7 @@ def load_tuned(
     device: str | torch.device | None = None,
     precision: str = "",
     backbone: str = "",
-) -> "Classifier":
+) -> Classifier:
     """A classifier from a run's output folder, a checkpoint or a tuned.safetensors.
 
     Args:
@@ -107,7 +109,7 @@ class Classifier:
             put_in_place(self.trainer, state, file)
         self.trainer.set_model_mode("eval")
 
-    def with_classes(self, classnames: list[str], template: str = "") -> "Classifier":
+    def with_classes(self, classnames: list[str], template: str = "") -> Classifier:
         """A classifier for other classes that shares this one's CLIP."""
         options = {**self._options, "template": template or self._options["template"]}
         return Classifier(self.state, self._file, classnames, **options, clip_model=self.trainer.clip)

@@ -1,5 +1,7 @@
 """Loads a frozen CLIP by OpenAI name, by path, or "micro" (the small one that comes with this repository)."""
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import os
@@ -95,7 +97,7 @@ def read_state_dict(name: str) -> dict[str, torch.Tensor]:
             "something else; delete it to have it fetched again, or give another MODEL.BACKBONE.NAME"
         ) from error
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items() if torch.is_tensor(value)}
+    state_dict = {key.replace("module.", "", 1): value for key, value in state_dict.items() if torch.is_tensor(value)}
     for key in ("input_resolution", "context_length", "vocab_size"):
         state_dict.pop(key, None)
     if "token_ids" in content and "token_embedding.weight" in state_dict:

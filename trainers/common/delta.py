@@ -4,6 +4,8 @@ The file holds what evaluation takes from a checkpoint, without the optimiser's 
 It is data only, so that reading an untrusted file runs no code of it, and a digest notices every changed byte.
 """
 
+from __future__ import annotations
+
 import json
 import os
 

@@ -4,6 +4,8 @@ It is taken over the values, not over the file: the same tensors give the same d
 safetensors file, whatever the order of their names.
 """
 
+from __future__ import annotations
+
 import hashlib
 import struct
 

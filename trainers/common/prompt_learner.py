@@ -1,5 +1,7 @@
 """Learned context tokens in the prompts of all classes: what CoOp and its relatives tune."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import torch
@@ -59,7 +61,7 @@ def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -
         raise ValueError(f"{n_ctx} tokens cannot be learned in {text!r}, which has {n_text}")
     learned = -1 - torch.arange(n_ctx)
     cut = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
-    for row, length in zip(tokens, lengths, strict=True):
+    for row, length in zip(tokens, lengths):
         name, rest = row[1 + n_text : 1 + n_text + length], row[1 + n_text + length :]
         context = torch.cat([learned, row[1 + n_ctx : 1 + n_text]])
         row[1:] = torch.cat([context[:cut], name, context[cut:], rest])

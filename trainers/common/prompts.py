@@ -1,5 +1,7 @@
 """Prompt templates, one table, and their tokens."""
 
+from __future__ import annotations
+
 import torch
 from yacs.config import CfgNode as CN
 
@@ -57,7 +59,7 @@ def add_coop_options() -> None:
 
 def get_template(cfg, own: dict[str, str] | None = None) -> str:
     """The prompt template of a run: DATASET.TEMPLATE, else the method's `own` for DATASET.NAME, else the table's."""
-    templates = DATASET_TEMPLATES | (own or {})
+    templates = {**DATASET_TEMPLATES, **(own or {})}
     template = cfg.DATASET.TEMPLATE or templates.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
     if template.count("{}") != 1:
         raise ValueError(f"DATASET.TEMPLATE must hold one {{}} for the class name, got {template!r}")

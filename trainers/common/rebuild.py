@@ -1,5 +1,7 @@
 """A run, read back: what it tuned, its config, and its method's trainer without any data."""
 
+from __future__ import annotations
+
 import importlib
 import os
 from types import SimpleNamespace

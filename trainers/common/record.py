@@ -1,5 +1,7 @@
 """What a run was and what came out: `result.json`, and what a checkpoint must fit."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os

@@ -12,11 +12,15 @@ remaining tokens of every class, classes of equal length next to each other. Eve
 x. B is 1 unless the prompts depend on the image (CoCoOp).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .compat import attention
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Layout:
     eot: torch.Tensor
     groups: tuple[tuple[int, int], ...]
 
-    def to(self, device: torch.device | str) -> "Layout":
+    def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on another device."""
         moved = {k: getattr(self, k).to(device) for k in ("tokens", "positions", "classes", "eot")}
         return Layout(prefix=self.prefix, groups=self.groups, **moved)
@@ -71,7 +75,7 @@ def pack(tokens: torch.Tensor, max_prefix: int = 77) -> Layout:
         positions=torch.cat([shared_rows, prefix + columns]),
         classes=torch.cat([torch.full_like(shared_rows, -1), order[rows]]),
         eot=ends,
-        groups=tuple(zip(counts.tolist(), sizes.tolist(), strict=True)),
+        groups=tuple(map(tuple, torch.stack([counts, sizes], dim=1).tolist())),
     )
 
 
@@ -139,7 +143,7 @@ def attend(qkv: torch.Tensor, heads: int, layout: Layout) -> torch.Tensor:
     P, d = layout.prefix, width // 3
     split = qkv.unflatten(-1, (3, heads, d // heads))  # (B, T, 3, h, d/h)
     q, k, v = split[:, :P].permute(2, 0, 3, 1, 4)  # each (B, h, P, d/h)
-    outputs = [F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, P, d)] if P else []
+    outputs = [attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, P, d)] if P else []
     start = P
     for n, length in layout.groups:
         own = split[:, start : start + n * length].unflatten(1, (n, length))  # (B, n, s, 3, h, d/h)
@@ -148,7 +152,7 @@ def attend(qkv: torch.Tensor, heads: int, layout: Layout) -> torch.Tensor:
             own_k = torch.cat([k[:, None].expand(-1, n, -1, -1, -1), own_k], dim=3)  # (B, n, h, P + s, d/h)
             own_v = torch.cat([v[:, None].expand(-1, n, -1, -1, -1), own_v], dim=3)
         mask = torch.ones(length, P + length, dtype=torch.bool, device=qkv.device).tril(P)
-        y = F.scaled_dot_product_attention(
+        y = attention(
             own_q.flatten(0, 1), own_k.flatten(0, 1), own_v.flatten(0, 1), attn_mask=mask
         )  # (B n, h, s, d/h)
         outputs.append(y.transpose(1, 2).reshape(B, n * length, d))

@@ -4,13 +4,14 @@ A method subclasses `ClipTrainer` and states three things: which parameters it t
 config), how text features come about (`text_features`), and its loss terms (`losses`).
 """
 
+from __future__ import annotations
+
 import os
 import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.func import functional_call
 
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
@@ -18,6 +19,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import checkpoint, delta, record
 from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
+from .compat import functional_call, make_scaler
 from .files import FolderLock, remove_leftovers
 from .prompts import fill, get_template, tokenize
 from .text import Layout, TextEncoder, pack
@@ -109,7 +111,7 @@ class ClipTrainer(TrainerX):
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)
         scaled = self.precision == "fp16" or (self.precision == "amp" and self.device.type == "cuda")
-        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**10, enabled=scaled)
+        self.scaler = make_scaler(self.device, enabled=scaled)
         self.optim = self.sched = None
         if any(p.requires_grad for p in self.tuned.parameters()):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
@@ -154,7 +156,7 @@ class ClipTrainer(TrainerX):
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]
         tensors = cast_like(self.tuned, self.clip, names)
-        return {name.removeprefix("visual."): tensor for name, tensor in tensors.items()}
+        return {name[len("visual.") if visual else 0 :]: tensor for name, tensor in tensors.items()}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Scaled cosine similarities (B, n_cls), in fp32 at every precision."""
@@ -177,9 +179,9 @@ class ClipTrainer(TrainerX):
         self.step(terms, loss)
         self.after_step()
         accuracy = compute_accuracy(logits.detach(), label)[0]
-        names = ["loss", "acc", *terms]
+        names = ["loss", "acc", *(terms if len(terms) > 1 else ())]
         values = torch.stack([loss.detach(), accuracy.squeeze(), *(t.detach() for t in terms.values())]).tolist()
-        return dict(zip(names[:2] if len(terms) == 1 else names, values, strict=False))
+        return dict(zip(names, values))
 
     def step(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
         """One optimiser step on `loss`, the objective."""
@@ -226,6 +228,8 @@ class ClipTrainer(TrainerX):
         return self.earlier_seconds + (time.time() - self.train_started if self.train_started else 0.0)
 
     def before_train(self):
+        if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
+            self.need_val("TEST.FINAL_MODEL last_step")
         super().before_train()
         record.begin(self)
 
@@ -234,8 +238,15 @@ class ClipTrainer(TrainerX):
         if self.get_model_names():
             delta.save_run(self, {**checkpoint.tuned_state(self), "metrics": self.metrics})
 
+    def need_val(self, remedy: str) -> None:
+        """Raise ValueError where there are no validation images; upstream Dassl would take the test images instead."""
+        if self.val_loader is None:
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no validation images: set {remedy}")
+
     def test(self, split=None):
         """Evaluate; the final evaluation of a run (no split named) writes `result.json`."""
+        if (split or self.cfg.TEST.SPLIT) == "val":
+            self.need_val("TEST.SPLIT test")
         self.metrics = {}
         started = time.time()
         if split is None and self.run_record is None:

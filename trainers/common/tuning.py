@@ -1,5 +1,7 @@
 """Sets of CLIP's own parameters that can be tuned, chosen by module type and place."""
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 
@@ -158,7 +160,7 @@ def audit(tuned: nn.Module, sets: dict[str, list[str]], total: int) -> str:
     for entry, names in rows:
         parameters = [tuned.get_parameter(name) for name in names]
         count = sum(p.numel() for p in parameters)
-        types = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters}))
+        types = ", ".join(sorted({str(p.dtype).split(".")[1] for p in parameters}))
         lines.append(f"{entry:<32}{len(parameters):>8,}{count:>12,}  {types}")
         scalars += count
     tensors = sum(len(names) for _, names in rows)

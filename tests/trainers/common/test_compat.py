@@ -1,0 +1,127 @@
+"""What makes the methods run on upstream Dassl and on older torch, with stand-ins for what these do differently."""
+
+import filecmp
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+
+from trainers.common import compat
+
+from ..helpers import batch_of, train_step
+
+
+class Warmup(LRScheduler):
+    """A warm-up as upstream Dassl has it: `verbose` goes to torch, and the successor is an object of the state."""
+
+    def __init__(self, optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False):
+        self.successor = successor
+        self.warmup_epoch = warmup_epoch
+        super().__init__(optimizer, last_epoch, verbose)
+
+    def get_lr(self):
+        return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else [1e-5]
+
+    def step(self, epoch=None):
+        if self.last_epoch >= self.warmup_epoch:
+            self.successor.step(epoch)
+            self._last_lr = self.successor.get_last_lr()
+        else:
+            super().step(epoch)
+
+
+@pytest.fixture
+def warmup(monkeypatch):
+    """make() -> (optimiser, schedule): an upstream warm-up of one epoch, then cosine over five, mended."""
+    original = Warmup.__init__
+    monkeypatch.setattr(compat.dassl_schedules, "_BaseWarmupScheduler", Warmup, raising=False)
+    compat.mend_warmup()
+
+    def make():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.002)
+        return optimizer, Warmup(optimizer, CosineAnnealingLR(optimizer, 5), 1)
+
+    yield make
+    Warmup.__init__ = original
+
+
+def lr_sequence(optimizer, schedule, epochs):
+    rates = []
+    for _ in range(epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_upstreams_warmup_fails_on_this_torch_and_is_mended(warmup):
+    expected = [1e-5, 0.002, 0.001809016994, 0.001309016994, 0.0006909830056]
+    assert lr_sequence(*warmup(), 5) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="torch before 2.7 takes `verbose`")
+def test_without_mending_it_fails():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.002)
+    with pytest.raises(TypeError):
+        Warmup(optimizer, CosineAnnealingLR(optimizer, 5), 1)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_schedule_goes_on_from_plain_values(warmup, stop):
+    whole = lr_sequence(*warmup(), 6)
+    optimizer, schedule = warmup()
+    lr_sequence(optimizer, schedule, stop)
+    buffer = io.BytesIO()
+    torch.save([optimizer.state_dict(), compat.scheduler_state(schedule)], buffer)
+    buffer.seek(0)
+    saved = torch.load(buffer, weights_only=True)
+
+    optimizer, schedule = warmup()
+    optimizer.load_state_dict(saved[0])
+    compat.load_scheduler_state(schedule, saved[1])
+    assert lr_sequence(optimizer, schedule, 6 - stop) == whole[stop:]
+
+
+def test_the_bundled_schedule_is_saved_as_it_saves_itself(make):
+    schedule = make("CLIPFit").sched
+    assert compat.scheduler_state(schedule) == schedule.state_dict()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_plain_attention_is_torchs(causal):
+    q, k, v = (torch.randn(2, 3, 5, 4) for _ in range(3))
+    mask = None if causal else torch.ones(5, 5, dtype=torch.bool).tril(1)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    torch.testing.assert_close(compat.plain_attention(q, k, v, attn_mask=mask, is_causal=causal), expected)
+
+
+def test_the_two_inert_pickles_are_one_file():
+    assert filecmp.cmp("trainers/common/inert_pickle.py", "runtime/dassl/utils/inert_pickle.py", shallow=False)
+
+
+def test_no_validation_images_is_an_error_and_not_the_test_images(make):
+    trainer = make("CLIPFit", "TEST.FINAL_MODEL", "best_val")
+    trainer.val_loader = None
+    with pytest.raises(ValueError, match="no validation images: set TEST.FINAL_MODEL last_step"):
+        trainer.before_train()
+    with pytest.raises(ValueError, match="no validation images: set TEST.SPLIT test"):
+        trainer.test("val")
+
+
+def test_a_checkpoint_of_upstream_dassl_is_read_without_its_objects(make, warmup, tmp_path, capsys):
+    trainer = make("CLIPFit", output=tmp_path / "a")
+    train_step(trainer, batch_of(trainer), update_lr=True)
+    tensors = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
+    state = {"epoch": 2, "optimizer": trainer.optim.state_dict(), "val_result": None}
+    state["scheduler"] = warmup()[1].state_dict()  # holds a schedule that holds an optimiser
+    state["state_dict"] = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
+    (tmp_path / "b" / "clipfit").mkdir(parents=True)
+    torch.save(state, tmp_path / "b" / "clipfit" / "model.pth.tar-2")
+
+    other = make("CLIPFit", output=tmp_path / "c")
+    other.load_model(str(tmp_path / "b"), epoch=2)
+    assert "holds Python objects, which are not loaded" in capsys.readouterr().out
+    for name, tensor in other.tuned.state_dict().items():
+        assert torch.equal(tensor, tensors[name])
