@@ -22,6 +22,8 @@ from .activations import use_lean_activations
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "amp")
 MICRO = Path(__file__).resolve().parents[2] / "assets" / "micro_clip.pt"
 VOCAB_SIZE = 49408
+# What the clip folders of MaPLe and PromptSRC, whose models may hold prompts, are told to get OpenAI's model.
+NO_PROMPTS = {"trainer": "CoOp", "vision_depth": 0, "vision_ctx": 0, "language_depth": 0, "language_ctx": 0}
 
 
 def resolve_precision(precision: str, device: torch.device, key: str = "PREC") -> str:
@@ -55,14 +57,14 @@ def load_clip(name: str, precision: str = "fp32", device: torch.device | str = "
     """
     state_dict = read_state_dict(name)
     try:
-        model = build_model(dict(state_dict))  # a copy: build_model deletes keys
+        model = build(dict(state_dict))  # a copy: build_model deletes keys
+        half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
+        # build_model rounds to fp16; fp32 checkpoints are loaded again to keep their digits.
+        model.float().load_state_dict(state_dict)
     except (KeyError, RuntimeError, ZeroDivisionError) as error:
         raise ValueError(
             f"MODEL.BACKBONE.NAME {name!r} is not a CLIP in OpenAI's naming: {str(error).splitlines()[0]}"
         ) from error
-    half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
-    # build_model rounds to fp16; fp32 checkpoints are loaded again to keep their digits.
-    model.float().load_state_dict(state_dict)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
     for parameter_name in half:
         parameter = model.get_parameter(parameter_name)
@@ -70,6 +72,13 @@ def load_clip(name: str, precision: str = "fp32", device: torch.device | str = "
     use_lean_activations(model)
     model.fingerprint = fingerprint(state_dict)
     return model.to(device).eval().requires_grad_(False)
+
+
+def build(state_dict: dict[str, torch.Tensor]) -> nn.Module:
+    """OpenAI's model, from whichever `clip` is importable."""
+    if "design_details" in inspect.signature(build_model).parameters:
+        return build_model(state_dict, NO_PROMPTS)
+    return build_model(state_dict)
 
 
 def check_input_size(cfg, clip_model: nn.Module) -> None:
@@ -112,7 +121,8 @@ def find_weights(name: str) -> str:
     if name == "micro":
         if not MICRO.is_file():
             raise FileNotFoundError(
-                f"no micro CLIP at {MICRO}; make it: python assets/train_micro_clip.py"
+                f"no micro CLIP at {MICRO}: it comes with CLIPFit's repository as assets/micro_clip.pt; copy it there, "
+                "or give another MODEL.BACKBONE.NAME"
             )
         return str(MICRO)
     if name in clip._MODELS:

@@ -46,6 +46,19 @@ def test_torchscript_archives_load(tmp_path, tiny):
     assert "conv1.weight" in clip_model.read_state_dict(str(tmp_path / "visual.pt"))
 
 
+def test_a_clip_folder_with_prompts_gives_openais_model(tiny, monkeypatch):
+    """The one of MaPLe and PromptSRC wants to know what to build."""
+
+    def build_model(state_dict, design_details):
+        if design_details["trainer"] not in ("CoOp", "CoCoOp") or design_details["vision_depth"]:
+            raise KeyError("maple_length")
+        return openais(state_dict)
+
+    openais = clip_model.build_model
+    monkeypatch.setattr(clip_model, "build_model", build_model)
+    assert load_clip(tiny).state_dict().keys() == random_clip("tiny").state_dict().keys()
+
+
 def test_micro_rows_are_expanded(tmp_path):
     model = random_clip("tiny")
     state, ids = model.state_dict(), torch.tensor([320, 1125, 49406, 49407])
