@@ -81,7 +81,7 @@ def test_errors_name_the_thing(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="other.pt' is not a CLIP"):
         load_clip(str(tmp_path / "other.pt"))
     monkeypatch.setattr(clip_model, "MICRO", tmp_path / "none.pt")
-    with pytest.raises(FileNotFoundError, match="train_micro_clip.py"):
+    with pytest.raises(FileNotFoundError, match="comes with CLIPFit.s repository"):
         load_clip("micro")
 
 
