@@ -105,6 +105,8 @@ class Classifier:
         with contextlib.redirect_stdout(io.StringIO()):  # the log of a training run's start
             self.trainer = make_bare(cfg, self.classnames, check_device(device), clip_model)
             self.preprocess = build_transform(cfg, is_train=False)
+        if self.trainer.get_model_names() and not state["state_dict"]:
+            raise FileNotFoundError(f"no checkpoint in {file}: the run has not saved one yet")
         with contextlib.redirect_stdout(sys.stderr):  # notes
             put_in_place(self.trainer, state, file)
         self.trainer.set_model_mode("eval")

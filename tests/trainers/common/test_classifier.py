@@ -31,11 +31,8 @@ def train(make):
     return run
 
 
-def test_paths(trainer, n=8):
+def some_paths(trainer, n=8):
     return [item.impath for item in trainer.dm.dataset.test[:: len(trainer.dm.dataset.test) // n]][:n]
-
-
-test_paths.__test__ = False
 
 
 def evaluation_logits(trainer, paths):
@@ -49,7 +46,7 @@ def evaluation_logits(trainer, paths):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_predicts_as_its_evaluation(train, make, tmp_path, method):
     trainer = train(method)
-    paths = test_paths(trainer)
+    paths = some_paths(trainer)
     classifier = load_tuned(tmp_path / "run")
     assert classifier.classnames == trainer.dm.dataset.classnames == ["zero", "one", "two", "three", "four"]
     found = classifier.predict(paths)
@@ -73,7 +70,7 @@ def test_every_method_predicts_as_its_evaluation(train, make, tmp_path, method):
 def test_forms_of_images(train, tmp_path):
     trainer = train("CLIPFit")
     classifier = load_tuned(str(tmp_path / "run"))
-    paths = test_paths(trainer, 3)
+    paths = some_paths(trainer, 3)
     expected = classifier.predict(paths).logits
     opened = [Image.open(path).convert("RGB") for path in paths]
     arrays = [np.asarray(image) for image in opened]
@@ -91,7 +88,7 @@ def test_forms_of_images(train, tmp_path):
 
 def test_probabilities_and_top(train, tmp_path):
     trainer = train("CLIPFit")
-    found = load_tuned(tmp_path / "run").predict(test_paths(trainer, 4))
+    found = load_tuned(tmp_path / "run").predict(some_paths(trainer, 4))
     assert torch.allclose(found.probabilities.sum(-1), torch.ones(4))
     for name, row, probabilities in zip(found.names, found.top(3), found.probabilities, strict=True):
         assert row[0][0] == name and len(row) == 3
@@ -119,7 +116,7 @@ def test_broken_images_are_named(train, tmp_path):
 
 def test_precision_template_and_epoch(train, tmp_path):
     trainer = train("CLIPFit", "TRAIN.CHECKPOINT_FREQ", "1", "OPTIM.MAX_EPOCH", "2", "OPTIM.WARMUP_EPOCH", "-1")
-    paths = test_paths(trainer)
+    paths = some_paths(trainer)
     classifier = load_tuned(tmp_path / "run")
     first = load_tuned(tmp_path / "run", epoch=1)
     assert not torch.equal(first.predict(paths).logits, classifier.predict(paths).logits)
@@ -172,6 +169,10 @@ def test_runs_that_cannot_be_read(train, make, tmp_path):
     shutil.copytree(tmp_path / "run" / "clipfit", tmp_path / "run" / "coop")
     with pytest.raises(ValueError, match="several methods tuned; give one: .*/clipfit, .*/coop"):
         load_tuned(tmp_path / "run")
+    for name in ("coop", "clipfit"):
+        shutil.rmtree(tmp_path / "run" / name)
+    with pytest.raises(FileNotFoundError, match="the run has not saved one yet"):
+        load_tuned(tmp_path / "run")
     foreign = tmp_path / "foreign.pth.tar"
     torch.save({"state_dict": {"ctx": torch.zeros(4, 8)}, "epoch": 1}, foreign)
     with pytest.raises(ValueError, match="does not say which method"):
@@ -180,7 +181,7 @@ def test_runs_that_cannot_be_read(train, make, tmp_path):
 
 def test_three_lines_from_any_folder(train, tmp_path):
     trainer = train("CLIPFit")
-    path = test_paths(trainer, 1)[0]
+    path = some_paths(trainer, 1)[0]
     script = (
         "from trainers.common import load_tuned\n"
         f"classifier = load_tuned({str(tmp_path / 'run')!r})\n"

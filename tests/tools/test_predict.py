@@ -1,0 +1,130 @@
+"""Predictions from the command line: one image, folders, files written, and everything that may be wrong."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+
+from tests.tools.tuned import trained  # noqa: F401  (fixture)
+from tools import predict
+from trainers.common import load_tuned
+
+
+@pytest.fixture
+def call(trained, capsys, tmp_path):  # noqa: F811
+    """call(*arguments) -> (exit code, stdout, stderr); the run is given."""
+    run = trained().output_dir
+    images = tmp_path / "images"
+    for i, item in enumerate(trained().dm.dataset.test[::50]):
+        folder = images / item.classname
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(item.impath, folder / f"{i}.PNG")
+    (images / "notes.txt").write_text("no image")
+
+    def predict_on(*arguments, run=run):
+        code = predict.main([str(run), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    capsys.readouterr()  # the training's log
+    predict_on.images, predict_on.classifier = images, load_tuned(run)
+    return predict_on
+
+
+def test_one_image(call):
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    code, out, err = call(path)
+    ((name, probability), *rest) = call.classifier.predict(path).top(5)[0]
+    lines = out.splitlines()
+    assert code == 0 and err == "" and lines[0] == str(path) and len(lines) == 6
+    assert lines[1].split("%") == [f"{100 * probability:7.2f}", f"  {name}"]
+    code, out, _ = call(path, "--top", 2, "--classes", "cat, dog,fish", "--template", "a {}!", "--precision", "bf16")
+    assert len(out.splitlines()) == 3 and {line.split()[1] for line in out.splitlines()[1:]} < {"cat", "dog", "fish"}
+
+
+def test_a_folder_to_csv_and_json(call, tmp_path):
+    paths = [str(p) for p in sorted(call.images.rglob("*.PNG"))]
+    expected = call.classifier.predict(paths)
+    files = tmp_path / "new" / "found.csv", tmp_path / "found.json"
+    code, out, err = call(call.images, paths[0], "--csv", files[0], "--json", files[1], "--batch-size", 4, "--top", 3)
+    assert code == 0 and out == "" and f"{len(paths)}/{len(paths)}" in err  # each image once
+    with files[0].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == paths and [row["class"] for row in rows] == expected.names
+    for row, top in zip(rows, expected.top(3), strict=True):
+        assert [row["class"], row["class_2"], row["class_3"]] == [name for name, _ in top]
+        assert float(row["probability_2"]) == pytest.approx(top[1][1], abs=1e-5)
+    items = json.loads(files[1].read_text())
+    assert [item["image"] for item in items] == paths
+    for item, top in zip(items, expected.top(3), strict=True):
+        assert [(c["name"], pytest.approx(c["probability"], abs=1e-5)) for c in item["classes"]] == top
+    code, out, err = call(call.images)
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == paths
+    assert [line.split()[1] for line in out.splitlines()] == expected.names
+    assert json.loads(call(call.images, "--json", "-", "--top", 1)[1])[0]["image"] == paths[0]
+
+
+def test_broken_images_are_named_and_the_others_predicted(call, tmp_path):
+    good = len(list(call.images.rglob("*.PNG")))
+    (call.images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (call.images / "empty.png").write_bytes(b"")
+    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
+    assert code == 1 and err.count("error: ") == 2 and "broken.jpg" in err and "empty.png" in err
+    assert f"2 of {good + 2} images could not be read" in err
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == good + 1
+    code, out, err = call(call.images / "broken.jpg")
+    assert code == 1 and out == "" and err.count("\n") == 1 and "broken.jpg" in err
+
+
+def test_class_names_from_a_file(call, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("cat, tabby\n\nčeský pes\n", encoding="utf-8")
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    code, out, _ = call(path, "--classes", f"@{names}")
+    assert code == 0 and {line.partition("%  ")[2] for line in out.splitlines()[1:]} == {"cat, tabby", "český pes"}
+
+
+MISTAKES = {
+    "no such image": (["nowhere.png"], "no image and no folder at nowhere.png"),
+    "empty folder": (["EMPTY"], "no images in .*EMPTY: no file there ends in .jpg"),
+    "top": (["IMAGE", "--top", "0"], "--top must be at least 1, got 0"),
+    "batch size": (["IMAGE", "--batch-size", "-1"], "--batch-size must be at least 1, got -1"),
+    "no classes": (["IMAGE", "--classes", " , "], "no class names"),
+    "class twice": (["IMAGE", "--classes", "a,b,a"], "'a' is there twice"),
+    "no file of classes": (["IMAGE", "--classes", "@nowhere"], "nowhere"),
+    "epoch": (["IMAGE", "--epoch", "99"], "no checkpoint at .*model.pth.tar-99"),
+    "device": (["IMAGE", "--device", "tpu9"], "no device 'tpu9'"),
+    "precision": (["IMAGE", "--precision", "int8"], "PREC must be one of .*int8"),
+    "backbone": (["IMAGE", "--backbone", "micro"], "was tuned on the backbone .*but this run has micro"),
+    "template": (["IMAGE", "--template", "a photo"], "must hold one {} for the class name"),
+    "folder as file": (["IMAGE", "--csv", "EMPTY"], "EMPTY is a folder"),
+    "file as folder": (["IMAGE", "--csv", "IMAGE/x.csv"], "IMAGE"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_line(call, tmp_path, monkeypatch, name):
+    arguments, message = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    shutil.copy(sorted(call.images.rglob("*.PNG"))[0], tmp_path / "IMAGE")
+    code, out, err = call(*arguments)
+    assert code == 1 and out == "" and err.startswith("error: ") and err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+def test_ctrl_c_keeps_what_was_predicted(call, tmp_path, monkeypatch):
+    original = predict.classify
+
+    def stop(*args):
+        for i, found in enumerate(original(*args)):
+            if i == 3:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(predict, "classify", stop)
+    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
+    assert code == 130 and "Interrupted after 3 of" in err
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 4
