@@ -157,7 +157,6 @@ def build_plain(args, device):
     from trainers.common.clip_model import load_clip  # rounds weights as the precision asks; nothing else is shared
 
     model = load_clip(args.weights, args.precision, device)
-    restore_plain_activations(model)
     plain = PlainCLIPFit(model, prompts(args.classes[0]))
     plain.tokens = plain.tokens.to(device)
     image, label = batch(args, device, model.dtype)
@@ -178,18 +177,6 @@ def build_plain(args, device):
         optimiser.step()
 
     return step
-
-
-def restore_plain_activations(model) -> None:
-    """CLIP's own QuickGELU again: the plain side is OpenAI's code."""
-    from clip.model import QuickGELU
-
-    from trainers.common.activations import LeanQuickGELU
-
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, LeanQuickGELU):
-                setattr(module, name, QuickGELU())
 
 
 def build_ours(args, device):

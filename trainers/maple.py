@@ -54,32 +54,6 @@ class MultiModalPromptLearner(PromptLearner):
         return [self.proj(self.ctx), *(project(prompt) for project, prompt in deeper)]
 
 
-class PromptedViT(nn.Module):
-    """CLIP's image encoder with learned tokens; shares the modules of the encoder that it is made from."""
-
-    def __init__(self, visual: nn.Module):
-        super().__init__()
-        self.conv1, self.ln_pre, self.transformer, self.ln_post = (
-            visual.conv1, visual.ln_pre, visual.transformer, visual.ln_post
-        )  # fmt: skip
-        self.class_embedding, self.positional_embedding = visual.class_embedding, visual.positional_embedding
-        self.proj = visual.proj
-
-    def forward(self, image: torch.Tensor, prompts: list[torch.Tensor]) -> torch.Tensor:
-        """Features (B, E) of images (B, 3, H, W); prompts[i], (n_ctx, D), are the last tokens that enter block i."""
-        x = self.conv1(image).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        x = x + self.positional_embedding.to(x.dtype)
-        n_tokens = x.shape[1]
-        for i, block in enumerate(self.transformer.resblocks):
-            if i < len(prompts):
-                x = torch.cat([x[:, :n_tokens], prompts[i].to(x.dtype).expand(len(x), -1, -1)], dim=1)
-            if i == 0:
-                x = self.ln_pre(x)
-            x = block(x.transpose(0, 1)).transpose(0, 1)  # CLIP's blocks take (tokens, B, D)
-        return self.ln_post(x[:, 0]) @ self.proj
-
-
 @TRAINER_REGISTRY.register()
 class MaPLe(ClipTrainer):
     """L = CE."""
@@ -114,7 +88,6 @@ class MaPLe(ClipTrainer):
         tuned.prompt_learner = MultiModalPromptLearner(
             text_encoder, classnames, words or placeholders(n_ctx), ctx, depth, visual.conv1.out_channels
         )
-        self.image_encoder = PromptedViT(visual)
         return tuned
 
     def text_features(self):

@@ -17,8 +17,6 @@ with warnings.catch_warnings():
     from clip import clip
     from clip.model import build_model
 
-from .activations import use_lean_activations
-
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "amp")
 MICRO = Path(__file__).resolve().parents[2] / "assets" / "micro_clip.pt"
 VOCAB_SIZE = 49408
@@ -69,7 +67,6 @@ def load_clip(name: str, precision: str = "fp32", device: torch.device | str = "
     for parameter_name in half:
         parameter = model.get_parameter(parameter_name)
         parameter.data = parameter.data.to(dtype)
-    use_lean_activations(model)
     model.fingerprint = fingerprint(state_dict)
     return model.to(device).eval().requires_grad_(False)
 

@@ -22,7 +22,15 @@ try:
 except ImportError:
     from torch.nn.utils.stateless import functional_call
 
-__all__ = ["attention", "functional_call", "load_scheduler_state", "make_scaler", "mend_warmup", "scheduler_state"]
+__all__ = [
+    "attention",
+    "autocast_on_cpu",
+    "functional_call",
+    "load_scheduler_state",
+    "make_scaler",
+    "mend_warmup",
+    "scheduler_state",
+]
 
 
 def mend_warmup() -> None:
@@ -73,6 +81,14 @@ def plain_attention(q, k, v, attn_mask: torch.Tensor | None = None, is_causal: b
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, float("-inf"))
     return scores.softmax(dim=-1) @ v
+
+
+def autocast_on_cpu() -> bool:
+    """Whether autocast is on for the CPU; the general question takes a device from torch 2.4 on."""
+    try:
+        return torch.is_autocast_enabled("cpu")
+    except TypeError:
+        return torch.is_autocast_cpu_enabled()
 
 
 attention = getattr(F, "scaled_dot_product_attention", plain_attention)

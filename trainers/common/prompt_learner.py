@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from .layout import pack
 from .prompts import fill, tokenize
-from .text import TextEncoder, pack
+from .text import TextEncoder
 
 POSITIONS = ("end", "middle", "front")
 

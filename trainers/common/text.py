@@ -5,7 +5,8 @@ before it, and the feature is read at the end-of-text token. Hence
 
 - tokens after the end-of-text change nothing and are left out;
 - tokens that begin every prompt ("a photo of a") have the same activations in every class and are computed once;
-- after the last block only the end-of-text token is read, so only it passes that block's query and FFN.
+- after the last block only the end-of-text token is read, so only it passes that block's query and FFN;
+- what comes before the first tuned parameter is a constant of the prompts and computed once (`constant_start`).
 
 The tokens are packed without padding into one matrix x (B, T, d): first the P tokens of the shared prefix, then the
 remaining tokens of every class, classes of equal length next to each other. Everything but attention works on rows of
@@ -15,72 +16,35 @@ x. B is 1 unless the prompts depend on the image (CoCoOp).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from .blocks import run_block
 from .compat import attention
+from .layout import Layout
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the tokens of n prompts lie in the packed matrix of T rows.
+class Start:
+    """Activations that no tuned parameter changes: where the encoder can begin.
 
     Attributes:
-        prefix: P, the number of leading tokens that all prompts share.
-        tokens: (T,) token ids.
-        positions: (T,) place of each token in its own prompt.
-        classes: (T,) prompt of each token; -1 in the shared prefix.
-        eot: (n,) row of each prompt's end-of-text token, in the order of the prompts given.
-        groups: (number of prompts, tokens after the prefix) of each run of equally long prompts.
+        blocks: number of blocks that are done.
+        x: (1, T, d) after them; (1, n, d) if these are all blocks.
+        bias: (d,) the last of them added as its FFN's output bias, in case that one is tuned.
     """
 
-    prefix: int
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    classes: torch.Tensor
-    eot: torch.Tensor
-    groups: tuple[tuple[int, int], ...]
-
-    def to(self, device: torch.device | str) -> Layout:
-        """The same layout with its tensors on another device."""
-        moved = {k: getattr(self, k).to(device) for k in ("tokens", "positions", "classes", "eot")}
-        return Layout(prefix=self.prefix, groups=self.groups, **moved)
-
-
-def pack(tokens: torch.Tensor, max_prefix: int = 77) -> Layout:
-    """Pack tokenised prompts.
-
-    Args:
-        tokens: (n, 77) ids; the end-of-text id is the largest of each row.
-        max_prefix: share at most so many leading tokens (1 where learned tokens differ from class to class).
-    """
-    eot = tokens.argmax(dim=-1)  # (n,)
-    same = (tokens == tokens[0]).all(dim=0)  # (77,)
-    shared = int(same.long().cumprod(0).sum())
-    prefix = min(shared, max_prefix, int(eot.min()))  # every prompt keeps its own end-of-text token
-    lengths = eot + 1 - prefix  # (n,)
-    order = torch.argsort(lengths, stable=True)
-    sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
-
-    own = torch.arange(tokens.shape[1] - prefix) < lengths[order, None]  # (n, 77 - P)
-    rows, columns = own.nonzero(as_tuple=True)  # prompt by prompt, in packed order
-    ends = torch.empty_like(eot)
-    ends[order] = prefix + lengths[order].cumsum(0) - 1
-    shared_rows = torch.arange(prefix)
-    return Layout(
-        prefix=prefix,
-        tokens=torch.cat([tokens[0, :prefix], tokens[order[rows], prefix + columns]]),
-        positions=torch.cat([shared_rows, prefix + columns]),
-        classes=torch.cat([torch.full_like(shared_rows, -1), order[rows]]),
-        eot=ends,
-        groups=tuple(map(tuple, torch.stack([counts, sizes], dim=1).tolist())),
-    )
+    blocks: int
+    x: torch.Tensor
+    bias: torch.Tensor
 
 
 class TextEncoder(nn.Module):
     """Text features of packed prompts; shares the modules of the CLIP that it is made from."""
+
+    recompute = False  # activation checkpointing
 
     def __init__(self, clip_model: nn.Module):
         super().__init__()
@@ -94,27 +58,58 @@ class TextEncoder(nn.Module):
         """Word embeddings of the packed tokens: (1, T, d), without positions, in the type of CLIP's matrices."""
         return self.token_embedding(layout.tokens)[None].to(self.text_projection.dtype)
 
-    def forward(self, layout: Layout, x: torch.Tensor | None = None, deep=()) -> torch.Tensor:
+    def forward(self, layout: Layout, x: torch.Tensor | None = None, deep=(), start: Start | None = None):
         """Encode prompts.
 
         Args:
             layout: from `pack`, on the encoder's device.
             x: (B, T, d) embeddings with learned tokens in their rows; None: the words' own.
             deep: pairs of tensors (n_ctx, d): the i-th replaces rows 1..n_ctx before block i + 1 (MaPLe).
+            start: from `constant_start` with this layout, in the place of `x`.
 
         Returns:
             (n, E) features, not normalised; (B, n, E) where x was given.
         """
         words_only = x is None
-        x = self.embed(layout) if words_only else x
-        x = x + self.positional_embedding[layout.positions].to(x.dtype)
-        last = len(self.transformer.resblocks) - 1
-        for i, block in enumerate(self.transformer.resblocks):
-            if 0 < i <= len(deep):
-                x = replace_rows(x, 1, deep[i - 1])
-            x = run_block(block, x, layout, only=layout.eot if i == last else None)
+        if start is not None:
+            x = start.x
+            if start.blocks:
+                x = x + (self.transformer.resblocks[start.blocks - 1].mlp.c_proj.bias - start.bias)
+        else:
+            x = self.embed(layout) if words_only else x
+            x = x + self.positional_embedding[layout.positions].to(x.dtype)
+        x = self.run_blocks(x, layout, start.blocks if start else 0, deep=deep)
         features = self.ln_final(x) @ self.text_projection
         return features[0] if words_only else features
+
+    def run_blocks(self, x: torch.Tensor, layout: Layout, first: int = 0, end: int | None = None, deep=()):
+        """x (B, T, d) through blocks `first` to `end` - 1; (B, n, d) after the last block."""
+        blocks = list(self.transformer.resblocks)
+        for i in range(first, len(blocks) if end is None else end):
+            if 0 < i <= len(deep):
+                x = replace_rows(x, 1, deep[i - 1])
+            only = layout.eot if i == len(blocks) - 1 else None
+            how = partial(attend, layout=layout, only=only)
+            x = run_block(blocks[i], x, how, only, recompute=self.recompute)
+        return x
+
+    @torch.no_grad()
+    def constant_start(self, layout: Layout, tuned: list[str]) -> Start:
+        """What can be computed once, as the parameters named in `tuned` are the only ones that change.
+
+        These are the blocks before the first tuned parameter. Of a block in which only the FFN's output bias is tuned,
+        everything but the addition of that bias is constant as well.
+        """
+        tuned_in = [
+            {name.removeprefix(prefix) for name in tuned if name.startswith(prefix)}
+            for prefix in (f"transformer.resblocks.{i}." for i in range(len(self.transformer.resblocks)))
+        ]
+        blocks = next((i for i, names in enumerate(tuned_in) if names), len(tuned_in))
+        if blocks < len(tuned_in) and tuned_in[blocks] == {"mlp.c_proj.bias"}:
+            blocks += 1
+        x = self.embed(layout)
+        x = self.run_blocks(x + self.positional_embedding[layout.positions].to(x.dtype), layout, end=blocks)
+        return Start(blocks, x, self.transformer.resblocks[max(blocks - 1, 0)].mlp.c_proj.bias.detach().clone())
 
 
 def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tensor:
@@ -123,19 +118,8 @@ def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tenso
     return torch.cat([x[:, :start], rows, x[:, start + rows.shape[1] :]], dim=1)
 
 
-def run_block(block: nn.Module, x: torch.Tensor, layout: Layout, only: torch.Tensor | None = None) -> torch.Tensor:
-    """One residual attention block on packed tokens x (B, T, d); with `only`, the output of those rows alone."""
-    attn = block.attn
-    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)  # (B, T, 3d)
-    y = attend(qkv, attn.num_heads, layout)  # (B, T, d)
-    if only is not None:
-        x, y = x[:, only], y[:, only]
-    x = x + F.linear(y, attn.out_proj.weight, attn.out_proj.bias)
-    return x + block.mlp(block.ln_2(x))
-
-
-def attend(qkv: torch.Tensor, heads: int, layout: Layout) -> torch.Tensor:
-    """Causal attention among the packed tokens: (B, T, 3d) -> (B, T, d).
+def attend(qkv: torch.Tensor, heads: int, layout: Layout, only: torch.Tensor | None = None) -> torch.Tensor:
+    """Causal attention among the packed tokens: (B, T, 3d) -> (B, T, d), or the rows `only` of it.
 
     The prefix attends to itself; the tokens of a class to the prefix and to their own predecessors.
     """
@@ -157,4 +141,5 @@ def attend(qkv: torch.Tensor, heads: int, layout: Layout) -> torch.Tensor:
         )  # (B n, h, s, d/h)
         outputs.append(y.transpose(1, 2).reshape(B, n * length, d))
         start += n * length
-    return torch.cat(outputs, dim=1)
+    y = torch.cat(outputs, dim=1)
+    return y if only is None else y[:, only]

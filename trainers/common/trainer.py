@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dassl.config import cfg_default
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -21,9 +22,14 @@ from . import checkpoint, delta, record
 from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .compat import functional_call, make_scaler
 from .files import FolderLock, remove_leftovers
+from .image import image_encoder
+from .layout import Layout, pack
 from .prompts import fill, get_template, tokenize
-from .text import Layout, TextEncoder, pack
+from .text import TextEncoder
 from .tuning import add_parameters, audit, cast_like, select
+
+# Keep only the input of each block for the backward pass, which computes the block once more: slower, far less memory
+cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 
 
 class ClipTrainer(TrainerX):
@@ -39,6 +45,7 @@ class ClipTrainer(TrainerX):
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
     tuned_epoch = None  # the epoch of the tuned tensors that were last saved or loaded
     _zero_shot_text = None  # text features, where nothing tuned changes them
+    _text_start = None  # what of the text encoder's work no tuned parameter changes
     _eval_text = None  # text features of the evaluation that is under way
     train_started = None  # when training began, in seconds since 1970; None in an evaluation
     earlier_seconds = 0.0  # training time before it was resumed
@@ -58,8 +65,12 @@ class ClipTrainer(TrainerX):
 
     def text_features(self) -> torch.Tensor:
         """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
-        if any(not name.startswith("visual.") for name in self.clip_names):
-            return self.encode_text(self.layout)
+        text_names = [name for name in self.clip_names if not name.startswith("visual.")]
+        if text_names:
+            if self._text_start is None:
+                with torch.inference_mode(False), self.autocast():
+                    self._text_start = self.text_encoder.constant_start(self.layout, text_names)
+            return self.encode_text(self.layout, start=self._text_start)
         if self._zero_shot_text is None:
             self._zero_shot_text = self.zero_shot_features()
         return self._zero_shot_text
@@ -99,7 +110,8 @@ class ClipTrainer(TrainerX):
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         self.clip = self.make_clip()
         check_input_size(cfg, self.clip)
-        self.text_encoder = TextEncoder(self.clip)
+        self.image_encoder, self.text_encoder = image_encoder(self.clip.visual), TextEncoder(self.clip)
+        self.image_encoder.recompute = self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
         self.template = self.prompt_template()
         self.layout = self.pack_prompts(classnames)
         print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
@@ -132,7 +144,7 @@ class ClipTrainer(TrainerX):
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Image features as CLIP's projection gives them: (B, E), fp32, not normalised; `tuned` as in `encode_text`."""
         overrides = self._overrides(visual=True) if tuned else {}
-        return functional_call(self.clip.visual, overrides, (image.to(self.clip.dtype),)).float()
+        return functional_call(self.image_encoder, overrides, (image.to(self.clip.dtype),)).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Normalised image features (B, E), fp32, with the tuned parameters in place of CLIP's own."""
@@ -147,6 +159,7 @@ class ClipTrainer(TrainerX):
         features = functional_call(self.text_encoder, overrides, (layout,), inputs)
         return F.normalize(features.float(), dim=-1)
 
+    @torch.inference_mode(False)  # an evaluation may be the first to ask, and training then goes on with them
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
         """Normalised features of the zero-shot prompts by the untouched CLIP: (n_cls, E), fp32."""
@@ -251,7 +264,8 @@ class ClipTrainer(TrainerX):
         started = time.time()
         if split is None and self.run_record is None:
             record.begin(self)
-        accuracy = super().test(split)
+        with torch.inference_mode():
+            accuracy = super().test(split)
         if split is None:
             self.check_folder()
             record.write(self, test_seconds=time.time() - started)

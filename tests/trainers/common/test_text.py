@@ -6,10 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.func import functional_call
 
 from tests.reference.models import random_clip
+from trainers.common.layout import pack
 from trainers.common.prompts import tokenize
-from trainers.common.text import TextEncoder, pack
+from trainers.common.text import TextEncoder
 
 CLIP = random_clip("tiny")
 NAMES = {
@@ -107,3 +109,32 @@ def test_embeddings_that_depend_on_the_image():
 def test_too_long_prompts_are_named():
     with pytest.raises(ValueError, match="77 tokens.*'a photo of a long long"):
         tokenize(["a photo of a cat.", "a photo of a " + "long " * 80])
+
+
+BIAS = "transformer.resblocks.{}.mlp.c_proj.bias"
+STARTS = {  # tuned parameters: number of blocks that are constant
+    "output biases": ([BIAS.format(i) for i in range(3)], 1),
+    "the last output bias": ([BIAS.format(2)], 3),
+    "both FFN biases": ([BIAS.format(0), BIAS.format(0).replace("c_proj", "c_fc")], 0),
+    "a LayerNorm in the middle": (["transformer.resblocks.1.ln_1.weight"], 1),
+    "the last LayerNorm": (["ln_final.weight"], 3),
+}
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("names", "blocks"), STARTS.values(), ids=STARTS)
+def test_constant_start(names, blocks, recompute):
+    """Features and gradients are those of encoding from the words on, wherever the tuned parameters have moved."""
+    encoder, layout = TextEncoder(CLIP), pack(tokenize([f"a photo of a {n}." for n in NAMES["lengths"]]))
+    start = encoder.constant_start(layout, names)
+    assert start.blocks == blocks and not start.x.requires_grad
+    rng, results = torch.Generator().manual_seed(0), []
+    moved = {n: p + 0.1 * torch.randn(p.shape, generator=rng) for n, p in encoder.named_parameters() if n in names}
+    for how in (None, start):
+        encoder.recompute = recompute and how is not None
+        tuned = {n: p.detach().clone().requires_grad_() for n, p in moved.items()}
+        features = functional_call(encoder, tuned, (layout,), {"start": how})
+        features.square().sum().backward()
+        results.append([features.detach(), *(p.grad for p in tuned.values())])
+    for plain, ours in zip(*results, strict=True):
+        assert plain.norm() > 0 and torch.allclose(plain, ours, rtol=1e-4, atol=1e-6 * plain.abs().max())
