@@ -115,7 +115,9 @@ def test_best_epoch_is_deployed_and_reruns_change_nothing(make, tmp_path):
     trainer = make("TipAdapterF", *SEARCH, *ADAMW, *BEST, output=output)
     trainer.train()
     folder = output / "tip_adapter_f"
-    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "model-best.pth.tar", "model.pth.tar-3"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint", "model-best.pth.tar", "model.pth.tar-3", "tuned.safetensors",
+    ]  # fmt: skip
     best = torch.load(folder / "model-best.pth.tar", weights_only=True)
     assert all(torch.equal(best["state_dict"][name], t) for name, t in trainer.tuned.state_dict().items())
     again = make("TipAdapterF", *SEARCH, *ADAMW, *BEST, output=output)
