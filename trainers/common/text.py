@@ -101,7 +101,7 @@ class TextEncoder(nn.Module):
         everything but the addition of that bias is constant as well.
         """
         tuned_in = [
-            {name.removeprefix(prefix) for name in tuned if name.startswith(prefix)}
+            {name[len(prefix) :] for name in tuned if name.startswith(prefix)}
             for prefix in (f"transformer.resblocks.{i}." for i in range(len(self.transformer.resblocks)))
         ]
         blocks = next((i for i, names in enumerate(tuned_in) if names), len(tuned_in))
