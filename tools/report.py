@@ -30,7 +30,7 @@ def parse_args(argv=None):
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="only these")
     parser.add_argument("--paper", action="store_true", help="the CLIPFit paper's numbers beside one's own")
     parser.add_argument("--ci95", action="store_true", help="print half of the 95%% interval in place of the std")
-    parser.add_argument("--out", metavar="DIR", help="where the files go (default: report in the first OUTPUT)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="for the files (default: report in the first OUTPUT)")
     parser.add_argument("--no-files", action="store_true", help="print only")
     only = parser.add_argument_group("only these runs", "what is named here and not there makes the exit code 1")
     only.add_argument("--method", nargs="+", default=[])
@@ -38,6 +38,12 @@ def parse_args(argv=None):
     only.add_argument("--shots", nargs="+", default=[], type=int)
     only.add_argument("--seed", nargs="+", default=[], type=int)
     return parser.parse_args(argv)
+
+
+def default_out(paths: list[str]) -> Path:
+    """The folder `report` in the first output folder that is there."""
+    first = next(path for path in map(Path, paths) if path.exists())
+    return (first.parent if first.is_file() else first) / "report"
 
 
 def main(argv=None) -> int:
@@ -49,8 +55,7 @@ def main(argv=None) -> int:
         if not args.no_files:
             from tools.reporting.files import write_files  # matplotlib takes a second to import
 
-            out = Path(args.out or Path(args.paths[0]) / "report")
-            print(f"\nReport: {write_files(report, out, args)}")
+            print(f"Report: {write_files(report, args.out or default_out(args.paths))}")
     except BrokenPipeError:  # the reader, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -41,7 +41,7 @@ def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
     parts = [f"nothing on {', '.join(lost)}"] if lost else []
     for (dataset, without), at in gaps.items():
         what = "nothing" if without == seeds else f"no seed {', '.join(sorted(map(str, without)))}"
-        parts.append(f"{what} on {dataset}" + (f" with {', '.join(at)} shots" if at != [""] else ""))
+        parts.append(f"{what} on {dataset}" + (f" at {', '.join(at)} shots" if at != [""] else ""))
     return ("missing" if missing else "uneven"), "; ".join(parts)
 
 

@@ -1,50 +1,108 @@
-"""Writes a report's files."""
+"""Writes a report's files: a web page, Markdown, LaTeX, CSV and plots."""
 
-import csv
+import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from .text import seed_count
+import jinja2
+
+from . import captions, plots, spreadsheet
+from .paper import Comparison
+from .problems import by_kind, failed
+from .tables import Table
+from .text import number, seed_count
+
+TEMPLATES = Path(__file__).with_name("templates")
+TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+       "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
 
 
-def write_files(report, out: Path, args) -> Path:
-    """Write all files of a report into `out`; returns the one to open."""
-    (out / "tables").mkdir(parents=True, exist_ok=True)
-    for table in report.tables:
-        rows = [row for group in table.groups for row in table_rows(table, group)]
-        write_csv(out / "tables" / f"{table.key.name}.csv", rows)
-    write_csv(out / "runs.csv", [run_row(run) for run in report.runs])
-    return out
+@dataclass
+class Section:
+    """A table with all that goes with it."""
+
+    table: Table
+    comparisons: list[Comparison]
+    figure: object  # None where there is nothing to draw
+
+    @property
+    def notes(self) -> list[str]:
+        """What is doubtful about the paper's numbers here; rows refer to them by place."""
+        return list(dict.fromkeys(note for item in self.comparisons for note in item.notes))
+
+    @property
+    def blocks(self) -> list[tuple[str, list[Comparison]]]:
+        """The comparisons of each dataset and average."""
+        names = dict.fromkeys(item.group for item in self.comparisons)
+        return [(name, [item for item in self.comparisons if item.group == name]) for name in names]
 
 
-def table_rows(table, group) -> list[dict]:
-    """A table's rows as a spreadsheet has them: unrounded, a column for each of mean, std and interval."""
-    rows = []
-    for title, cells in group.cells.items():
-        row = {"dataset": group.title, "method": table.row(title).method, "setting": table.row(title).setting}
-        for column in table.columns:
-            stat = cells.get(column)
-            row[column] = stat and stat.mean
-            row[f"{column} std"] = stat and stat.std
-            row[f"{column} half of 95% interval"] = stat and stat.half
-        rows.append({**row, "seeds": seed_count(cells)})
-    return rows
+def write_files(report, out: Path) -> Path:
+    """Write all files of a report into `out`; returns the web page.
 
-
-def run_row(run) -> dict:
-    trained = run.training
-    return {
-        "folder": run.folder, "method": run.method, "backbone": run.backbone, "dataset": run.dataset,
-        "classes": run.classes, "trained_on": trained and trained.dataset,
-        "trained_classes": trained and trained.classes,
-        "shots": trained and trained.shots, "seed": trained and trained.seed, "accuracy": run.accuracy,
-        "finished": run.finished, "eval_only": run.eval_only, "tested_model": run.chosen, "config": run.config,
-        "read_from": run.origin, "remark": run.remark,
-        **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    looks = plots.looks(report.tables)
+    sections = [
+        Section(table, comparisons, plots.draw(table, looks))
+        for table, comparisons in zip(report.tables, report.comparisons, strict=True)
+    ]
+    content = {
+        "sections": sections, "problems": by_kind(report.problems), "failed": failed(report.problems),
+        "runs": report.runs, "captions": captions,
     }  # fmt: skip
+    page = out / "report.html"
+    write(page, render("report.html.j2", autoescape=True, **content))
+    write(out / "report.md", render("report.md.j2", **content))
+    write(out / "runs.csv", spreadsheet.text([spreadsheet.run_row(run) for run in report.runs]))
+    write(out / "results.csv", spreadsheet.text([row for s in sections for row in spreadsheet.long_rows(s)]))
+    for section in sections:
+        name = section.table.key.name
+        write(out / "tables" / f"{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table)))
+        write(out / "tables" / f"{name}.tex", render("table.tex.j2", section=section, captions=captions))
+        if section.comparisons:
+            write(out / "tables" / f"{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions))
+        for kind in ("png", "pdf") if section.figure else ():
+            write(out / "plots" / f"{name}.{kind}", plots.save(section.figure, kind))
+    return page
 
 
-def write_csv(path: Path, rows: list[dict]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
+def render(template: str, autoescape: bool = False, **content) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(number=number, seeds=seed_count, tex=tex, md=md, interval=interval, svg=svg)
+    return environment.get_template(template).render(**content)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.replace(part, path)
+
+
+def interval(stat) -> str:
+    """[85.43, 87.27]; empty for a single seed, and where all seeds agree."""
+    return "" if stat is None or not stat.half else f"[{stat.mean - stat.half:.2f}, {stat.mean + stat.half:.2f}]"
+
+
+def svg(section: Section) -> str:
+    return plots.inline_svg(section.figure, section.table.key.title)
+
+
+def tex(text) -> str:
+    return "".join(TEX.get(letter, letter) for letter in str(text))
+
+
+def md(text) -> str:
+    """Text in a cell of a Markdown table."""
+    return re.sub(r"([\\|*_`])", r"\\\1", str(text)).replace("<", "&lt;")

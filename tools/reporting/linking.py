@@ -9,25 +9,37 @@ from pathlib import Path, PurePath
 
 import yaml
 
-from .run import Run, Training
+from .rows import fingerprint
+from .run import LAST, Run, Training
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "datasets"
 
 
 def link(runs: list[Run]) -> None:
-    """Enter `training` in evaluations that do not know theirs; it stays None where nothing can be told."""
+    """Enter `maker` and `training` in evaluations; what cannot be told stays None."""
     trained = {}
     for run in runs:
         if not run.eval_only:
             trained.setdefault(run.folder.name, []).append(run)
     names = dataset_names()
     for run in runs:
-        if run.training is None:
-            maker = find_maker(run, trained)
-            run.training = maker.own if maker else guess(run, names)
+        if run.eval_only and not run.zero_shot and not run.untrained:
+            run.maker = find_maker(run, trained)
+            if run.training is None:
+                run.training = run.maker.own if run.maker else guess(run, names)
+    last_epochs = {model_key(run): run.extra.get("epochs") for run in runs if not run.eval_only and run.finished}
+    for run in runs:
         if run.training and run.training.settings and run.chosen.startswith("epoch "):
-            if run.chosen == f"epoch {run.training.settings.get('OPTIM.MAX_EPOCH')}":
-                run.chosen = "last_step"
+            last = last_epochs.get(model_key(run)) or run.training.settings.get("OPTIM.MAX_EPOCH")
+            if run.chosen == f"epoch {last}":
+                run.chosen = LAST
+
+
+def model_key(run: Run) -> tuple:
+    """The same for a training and all tests of what it made."""
+    trained = run.training
+    which = (trained.dataset, trained.classes, trained.shots, trained.seed) if trained else ()
+    return run.method, run.backbone, run.origin, *which, fingerprint(trained and trained.settings)
 
 
 def find_maker(run: Run, trained: dict[str, list[Run]]) -> Run | None:
@@ -37,7 +49,7 @@ def find_maker(run: Run, trained: dict[str, list[Run]]) -> Run | None:
         return None
     candidates = []
     for maker in trained.get(wanted[-1], []):
-        if (maker.method, maker.seed, maker.origin) == (run.method, run.seed, run.origin):
+        if (maker.method, maker.seed, maker.origin) == (run.method, run.seed, run.origin) and could_be(maker, run):
             shared = common(reversed(wanted), reversed(maker.folder.parts))
             near = common(run.folder.parts, maker.folder.parts)
             candidates.append((shared, near, maker))
@@ -45,6 +57,12 @@ def find_maker(run: Run, trained: dict[str, list[Run]]) -> Run | None:
         return None
     shared, near, maker = max(candidates, key=lambda candidate: candidate[:2])
     return maker if shared >= 2 else None
+
+
+def could_be(maker: Run, run: Run) -> bool:
+    """Whether a training run is not another one than the evaluation's record names."""
+    named, own = run.training, maker.own
+    return named is None or (own.dataset, own.classes, own.shots) == (named.dataset, named.classes, named.shots)
 
 
 def training_folder(run: Run) -> tuple:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parse_test_res import EPOCH, TRAINED
 
-from .run import OFFICIAL_NAMES, Run, Training
+from .run import LAST, OFFICIAL_NAMES, Run, Training
 
 # Config keys that do not decide what is learned: those of trainers/common/record.py, and what says which run it is.
 IGNORED = (
@@ -46,7 +46,7 @@ def read_log(path: Path) -> Run:
         own=own,
         training=own,
         eval_only=eval_only,
-        chosen=config.get("TEST.FINAL_MODEL", "last_step"),
+        chosen=config.get("TEST.FINAL_MODEL", LAST),
         origin="log",
         config=Path(arguments.get("config_file", "")).stem,
         extra={"log": path.name},

@@ -10,6 +10,7 @@ Zero-shot CLIP trains on nothing: it stands in every table of its backbone that 
 
 from dataclasses import dataclass
 
+from .linking import model_key
 from .rows import fingerprint
 from .run import Run
 
@@ -59,23 +60,27 @@ class Entry:
 
 def place(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
     """Entries of every table, and the runs that belong to none. Only finished runs have a place."""
-    tables, zero_shot, unplaced = {}, [], []
-    for run in runs:
-        if not run.finished:
-            continue
-        if run.zero_shot:
-            zero_shot.append(run)
-            continue
-        spot = place_of(run)
+    tables, unplaced = {}, []
+    finished = [run for run in runs if run.finished]
+    for run in finished:
+        spot = None if run.zero_shot else place_of(run)
         if spot:
             tables.setdefault(spot[0], []).append(Entry(run.dataset, spot[1], run))
-        else:
+        elif not run.zero_shot or run.split != "test":
             unplaced.append(run)
+    sources = []
     for key, entries in tables.items():
         if key.source:
-            entries += sources(key, entries, runs)
-    for run in zero_shot:
-        add_zero_shot(run, tables)
+            found = sources_of(key, entries, finished)
+            sources += found
+            entries += [Entry(key.source, "Accuracy", run) for run in found]
+    for key in [key for key in tables if key.protocol == "fewshot"]:
+        tables[key] = without_sources(tables[key], sources)
+        if not tables[key]:
+            del tables[key]
+    for run in finished:
+        if run.zero_shot and run.split == "test":
+            add_zero_shot(run, tables)
     return dict(sorted(tables.items(), key=sort_key)), unplaced
 
 
@@ -95,50 +100,63 @@ def place_of(run: Run) -> tuple[Key, str] | None:
     return Key(protocol, run.backbone, trained.dataset, trained.shots), "Accuracy"
 
 
-def sources(key: Key, entries: list[Entry], runs: list[Run]) -> list[Entry]:
-    """What the models that were tested on other datasets reach on the one they were trained on."""
-    wanted = {identity(entry.run) for entry in entries}
-    found = [
+def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:
+    """The runs whose models were tested on other datasets: they stand for the dataset trained on.
+
+    Known by their folder; where that is not there, any run of the same settings and seed stands in.
+    """
+    makers = {id(entry.run.maker): entry.run.maker for entry in entries if entry.run.maker and entry.run.maker.finished}
+    wanted = {(model_key(entry.run), entry.run.chosen) for entry in entries}
+    wanted -= {(model_key(run), run.chosen) for run in makers.values()}
+    same = [
         run
         for run in runs
-        if run.finished and run.split == "test" and run.training and run.training.dataset == run.dataset == key.source
-        if run.classes == "all" and not run.zero_shot and identity(run) in wanted
+        if run.split == "test" and run.classes == "all" and run.training and run.dataset == key.source
+        if not run.zero_shot and (model_key(run), run.chosen) in wanted
     ]
-    return [Entry(key.source, "Accuracy", run) for run in found]
+    return [*makers.values(), *same]
 
 
-def identity(run: Run) -> tuple:
-    """The same for all tests of one trained model."""
-    trained = run.training
-    return (
-        run.method, run.backbone, run.origin, run.chosen, trained.dataset, trained.classes, trained.shots, trained.seed,
-        fingerprint(trained.settings),
-    )  # fmt: skip
+def without_sources(entries: list[Entry], sources: list[Run]) -> list[Entry]:
+    """Few-shot entries without the runs that cross-dataset and domain-shift tests start from.
+
+    Those protocols have settings of their own (another weight of the regulariser, fewer epochs). A source run stays in
+    the few-shot table only where it fills a gap: none of the method's few-shot runs has its dataset, shots and seed,
+    and those with its dataset and shots, if there are any, have its settings.
+    """
+    chosen = {id(run) for run in sources}
+    own = [entry for entry in entries if id(entry.run) not in chosen]
+    kept = list(own)
+    for entry in (entry for entry in entries if id(entry.run) in chosen):
+        of_method = [other for other in own if other.run.method == entry.run.method]
+        beside = [other for other in of_method if (other.dataset, other.column) == (entry.dataset, entry.column)]
+        rivals = {fingerprint(run.training.settings) for run in sources if place_of(run) == place_of(entry.run)
+                  and run.dataset == entry.dataset and run.method == entry.run.method}  # fmt: skip
+        if beside:
+            fits = all(fingerprint(other.run.training.settings) == fingerprint(entry.run.training.settings)
+                       and other.run.seed != entry.run.seed for other in beside)  # fmt: skip
+        else:
+            fits = bool(of_method) and len(rivals) == 1
+        kept += [entry] if fits else []
+    return kept
 
 
 def add_zero_shot(run: Run, tables: dict[Key, list[Entry]]) -> None:
-    """Enter a zero-shot run in each table of its backbone; in one of its own if there is none."""
-    if run.split != "test":
-        return
-    if run.classes == "all":
-        tables.setdefault(Key("fewshot", run.backbone), []).append(Entry(run.dataset, "0", run))
-        matching = [key for key in tables if key.source and key.backbone == run.backbone]
-        column = "Accuracy"
+    """Enter a zero-shot run in each table of its backbone that has its dataset; in one more if there is none."""
+    own = {key: entries for key, entries in tables.items() if key.backbone == run.backbone}
+    if run.classes != "all":
+        keys = [key for key in own if key.protocol == "base2new"]
+        keys = keys or [Key("base2new", run.backbone, shots=max(run.own.shots, 0))]
     else:
-        matching = [key for key in tables if key.protocol == "base2new" and key.backbone == run.backbone]
-        matching = matching or [Key("base2new", run.backbone, shots=max(run.own.shots, 0))]
-        column = run.classes.title()
-    for key in matching:
-        datasets = {entry.dataset for entry in tables.get(key, [])} | {key.source}
-        if run.dataset in datasets or key.protocol == "base2new":
-            tables.setdefault(key, []).append(Entry(run.dataset, column, run))
+        fewshot = Key("fewshot", run.backbone)
+        keys = [key for key, entries in own.items() if run.dataset in {entry.dataset for entry in entries}]
+        keys = [key for key in keys if key.protocol != "base2new"] or [fewshot]
+    for key in keys:
+        column = run.classes.title() if run.classes != "all" else "0" if key.protocol == "fewshot" else "Accuracy"
+        tables.setdefault(key, []).append(Entry(run.dataset, column, run))
 
 
 def sort_key(item) -> tuple:
     key = item[0]
     shots = -1 if key.shots is None else -key.shots  # most shots first
     return list(TITLES).index(key.protocol), key.backbone, key.source, shots
-
-
-def drop(tables: dict[Key, list[Entry]], protocols: list[str]) -> dict[Key, list[Entry]]:
-    return {key: entries for key, entries in tables.items() if not protocols or key.protocol in protocols}

@@ -8,12 +8,13 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from .run import Run
+from .run import LAST, Run
 
 WHICH_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
 OF_TRAINING = ("OPTIM.", "TRAIN.", "DATALOADER.", "INPUT.TRANSFORMS")  # without meaning where nothing is trained
 EXPECTED = ("DATASET.TEMPLATE",)  # differs between datasets by design
 SHOWN = 4  # settings named in a label
+TESTED = "tested model"
 
 
 @dataclass
@@ -27,9 +28,9 @@ class Row:
     def title(self) -> str:
         return f"{self.method} ({self.label})" if self.label else self.method
 
-    @property
-    def setting(self) -> str:
-        configs = sorted({entry.run.config for entry in self.entries} - {""})
+    def setting(self, datasets: list[str]) -> str:
+        """Names of the config files used on these datasets, and the label."""
+        configs = sorted({entry.run.config for entry in self.entries if entry.dataset in datasets} - {""})
         return ", ".join(filter(None, ["/".join(configs), self.label]))
 
     @property
@@ -49,7 +50,7 @@ def comparable(run: Run) -> dict[str, str]:
     if run.zero_shot:
         settings = {key: value for key, value in settings.items() if not key.startswith(OF_TRAINING)}
     else:
-        settings["tested model"] = run.chosen
+        settings[TESTED] = run.chosen
     return {key: json.dumps(value, default=str) for key, value in settings.items()}
 
 
@@ -105,12 +106,16 @@ def cell(entry) -> tuple:
 
 def label(keys: list[str], values: tuple) -> str:
     """BETA 2.0, MAX_EPOCH 50"""
-    shown = [f"{key.rpartition('.')[2]} {text(value)}" for key, value in zip(keys, values, strict=True)]
+    shown = [
+        text(value) if key == TESTED else f"{key.rpartition('.')[2]} {text(value)}"
+        for key, value in zip(keys, values, strict=True)
+    ]
     return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
 
 
 def text(value: str) -> str:
-    return value.strip('"')
+    """A value as a reader has it: without the quotes of JSON."""
+    return value.strip('"').replace(LAST, "last epoch")
 
 
 def tell_apart(rows: list[Row]) -> None:

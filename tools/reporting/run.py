@@ -7,6 +7,8 @@ from pathlib import Path
 
 RECORD = "result.json"
 CLASSES = ("all", "base", "new")
+LAST = "last_step"
+EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data")
 OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer names of the methods' own code
 
 
@@ -35,9 +37,11 @@ class Run:
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
-    chosen: str = "last_step"  # which epoch's model: last_step, best_val, or "epoch 50"
+    chosen: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
     model_dir: str = ""  # of an evaluation: where its model came from, as the command named it
+    maker: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
     origin: str = "record"  # or "log"
+    untrained: bool = False  # an evaluation of CLIP as it is with a method that could be trained
     config: str = ""  # name of the method's config file
     remark: str = ""  # how far it came, if it is not finished
     extra: dict = field(default_factory=dict)  # revision, time, memory, ...
@@ -85,9 +89,9 @@ def from_record(record: dict, folder: Path) -> Run:
         finished=bool(record["finished"]),
         eval_only=bool(record["eval_only"]),
         split=evaluation.get("split", "test"),
-        chosen=evaluation.get("final_model", "last_step"),
+        chosen=evaluation.get("final_model", LAST),
         config=config_name(record.get("command", [])),
-        extra={key: record.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device", "data")},
+        extra={key: record.get(key) for key in EXTRA},
     )
     if run.classes not in CLASSES or not all(isinstance(x, int) for x in (own.shots, own.seed)):
         raise ValueError(f"not a valid record: classes {run.classes!r}, shots {own.shots!r}, seed {own.seed!r}")
@@ -97,6 +101,7 @@ def from_record(record: dict, folder: Path) -> Run:
             raise ValueError(f"not a valid record: accuracy {run.accuracy!r}")
     if run.eval_only:
         tested_from(run, source)
+        run.untrained = source is None and "source" in record and not run.zero_shot  # older records have no `source`
     return run
 
 
@@ -111,9 +116,8 @@ def tested_from(run: Run, source: dict | None) -> None:
         return
     settings = {**settings, "precision": run.own.settings["precision"], "weights": run.own.settings["weights"]}
     run.chosen = settings.pop("TEST.FINAL_MODEL", run.chosen)
-    epoch, last = source.get("epoch"), settings.get("OPTIM.MAX_EPOCH")
-    if run.chosen == "last_step" and None not in (epoch, last) and epoch != last:
-        run.chosen = f"epoch {epoch}"
+    if run.chosen == LAST and source.get("epoch") is not None:
+        run.chosen = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
     run.training = Training(*(source[key] for key in ("dataset", "classes", "shots", "seed")), settings)
 
 

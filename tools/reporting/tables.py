@@ -114,7 +114,9 @@ def averages(key: Key, datasets: list[str], rows: list[Row], grid: dict) -> tupl
         wanted = [("Average with source", datasets), ("Average of targets", targets)]
     common = [name for name in targets if all(complete(row, name, grid) for row in rows)]
     if 1 < len(common) < len(targets):
-        wanted.append((f"Average of {', '.join(common)}", common))
+        without = [name for name in targets if name not in common]
+        title = f"without {', '.join(without)}" if len(without) <= len(common) else f"of {', '.join(common)}"
+        wanted.append((f"Average {title}", common))
     groups, notes = [], []
     for title, names in wanted:
         if len(names) < 2:

@@ -30,18 +30,22 @@ def table_text(table: Table, ci95: bool = False) -> str:
         for title, cells in group.cells.items():
             row = table.row(title)
             numbers = [number(cells.get(column), ci95) for column in table.columns]
-            lines.append([f"  {row.method}", *numbers, seed_count(cells), row.setting])
+            lines.append([f"  {row.method}", *numbers, seed_count(cells), row.setting(group.datasets)])
     spread = "half of the 95 % interval" if ci95 else "std"
     heading = f"{table.key.title}: accuracy in %, mean ± {spread} over seeds"
     return "\n".join([heading, *aligned(lines), *(f"* {note}" for note in table.notes)])
 
 
 def paper_text(comparisons: list[Comparison]) -> list[str]:
-    lines = [["", "", "ours", "seeds", "paper", "difference", ""]]
+    lines, group = [["", "", "ours", "seeds", "paper", "difference", ""]], ""
     for item in comparisons:
+        if item.group != group:
+            group = item.group
+            lines.append([group])
         mark = {True: "beyond seeds", False: "", None: "?"}[item.outside]
+        what = f"{item.column}-shot" if item.column.isdigit() else item.column
         lines.append([
-            f"{item.group}  {item.row.title}", item.column, number(item.ours), str(item.ours.n), f"{item.printed:.2f}",
+            f"  {item.row.title}", what, number(item.ours), str(item.ours.n), f"{item.printed:.2f}",
             f"{item.difference:+.2f}", mark,
         ])  # fmt: skip
     return aligned(lines)

@@ -3,6 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from tools.report import parse_args
+from tools.reporting.build import build
+
 METHODS = {  # trainer: (its config section and file, and the settings its scripts give it)
     "CoOp": ("vit_b16_ctxv1", {"TRAINER.COOP.N_CTX": 16, "TRAINER.COOP.CTX_INIT": "", "OPTIM.MAX_EPOCH": 50}),
     "CoCoOp": ("vit_b16_c4_ep10_batch1_ctxv1", {"TRAINER.COCOOP.N_CTX": 4, "OPTIM.MAX_EPOCH": 10}),
@@ -100,7 +105,8 @@ def write_record(
     own = {"DATASET.NAME": dataset, "DATASET.NUM_SHOTS": shots, "DATASET.SUBSAMPLE_CLASSES": classes, "SEED": seed}
     own |= {"OPTIM.MAX_EPOCH": 100, "TRAINER.CLIPFIT.BETA": 8.0, **settings}
     if source is not None:
-        source = {"dataset": dataset, "classes": "base", "shots": shots, "seed": seed, "epoch": 100, **source}
+        source = {"dataset": dataset, "classes": "base", "shots": shots, "seed": seed, "epoch": own["OPTIM.MAX_EPOCH"],
+                  **source}  # fmt: skip
         source.setdefault("settings", {**own, "DATASET.NAME": source["dataset"], "DATASET.SUBSAMPLE_CLASSES": "base"})
     record = {
         "format": 1, "finished": finished, "dataset": dataset, "classes": classes, "shots": shots, "seed": seed,
@@ -121,3 +127,19 @@ def write_pair(root, name, base=80.0, new=70.0, **run) -> None:
     """Records of a base-to-new run in CoOp's folders, name is DATASET/shots_N/METHOD/CONFIG/seedS."""
     write_record(Path(root) / "train_base" / name, classes="base", accuracy=base, **run)
     write_record(Path(root) / "test_new" / name, classes="new", accuracy=new, source={}, **run)
+
+
+def report(*paths, options=()):
+    """What tools/report.py finds below the paths."""
+    return build(parse_args([*map(str, paths), *options]))
+
+
+def numbers(table, dataset, title) -> dict:
+    """column -> (mean, number of seeds) of a row."""
+    group = next(group for group in table.groups if group.title == dataset)
+    return {column: (pytest.approx(stat.mean), stat.n) for column, stat in group.cells[title].items()}
+
+
+def problems(result) -> list[tuple[str, str, str]]:
+    """(kind, last part of the place, text) of what a report names."""
+    return [(problem.kind, problem.where.rpartition("/")[2], problem.text) for problem in result.problems]

@@ -1,0 +1,185 @@
+"""Runs with a result.json: which table they go to, and what is wrong with them."""
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.tools.reporting.trees import numbers, problems, report, write_log, write_pair, write_record
+from trainers.common.record import VOLATILE
+
+
+def titles(result):
+    return [table.key.title for table in result.tables]
+
+
+def imagenet(beta, target="DescribableTextures", epoch=100, **more):
+    """`source` and settings of an evaluation of a run trained on ImageNet."""
+    settings = {"DATASET.NAME": "ImageNet", "DATASET.NUM_SHOTS": 16, "DATASET.SUBSAMPLE_CLASSES": "all", "SEED": 1}
+    settings |= {"OPTIM.MAX_EPOCH": 100, "TRAINER.CLIPFIT.BETA": beta}
+    return {"dataset": "ImageNet", "classes": "all", "settings": settings, "epoch": epoch, **more}
+
+
+def test_every_protocol_from_content_alone(tmp_path):
+    beta = "TRAINER.CLIPFIT.BETA"
+    write_pair(tmp_path, "a")
+    write_record(tmp_path / "b", shots=4)
+    write_record(tmp_path / "c", dataset="ImageNet", **{beta: 8.0})
+    write_record(tmp_path / "d", dataset="EuroSAT", source=imagenet(8.0), accuracy=40.0)
+    write_record(tmp_path / "e", dataset="ImageNet", **{beta: 2.0}, accuracy=71.0)
+    write_record(tmp_path / "f", dataset="ImageNetR", source=imagenet(2.0), accuracy=60.0)
+    result = report(tmp_path)
+    assert titles(result) == [
+        "Base to new, 16 shots, micro",
+        "Few-shot, micro",
+        "Cross-dataset, trained on ImageNet, 16 shots, micro",
+        "Domain shift, trained on ImageNet, 16 shots, micro",
+    ]
+    _, few_shot, cross, shift = result.tables
+    assert [group.title for group in few_shot.groups] == ["Digits"]  # the sources stand in their own tables
+    assert numbers(cross, "ImageNet", "CLIPFit") == {"Accuracy": (80, 1)}
+    assert numbers(shift, "ImageNet", "CLIPFit") == {"Accuracy": (71, 1)}
+    assert not result.problems
+
+
+def test_a_source_fills_a_gap_in_few_shot_but_splits_no_row(tmp_path):
+    for dataset in ("EuroSAT", "ImageNet"):
+        write_record(tmp_path / dataset, dataset=dataset, accuracy=70.0, **{"TRAINER.CLIPFIT.BETA": 2.0})
+    write_record(tmp_path / "xd/train", dataset="ImageNet", accuracy=50.0)
+    write_record(tmp_path / "xd/test", dataset="UCF101", source=imagenet(8.0, model_dir="out/xd/train"))
+    few_shot = report(tmp_path).tables[0]
+    assert [row.title for row in few_shot.rows] == ["CLIPFit"]
+    assert numbers(few_shot, "ImageNet", "CLIPFit") == {"16": (70, 1)}
+    (tmp_path / "ImageNet/result.json").unlink()
+    assert numbers(report(tmp_path).tables[0], "ImageNet", "CLIPFit") == {"16": (50, 1)}
+
+
+def test_records_before_they_named_their_source(tmp_path):
+    write_record(tmp_path / "train_base/x/seed1", classes="base", accuracy=80.0)
+    write_record(tmp_path / "test_new/x/seed1", classes="new", accuracy=80.0, eval_only=True)
+    for path in tmp_path.rglob("result.json"):
+        record = json.loads(path.read_text())
+        del record["source"], record["evaluation"]
+        path.write_text(json.dumps(record))
+    assert numbers(report(tmp_path).tables[0], "Digits", "CLIPFit")["H"] == (80, 1)
+
+
+def test_runs_of_no_protocol_are_named(tmp_path):
+    write_record(tmp_path / "a", classes="new")
+    write_record(tmp_path / "b", eval_only=True)
+    write_record(tmp_path / "c", changes={"evaluation": {"split": "val", "final_model": "last_step"},
+                                          "metrics": {"val": {"accuracy": 1.0}}})  # fmt: skip
+    result = report(tmp_path)
+    assert not result.tables and problems(result) == [
+        ("unplaced", "a", "CLIPFit on Digits, new classes: trained on the new classes of Digits"),
+        ("unplaced", "b", "CLIPFit on Digits, all classes: not known what the tested model was trained on"),
+        ("unplaced", "c", "CLIPFit on Digits, all classes: tested on the val images"),
+    ]
+
+
+def test_the_epoch_tested(tmp_path):
+    write_record(tmp_path / "train_base/a", classes="base", changes={"epochs": 1})  # Tip-Adapter stops after one
+    write_record(tmp_path / "test_new/a", classes="new", source={"epoch": 1})
+    assert [row.title for row in report(tmp_path).tables[0].rows] == ["CLIPFit"]
+    write_record(tmp_path / "train_base/a", classes="base", changes={"epochs": 100})
+    result = report(tmp_path)
+    assert [row.title for row in result.tables[0].rows] == ["CLIPFit (epoch 1)", "CLIPFit (last epoch)"]
+    best = {"evaluation": {"split": "test", "final_model": "best_val"}}
+    write_record(tmp_path / "train_base/a", classes="base", changes=best)
+    settings = json.loads((tmp_path / "train_base/a/result.json").read_text())["settings"]
+    write_record(tmp_path / "test_new/a", classes="new", source={
+        "epoch": 37, "settings": {**settings, "TEST.FINAL_MODEL": "best_val"}})  # fmt: skip
+    assert [row.title for row in report(tmp_path).tables[0].rows] == ["CLIPFit"]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{"finished": tr', "not JSON"),
+        ("", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        ("[1, 2]", "not a record of a run"),
+        ('{"rows": 3}', "not a complete record: 'identity' is missing"),
+        ({"seed": None}, "not a valid record: classes 'all', shots 16, seed None"),
+        ({"classes": "old"}, "not a valid record: classes 'old'"),
+        ({"metrics": {}}, "not a complete record: 'test' is missing"),
+        ({"metrics": {"test": {"accuracy": 101}}}, "not a valid record: accuracy 101"),
+        ({"metrics": {"test": {"accuracy": float("nan")}}}, "not a valid record: accuracy nan"),
+        ({"metrics": {"test": {"accuracy": "80"}}}, "not a valid record: accuracy '80'"),
+        ({"identity": None}, "not a record of a run"),
+        ({"settings": [1]}, "not a record of a run"),
+    ],
+)
+def test_damaged_records(tmp_path, content, message):
+    write_record(tmp_path / "good/seed1")
+    record = write_record(tmp_path / "bad/seed2", seed=2, changes=content if isinstance(content, dict) else None)
+    if not isinstance(content, dict):
+        (record / "result.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = report(tmp_path)
+    ((kind, where, text),) = problems(result)
+    assert (kind, where) == ("damaged", "result.json") and text.startswith(message)
+    assert numbers(result.tables[0], "Digits", "CLIPFit") == {"16": (80, 1)}
+
+
+def test_a_damaged_record_beside_a_good_log(tmp_path):
+    folder = write_log(tmp_path / "seed1", classes="all", correct=77)
+    (folder / "result.json").write_text("{")
+    result = report(tmp_path)
+    assert numbers(result.tables[0], "DescribableTextures", "CoOp") == {"16": (77, 1)}
+    assert [kind for kind, *_ in problems(result)] == ["damaged", "stale"]
+
+
+def test_what_lies_beside_a_record(tmp_path):
+    common = {"dataset": "DescribableTextures", "backbone": "ViT-B/16", "method": "CoOp"}
+    for seed in range(1, 6):
+        write_record(tmp_path / f"seed{seed}", seed=seed, **common, finished=seed not in (4, 5))
+    (tmp_path / "seed1/result.json-2025-12-31-10-00-00").write_text("{}")
+    log = {"classes": "all", "stop": 3, "OPTIM.MAX_EPOCH": 100}
+    write_log(tmp_path / "seed2", seed=2, name="log.txt-2026-02-01-10-00-00", **log)
+    write_log(tmp_path / "seed3", seed=3, classes="all", **{"OPTIM.MAX_EPOCH": 7})
+    write_log(tmp_path / "seed4", seed=4, tail="ValueError: broken", **log)
+    write_log(tmp_path / "seed5", seed=5, **log)
+    hour_ago = time.time() - 3600
+    for path in tmp_path.glob("seed[234]/log.txt*"):
+        os.utime(path, (hour_ago, hour_ago))
+    result = report(tmp_path)
+    assert numbers(result.tables[0], "DescribableTextures", "CoOp") == {"16": (80, 3)}
+    assert sorted(problems(result)) == [
+        ("stale", "seed1", "result.json-2025-12-31-10-00-00 is of an earlier run with other settings; not counted"),
+        ("stale", "seed2", "log.txt-2026-02-01-10-00-00 is of a later run that stops in epoch 3 of 100; "
+                           "the result is the earlier one's"),
+        ("stale", "seed3", "log.txt and result.json are of different settings (OPTIM.MAX_EPOCH); result.json is taken"),
+        ("unfinished", "seed4", "stops in epoch 3 of 100: ValueError: broken"),
+        ("unfinished", "seed5", "stops in epoch 3 of 100 (written 0 min ago: it may still be running)"),
+    ]  # fmt: skip
+
+
+def test_links_loops_and_overlapping_paths(tmp_path):
+    write_record(tmp_path / "runs/seed1")
+    (tmp_path / "runs/again").symlink_to(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path / "runs")
+    result = report(tmp_path, tmp_path / "runs/seed1", tmp_path / "runs/seed1/result.json")
+    assert len(result.runs) == 1 and not result.problems
+    assert len(report(tmp_path / "linked").runs) == 1
+
+
+def test_the_same_run_twice(tmp_path):
+    write_record(tmp_path / "a/seed1")
+    write_record(tmp_path / "b/seed1")
+    write_record(tmp_path / "a/seed2", seed=2, accuracy=50.0)
+    write_record(tmp_path / "b/seed2", seed=2, accuracy=60.0, changes={"written": "2026-03-01T00:00:00+0000"})
+    result = report(tmp_path)
+    assert numbers(result.tables[0], "Digits", "CLIPFit") == {"16": (70, 2)}
+    texts = [text for kind, _, text in problems(result) if kind == "duplicate"]
+    assert texts == [
+        f"seed 1: {tmp_path}/a/seed1 and {tmp_path}/b/seed1 have the same result",
+        f"seed 2: 50.00 in {tmp_path}/a/seed2, 60.00 in {tmp_path}/b/seed2; the latter is taken",
+    ]
+
+
+def test_keys_ignored_in_logs_are_those_ignored_in_records():
+    from tools.reporting.logs import ignored
+
+    assert all(ignored(key) for key in VOLATILE if key != "TRAINER")
+    assert not any(ignored(key) for key in ("OPTIM.LR", "TRAINER.COOP.W", "DATASET.NUM_SHOTS", "INPUT.SIZE"))

@@ -1,0 +1,171 @@
+"""Plots of the tables: accuracy over shots, New over Base, accuracy on each dataset."""
+
+import io
+import math
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .tables import Group, Table
+
+INK = "#010203"  # text and axes; becomes the page's text colour in SVG
+GREY = "#8a8f98"
+COLOURS = (
+    "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
+)  # fmt: skip
+MARKERS = "osD^vP*Xph<>"
+STYLE = {
+    "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
+    "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
+    "ytick.color": INK, "axes.linewidth": 0.7, "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5, "lines.markersize": 5, "svg.hashsalt": "report", "figure.facecolor": "none",
+    "axes.facecolor": "none", "savefig.facecolor": "none",
+}  # fmt: skip
+
+
+def looks(tables: list[Table]) -> dict[str, dict]:
+    """Colour and marker of each row, the same in all plots of a report; zero-shot CLIP is grey."""
+    titles = list(dict.fromkeys(row.title for table in tables for row in table.rows if not row.zero_shot))
+    found = {
+        title: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        for i, title in enumerate(titles)
+    }
+    zero = list(dict.fromkeys(row.title for table in tables for row in table.rows if row.zero_shot))
+    return found | {title: {"color": GREY, "marker": "*x+"[i % 3]} for i, title in enumerate(zero)}
+
+
+def draw(table: Table, look: dict[str, dict]) -> Figure | None:
+    """The plot of a table; None if it has nothing to show beyond the numbers."""
+    with matplotlib.rc_context(STYLE):
+        if table.key.protocol == "base2new":
+            return panels(table, look, base_new_panel, 2.9) if any(pairs(group) for group in table.groups) else None
+        if table.key.protocol == "fewshot":
+            trained = [column for column in table.columns if column != "0"]
+            return panels(table, look, shots_panel, 2.5) if len(trained) > 1 else None
+        return dots(table, look)
+
+
+def save(figure: Figure, kind: str) -> bytes:
+    """The figure as a file of kind svg, png or pdf, the same for the same numbers."""
+    with matplotlib.rc_context(STYLE):
+        file = io.BytesIO()
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        ground = "white" if kind == "png" else "none"
+        figure.savefig(file, format=kind, metadata=metadata, dpi=150, facecolor=ground)
+    return file.getvalue()
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """The figure as part of a page, in the page's text colour."""
+    svg = save(figure, "svg").decode()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def panels(table: Table, look: dict, panel, height: float) -> Figure:
+    """A panel for each group of a table, averages first, and one legend."""
+    columns = min(4, len(table.groups))
+    rows = math.ceil(len(table.groups) / columns)
+    single = len(table.groups) == 1
+    size = (5.6, 3.9) if single else (2.6 * columns + 0.3, height * rows + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    for index, group in enumerate(table.groups):
+        ax = figure.add_subplot(rows, columns, index + 1)
+        panel(ax, table, group, look)
+        ax.set_title(short(group.title), fontweight="bold" if group.average else "normal")
+        ax.grid(True)
+        last_in_column = index + columns >= len(table.groups)
+        if not last_in_column:
+            ax.set_xlabel("")
+        if index % columns:
+            ax.set_ylabel("")
+    legend(figure, table, look, 2 if single else 2 * columns, lines=panel is shots_panel)
+    return figure
+
+
+def legend(figure: Figure, table: Table, look: dict, per_line: int, lines: bool) -> None:
+    """Names of the rows over a figure; `lines` says whether the dots in it are joined."""
+    handles = []
+    for row in table.rows:
+        style = {"linestyle": ""} if not lines else {"linestyle": "--", "marker": ""} if row.zero_shot else {}
+        handles.append(Line2D([], [], label=row.title, **look[row.title] | style))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(per_line, len(handles)), frameon=False)
+
+
+def short(title: str) -> str:
+    """A title that fits over a panel or beside an axis: without what is in brackets, and cut if need be."""
+    title = title if len(title) <= 26 else title.partition(" (")[0]
+    return title if len(title) <= 30 else f"{title[:29]}…"
+
+
+def shots_panel(ax, table: Table, group: Group, look: dict) -> None:
+    """Accuracy over shots, on a logarithmic axis, with bands of one standard deviation."""
+    ticks = {column: math.log2(int(column)) for column in table.columns if column != "0"}
+    for title, cells in group.cells.items():
+        if "0" in cells:
+            ax.axhline(cells["0"].mean, linestyle="--", linewidth=1, color=look[title]["color"])
+        shown = [column for column in ticks if column in cells]
+        x, y = [ticks[column] for column in shown], [cells[column].mean for column in shown]
+        spread = [cells[column].std or 0 for column in shown]
+        ax.plot(x, y, **look[title])
+        ax.fill_between(
+            x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread, strict=True)],
+            color=look[title]["color"], alpha=0.18, linewidth=0,
+        )  # fmt: skip
+    ax.set_xticks(list(ticks.values()), list(ticks))
+    ax.set_xlabel("training images a class")
+    ax.set_ylabel("accuracy (%)")
+
+
+def pairs(group: Group) -> dict:
+    return {title: cells for title, cells in group.cells.items() if "H" in cells}
+
+
+def base_new_panel(ax, table: Table, group: Group, look: dict) -> None:
+    """New over Base with bars of one standard deviation, on lines of equal harmonic mean."""
+    shown = pairs(group)
+    for title, cells in shown.items():
+        base, new = cells["Base"], cells["New"]
+        ax.errorbar(
+            base.mean, new.mean, xerr=base.std, yerr=new.std, linestyle="", elinewidth=1, capsize=2, **look[title]
+        )
+    ax.margins(0.18)
+    ax.autoscale_view()
+    equal_h(ax)
+    ax.set_xlabel("Base (%)")
+    ax.set_ylabel("New (%)")
+
+
+def equal_h(ax) -> None:
+    """Lines of equal H within the axes' limits."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    left, bottom, right, top = max(left, 0.1), max(bottom, 0.1), min(right, 101), min(top, 101)
+    steps = [i / 60 for i in range(61)]
+    xs, ys = [left + (right - left) * s for s in steps], [bottom + (top - bottom) * s for s in steps]
+    h = [[2 * x * y / (x + y) for x in xs] for y in ys]
+    lines = ax.contour(xs, ys, h, levels=5, colors=GREY, linewidths=0.6, linestyles=":")
+    ax.clabel(lines, fmt="H %g", fontsize=7)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def dots(table: Table, look: dict) -> Figure:
+    """Accuracy on each dataset, a line of dots each, with bars of one standard deviation."""
+    titles = [row.title for row in table.rows]
+    figure = Figure(figsize=(7.2, 1.3 + len(table.groups) * max(0.34, 0.1 * len(titles))), layout="constrained")
+    ax = figure.add_subplot()
+    for place, group in enumerate(table.groups):
+        if place % 2 == 0:
+            ax.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.1, linewidth=0)
+        for i, title in enumerate(title for title in titles if title in group.cells):
+            stat = group.cells[title]["Accuracy"]
+            y = place + 0.8 * ((i + 1) / (len(group.cells) + 1) - 0.5)
+            ax.errorbar(stat.mean, y, xerr=stat.std, linestyle="", elinewidth=1, capsize=2, **look[title])
+    ax.set_yticks(range(len(table.groups)), [short(group.title) for group in table.groups])
+    for label, group in zip(ax.get_yticklabels(), table.groups, strict=True):
+        label.set_fontweight("bold" if group.average else "normal")
+    ax.set_ylim(len(table.groups) - 0.5, -0.5)
+    ax.grid(True, axis="x")
+    ax.set_xlabel("accuracy (%)")
+    legend(figure, table, look, per_line=4, lines=False)
+    return figure
