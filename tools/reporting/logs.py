@@ -11,7 +11,8 @@ from .run import LAST, OFFICIAL_NAMES, Run, Training
 # Config keys that do not decide what is learned: those of trainers/common/record.py, and what says which run it is.
 IGNORED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
+    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME",
+    "MODEL.ACTIVATION_CHECKPOINTING", "TEST",
 )  # fmt: skip
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
