@@ -7,6 +7,7 @@ Config precedence, lowest first: Dassl's defaults, the methods' and datasets' ow
 import argparse
 import difflib
 import os
+import signal
 import sys
 
 import runtime  # noqa: F401  (makes dassl importable)
@@ -149,19 +150,32 @@ def run(args) -> None:
         trainer.train()
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as SLURM and Docker send it before they kill: ends a run as Ctrl-C does."""
+
+
+def terminate(number, frame) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
 def main(argv=None) -> int:
     """Run; a user's mistake becomes one line on stderr (its traceback with CLIPFIT_DEBUG=1). Returns the exit code."""
     args = parse_args(argv)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         run(args)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command continues from the last checkpoint.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
+        print(f"\n{name}. The same command continues from the last checkpoint.", file=sys.stderr)
+        return code
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("CLIPFIT_DEBUG"):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -4,6 +4,7 @@ Written once as 8x8 grey PNG files in CoOp's folder form; the transforms enlarge
 """
 
 import os
+import random
 import shutil
 import tempfile
 
@@ -20,8 +21,10 @@ CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "ei
 
 def write_images(folder):
     """Write the images as `folder/<class>/digit_<index>.png`. The folder appears complete or not at all."""
-    from sklearn.datasets import load_digits
+    state = random.getstate()
+    from sklearn.datasets import load_digits  # the first import draws from Python's generator
 
+    random.setstate(state)
     parent = os.path.dirname(folder)
     os.makedirs(parent, exist_ok=True)
     digits = load_digits()

@@ -123,6 +123,8 @@ def resume(trainer, directory: str) -> int:
         epoch = int(state["epoch"])
         restore(trainer, state)
     bring_best(trainer, directory)
+    if name == BEST and is_due(trainer, epoch):  # killed after the best was saved and before its own checkpoint was
+        save(trainer, epoch - 1, trainer.output_dir)
     print(f"Resuming after epoch {epoch}")
     return epoch
 
@@ -137,6 +139,12 @@ def restore(trainer, state: dict) -> None:
         trainer.best_result = state["best_result"]
         trainer.earlier_seconds = state.get("train_seconds", 0.0)
         set_random_state(state["random"])
+
+
+def is_due(trainer, epoch: int) -> bool:
+    """Whether Dassl saves a checkpoint after `epoch` (counted from 1)."""
+    frequency = trainer.cfg.TRAIN.CHECKPOINT_FREQ
+    return epoch == trainer.max_epoch or (frequency > 0 and epoch % frequency == 0)
 
 
 def where_to_resume(trainer, directory: str) -> str:

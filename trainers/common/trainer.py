@@ -21,7 +21,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from . import checkpoint, delta, record
 from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .compat import functional_call, make_scaler
-from .files import FolderLock, remove_leftovers
+from .files import FolderLock, one_line, remove_leftovers
 from .image import image_encoder
 from .layout import Layout, pack
 from .prompts import fill, get_template, tokenize
@@ -227,14 +227,16 @@ class ClipTrainer(TrainerX):
         super().set_model_mode(mode, names)
 
     def train(self):
-        self.train_started, self.metrics = time.time(), {}
-        with FolderLock(self.output_dir) as self.lock:
-            for folder in (self.output_dir, os.path.join(self.output_dir, self.model_name)):
-                remove_leftovers(folder)
-            super().train()
-            if self.cfg.TEST.NO_TEST:
-                record.write(self, test_seconds=0.0)
-        self.lock = None
+        self.train_started, self.metrics, self.test_seconds = time.time(), {}, 0.0
+        try:
+            with FolderLock(self.output_dir) as self.lock:
+                for folder in (self.output_dir, os.path.join(self.output_dir, self.model_name)):
+                    remove_leftovers(folder)
+                super().train()
+                self.check_folder()
+                record.write(self, self.test_seconds)  # last: nothing of a run that says it is finished is missing
+        finally:
+            self.lock = None
 
     def train_seconds(self) -> float:
         """Time spent in training, before it was resumed too."""
@@ -257,7 +259,7 @@ class ClipTrainer(TrainerX):
             raise ValueError(f"{self.cfg.DATASET.NAME} has no validation images: set {remedy}")
 
     def test(self, split=None):
-        """Evaluate; the final evaluation of a run (no split named) writes `result.json`."""
+        """Evaluate; with no split named and not in training, that is a run, which writes `result.json`."""
         if (split or self.cfg.TEST.SPLIT) == "val":
             self.need_val("TEST.SPLIT test")
         self.metrics = {}
@@ -266,16 +268,17 @@ class ClipTrainer(TrainerX):
             record.begin(self)
         with torch.inference_mode():
             accuracy = super().test(split)
-        if split is None:
-            self.check_folder()
-            record.write(self, test_seconds=time.time() - started)
+        self.test_seconds = time.time() - started
+        if split is None and self.lock is None:
+            record.write(self, self.test_seconds)
         return accuracy
 
     def write_scalar(self, tag, scalar_value, global_step=None):
         split, _, name = tag.partition("/")
         if split in ("test", "val"):
             self.metrics.setdefault(split, {})[name] = float(scalar_value)
-        super().write_scalar(tag, scalar_value, global_step)
+        with one_line(os.path.join(self.output_dir, "tensorboard")):
+            super().write_scalar(tag, scalar_value, global_step)
 
     def before_load(self, state: dict) -> None:
         """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""

@@ -1,5 +1,7 @@
 """Loaders of training, validation and test images."""
 
+import time
+
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
@@ -60,6 +62,8 @@ class Loader(DataLoader):
             yield from batches
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
+            if "signal: Terminated" in reason:
+                time.sleep(1)  # sent to all processes of the job: let this one's own end it
             if any(word in reason for word in ("killed by signal", "exited unexpectedly", "</torch_")):
                 raise self._cannot_run(f"they ran out of memory ({reason})") from error
             raise

@@ -19,6 +19,7 @@ class TrainerBase:
         self._optims = OrderedDict()
         self._scheds = OrderedDict()
         self._writer = None
+        self._first_step = None  # of a resumed run's curves: what it had written from there on is hidden
 
     # Models
 
@@ -155,7 +156,7 @@ class TrainerBase:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, needed for training only
 
             print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir)
+            self._writer = SummaryWriter(log_dir=log_dir, purge_step=self._first_step)
 
     def close_writer(self) -> None:
         if self._writer is not None:

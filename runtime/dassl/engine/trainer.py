@@ -77,6 +77,7 @@ class SimpleTrainer(TrainerBase):
             self.start_epoch = self.max_epoch
         writer_dir = os.path.join(self.output_dir, "tensorboard")
         mkdir_if_missing(writer_dir)
+        self._first_step = self.start_epoch * len(self.train_loader_x) or None
         self.init_writer(writer_dir)
         self.time_start = time.time()
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from dassl.utils import mkdir_if_missing, open_atomic
+from dassl.utils.rng import keep_python_random
 
 from .build import EVALUATOR_REGISTRY
 
@@ -57,7 +58,8 @@ class Classification(EvaluatorBase):
 
         Raises ValueError if nothing has been processed.
         """
-        from sklearn.metrics import f1_score  # slow to import, needed only here
+        with keep_python_random():
+            from sklearn.metrics import f1_score  # slow to import, needed only here
 
         if not self._total:
             raise ValueError("Nothing to evaluate: no batch has been processed")
@@ -94,7 +96,8 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self) -> None:
         """Write OUTPUT_DIR/cmat.pt: a tensor, rows are true classes and sum to one."""
-        from sklearn.metrics import confusion_matrix
+        with keep_python_random():
+            from sklearn.metrics import confusion_matrix
 
         matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")

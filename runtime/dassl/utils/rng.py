@@ -1,5 +1,6 @@
 """The random generators of python, numpy, torch and CUDA."""
 
+import contextlib
 import random
 
 import numpy as np
@@ -34,3 +35,16 @@ def set_rng_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextlib.contextmanager
+def keep_python_random():
+    """Leave Python's generator as it was, for imports: some libraries draw from it when they are first loaded.
+
+    A resumed run loads them at another time than one that was never stopped.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
