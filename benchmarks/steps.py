@@ -1,223 +1,152 @@
 """Time and peak memory of a CLIPFit training step, ours beside the plain implementation and the image tower alone.
 
-    python benchmarks/steps.py                     # ViT-B/16, batch 32, 100 classes, fp32
-    python benchmarks/steps.py --classes 500 1000  # plain is extrapolated from 50 and 100 classes there
+    python benchmarks/steps.py                          # ViT-B/16, batch 32, 100, 500 and 1,000 classes, fp32
+    python benchmarks/steps.py --classes 100 --rounds 5 --precision fp16
 
-Plain is tests/reference/clipfit.py: 77 tokens, the text encoder run twice. Weights are random, which changes no cost.
-Every case runs in a process of its own, for its peak memory; the cases take turns `--rounds` times, and times are
-medians, so that ratios come from one run. On CUDA the memory is the allocator's peak, on the CPU the process' peak.
+Cases take turns `--rounds` times; times are medians over the rounds, so that ratios come from one run. "Image tower" is
+its forward and backward pass alone, with OpenAI's modules (plain) and as this project runs it (ours). Above 100 classes
+the plain step needs more than 24 GB; there its text side is extrapolated linearly from 50 and 100 classes.
 """
 
 import argparse
 import json
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.chdir(ROOT)
+from cases import batch, in_process, machine, our_clipfit, plain_clipfit, random_weights, the_device, time_steps
+
+PLAIN_TEXT = (50, 100)  # numbers of classes that the plain text side is measured at
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, nargs="+", default=[100])
+    parser.add_argument("--classes", type=int, nargs="+", default=[100, 500, 1000])
     parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", help="cases to run, e.g. 'our text' 'our step'")
+    parser.add_argument("--checkpointing", action="store_true", help="our step with activation checkpointing as well")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--weights", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
-        print(json.dumps(run_case(args)))
+        print(json.dumps(time_steps(make_step(args), the_device())))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        args.weights = write_weights(args.size, folder)
-        for n_cls in args.classes:
-            report(args, n_cls, measure(args, n_cls))
+    with random_weights(args.size) as args.weights:
+        found = measure(args)
+    print(f"\n{args.size}, batch {args.batch}, {args.precision}, median of {args.rounds}; {machine()}\n")
+    report_times(args, found)
+    report_ratios(args, found)
 
 
-def write_weights(size: str, folder: str) -> str:
-    from tests.reference.models import random_clip, save_clip
-
-    return save_clip(random_clip(size), f"{folder}/clip.pt")
-
-
-def measure(args, n_cls: int) -> dict[str, dict]:
-    """Case -> seconds (median over rounds) and peak memory in MB (largest)."""
-    cases = [(case, n_cls) for case in ("image tower", "our text", "our step")]
-    cases += (
-        [("plain text", n_cls), ("plain step", n_cls)] if n_cls <= 100 else [("plain text", 50), ("plain text", 100)]
-    )
-    runs = {}
+def measure(args) -> dict[tuple[str, int], dict]:
+    """(case, classes) -> seconds (median over rounds) and peak memory in MB (largest)."""
+    cases = [("plain image tower", 1), ("our image tower", 1)]
+    cases += [("plain text", n) for n in PLAIN_TEXT]
+    cases += [("plain step", n) for n in args.classes if n <= max(PLAIN_TEXT)]
+    cases += [(case, n) for n in args.classes for case in ("our text", "our step")]
+    if args.checkpointing:
+        cases += [("our step, checkpointing", n) for n in args.classes]
+    runs = {key: [] for key in cases}
     for _ in range(args.rounds):
-        for case, classes in cases:
-            if args.only and case not in args.only:
-                continue
-            command = [sys.executable, __file__, "--case", case, "--classes", str(classes), "--weights", args.weights]
-            command += ["--batch", str(args.batch), "--precision", args.precision]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"{case}, {classes} classes failed:\n{done.stderr[-2000:]}")
-            result = json.loads(done.stdout.splitlines()[-1])
-            runs.setdefault((case, classes), []).append(result)
-            print(
-                f"  {case:<12} {classes:>5} classes {result['seconds']:8.3f} s {result['mb']:8.0f} MB", file=sys.stderr
-            )
+        for case, n in cases:
+            options = ["--classes", n, "--size", args.size, "--batch", args.batch, "--precision", args.precision]
+            runs[case, n].append(in_process(__file__, case, *options, "--weights", args.weights))
     return {
         key: {"seconds": statistics.median(r["seconds"] for r in rs), "mb": max(r["mb"] for r in rs)}
         for key, rs in runs.items()
     }
 
 
-def report(args, n_cls: int, found: dict) -> None:
-    """Print a Markdown table."""
+def report_times(args, found) -> None:
+    print("| case | classes | seconds | peak MB |\n| --- | ---: | ---: | ---: |")
+    for (case, n), result in found.items():
+        classes = "" if case.endswith("tower") else f"{n:,}"
+        print(f"| {case} | {classes} | {result['seconds']:.3g} | {result['mb']:,.0f} |")
+
+
+def report_ratios(args, found) -> None:
+    """One column a number of classes."""
+    rows = {
+        "text side: plain / ours": [],
+        "step: plain / ours": [],
+        "our step / our image tower": [],
+        "our step / plain image tower": [],
+        "peak memory: ours / plain": [],
+    }
+    less, more = (found["plain text", n]["seconds"] for n in PLAIN_TEXT)
+    for n in args.classes:
+        text, step = found["our text", n]["seconds"], found["our step", n]["seconds"]
+        known = ("plain step", n) in found
+        plain_text = found["plain text", n]["seconds"] if ("plain text", n) in found else None
+        if plain_text is None:
+            plain_text = less + (more - less) * (n - PLAIN_TEXT[0]) / (PLAIN_TEXT[1] - PLAIN_TEXT[0])
+        tower = found["plain image tower", 1]["seconds"]
+        plain_step = found["plain step", n]["seconds"] if known else tower + plain_text
+        star = "" if known else " *"
+        rows["text side: plain / ours"].append(f"{plain_text / text:.1f}{star}")
+        rows["step: plain / ours"].append(f"{plain_step / step:.2f}{star}")
+        rows["our step / our image tower"].append(f"{step / found['our image tower', 1]['seconds']:.2f}")
+        rows["our step / plain image tower"].append(f"{step / tower:.2f}")
+        memory = f"{found['our step', n]['mb'] / found['plain step', n]['mb']:.2f}" if known else ""
+        rows["peak memory: ours / plain"].append(memory)
+    print(f"\n| ratio | {' | '.join(f'{n:,} classes' for n in args.classes)} |")
+    print(f"| --- |{' ---: |' * len(args.classes)}")
+    for title, cells in rows.items():
+        print(f"| {title} | {' | '.join(cells)} |")
+    if max(args.classes) > max(PLAIN_TEXT):
+        print("\n\\* plain text side extrapolated linearly from 50 and 100 classes, plus the plain image tower")
+
+
+def make_step(args):
+    """The work that is timed, as a function."""
+    from tests.reference.models import SIZES
+
+    device, n_cls, side = the_device(), args.classes[0], SIZES[args.size][1]
+    if args.case.startswith("plain"):
+        return plain_step(args, plain_clipfit(args.weights, args.precision, n_cls, device), side, device)
+    opts = ("MODEL.ACTIVATION_CHECKPOINTING", "True") if args.case.endswith("checkpointing") else ()
+    trainer = our_clipfit(args.weights, side, args.precision, n_cls, *opts)
+    return our_step(args, trainer, side, device)
+
+
+def plain_step(args, plain, side, device):
     import torch
 
-    device = (
-        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} cores"
-    )
-    print(
-        f"\n{args.size}, batch {args.batch}, {n_cls} classes, {args.precision}, {device}, torch {torch.__version__}\n"
-    )
-    seconds = {case: r["seconds"] for (case, _), r in found.items()}
-    note = ""
-    if n_cls > 100 and ("plain text", 100) in found:
-        t50, t100 = (found["plain text", n]["seconds"] for n in (50, 100))
-        seconds["plain text"] = t100 + (t100 - t50) * (n_cls - 100) / 50
-        seconds["plain step"] = seconds["plain text"] + seconds["image tower"]
-        note = " (extrapolated linearly from 50 and 100 classes)"
-    print("| case | seconds | peak MB |\n| --- | ---: | ---: |")
-    for case, value in seconds.items():
-        mb = found[case, n_cls]["mb"] if (case, n_cls) in found else None
-        print(f"| {case}{note if case.startswith('plain') else ''} | {value:.3f} | {f'{mb:.0f}' if mb else ''} |")
-    print("\n| ratio | |\n| --- | ---: |")
-    ratios = [
-        ("text, plain / ours", "plain text", "our text"),
-        ("step, plain / ours", "plain step", "our step"),
-        ("our step / image tower alone", "our step", "image tower"),
-    ]
-    for title, a, b in ratios:
-        if a in seconds and b in seconds:
-            print(f"| {title} | {seconds[a] / seconds[b]:.2f} |")
-    if ("plain step", n_cls) in found and ("our step", n_cls) in found:
-        print(
-            f"| peak memory, ours / plain | {found['our step', n_cls]['mb'] / found['plain step', n_cls]['mb']:.2f} |"
-        )
-
-
-def run_case(args) -> dict:
-    """Seconds of one step after a warm-up step, and peak memory."""
-    import torch
-
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    step = build_plain(args, device) if args.case.startswith("plain") else build_ours(args, device)
-    times = []
-    for _ in range(4 if cuda else 2):
-        started = time.perf_counter()
-        step()
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    peak = (
-        torch.cuda.max_memory_allocated() / 2**20
-        if cuda
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    )
-    return {"seconds": min(times[1:]), "mb": peak}
-
-
-def prompts(n_cls: int) -> list[str]:
-    """Prompts of 11 tokens, five of them shared: start, "a photo of a", four of the name, full stop, end."""
-    return [f"a photo of a class {i % 10} {i // 10 % 10} {i // 100}." for i in range(n_cls)]
-
-
-def batch(args, device, dtype):
-    import torch
-
-    rng = torch.Generator().manual_seed(0)
-    image = torch.randn(args.batch, 3, 224, 224, generator=rng).to(device, dtype)
-    return image, torch.randint(args.classes[0], (args.batch,), generator=rng).to(device)
-
-
-def build_plain(args, device):
-    import torch
-
-    import runtime  # noqa: F401  (makes dassl importable)
-    from tests.reference.clipfit import PlainCLIPFit
-    from trainers.common.clip_model import load_clip  # rounds weights as the precision asks; nothing else is shared
-
-    model = load_clip(args.weights, args.precision, device)
-    plain = PlainCLIPFit(model, prompts(args.classes[0]))
-    plain.tokens = plain.tokens.to(device)
-    image, label = batch(args, device, model.dtype)
-    optimiser = torch.optim.SGD(plain.parameters.values(), lr=0.002, momentum=0.9, weight_decay=5e-4)
-    amp = torch.autocast(
-        device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, args.precision == "amp"
-    )
-
-    def text():
-        first, second = plain.student.encode_text(plain.tokens), plain.student.encode_text(plain.tokens)
-        return first.square().mean() + second.square().mean()
+    image, label = batch(args.batch, args.classes[0], side, device, plain.student.dtype)
+    kind = torch.float16 if device.type == "cuda" else torch.bfloat16
+    student, tokens = plain.student, plain.tokens
+    losses = {
+        "plain image tower": lambda: student.encode_image(image).square().mean(),
+        "plain text": lambda: sum(student.encode_text(tokens).square().mean() for _ in range(2)),
+        "plain step": lambda: sum(plain.terms(image, label).values()),
+    }
 
     def step():
-        optimiser.zero_grad()
-        with amp:
-            loss = text() if args.case == "plain text" else sum(plain.terms(image, label).values())
+        plain.optimiser.zero_grad()
+        with torch.autocast(device.type, kind, args.precision == "amp"):
+            loss = losses[args.case]()
         loss.backward()
-        optimiser.step()
+        plain.optimiser.step()
 
     return step
 
 
-def build_ours(args, device):
+def our_step(args, trainer, side, device):
     import torch
 
-    trainer = make_trainer(args, device)
-    image, label = batch(args, device, torch.float32)
-    trainer.batch_idx, trainer.num_batches = 0, 2
+    image, label = batch(args.batch, args.classes[0], side, device, torch.float32)
+    if args.case.startswith("our step"):
+        return lambda: trainer.forward_backward({"img": image, "label": label})
+    features = trainer.text_features if args.case == "our text" else lambda: trainer.image_features(image)
 
     def step():
-        if args.case == "our step":
-            trainer.forward_backward({"img": image, "label": label})
-            return
         trainer.optim.zero_grad()
         with trainer.autocast():
-            features = trainer.text_features() if args.case == "our text" else trainer.encode_image(image)
-        features.square().mean().backward()
+            loss = features().square().mean()
+        loss.backward()
         trainer.optim.step()
 
     return step
-
-
-def make_trainer(args, device):
-    """CLIPFit's trainer on stand-in data: only its class names are used."""
-    from types import SimpleNamespace
-
-    import train  # makes dassl importable
-    from trainers.clipfit import CLIPFit
-
-    class Bare(CLIPFit):
-        def build_data_loader(self):
-            names = [p.removeprefix("a photo of a ").removesuffix(".") for p in prompts(args.classes[0])]
-            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
-            self.lab2cname = dict(enumerate(names))
-
-    argv = ["--backbone", args.weights, "--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml"]
-    cfg = train.setup_cfg(train.parse_args([*argv, "TRAINER.NAME", "CLIPFit", "TRAINER.CLIPFIT.PREC", args.precision]))
-    sys.stdout = sys.stderr
-    trainer = Bare(cfg)
-    sys.stdout = sys.__stdout__
-    return trainer
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""What the benchmarks time: pieces of CLIPFit's work, ours and plain, on weights and images that are random.
+
+Plain is tests/reference/clipfit.py on OpenAI's own modules: 77 tokens, the text encoder run twice. Random weights
+change no cost. Each case runs in a process of its own, so that its peak memory is its own.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.chdir(ROOT)
+
+
+@contextmanager
+def random_weights(size: str):
+    """Path of a file with a CLIP of that size."""
+    import warnings
+
+    warnings.filterwarnings("ignore", message="pkg_resources")
+    from tests.reference.models import random_clip, save_clip
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield save_clip(random_clip(size), f"{folder}/clip.pt")
+
+
+def in_process(script: str, case: str, *arguments) -> dict:
+    """What `script --case CASE` prints as JSON in its last line."""
+    command = [sys.executable, "-W", "ignore", script, "--case", case, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{case} failed:\n{done.stderr[-2000:]}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(f"  {case:<18} {result['seconds']:8.3f} s {result['mb']:8.0f} MB", file=sys.stderr)
+    return result
+
+
+def time_steps(step, device) -> dict:
+    """Seconds of the fastest of some calls after a first one, and the peak memory."""
+    import torch
+
+    cuda, times = device.type == "cuda", []
+    for _ in range(6 if cuda else 2):
+        started = time.perf_counter()
+        step()
+        if cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return {"seconds": min(times[1:]), "mb": peak_memory(device)}
+
+
+def peak_memory(device) -> float:
+    """In MB: of CUDA's allocator, else of the process."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def machine() -> str:
+    """Device and versions, for a table's caption."""
+    import torch
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        names = [line.partition(":")[2].strip() for line in cpu_info() if line.startswith("model name")]
+        device = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    return f"{device}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def cpu_info() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def the_device():
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def prompts(n_cls: int) -> list[str]:
+    """Prompts of 11 tokens, five of them shared: start, "a photo of a", four of the name, full stop, end."""
+    return [f"a photo of a class {i % 10} {i // 10 % 10} {i // 100}." for i in range(n_cls)]
+
+
+def batch(size: int, n_cls: int, side: int, device, dtype):
+    """Random images (size, 3, side, side) and labels."""
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+    image = torch.randn(size, 3, side, side, generator=rng).to(device, dtype)
+    return image, torch.randint(n_cls, (size,), generator=rng).to(device)
+
+
+def plain_clipfit(weights: str, precision: str, n_cls: int, device):
+    """The plain implementation; only the weights' rounding to the precision is ours."""
+    import torch
+
+    import runtime  # noqa: F401  (makes dassl importable)
+    from tests.reference.clipfit import PlainCLIPFit
+    from trainers.common.clip_model import load_clip
+
+    plain = PlainCLIPFit(load_clip(weights, precision, device), prompts(n_cls))
+    plain.tokens = plain.tokens.to(device)
+    plain.optimiser = torch.optim.SGD(plain.parameters.values(), lr=0.002, momentum=0.9, weight_decay=5e-4)
+    return plain
+
+
+def our_clipfit(weights: str, side: int, precision: str, n_cls: int, *opts: str):
+    """CLIPFit's trainer on stand-in data: only its class names are used."""
+    import train  # makes dassl importable
+    from trainers.clipfit import CLIPFit
+
+    class Bare(CLIPFit):
+        def build_data_loader(self):
+            names = [p.removeprefix("a photo of a ").removesuffix(".") for p in prompts(n_cls)]
+            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
+            self.lab2cname = dict(enumerate(names))
+
+    argv = ["--backbone", weights, "--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml"]
+    argv += ["TRAINER.NAME", "CLIPFit", "TRAINER.CLIPFIT.PREC", precision, "INPUT.SIZE", f"({side}, {side})", *opts]
+    cfg = train.setup_cfg(train.parse_args(argv))
+    with redirect_stdout(sys.stderr):
+        trainer = Bare(cfg)
+    trainer.batch_idx, trainer.num_batches = 0, 2
+    return trainer

@@ -1,0 +1,114 @@
+"""Throughput of an evaluation with many classes: ours, whole, beside the image tower alone on the same images.
+
+    python benchmarks/evaluation.py                 # ViT-B/16, 1,000 classes, 800 images in batches of 100, fp32
+
+Ours is `ClipTrainer.test` as every run calls it: text features once, then images, logits and the evaluator. The images
+are random and in memory, so that no loader is timed. Plain encodes all classes again for every batch, as the official
+code does; one batch of it is timed.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from contextlib import redirect_stdout
+
+from cases import batch, in_process, machine, our_clipfit, peak_memory, plain_clipfit, random_weights, the_device
+
+CASES = ("our image tower", "our evaluation", "plain image tower", "plain batch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(run(args)))
+        return
+    options = ["--classes", args.classes, "--images", args.images, "--batch", args.batch, "--size", args.size]
+    runs = {case: [] for case in CASES}
+    with random_weights(args.size) as weights:
+        for _ in range(args.rounds):
+            for case in CASES:
+                result = in_process(__file__, case, *options, "--precision", args.precision, "--weights", weights)
+                runs[case].append(result)
+    report(args, runs)
+
+
+def report(args, runs) -> None:
+    shown = f"{args.images:,} images in batches of {args.batch}"
+    print(f"\n{args.size}, {args.classes:,} classes, {shown}, {args.precision}, median of {args.rounds}; {machine()}\n")
+    print("| case | seconds | images a second | peak MB |\n| --- | ---: | ---: | ---: |")
+    rate = {}
+    for case, results in runs.items():
+        seconds = statistics.median(r["seconds"] for r in results)
+        rate[case] = (args.batch if case == "plain batch" else args.images) / seconds
+        print(f"| {case} | {seconds:.3g} | {rate[case]:.4g} | {max(r['mb'] for r in results):,.0f} |")
+    ours = rate["our evaluation"]
+    print(f"\nOur evaluation has {100 * ours / rate['our image tower']:.1f} % of our image tower's throughput,")
+    print(f"{100 * ours / rate['plain image tower']:.0f} % of the plain tower's, and")
+    print(f"{ours / rate['plain batch']:.1f} times that of the plain evaluation.")
+
+
+def run(args) -> dict:
+    """Seconds and peak memory of one case, after one batch that is not timed."""
+    import torch
+
+    from tests.reference.models import SIZES
+
+    device, side = the_device(), SIZES[args.size][1]
+    if args.case.startswith("plain"):
+        plain = plain_clipfit(args.weights, args.precision, args.classes, device)
+        image, _ = batch(args.batch, args.classes, side, device, plain.student.dtype)
+        tower, work = plain.student.encode_image, (plain.logits if args.case == "plain batch" else None)
+        repeat = 1 if args.case == "plain batch" else args.images // args.batch
+    else:
+        trainer = our_clipfit(args.weights, side, args.precision, args.classes)
+        image, label = batch(args.batch, args.classes, side, device, torch.float32)
+        tower, work, repeat = trainer.image_features, None, args.images // args.batch
+        if args.case == "our evaluation":
+            return {"seconds": time_evaluation(trainer, image, label, repeat), "mb": peak_memory(device)}
+    with torch.no_grad():
+        tower(image)
+        synchronize(device)
+        started = time.perf_counter()
+        for _ in range(repeat):
+            (work or tower)(image)
+        synchronize(device)
+    return {"seconds": time.perf_counter() - started, "mb": peak_memory(device)}
+
+
+def time_evaluation(trainer, image, label, repeat: int) -> float:
+    import torch
+
+    from dassl.evaluation import build_evaluator
+
+    with redirect_stdout(sys.stderr):
+        trainer.evaluator = build_evaluator(trainer.cfg, lab2cname=trainer.lab2cname)
+        trainer.test_loader = [{"img": image.cpu(), "label": label.cpu()}] * repeat
+        with torch.inference_mode():
+            trainer.image_features(image)
+        synchronize(trainer.device)
+        started = time.perf_counter()
+        trainer.test(split="test")
+        synchronize(trainer.device)
+    return time.perf_counter() - started
+
+
+def synchronize(device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
