@@ -35,4 +35,4 @@ for seed in "${SEEDS[@]}"; do
     runs+=("$OUTPUT/train_base/$common" "$OUTPUT/test_new/$common")
 done
 
-[ -n "${NO_TABLE:-}" ] || "$PYTHON" tools/report.py --no-files --protocol base2new -- "${runs[@]}"
+print_table --protocol base2new -- "${runs[@]}"

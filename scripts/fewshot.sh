@@ -34,4 +34,4 @@ for seed in "${SEEDS[@]}"; do
     runs+=("$run")
 done
 
-[ -n "${NO_TABLE:-}" ] || "$PYTHON" tools/report.py --no-files --protocol fewshot -- "${runs[@]}"
+print_table --protocol fewshot -- "${runs[@]}"

@@ -14,7 +14,7 @@ Options, or the environment variables in brackets:
   --output DIR     [OUTPUT] (default: output/$PROTOCOL)
   --quiet          one progress bar a run instead of the whole log [QUIET]
   --help           this text
-  -- KEY VALUE     more config keys, as train.py takes them, e.g. -- TRAINER.CLIPFIT.BETA 2
+  -- KEY VALUE     more config keys, as train.py takes them, e.g. -- TRAINER.CLIPFIT.BETA 2.0
 
 Logs, checkpoints and result.json go to
 $1.
@@ -77,6 +77,7 @@ choose_config() {  # sets BACKBONE, and CFG and RECIPE from configs/recipes.yaml
     check_dataset "$DATASET"
     for seed in "${SEEDS[@]}"; do
         [[ $seed =~ ^[0-9]+$ ]] || fail "seeds are numbers, got '$seed'"
+        [ "$seed" != 0 ] || [ ! -f .clipfit-installed.json ] || fail "CoOp's train.py takes 0 for no seed; take another"
     done
     if [ -z "$BACKBONE" ]; then
         BACKBONE=ViT-B/16
@@ -145,5 +146,19 @@ transfer() {  # transfer TARGET ...: train on all classes of one dataset, test o
             runs+=("$OUTPUT/test/$SOURCE/$name/$run")
         done
     done
-    [ -n "${NO_TABLE:-}" ] || "$PYTHON" tools/report.py --no-files --protocol cross_dataset domain_shift -- "${runs[@]}"
+    print_table -- "${runs[@]}"
+}
+
+print_table() {  # print_table [OPTION ...] -- RUN ...: the results of these runs; NO_TABLE=1 prints none
+    [ -z "${NO_TABLE:-}" ] || return 0
+    if [ -f tools/report.py ]; then
+        "$PYTHON" tools/report.py --no-files "$@"
+        return
+    fi
+    # In a CoOp checkout, its own script: mean and standard deviation over the seeds that are there.
+    while [ "$1" != -- ]; do shift; done
+    shift
+    dirname -- "$@" | sort -u | while IFS= read -r folder; do
+        "$PYTHON" parse_test_res.py "$folder" --test-log
+    done
 }

@@ -82,7 +82,6 @@ class CLIPFit(ClipTrainer):
         return torch.stack(squares).mean()
 
 
-@TRAINER_REGISTRY.register()
 class ClipFit(CLIPFit):
     """The official code's name for it. TRAINER.COOP.PREC counts, as there; its other COOP keys have no effect."""
 
@@ -91,3 +90,7 @@ class ClipFit(CLIPFit):
         if precision == "auto":
             return super().choose_precision()
         return resolve_precision(precision, self.device, "TRAINER.COOP.PREC")
+
+
+if "ClipFit" not in TRAINER_REGISTRY.registered_names():  # else this is a checkout of the official code
+    TRAINER_REGISTRY.register()(ClipFit)
