@@ -22,7 +22,7 @@ from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
-from dassl.data import build_data_loader
+from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 

@@ -1,0 +1,6 @@
+from dassl.engine import TRAINER_REGISTRY, TrainerX
+
+
+@TRAINER_REGISTRY.register()
+class CoOp(TrainerX):
+    """Only its name is needed."""

@@ -1,0 +1,117 @@
+"""The same trainer file on the bundled Dassl, on upstream's, and in a CoOp checkout: the same images, rates and losses.
+
+Also what a user of CoOp does, as a whole: install, train, evaluate, parse, uninstall.
+"""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.reference.models import random_clip, save_clip
+from tools import install_into_coop
+
+from .checkouts import COOP, DASSL, ROOT, make_coop, make_dassl, write_textures
+
+SHOTS, EPOCHS, STEPS = 4, 5, 15
+OPTIONS = (
+    f"DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4 OPTIM.MAX_EPOCH {EPOCHS} INPUT.SIZE (32,32) "
+    "TRAIN.PRINT_FREQ 1"
+).split()
+RUN = Path("dtd") / f"shots_{SHOTS}" / "CLIPFit" / "vit_b16_ep100"
+# `batch` is not there in the fork of Dassl that KgCoOp and ProGrad bring along.
+PROGRESS = re.compile(r"^epoch \[(\d+)/\d+\]\s*(?:batch )?\[(\d+)/\d+\].*\sloss (\S+) .*\sacc (\S+) .*\slr (\S+)", re.M)
+ACCURACY = re.compile(r"^\* accuracy: ([\.\deE+-]+)%", re.M)
+
+
+def test_upstream_was_tested():
+    missing = [name for name, path in (("UPSTREAM_COOP", COOP), ("UPSTREAM_DASSL", DASSL)) if not path]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not set: stand-ins were tested, upstream was not")
+
+
+def base2new(checkout: Path, data: Path, backbone: str, output: Path, **environment) -> str:
+    """Run scripts/clipfit/base2new.sh, seed 1, with every Python of it watched; returns what it prints."""
+    python = output.parent / "python"
+    python.parent.mkdir(parents=True, exist_ok=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests" / "upstream" / "trace_run.py"}" "$@"\n')
+    python.chmod(0o755)
+    flags = ["--data", data, "--shots", SHOTS, "--backbone", backbone, "--output", output]
+    command = ["bash", "scripts/clipfit/base2new.sh", "dtd", 1, *flags, "--", *OPTIONS]
+    run = subprocess.run(
+        list(map(str, command)),
+        cwd=checkout,
+        env={**os.environ, "PYTHON": str(python), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr[-3000:] + run.stdout[-3000:]
+    return run.stdout
+
+
+def trace(output: Path, part: str) -> dict:
+    return json.loads((output / part / RUN / "seed1" / "trace.json").read_text())
+
+
+def log(output: Path, part: str) -> str:
+    return (output / part / RUN / "seed1" / "log.txt").read_text()
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_install_train_evaluate_parse_uninstall(tmp_path):
+    """In a CoOp checkout on upstream Dassl, beside our own checkout; each on data of its own."""
+    backbone = save_clip(random_clip("tiny"), tmp_path / "tiny.pt")
+    coop, dassl = make_coop(tmp_path / "checkout"), make_dassl(tmp_path / "dassl")
+    before = files_in(coop)
+    assert install_into_coop.main([str(coop)]) == 0
+
+    places = {"bundled": (ROOT, {"CLIPFIT_DASSL": "bundled"}), "coop": (coop, {"PYTHONPATH": str(dassl)})}
+    if DASSL:  # a stand-in would show nothing here that it does not show in the CoOp checkout
+        places["ours"] = (ROOT, {"PYTHONPATH": DASSL})
+    outputs, printed = {}, {}
+    for name, (checkout, environment) in places.items():
+        outputs[name] = tmp_path / name / "output"
+        data = write_textures(tmp_path / name / "data")
+        printed[name] = base2new(checkout, data, backbone, outputs[name], **environment)
+
+    for name in list(places)[1:]:
+        for part in ("train_base", "test_new"):
+            mine, theirs = trace(outputs["bundled"], part), trace(outputs[name], part)
+            check_trace(mine, theirs, steps=STEPS if part == "train_base" else 0)
+            check_log(log(outputs["bundled"], part), log(outputs[name], part), mine)
+
+    assert list((tmp_path / "coop" / "data").rglob(f"shot_{SHOTS}-seed_1.pkl"))  # their own few-shot files
+    parsed = [float(value) for value in re.findall(r"^\* accuracy: (\S+)% \+- 0.00%$", printed["coop"], re.M)]
+    accuracies = [trace(outputs["coop"], part)["accuracy"] for part in ("test_new", "train_base")]
+    assert parsed == pytest.approx(accuracies, abs=0.051)  # printed with one decimal
+
+    assert install_into_coop.main([str(coop), "--uninstall"]) == 0
+    assert files_in(coop) == before and not (coop / "trainers" / "common").exists()
+
+
+def check_trace(mine: dict, theirs: dict, steps: int) -> None:
+    assert theirs["splits"] == mine["splits"]
+    assert len(mine["steps"]) == len(theirs["steps"]) == steps
+    for one, other in zip(mine["steps"], theirs["steps"], strict=True):
+        assert other["images"] == one["images"]
+        assert other["lr"] == one["lr"]
+        assert other["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    assert theirs["accuracy"] == mine["accuracy"]
+
+
+def check_log(mine: str, theirs: str, trace: dict) -> None:
+    lines = PROGRESS.findall(mine), PROGRESS.findall(theirs)
+    assert len(lines[0]) == len(lines[1]) == len(trace["steps"])
+    for one, other in zip(*lines, strict=True):
+        assert list(map(float, other)) == pytest.approx(list(map(float, one)), abs=2e-4)
+    assert [float(x) for x in ACCURACY.findall(theirs)] == pytest.approx([trace["accuracy"]], abs=0.051)
