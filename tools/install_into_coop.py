@@ -15,16 +15,32 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import hashlib
 import itertools
-import json
 import os
-import re
 import sys
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent
-MANIFEST = ".clipfit-installed.json"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.coop_checkout import (  # noqa: E402
+    MANIFEST,
+    SOURCE,
+    add_line,
+    find_checkout,
+    missing_folders,
+    read_if_there,
+    read_manifest,
+    remove,
+    remove_if_empty,
+    remove_line,
+    sha256,
+    temporary_name,
+    unchanged,
+    write,
+    write_manifest,
+)
+from tools.mistakes import exit_code  # noqa: E402
+
 FILES = (  # what the scripts of CLIPFit need beside what every CoOp checkout has
     "trainers/clipfit.py",
     "trainers/common/*.py",
@@ -39,43 +55,20 @@ FILES = (  # what the scripts of CLIPFit need beside what every CoOp checkout ha
     "scripts/progress.py",
     "tools/recipe.py",
 )
-IMPORT = "import trainers.clipfit"
-NEEDED = ("train.py", "trainers", "datasets", "configs/datasets", "configs/trainers")
 
 
-class Refused(Exception):
-    """Why nothing was done, in one line."""
-
-
-def main(argv=None) -> int:
-    """Install or uninstall; a mistake becomes one line on stderr. Returns the exit code."""
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", metavar="PATH", help="folder of the checkout, the one with train.py")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, do nothing")
     parser.add_argument("--uninstall", action="store_true", help="remove what was added")
-    args = parser.parse_args(argv)
-    try:
-        checkout = find_checkout(Path(args.path).expanduser())
-        (uninstall if args.uninstall else install)(checkout, args.dry_run)
-    except (Refused, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+    return parser.parse_args(argv)
 
 
-def find_checkout(path: Path) -> Path:
-    """The checkout's folder, without symbolic links. Raises Refused if `path` is none, with what is missing."""
-    if not path.is_dir():
-        raise Refused(f"{path} is not a folder")
-    path = path.resolve()
-    if path == SOURCE:
-        raise Refused(f"{path} is CLIPFit itself; give the folder of a CoOp checkout")
-    missing = [name for name in NEEDED if not (path / name).exists()]
-    if missing:
-        inner = sorted(str(p) for p in path.iterdir() if all((p / name).exists() for name in NEEDED))
-        hint = f"; give {' or '.join(inner)}" if inner else "; give the folder with CoOp's train.py"
-        raise Refused(f"{path} is not a CoOp checkout, it has no {', no '.join(missing)}{hint}")
-    return path
+def run(args) -> None:
+    """Install or uninstall. Raises ValueError or OSError, one line each, where that is not possible."""
+    checkout = find_checkout(Path(args.path).expanduser())
+    (uninstall if args.uninstall else install)(checkout, args.dry_run)
 
 
 def install(checkout: Path, dry_run: bool) -> None:
@@ -116,12 +109,12 @@ def install(checkout: Path, dry_run: bool) -> None:
 
 
 def plan(checkout: Path, manifest: dict, new: dict[str, bytes]) -> tuple[list[str], list[str]]:
-    """Names to write and names of former files to remove. Raises Refused where a local file is in the way."""
+    """Names to write and names of former files to remove. Raises ValueError where a local file is in the way."""
     add = [name for name, content in new.items() if read_if_there(checkout / name) != content]
     in_the_way = [name for name in add if (checkout / name).exists() and not unchanged(checkout, manifest, name)]
     in_the_way += [name for name in ("trainers/common.py",) if (checkout / name).exists()]  # hidden by the folder
     if in_the_way:
-        raise Refused(
+        raise ValueError(
             f"{checkout} has files of its own, or changed since CLIPFit was installed, that would be overwritten: "
             f"{', '.join(in_the_way)}; move them away first"
         )
@@ -131,7 +124,7 @@ def plan(checkout: Path, manifest: dict, new: dict[str, bytes]) -> tuple[list[st
 
 def uninstall(checkout: Path, dry_run: bool) -> None:
     if not (checkout / MANIFEST).exists():
-        raise Refused(f"CLIPFit is not installed in {checkout}: it has no {MANIFEST}")
+        raise ValueError(f"CLIPFit is not installed in {checkout}: it has no {MANIFEST}")
     manifest = read_manifest(checkout)
     train_py = (checkout / "train.py").read_bytes()
     without = remove_line(train_py) if manifest["import_line"] else train_py
@@ -156,31 +149,6 @@ def uninstall(checkout: Path, dry_run: bool) -> None:
     print(f"CLIPFit is uninstalled from {checkout}; outputs of runs are still there")
 
 
-def add_line(checkout: Path) -> tuple[bytes, bytes]:
-    """train.py as it is, and with the import of CLIPFit behind its last import of a trainer."""
-    content = (checkout / "train.py").read_bytes()
-    lines = content.splitlines(keepends=True)
-    if any(is_import(line) for line in lines):
-        return content, content
-    places = [i for i, line in enumerate(lines) if re.match(rb"import trainers\.\w+", line)]
-    if not places:
-        raise Refused(
-            f"{checkout / 'train.py'} has no line 'import trainers. ...' behind which CLIPFit could be imported; add "
-            f"'{IMPORT}' where trainers are imported, and run this again"
-        )
-    end = b"\r\n" if lines[places[-1]].endswith(b"\r\n") else b"\n"
-    lines.insert(places[-1] + 1, IMPORT.encode() + end)
-    return content, b"".join(lines)
-
-
-def remove_line(content: bytes) -> bytes:
-    return b"".join(line for line in content.splitlines(keepends=True) if not is_import(line))
-
-
-def is_import(line: bytes) -> bool:
-    return line.split(b"#")[0].split() == IMPORT.encode().split()
-
-
 def show_diff(old: bytes, new: bytes) -> None:
     texts = [content.decode("utf-8", "replace").splitlines(keepends=True) for content in (old, new)]
     for line in difflib.unified_diff(*texts, "train.py", "train.py", n=2):
@@ -194,73 +162,9 @@ def report(what: str, names: list[str]) -> None:
             print(f"    {folder}: {', '.join(map(os.path.basename, group))}")
 
 
-def read_manifest(checkout: Path) -> dict:
-    """What an installation added: hashes by file name, folders, and whether train.py got its line.
-
-    A file has one hash, and while it is being replaced that of its old content, too.
-    """
-    path = checkout / MANIFEST
-    if not path.exists():
-        return {"files": {}, "folders": [], "import_line": False}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, folders, added = manifest["files"], manifest["folders"], manifest["import_line"]
-        inside = [name for name in (*files, *folders) if not Path(name).is_absolute() and ".." not in Path(name).parts]
-        if len(inside) == len(files) + len(folders):
-            return {"files": {k: list(v) for k, v in files.items()}, "folders": folders, "import_line": bool(added)}
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise Refused(f"{path} is damaged: remove it, and by hand what CLIPFit added, or restore a copy")
-
-
-def write_manifest(checkout: Path, manifest: dict) -> None:
-    write(checkout / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-
-
-def missing_folders(checkout: Path, names: list[str]) -> set[str]:
-    """Folders that will have to be made for the files named."""
-    folders = {str(folder) for name in names for folder in Path(name).parents if str(folder) != "."}
-    return {folder for folder in folders if not (checkout / folder).exists()}
-
-
-def read_if_there(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
-def unchanged(checkout: Path, manifest: dict, name: str) -> bool:
-    there = read_if_there(checkout / name)
-    return there is not None and sha256(there) in manifest["files"].get(name, ())
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def write(path: Path, content: bytes, executable: bool = False) -> None:
-    """Write a file so that at any moment its old content is there or the new; an existing one keeps its mode."""
-    temporary = temporary_name(path)
-    temporary.write_bytes(content)
-    mode = path.stat().st_mode if path.exists() else temporary.stat().st_mode | (0o111 if executable else 0)
-    os.chmod(temporary, mode)
-    os.replace(temporary, path)
-
-
-def temporary_name(path: Path) -> Path:
-    return path.with_name(path.name + ".clipfit-tmp")
-
-
-def remove(path: Path) -> None:
-    """Remove a file, and of a module what Python has compiled from it."""
-    path.unlink()
-    cache = path.parent / "__pycache__"
-    for compiled in cache.glob(f"{path.stem}.*.pyc") if path.suffix == ".py" else ():
-        compiled.unlink()
-    remove_if_empty(cache)
-
-
-def remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def main(argv=None) -> int:
+    again = "Interrupted: train.py is as it was or complete; the same command goes on."
+    return exit_code(run, parse_args(argv), interrupted=again)
 
 
 if __name__ == "__main__":

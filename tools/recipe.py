@@ -7,6 +7,8 @@ Prints the name of the config file in configs/trainers/METHOD, then the config k
 values, each on a line of its own. With --methods: the methods of the table, one a line.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path

@@ -1,9 +1,7 @@
 """What makes the methods run on upstream Dassl and on older torch, with stand-ins for what these do differently."""
 
-import ast
 import filecmp
 import io
-from pathlib import Path
 
 import pytest
 import torch
@@ -127,14 +125,3 @@ def test_a_checkpoint_of_upstream_dassl_is_read_without_its_objects(make, warmup
     assert "holds Python objects, which are not loaded" in capsys.readouterr().out
     for name, tensor in other.tuned.state_dict().items():
         assert torch.equal(tensor, tensors[name])
-
-
-def test_needs_no_python_later_than_that_of_coops_users():
-    """CoOp and Dassl say to use Python 3.8. Ruff sees to annotations, this to syntax and to what later ones added."""
-    later = {"removeprefix", "removesuffix", "batched", "pairwise", "bit_count", "BooleanOptionalAction"}
-    for path in (Path("trainers/clipfit.py"), *Path("trainers/common").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
-            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-            assert name not in later, f"{path}:{node.lineno}: {name} needs a later Python than 3.8"
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
-                assert not node.keywords, f"{path}:{node.lineno}: zip(strict=) needs a later Python than 3.8"
