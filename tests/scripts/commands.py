@@ -32,5 +32,6 @@ def run(argv, monkeypatch):
     """Run train.py in this process; its record."""
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", sys.stdout)  # the logger replaces it
+        patch.setattr(sys, "argv", ["train.py", *argv])  # the record tells it
         assert train.main(argv) == 0
     return json.loads(open(os.path.join(train.parse_args(argv).output_dir, "result.json")).read())

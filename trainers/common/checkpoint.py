@@ -216,10 +216,7 @@ def check_settings(trainer, state: dict, directory: str) -> None:
     old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
     if old is None or old == new:
         return
-    differ = [
-        f"{k} {old.get(k)!r} -> {new.get(k)!r}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)
-    ]
-    message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
+    message = f"{directory} holds a run with other settings ({'; '.join(record.differences(old, new))})"
     asked = trainer.cfg.RESUME and osp.abspath(trainer.cfg.RESUME) == osp.abspath(directory)
     if not asked:  # continuing with other settings must be asked for
         raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")

@@ -163,6 +163,12 @@ def same_run(old: dict, new: dict) -> bool:
     return which[0] == which[1]
 
 
+def differences(old: dict, new: dict) -> list[str]:
+    """The settings in which two runs differ: "OPTIM.LR 0.002 -> 0.02"."""
+    keys = sorted(old.keys() | new.keys())
+    return [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
+
+
 def evaluated(result: dict) -> tuple:
     """Settings and epoch of the training whose checkpoint a record's run evaluated."""
     source = result.get("source") or {}

@@ -1,0 +1,168 @@
+"""Runs a protocol for many methods, datasets, seeds and shots: what is finished is left out, what was cut off goes on.
+
+python tools/sweep.py base2new --methods CLIPFit CoOp KgCoOp --datasets all --seeds 1 2 3 --root DATA
+python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA --dry-run
+python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
+
+Jobs are those of scripts/<protocol>.sh, in the same folders. Ctrl-C ends the jobs that are running; the same command
+goes on. Ends with the report of tools/report.py. The exit code is 0 if all jobs are finished, 1 if not, 2 for a mistake
+in the command, 130 after Ctrl-C. docs/experiments.md tells more.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.sweeping.cost import Costs  # noqa: E402
+from tools.sweeping.local import Runner  # noqa: E402
+from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402
+from tools.sweeping.process import PROGRAM  # noqa: E402
+from tools.sweeping.slurm import AT_A_TIME, queued, submit  # noqa: E402
+from tools.sweeping.state import expect, look  # noqa: E402
+from tools.sweeping.summary import conclude, count, overlay, print_plan  # noqa: E402
+
+
+def parse_args(argv=None):
+    argv = sys.argv[1:] if argv is None else list(argv)
+    at = argv.index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s PROTOCOL [options] [-- KEY VALUE ...]",
+    )  # fmt: skip
+    parser.add_argument("protocol", choices=PROTOCOLS, metavar="PROTOCOL", help=", ".join(PROTOCOLS))
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--methods", nargs="+", default=["CLIPFit"], help="folders under configs/trainers, or all")
+    what.add_argument(
+        "--datasets", nargs="+", metavar="NAME[=DIR]",
+        help="to train on: files under configs/datasets, or all: the eleven of the literature; =DIR for one in a "
+        "folder of its own (default: digits, which needs no download; cross_dataset and domain_shift: imagenet)",
+    )  # fmt: skip
+    what.add_argument("--targets", nargs="+", metavar="NAME[=DIR]", help="cross_dataset, domain_shift: to test on")
+    what.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    what.add_argument("--shots", nargs="+", type=int, help="images a class (default: fewshot 1 2 4 8 16, else 16)")
+    what.add_argument("--backbone", help="micro, an OpenAI name, or a path (default: micro for digits, else ViT-B/16)")
+    what.add_argument("--config", help="a YAML of the method, without .yaml (default: as configs/recipes.yaml says)")
+    what.add_argument("--best-val", action="store_true", help="keep the epoch that is best on validation images")
+    where = parser.add_argument_group("where and how")
+    where.add_argument("--root", "--data", help="folder with the datasets (default: data)")
+    where.add_argument("--output", help="where runs go (default: output/PROTOCOL)")
+    where.add_argument("--jobs", type=int, help="at a time (default: one a GPU; on the CPU 1, with micro one a core)")
+    where.add_argument("--gpus", nargs="+", help="GPUs to use, as CUDA_VISIBLE_DEVICES has them (default: all)")
+    where.add_argument(
+        "--slurm", nargs="*", metavar="KEY=VALUE",
+        help=f"submit to SLURM, --jobs at a time ({AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",
+    )  # fmt: skip
+    where.add_argument("--dry-run", action="store_true", help="list the jobs, how far they are and what they may cost")
+    where.add_argument("--commands", action="store_true", help="print the jobs' commands and do nothing")
+    args = parser.parse_args(argv[:at])
+    args.opts = argv[at + 1 :]
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, got {args.jobs}")
+    return args
+
+
+def environments(args, wanted: dict) -> list[dict[str, str]]:
+    """Environment variables of the jobs that run at a time, one set each."""
+    import torch
+
+    gpus = args.gpus or [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
+    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    micro = {what["backbone"] for what in wanted.values()} == {"micro"}
+    count = args.jobs or (len(gpus) if torch.cuda.is_available() else cores if micro else 1)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // count))
+    own = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(count)]
+    return [{**variables, "OMP_NUM_THREADS": threads} for variables in own]
+
+
+def device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def from_here(path: str) -> str:
+    """A path of the user's, so that it still holds when we have changed to the repository's folder."""
+    return path if Path.cwd() == ROOT else os.path.abspath(os.path.expanduser(path))
+
+
+def place(args) -> None:
+    """Fill in where data and runs are."""
+    args.root = from_here(args.root) if args.root else "data"
+    args.output = from_here(args.output) if args.output else f"output/{args.protocol}"
+    if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):
+        args.backbone = from_here(args.backbone)
+    for what in ("datasets", "targets"):
+        names = [name.partition("=") for name in getattr(args, what) or []]
+        setattr(args, what, [name + (sign and sign + from_here(folder)) for name, sign, folder in names])
+    os.chdir(ROOT)
+
+
+def sweep(args) -> int:
+    """Everything between the command line and the exit code."""
+    place(args)
+    jobs = plan(args)
+    if args.commands:
+        for job in jobs:
+            print(shlex.join([sys.executable, PROGRAM, *job.argv]))
+        return 0
+    wanted, output = {job: expect(job) for job in jobs}, Path(args.output)
+    states, costs = {job: look(job, wanted) for job in jobs}, Costs(wanted)
+    if args.slurm is None:
+        slots = environments(args, wanted)
+        at_a_time = len(slots)
+    else:
+        states = overlay(states, queued(output))
+        at_a_time = args.jobs or AT_A_TIME
+    costs.read_records(output, "" if args.slurm is not None else device())
+    if args.dry_run:
+        print_plan(states, costs, at_a_time)
+        return 0
+    print(f"{count(states)}; {at_a_time} at a time", flush=True)
+    if args.slurm is not None:
+        return to_slurm(args, wanted, states, at_a_time)
+    runner = Runner([job for job in jobs if states[job].kind != "finished"], wanted, slots, costs)
+    outcomes = runner.run()
+    if runner.stops:
+        print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. The same command goes on.")
+        return 130
+    return conclude(states, outcomes, args.output)
+
+
+def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
+    """Submit what is neither finished nor queued, or report where all is finished; returns the exit code."""
+    if all(state.kind == "finished" for state in states.values()):
+        return conclude(states, {}, args.output)
+    blocked = {job for job, state in states.items() if state.kind == "blocked"}
+    to_run = [job for job, state in states.items() if state.kind not in ("finished", "queued")]
+    to_run = [job for job in to_run if not blocked & {job, job.training}]
+    if to_run:
+        print(submit(to_run, wanted, Path(args.output), args.slurm, at_a_time))
+    print("The same command goes on, and makes the report when all are finished; --dry-run tells how far they are")
+    for job in blocked:
+        print(f"blocked: {job.title}: {states[job].note}")
+    return 1 if blocked else 0
+
+
+def main(argv=None) -> int:
+    """Run; a mistake of the user's becomes one line on stderr. Returns the exit code."""
+    args = parse_args(argv)
+    try:
+        return sweep(args)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("CLIPFIT_DEBUG"):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""How long jobs take: as the finished jobs of this sweep, else as similar runs on record, else unknown."""
+
+import datetime
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+from .plan import Job
+
+# What runs of the same cost have in common; seeds and the method's other settings hardly matter.
+SAME = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
+
+
+class Costs:
+    """Seconds of jobs; `wanted` is what `state.expect` says of each."""
+
+    def __init__(self, wanted: dict[Job, dict]):
+        self.wanted = wanted
+        self.measured = defaultdict(list)  # kind of job -> seconds of finished jobs of this sweep
+        self.recorded = defaultdict(list)  # kind of job -> (length of training, its seconds, seconds of the test)
+
+    def read_records(self, output: Path, device: str) -> None:
+        """Learn from the finished runs below `output` that ran on `device`, the name of a GPU or "cpu"."""
+        from trainers.common import record
+
+        for path in output.glob(f"**/{record.FILE}"):
+            result = record.read(str(path)) or {}
+            if result.get("finished") and str(result.get("device")).startswith(device):
+                settings, backbone = result["settings"], result["identity"]["backbone"]
+                kind = (result["eval_only"], backbone, *(settings.get(key) for key in SAME))
+                seconds = (result.get("train_seconds") or 0.0, result.get("test_seconds") or 0.0)
+                self.recorded[kind].append((length(settings), *seconds))
+
+    def kind(self, job: Job) -> tuple:
+        settings = self.wanted[job]["settings"]
+        evaluation = job.training is not None or settings["TRAINER.NAME"].startswith("ZeroshotCLIP")
+        return (evaluation, self.wanted[job]["backbone"], *(settings[key] for key in SAME))
+
+    def add(self, job: Job, seconds: float) -> None:
+        """Take note of how long a job of this sweep took, all in all."""
+        self.measured[self.kind(job), self.length(job)].append(seconds)
+
+    def length(self, job: Job) -> float:
+        return length(self.wanted[job]["settings"]) if job.training is None else 0.0
+
+    def seconds(self, job: Job) -> float | None:
+        """Expected seconds of a job; None if nothing similar is known."""
+        kind, wanted = self.kind(job), self.length(job)
+        if measured := self.measured.get((kind, wanted)):
+            return mean(measured)
+        known = self.recorded.get(kind, [])
+        known = [run for run in known if run[0] == wanted] or known
+        if known:
+            return mean(train * (wanted / long if train else 0) + test for long, train, test in known)
+        like = [s for (other, _), times in self.measured.items() if other[0] == kind[0] for s in times]
+        return mean(like) if like else None
+
+
+def length(settings: dict) -> float:
+    """What training time grows with: epochs times images, and images with shots."""
+    return float(settings["OPTIM.MAX_EPOCH"] * max(1, settings["DATASET.NUM_SHOTS"]))
+
+
+def clock(seconds: float | None) -> str:
+    return "unknown" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))

@@ -1,0 +1,160 @@
+"""How far a job is: finished with the same settings, cut off, to run, or in the way of another run."""
+
+import fcntl
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from . import console
+from .plan import Job
+
+LOCK = ".sweep.lock"
+
+
+@dataclass(frozen=True)
+class State:
+    """`kind` is one of KINDS; `note` says why, where that is not plain."""
+
+    kind: str
+    note: str = ""
+
+
+KINDS = {
+    "finished": "finished",
+    "running": "running in another process",
+    "queued": "queued on SLURM",
+    "resume": "to resume",
+    "run": "to run",
+    "again": "to run again, failed before",
+    "blocked": "blocked by a run with other settings",
+}
+
+
+def expect(job: Job) -> dict:
+    """What the record of the job must say: its settings, as train.py would see them.
+
+    Raises:
+        ValueError: train.py would refuse them.
+    """
+    import train
+    from dassl.engine import TRAINER_REGISTRY
+    from trainers.common import record
+
+    cfg = train.setup_cfg(train.parse_args(job.argv))
+    section = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).section
+    wanted = {
+        "settings": record.settings(cfg, section),
+        "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
+        "backbone": cfg.MODEL.BACKBONE.NAME,
+    }
+    return json.loads(json.dumps(wanted))  # as a record is read
+
+
+def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
+    """The state of a job, from its folder.
+
+    Args:
+        wanted: what `expect` says of each job.
+        held: whether we have the folder's lock ourselves.
+    """
+    from trainers.common import record
+
+    if not held and busy(job.output):
+        return State("running")
+    path = job.output / record.FILE
+    result = record.read(str(path))
+    note = f"{path} cannot be read, it is made anew" if result is None and path.exists() else ""
+    begun = not job.training and any(job.output.glob("*/checkpoint"))
+    if result and (result.get("finished") or begun):  # else nothing would be lost
+        other = other_settings(result, wanted[job], wanted.get(job.training))
+        if other:
+            what = f"{job.output} holds a run with other settings ({'; '.join(other)})"
+            return State("blocked", f"{what}: give another --output, or remove that folder")
+        note = out_of_date(job, result)
+        if result.get("finished") and not note:
+            return State("finished")
+    if failed := console.failure(job.output):
+        return State("again", failed)
+    return State("resume" if begun else "run", note)
+
+
+def other_settings(result: dict, wanted: dict, training: dict | None) -> list[str]:
+    """In what a record differs from what is wanted: of its own run and of the training that it evaluates."""
+    from trainers.common.record import differences
+
+    source = result.get("source")
+    differ = differences(result.get("settings") or {}, wanted["settings"])
+    differ += differences(result.get("evaluation") or {}, wanted["evaluation"])
+    differ += other_backbone(result.get("identity") or {}, wanted["backbone"])
+    if training and source:
+        differ += [f"evaluated {text}" for text in differences(source.get("settings") or {}, training["settings"])]
+    return list(dict.fromkeys(differ))
+
+
+def other_backbone(identity: dict, backbone: str) -> list[str]:
+    """Compares weights, where they are in a file, and else names: those of OpenAI do not change."""
+    weights = fingerprint(backbone)
+    if identity.get("fingerprint") == weights if weights else identity.get("backbone") == backbone:
+        return []
+    if identity.get("backbone") == backbone:
+        return [f"the weights of {backbone} have changed"]
+    return [f"MODEL.BACKBONE.NAME {identity.get('backbone')!r} -> {backbone!r}"]
+
+
+def out_of_date(job: Job, result: dict) -> str:
+    """Why a finished evaluation is not of the model that is there now; "" if it is, or is no evaluation."""
+    from trainers.common import record
+
+    if not job.training:
+        return ""
+    trained = record.read(str(job.training.output / record.FILE)) or {}
+    if not trained.get("finished"):
+        return "its training is not finished"
+    if not result.get("source") and not trained.get("eval_only"):  # zero-shot CLIP trains nothing
+        return "its record does not tell what was evaluated"
+    return "its training is newer" if trained.get("written", "") > result.get("written", "") else ""
+
+
+@cache
+def fingerprint(backbone: str) -> str | None:
+    """Hash of a backbone's weights; None for OpenAI's names, whose weights do not change."""
+    if backbone != "micro" and not Path(backbone).expanduser().is_file():
+        return None
+    from trainers.common import clip_model
+
+    return clip_model.fingerprint(clip_model.read_state_dict(backbone))
+
+
+def take(folder: Path):
+    """An open file that holds the lock of a job's folder, for its process to inherit; None while another one holds it.
+
+    The system gives the lock back when all processes that hold it have ended: a job that has outlived a killed sweep
+    keeps the next sweep out.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return lock(open(folder / LOCK, "a"), fcntl.LOCK_EX)
+
+
+def busy(folder: Path) -> bool:
+    """Whether a process holds the lock of a job's folder."""
+    try:
+        held = lock(open(folder / LOCK), fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+    if held:
+        held.close()
+    return held is None
+
+
+def lock(file, kind: int):
+    """The file, locked; None, and closed, if another process holds the lock."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError as error:
+        print(f"Note: {file.name} cannot be locked ({error.strerror}); let no second sweep run here", file=sys.stderr)
+    return file
