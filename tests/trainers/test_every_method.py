@@ -253,3 +253,36 @@ def test_every_method_has_recipes_and_scripts():
             called.setdefault(script.read_text().split(f"/../{protocol}.sh\" ")[1].split()[0], set()).add(protocol)
     assert called == {method: protocols for method in TABLE}
     assert set(TABLE) <= set(METHODS)
+
+
+SPEED = {
+    "activation checkpointing": ("MODEL.ACTIVATION_CHECKPOINTING", "True"),
+    "compiled": ("MODEL.COMPILE", "default"),
+}
+
+
+@pytest.mark.parametrize("key", SPEED.values(), ids=SPEED)
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in UNTUNED])
+def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypatch, tmp_path):
+    """Loss terms, and the tuned tensors after two steps."""
+    from trainers.common import blocks
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, mode: compiled(f, backend="eager"))
+    blocks.compiled.cache_clear()
+    results = []
+    for keys in ((), key):
+        trainer = build(method, *keys, output=tmp_path / str(len(keys)))
+        terms = [train_step(trainer, batch_of(trainer, 2, seed=i), update_lr=i == 0) for i in range(3)]
+        results.append((terms, {name: p.detach().clone() for name, p in tuned_of(trainer).items()}))
+    blocks.compiled.cache_clear()
+    (plain, plain_tuned), (other, other_tuned) = results
+    for a, b in zip(plain, other, strict=True):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
+    for name, p in plain_tuned.items():
+        assert torch.allclose(p, other_tuned[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_unknown_compile_mode(build):
+    with pytest.raises(ValueError, match="MODEL.COMPILE must be one of .*reduce-overhead.*, got 'on'"):
+        build("CLIPFit", "MODEL.COMPILE", "on")

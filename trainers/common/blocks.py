@@ -9,14 +9,14 @@ nearly twice as fast as MKL on some processors (AMD's).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .compat import autocast_on_cpu
+from .compat import autocast_on_cpu, is_compiling
 
 SLOPE = 1.702  # of QuickGELU
 PARAMETERS = (
@@ -28,13 +28,14 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 ONEDNN_FROM = 2**26  # multiplications below which the detour costs more than it gains
 
 
-def run_block(block: nn.Module, x: torch.Tensor, attend: Callable, only=None, recompute: bool = False) -> torch.Tensor:
+def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=False, compile_mode="") -> torch.Tensor:
     """A residual attention block on x (B, T, d).
 
     Args:
         attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `only`.
         only: rows whose output is wanted, as an index of dimension 1; None: all T.
         recompute: keep x alone for the backward pass, which then computes the block once more.
+        compile_mode: of `torch.compile`; "" runs the block as it stands.
 
     Returns:
         (B, T, d), or (B, n, d).
@@ -42,9 +43,16 @@ def run_block(block: nn.Module, x: torch.Tensor, attend: Callable, only=None, re
     # Read now: when a block is recomputed, the tuned ones are no longer in place.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     arguments = (x, p, block.attn.num_heads, attend, only)
+    run = compiled(compile_mode) if compile_mode else _block
     if recompute and torch.is_grad_enabled():
-        return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return _block(*arguments)
+        return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return run(*arguments)
+
+
+@lru_cache(maxsize=None)
+def compiled(mode: str) -> Callable:
+    """`_block`, compiled once for all blocks of a shape."""
+    return torch.compile(_block, mode=mode)
 
 
 def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, only) -> torch.Tensor:
@@ -111,6 +119,7 @@ def uses_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether `linear` takes the detour: large, fp32, on the CPU, with a frozen matrix."""
     return (
         _ONEDNN is not None
+        and not is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not weight.requires_grad

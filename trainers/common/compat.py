@@ -26,6 +26,7 @@ __all__ = [
     "attention",
     "autocast_on_cpu",
     "functional_call",
+    "is_compiling",
     "load_scheduler_state",
     "make_scaler",
     "mend_warmup",
@@ -91,4 +92,5 @@ def autocast_on_cpu() -> bool:
         return torch.is_autocast_cpu_enabled()
 
 
+is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 attention = getattr(F, "scaled_dot_product_attention", plain_attention)

@@ -82,3 +82,25 @@ def test_learned_tokens_stand_last_and_are_replaced():
     assert torch.allclose(ours, plain, atol=1e-5)
     with torch.no_grad():
         assert not torch.allclose(ours, ViT(visual)(images()), atol=1e-3)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_blocks(recompute, monkeypatch):
+    """Captured whole by torch.compile, with the same features and gradients; the code generator itself is PyTorch's."""
+    from trainers.common import blocks
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, mode: compiled(f, backend="aot_eager", fullgraph=True))
+    blocks.compiled.cache_clear()
+    encoder, results = ViT(CLIP.visual), []
+    encoder.recompute = recompute
+    for mode in ("", "default"):
+        encoder.compile_mode = mode
+        names = [n for n, _ in encoder.named_parameters() if "ln_" in n]
+        tuned = {n: encoder.get_parameter(n).detach().clone().requires_grad_() for n in names}
+        features = functional_call(encoder, tuned, (images(),))
+        features.square().sum().backward()
+        results.append([features.detach(), *(p.grad for p in tuned.values())])
+    blocks.compiled.cache_clear()
+    for plain, ours in zip(*results, strict=True):
+        assert torch.allclose(plain, ours, rtol=1e-4, atol=1e-5 * plain.abs().max())
