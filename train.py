@@ -9,6 +9,7 @@ import difflib
 import os
 import signal
 import sys
+import threading
 
 import runtime  # noqa: F401  (makes dassl importable)
 
@@ -159,10 +160,17 @@ def terminate(number, frame) -> None:
     raise Terminated
 
 
+def in_thread(args) -> None:
+    """TensorBoard's thread leaves an OSError to the next `write_scalar`, which raises it: it is not shown twice."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
+
+
 def main(argv=None) -> int:
     """Run; a user's mistake becomes one line on stderr (its traceback with CLIPFIT_DEBUG=1). Returns the exit code."""
     args = parse_args(argv)
     before = signal.signal(signal.SIGTERM, terminate)
+    threading.excepthook = in_thread
     try:
         run(args)
     except KeyboardInterrupt as stop:

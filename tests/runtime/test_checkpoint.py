@@ -99,6 +99,27 @@ def test_damaged_files(tmp_path):
         check_damage(path, content[:start] + generator.randbytes(40) + content[start + 40 :])
 
 
+def test_every_byte_of_a_tensor_counts(tmp_path):
+    """Torch alone loads a changed tensor without a word."""
+    model, path = save(tmp_path), tmp_path / "model.pth.tar-1"
+    content, values = path.read_bytes(), model[0].weight.detach().numpy().tobytes()
+    for at in range(content.index(values), content.index(values) + len(values)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        torch.load(path, weights_only=True)
+        with pytest.raises(ValueError, match="model.pth.tar-1.* is damaged .*data/. has another check sum"):
+            load_checkpoint(str(path))
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    save(tmp_path)
+    before = (tmp_path / "model.pth.tar-1").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(OSError, match="Cannot write '.*model.pth.tar-1' .No space left.: make room and start again"):
+        save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
+    assert (tmp_path / "model.pth.tar-1").read_bytes() == before
+
+
 def test_files_without_weights(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "model.pth.tar-3")
     (tmp_path / "checkpoint").write_text("model.pth.tar-3\n")

@@ -1,5 +1,7 @@
 """Results, their log lines, and accuracy and distances."""
 
+import builtins
+import random
 import re
 
 import numpy as np
@@ -23,7 +25,7 @@ COOP_REGEX = re.compile(r"\* accuracy: ([\.\deE+-]+)%")  # of CoOp's parse_test_
 def evaluate(true, predicted, n_cls=5, batch=7, **test_options):
     cfg = get_cfg_default()
     for key, value in test_options.items():
-        cfg["OUTPUT_DIR" if key == "OUTPUT_DIR" else "TEST"][key] = value
+        (cfg if key == "OUTPUT_DIR" else cfg.TEST)[key] = value
     evaluator = build_evaluator(cfg, lab2cname={i: f"class {i}" for i in range(n_cls)})
     process(evaluator, true, predicted, n_cls, batch)
     return evaluator.evaluate()
@@ -144,3 +146,18 @@ def test_distances():
         compute_distance_matrix(a, b, "l1")
     with pytest.raises(ValueError, match="Expected"):
         compute_distance_matrix(a, b[:, :3])
+
+
+def test_first_imports_leave_the_random_state(monkeypatch, tmp_path):
+    """Libraries that scikit-learn loads draw from Python's generator; a resumed run loads them at another time."""
+    plain = builtins.__import__
+
+    def drawing(name, *args, **kwargs):
+        if name.startswith("sklearn"):
+            random.random()
+        return plain(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", drawing)
+    state = random.getstate()
+    evaluate([0, 1], [0, 1], COMPUTE_CMAT=True, OUTPUT_DIR=str(tmp_path))
+    assert random.getstate() == state

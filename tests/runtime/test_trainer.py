@@ -125,6 +125,7 @@ def test_resuming_into_another_folder(toy_root, tmp_path):
     assert resumed.best_result == whole.best_result
     assert torch.equal(weights(resumed), weights(whole))  # the best model was brought along
     assert "model-best.pth.tar" in files(tmp_path / "new" / "toy_learner")
+    assert not [name for name in files(tmp_path / "new" / "toy_learner") if name.endswith(".tmp")]
     with pytest.raises(FileNotFoundError, match="RESUME '.*nothing'.*OUTPUT_DIR of an earlier run"):
         start(toy_root, tmp_path / "new", RESUME=str(tmp_path / "nothing")).train()
 

@@ -50,20 +50,21 @@ def content(path) -> str:
     return digest(state)
 
 
-def small_disk(folder, kilobytes: int):
+def small_disk(folder, kilobytes: int, mount: bool = True):
     """In a forked child: leaves about so much room for files in `folder`. Returns a function that makes room.
 
-    As root it is a file system of the child's own, which ends with it; elsewhere the system limits the size of a file.
+    Where root may mount (and `mount` is true), it is a file system of the child's own, which ends with it; elsewhere
+    no file may grow beyond that, and beyond half of a checkpoint.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    new_namespace, private = 0x20000, 0x4000 | 0x40000
+    new_namespace, private, remount = 0x20000, 0x4000 | 0x40000, 32
     if (
-        libc.unshare(new_namespace) == 0
+        mount
+        and libc.unshare(new_namespace) == 0
         and libc.mount(b"none", b"/", None, private, None) == 0
         and libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={max(4, kilobytes)}k".encode()) == 0
     ):
-        print("a file system of", kilobytes, "KB")
-        return lambda: libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 32, b"size=100m")  # 32: remount
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, before[1]))
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return lambda: libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", remount, b"size=100m")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(kilobytes, 20) * 1024, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,6 +11,7 @@ import trainers  # noqa: F401  (registers the methods)
 from dassl.engine import TRAINER_REGISTRY
 from tools.recipe import read_table, recipe
 
+from .crash import content
 from .helpers import batch_of, train_step
 
 # The project's own; other tests register toys.
@@ -103,24 +104,32 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in UNTUNED])
 def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
-    options = ("OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1")
-    whole = build(method, *options, output=tmp_path / "a")
-    whole.train()
-    broken = build(method, *options, output=tmp_path / "b")
-    after_epoch = broken.after_epoch
+    """Stopped in the middle of an epoch: weights, optimiser, schedule, random state, best epoch and result."""
+    options = ("OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "10")
+    options += ("TEST.NO_TEST", "False", "TEST.FINAL_MODEL", "best_val")
 
-    def stop():
-        after_epoch()
-        raise KeyboardInterrupt
+    def run(folder, stop_at=None):
+        trainer = build(method, *options, output=tmp_path / folder)
+        trainer.test_loader = trainer.val_loader  # fewer images
+        forward_backward = trainer.forward_backward
 
-    broken.after_epoch = stop
+        def stopping(batch):
+            if (trainer.epoch, trainer.batch_idx) == stop_at:
+                raise KeyboardInterrupt
+            return forward_backward(batch)
+
+        trainer.forward_backward = stopping
+        trainer.train()
+        return trainer
+
+    whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        broken.train()
-    resumed = build(method, *options, output=tmp_path / "b")
-    resumed.train()
-    assert resumed.start_epoch == 1
-    for name, tensor in whole.tuned.state_dict().items():
-        assert torch.equal(tensor, resumed.tuned.state_dict()[name]), name
+        run("broken", stop_at=(2, 1))
+    resumed = run("broken")
+    assert resumed.start_epoch == 2 and resumed.metrics == whole.metrics
+    for name in ("model.pth.tar-1", "model.pth.tar-2", "model.pth.tar-3", "model-best.pth.tar"):
+        one, other = (content(tmp_path / folder / whole.model_name / name) for folder in ("whole", "broken"))
+        assert one == other, name
 
 
 @pytest.mark.parametrize("method", METHODS)

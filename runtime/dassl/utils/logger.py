@@ -39,6 +39,7 @@ class Logger:
                     self.file.write(msg)
             except OSError:
                 self.close()  # or Python fails once more at exit
+                self.console.write("" if msg.endswith("\n") else "\n")  # what is said next begins on its own line
                 raise
         return len(msg)
 

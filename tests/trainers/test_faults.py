@@ -1,0 +1,266 @@
+"""train.py where something goes wrong around it: a full disk, a folder that goes away, a second run, SIGTERM."""
+
+import os
+import re
+import shutil
+import signal
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train
+from trainers.common import checkpoint_file
+
+from .crash import content, fork, join, small_disk
+from .helpers import FAST, make_trainer
+
+EPOCHS = 4
+OPTIONS = [*FAST, "TRAIN.CHECKPOINT_FREQ", "1", "TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", str(EPOCHS)]
+
+
+@pytest.fixture
+def command(digits_root, tiny):
+    """command(output, *opts): the exit code of train.py, run in this process."""
+
+    def run(output, *opts):
+        flags = ["--root", str(digits_root), "--backbone", tiny, "--trainer", "CLIPFit", "--seed", "1"]
+        flags += ["--dataset-config-file", "configs/datasets/digits.yaml", "--output-dir", str(output)]
+        return train.main([*flags, *OPTIONS, *opts])
+
+    return run
+
+
+@pytest.fixture
+def whole(make, tmp_path):
+    """The last checkpoint of a run that nothing happened to."""
+    trainer = make("CLIPFit", *OPTIONS, output=tmp_path / "whole")
+    trainer.train()
+    return content(f"{trainer.output_dir}/clipfit/model.pth.tar-{EPOCHS}")
+
+
+def the_error(log):
+    """The one line that a failed command leaves on stderr."""
+    text = log.read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in text and "Exception" not in text, text[-3000:]
+    return line
+
+
+# KB; what does not fit: the log, the lock, the first checkpoint, the second, the third, the last, the small file
+ROOMS = [(True, room) for room in (0, 8, 24, 72, 120, 180, 212)] + [(False, 20)]
+
+
+@pytest.mark.parametrize("mount,room", ROOMS)
+def test_a_full_disk(command, whole, tmp_path, mount, room):
+    disk, output = tmp_path / "disk", tmp_path / "disk" / "run"
+    disk.mkdir()
+
+    def work():
+        make_room = small_disk(disk, room, mount)
+        code = command(output)
+        (tmp_path / "code").write_text(str(code))
+        assert not [name for _, _, names in os.walk(output) for name in names if name.endswith(".tmp")]
+        for name in checkpoint_file.names(str(output / "clipfit")):
+            checkpoint_file.read(str(output / "clipfit" / name))
+        shutil.copyfile(tmp_path / "log", tmp_path / "log1")
+        make_room()
+        assert command(output) == 0  # the same command goes on
+        assert content(output / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
+
+    code = join(fork(work, tmp_path / "log"))
+    assert code == 0, (tmp_path / "log").read_text()[-3000:]
+    assert (tmp_path / "code").read_text() == "1"
+    line = the_error(tmp_path / "log1")
+    assert re.search(rf"[Cc]annot write '?{output}\S* \((No space left on device|File too large)\): make room", line), (
+        line
+    )
+
+
+def test_a_read_only_folder(command, tmp_path, capfd):
+    """A read-only file system for root, whom permissions do not stop; for others a folder without permission."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def work():
+        os.chmod(disk, 0o500)
+        if os.geteuid() == 0 and not read_only(disk):
+            return 77  # neither is to be had here
+        return command(disk / "run")
+
+    code = join(fork(work, tmp_path / "log"))
+    os.chmod(disk, 0o700)
+    if code == 77:  # then at least what the system would say
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "makedirs", lambda *args, **kwargs: os.mkdir("/proc/none"))
+            code = command(disk / "run")
+        (tmp_path / "log").write_text(capfd.readouterr().err)
+    assert code == 1 and re.search(rf"No permission to write '{disk}|cannot write", the_error(tmp_path / "log"))
+    assert not os.listdir(disk)
+
+
+def read_only(folder) -> bool:
+    import ctypes
+
+    libc, place = ctypes.CDLL(None), str(folder).encode()
+    bind, remount, read_only = 4096, 32, 1
+    return (
+        libc.unshare(0x20000) == 0
+        and libc.mount(b"none", b"/", None, 0x44000, None) == 0
+        and libc.mount(place, place, None, bind, None) == 0
+        and libc.mount(None, place, None, bind | remount | read_only, None) == 0
+    )
+
+
+def test_an_output_folder_that_is_removed_meanwhile(command, tmp_path, monkeypatch, capsys):
+    from trainers.clipfit import CLIPFit
+
+    before_epoch = CLIPFit.before_epoch
+
+    def remove(self):
+        if self.epoch == 2:
+            shutil.rmtree(tmp_path / "run")
+        before_epoch(self)
+
+    monkeypatch.setattr(CLIPFit, "before_epoch", remove)
+    assert command(tmp_path / "run") == 1
+    monkeypatch.undo()
+    err = capsys.readouterr().err
+    assert re.search(rf"^error: .*{tmp_path}/run.* (was|has been) removed", err.strip().splitlines()[-1])
+    assert "Exception" not in err and not (tmp_path / "run").exists()
+
+
+def wait_for_epoch(epoch, output, child, log):
+    pointer, end = output / "clipfit" / "checkpoint", time.monotonic() + 60
+    while not pointer.exists() or pointer.read_text() != f"model.pth.tar-{epoch}\n":
+        assert time.monotonic() < end and os.waitpid(child, os.WNOHANG)[0] == 0, log.read_text()[-2000:]
+        time.sleep(0.002)
+
+
+def slow_epochs(command, output):
+    """Work for a child: the command, with epochs slow enough to be stopped in."""
+    from trainers.clipfit import CLIPFit
+
+    before_epoch = CLIPFit.before_epoch
+    CLIPFit.before_epoch = lambda self: (before_epoch(self), time.sleep(0.1 if self.epoch < 2 else 60))
+    return command(output)
+
+
+def test_two_runs_in_one_folder(command, whole, tmp_path, capsys):
+    output = tmp_path / "run"
+    child = fork(lambda: slow_epochs(command, output), tmp_path / "log")
+    wait_for_epoch(2, output, child, tmp_path / "log")
+    before = {path: path.read_bytes() for path in (output / "clipfit").iterdir()}
+    record = (output / "result.json").read_bytes()
+    assert command(output) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"error: another run is writing to {output} (process {child} on ")
+    assert {path: path.read_bytes() for path in (output / "clipfit").iterdir()} == before
+    assert (output / "result.json").read_bytes() == record
+    os.kill(child, signal.SIGKILL)
+    join(child)
+    assert command(output) == 0
+    assert content(output / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
+
+
+@pytest.mark.parametrize("number,code,word", [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupted")])
+def test_told_to_stop(command, whole, tmp_path, number, code, word):
+    """As SLURM and Docker do before they kill, and as Ctrl-C does."""
+    output, log = tmp_path / "run", tmp_path / "log"
+    child = fork(lambda: slow_epochs(command, output), log)
+    wait_for_epoch(2, output, child, log)
+    os.kill(child, number)
+    assert join(child) == code
+    text = log.read_text()
+    assert (
+        text.endswith(f"\n{word}. The same command continues from the last checkpoint.\n") and "Traceback" not in text
+    )
+    assert command(output) == 0
+    assert content(output / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # put back
+
+
+def test_resuming_a_resumed_run_goes_on_in_its_own_folder(make, whole, tmp_path):
+    """The same command again, where it has --resume: not once more from where it set out."""
+
+    def run(folder, stop_after=None, *opts):
+        trainer = make("CLIPFit", *OPTIONS, *opts, output=tmp_path / folder)
+        after_epoch = trainer.after_epoch
+
+        def stop():
+            after_epoch()
+            if trainer.epoch + 1 == stop_after:
+                raise KeyboardInterrupt
+
+        trainer.after_epoch = stop
+        try:
+            trainer.train()
+        except KeyboardInterrupt:
+            pass
+        return trainer.start_epoch
+
+    assert run("first", 1) == 0
+    resume = ("RESUME", str(tmp_path / "first"))
+    assert run("second", 3, *resume) == 1
+    assert run("second", None, *resume) == 3
+    assert content(tmp_path / "second" / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
+    with pytest.raises(ValueError, match="second holds a run with other settings.*BETA"):
+        run("second", None, *resume, "TRAIN.CHECKPOINT_FREQ", "1", "TRAINER.CLIPFIT.BETA", "2.0")
+
+
+BEST = ("TEST.NO_TEST", "False", "TEST.FINAL_MODEL", "best_val")
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_the_best_epoch_is_gone(make, tmp_path, damage):
+    """Told when the run goes on, not when it has ended."""
+    trainer = make("CLIPFit", *OPTIONS, *BEST)
+    trainer.best_result = 50.0
+    trainer.save_model(0, trainer.output_dir, val_result=50.0, model_name="model-best.pth.tar")
+    trainer.save_model(0, trainer.output_dir)
+    best = tmp_path / "run" / "clipfit" / "model-best.pth.tar"
+    if damage == "missing":
+        best.unlink()
+    else:
+        best.write_bytes(best.read_bytes()[:-1000])
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=f"model-best.pth.tar, the best epoch so far, is {damage}"
+    ):
+        make("CLIPFit", *OPTIONS, *BEST).train()
+    remedy = ("RESUME", trainer.output_dir, "TEST.FINAL_MODEL", "last_step", "TEST.NO_TEST", "True")
+    make("CLIPFit", *OPTIONS, *remedy).train()
+    assert (tmp_path / "run" / "clipfit" / f"model.pth.tar-{EPOCHS}").exists()
+
+
+def test_the_best_epoch_comes_along_to_another_folder(make, tmp_path):
+    trainer = make("CLIPFit", *OPTIONS, *BEST)
+    trainer.best_result = 99.0
+    trainer.save_model(0, trainer.output_dir, val_result=99.0, model_name="model-best.pth.tar")
+    other = make("CLIPFit", *OPTIONS, *BEST, "RESUME", trainer.output_dir, output=tmp_path / "other")
+    assert other.resume_model_if_exist(trainer.output_dir) == 1
+    names = sorted(os.listdir(tmp_path / "other" / "clipfit"))
+    assert names == ["checkpoint", "model-best.pth.tar", "model.pth.tar-1"]
+    best = [tmp_path / folder / "clipfit" / "model-best.pth.tar" for folder in ("run", "other")]
+    assert best[0].read_bytes() == best[1].read_bytes()
+
+
+def test_curves_of_a_resumed_run_hold_every_step_once(digits_root, tiny, tmp_path):
+    for stop in ((2, 1), None):
+        options = (*OPTIONS, "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "TRAIN.CHECKPOINT_FREQ", "2")
+        trainer = make_trainer("CLIPFit", digits_root, tiny, tmp_path, *options)
+        forward_backward = trainer.forward_backward
+
+        def interrupted(batch, trainer=trainer, run=forward_backward, stop=stop):
+            if (trainer.epoch, trainer.batch_idx) == stop:
+                trainer.close_writer()  # else its last points may not be written yet
+                raise KeyboardInterrupt
+            return run(batch)
+
+        trainer.forward_backward = interrupted
+        try:
+            trainer.train()
+        except KeyboardInterrupt:
+            assert stop
+    assert len(os.listdir(tmp_path / "tensorboard")) == 2
+    curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [point.step for point in curves.Scalars("train/loss")] == list(range(4 * EPOCHS))
