@@ -53,13 +53,13 @@ class Classification(EvaluatorBase):
         self._y_pred += y_pred
         self._y_true += y_true
 
+    @keep_python_random()
     def evaluate(self) -> OrderedDict:
         """Print and return the results, unrounded; `accuracy` comes first.
 
         Raises ValueError if nothing has been processed.
         """
-        with keep_python_random():
-            from sklearn.metrics import f1_score  # slow to import, needed only here
+        from sklearn.metrics import f1_score  # slow to import, needed only here
 
         if not self._total:
             raise ValueError("Nothing to evaluate: no batch has been processed")
@@ -96,8 +96,7 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self) -> None:
         """Write OUTPUT_DIR/cmat.pt: a tensor, rows are true classes and sum to one."""
-        with keep_python_random():
-            from sklearn.metrics import confusion_matrix
+        from sklearn.metrics import confusion_matrix
 
         matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")

@@ -39,9 +39,9 @@ def set_rng_state(state: dict) -> None:
 
 @contextlib.contextmanager
 def keep_python_random():
-    """Leave Python's generator as it was, for imports: some libraries draw from it when they are first loaded.
+    """Leave Python's generator as it was: some libraries draw from it when they are first imported.
 
-    A resumed run loads them at another time than one that was never stopped.
+    A resumed run imports them at another time than one that was never stopped.
     """
     state = random.getstate()
     try:
