@@ -1,14 +1,15 @@
 """Loaders of training, validation and test images."""
 
-import time
-
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import transforms as T
 
 from dassl.utils import read_image
 
+from .byte_batch import Images, split_transform
 from .datasets import build_dataset
+from .image_cache import image_cache
+from .loader import Batch, Loader, start_method
 from .samplers import build_sampler
 from .transforms import INTERPOLATION_MODES, build_transform
 
@@ -23,56 +24,35 @@ def build_data_loader(
     tfm=None,
     is_train=True,
     dataset_wrapper=None,
-) -> DataLoader:
+    once=False,
+) -> Loader:
     """A loader of batches {img, label, domain, impath, index}.
 
-    A training loader drops the last, smaller batch, unless that is all there is.
-    Raises ValueError without images.
+    A training loader drops the last, smaller batch, unless that is all there is. One for images that are read `once`
+    keeps neither them nor its processes. Raises ValueError without images.
     """
     if not data_source:
         raise ValueError(f"{cfg.DATASET.NAME} has no {'training' if is_train else 'test'} images")
     sampler = build_sampler(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
-    wrap = dataset_wrapper or DatasetWrapper
+    dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
+    num_workers = cfg.DATALOADER.NUM_WORKERS
+    cache = None
+    if not once and isinstance(dataset, DatasetWrapper) and (num_workers == 0 or start_method() == "fork"):
+        cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB)
+        if cache is not None:
+            cache.add(item.impath for item in data_source)
     return Loader(
-        wrap(cfg, data_source, transform=tfm, is_train=is_train),
+        dataset,
+        num_workers=num_workers,
+        stay=not once,
+        cache=cache,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
-
-
-class Loader(DataLoader):
-    """Torch's loader; a system without the means for worker processes is a ValueError of one line."""
-
-    def __iter__(self):
-        try:
-            if self.num_workers > 0:
-                torch.multiprocessing.Lock()  # fails where there is no /dev/shm, and leaves nothing half-started
-            batches = super().__iter__()
-        except (OSError, ImportError) as error:
-            raise self._cannot_run(f"this system cannot start them ({error})") from error
-        return self._watched(batches)
-
-    def _watched(self, batches):
-        try:
-            yield from batches
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            if "signal: Terminated" in reason:
-                time.sleep(1)  # sent to all processes of the job: let this one's own end it
-            if any(word in reason for word in ("killed by signal", "exited unexpectedly", "</torch_")):
-                raise self._cannot_run(f"they ran out of memory ({reason})") from error
-            raise
-
-    def _cannot_run(self, reason: str) -> ValueError:
-        return ValueError(
-            f"DATALOADER.NUM_WORKERS {self.num_workers} processes: {reason}; enlarge the shared memory /dev/shm "
-            "(in Docker with --shm-size), or set DATALOADER.NUM_WORKERS 0"
-        )
 
 
 class DataManager:
@@ -100,7 +80,7 @@ class DataManager:
                 dataset_wrapper=dataset_wrapper,
             )
 
-        def test_loader(data_source):
+        def test_loader(data_source, once):
             return build_data_loader(
                 cfg,
                 sampler_type=cfg.DATALOADER.TEST.SAMPLER,
@@ -109,14 +89,16 @@ class DataManager:
                 tfm=tfm_test,
                 is_train=False,
                 dataset_wrapper=dataset_wrapper,
+                once=once,
             )
 
         loaders = cfg.DATALOADER
         options_u = loaders.TRAIN_X if loaders.TRAIN_U.SAME_AS_X else loaders.TRAIN_U
         self.train_loader_x = train_loader(dataset.train_x, loaders.TRAIN_X)
         self.train_loader_u = train_loader(dataset.train_u, options_u) if dataset.train_u else None
-        self.val_loader = test_loader(dataset.val) if dataset.val else None
-        self.test_loader = test_loader(dataset.test)
+        every_epoch = cfg.TEST.FINAL_MODEL == "best_val"
+        self.val_loader = test_loader(dataset.val, once=not every_epoch) if dataset.val else None
+        self.test_loader = test_loader(dataset.test, once=True)
 
         self._num_classes = dataset.num_classes
         self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)
@@ -166,6 +148,8 @@ class DatasetWrapper(Dataset):
     each training result is a list of that many views.
     """
 
+    cache = None  # an ImageCache to read from
+
     def __init__(self, cfg, data_source, transform=None, is_train=False):
         self.cfg = cfg
         self.data_source = data_source
@@ -185,16 +169,26 @@ class DatasetWrapper(Dataset):
         return len(self.data_source)
 
     def __getitem__(self, idx: int) -> dict:
+        return self._item(idx, self.transform)
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        """The items; for our loader without the last steps of the transform where it does them faster."""
+        parts = split_transform(self.transform) if isinstance(indices, Batch) and self.k_tfm == 1 else None
+        if parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__:
+            return [self[index] for index in indices]
+        return Images([self._item(index, parts[0]) for index in indices], tail=parts[1])
+
+    def _item(self, idx: int, transform) -> dict:
         item = self.data_source[idx]
-        img0 = read_image(item.impath)
+        img0 = read_image(item.impath) if self.cache is None else self.cache.read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        if self.transform is None:
+        if transform is None:
             output["img"] = img0
-        elif isinstance(self.transform, (list, tuple)):
-            for i, tfm in enumerate(self.transform):
+        elif isinstance(transform, (list, tuple)):
+            for i, tfm in enumerate(transform):
                 output["img" if i == 0 else f"img{i + 1}"] = self._transform_image(tfm, img0)
         else:
-            output["img"] = self._transform_image(self.transform, img0)
+            output["img"] = self._transform_image(transform, img0)
         if self.return_img0:
             output["img0"] = self.to_tensor(img0)
         return output
