@@ -17,8 +17,11 @@ def exit_code(run, *args, interrupted: str = "Interrupted.") -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         if os.environ.get("CLIPFIT_DEBUG"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = " ".join(str(error).split())
+        if isinstance(error, ModuleNotFoundError):
+            message = f"this needs the package {error.name}: pip install -r requirements-optional.txt"
+        print(f"error: {message}", file=sys.stderr)
         return 1

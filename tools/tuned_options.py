@@ -4,22 +4,27 @@ from pathlib import Path
 
 from trainers.common import load_tuned
 
+OPTIONS = {
+    "classes": dict(help="other classes: a,b,c or @FILE with a name a line (default: the run's)"),
+    "template": dict(default="", help="other prompt, with {} for the class name"),
+    "epoch": dict(type=int, help="which checkpoint of a run (default: the best, else the newest)"),
+    "device": dict(help="e.g. cpu or cuda:1 (default: CUDA where there is one)"),
+    "precision": dict(default="", help="fp32, fp16, bf16 or amp (default: the run's)"),
+    "backbone": dict(default="", help="path or name of the CLIP, if it is not the run's any more"),
+}
 
-def add_options(parser) -> None:
+
+def add_options(parser, *names: str) -> None:
+    """Add RUN and the options of these names to a parser; all of them where none is named."""
     parser.add_argument("run", metavar="RUN", help="output folder of a run, a checkpoint, or a tuned.safetensors")
-    parser.add_argument("--classes", help="other classes: a,b,c or @FILE with a name a line (default: the run's)")
-    parser.add_argument("--template", default="", help="other prompt, with {} for the class name")
-    parser.add_argument("--epoch", type=int, help="which checkpoint of a run (default: the best, else the newest)")
-    parser.add_argument("--device", help="e.g. cpu or cuda:1 (default: CUDA where there is one)")
-    parser.add_argument("--precision", default="", help="fp32, fp16, bf16 or amp (default: the run's)")
-    parser.add_argument("--backbone", default="", help="path or name of the CLIP, if it is not the run's any more")
+    for name in names or OPTIONS:
+        parser.add_argument(f"--{name}", **OPTIONS[name])
 
 
-def load(args, **changes):
-    """The classifier that the options ask for."""
-    names = ("template", "epoch", "device", "precision", "backbone")
-    options = {name: getattr(args, name) for name in names} | changes
-    return load_tuned(args.run, read_classes(args.classes), **options)
+def load(args, **fixed):
+    """The classifier that the options ask for; `fixed` are those that a tool does not offer."""
+    options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)} | fixed
+    return load_tuned(args.run, read_classes(options.pop("classes")), **options)
 
 
 def read_classes(text: str | None) -> list[str] | None:

@@ -63,7 +63,7 @@ class Cache(nn.Module):
     def votes(self, affinity: torch.Tensor, beta: torch.Tensor | float, n_cls: int) -> torch.Tensor:
         """Votes (B, n_cls) from affinities (B, n)."""
         weights = torch.exp(-beta * (1 - affinity))  # (B, n)
-        return weights.new_zeros(len(affinity), n_cls).index_add(1, self.labels, weights)
+        return weights.new_zeros(affinity.shape[0], n_cls).index_add(1, self.labels, weights)
 
 
 @TRAINER_REGISTRY.register()

@@ -13,11 +13,12 @@ def trained(tmp_path_factory):
     backbone = save_clip(rounded(random_clip("tiny")), folder / "tiny.pt")
     done = {}
 
-    def train(method="CLIPFit", *opts, backbone=backbone):
+    def train(method="CLIPFit", *opts, backbone=backbone, flags=()):
         key = (method, *opts, backbone)
         if key not in done:
             options = ("DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.LR", "0.05", *opts)
-            done[key] = make_trainer(method, folder / "data", backbone, folder / f"run{len(done)}", *options)
+            output = folder / f"run{len(done)}"
+            done[key] = make_trainer(method, folder / "data", backbone, output, *options, flags=flags)
             done[key].train()
         return done[key]
 

@@ -25,6 +25,7 @@ from dassl.utils import read_image
 
 from .checkpoint import put_in_place
 from .rebuild import find_method, make_bare, make_cfg, read_run
+from .trainer import ClipTrainer
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,16 @@ class Classifier:
         with torch.no_grad(), trainer.autocast():
             found = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
         return torch.cat([torch.empty(0, trainer.clip.text_projection.shape[1]), *found])
+
+    def text_features(self) -> torch.Tensor:
+        """Normalised text features of the classes (n_cls, E), fp32 on the CPU.
+
+        Raises ValueError for a method whose text features depend on the image (CoCoOp).
+        """
+        if type(self.trainer).model_inference is not ClipTrainer.model_inference:
+            raise ValueError(f"{self.trainer.cfg.TRAINER.NAME} has no text features that are the same for all images")
+        with torch.no_grad(), self.trainer.autocast():
+            return self.trainer.text_features().float().cpu()
 
     def prepare(self, image) -> torch.Tensor:
         """The tensor (3, side, side) of one image; see `predict`."""

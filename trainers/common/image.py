@@ -37,12 +37,12 @@ class ViT(nn.Module):
         `prompts[i]`, (n_ctx, D), are learned tokens: the last ones that enter block i, in the place of the former.
         """
         x = self.conv1(image).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = torch.cat([self.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x = x + self.positional_embedding.to(x.dtype)
         n_tokens, last = x.shape[1], len(self.transformer.resblocks) - 1
         for i, block in enumerate(self.transformer.resblocks):
             if i < len(prompts):
-                x = torch.cat([x[:, :n_tokens], prompts[i].to(x.dtype).expand(len(x), -1, -1)], dim=1)
+                x = torch.cat([x[:, :n_tokens], prompts[i].to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
             if i == 0:
                 x = self.ln_pre(x)
             how = (attend_first, slice(0, 1)) if i == last else (attend_all, None)

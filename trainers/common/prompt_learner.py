@@ -43,7 +43,7 @@ class PromptLearner(nn.Module):
         """Packed embeddings for TextEncoder: (1, T, d); (B, T, d) with `shift` (B, d) added to every learned token."""
         ctx = self.ctx[self.which] if self.ctx.dim() == 2 else self.ctx[self.classes, self.which]  # (R, d)
         ctx = ctx[None] if shift is None else ctx + shift[:, None]  # (B, R, d)
-        x = self.words.expand(len(ctx), -1, -1)
+        x = self.words.expand(ctx.shape[0], -1, -1)
         return x.index_copy(1, self.rows, ctx.to(x.dtype))
 
 

@@ -1,0 +1,246 @@
+"""What is exported, loaded with the libraries that it is for; and which method can be written as what."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.tools.tuned import trained  # noqa: F401  (fixture)
+from tests.trainers.conftest import tiny_rn  # noqa: F401  (fixture)
+from tests.trainers.test_every_method import FAST, METHODS, config
+from tools import export
+from tools.exporting import TARGETS
+from trainers.common import load_tuned
+from trainers.common.trainer import ClipTrainer
+
+NAMES = ["cat", "a black_dog", "Eisbär, young", "zero"]
+IMAGES = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def call(trained, capsys, tmp_path):  # noqa: F811
+    """call(target, *arguments, run=...) -> (exit code, stdout, stderr); writes to tmp_path / target."""
+
+    def export_to(target, *arguments, run=None):
+        run = trained().output_dir if run is None else run
+        capsys.readouterr()
+        code = export.main([str(run), "--to", target, "--out", str(tmp_path / target), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return export_to
+
+
+def expected(trained, names=NAMES):  # noqa: F811
+    return load_tuned(trained().output_dir, names, precision="fp32").predict(IMAGES).logits
+
+
+def prompts_of(folder):
+    about = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+    assert about["classnames"] == NAMES and about["template"] == "a photo of the number {}."
+    return about["prompts"]
+
+
+def test_openai(call, trained, tmp_path):  # noqa: F811
+    import clip
+
+    code, out, _ = call("openai", "--classes", f"@{names_file(tmp_path)}")
+    assert code == 0 and "Loaded again, its logits differ by at most" in out
+    prompts = prompts_of(tmp_path / "openai")
+    assert prompts[1:3] == ["a photo of the number a black dog.", "a photo of the number Eisbär, young."]
+    model, _ = clip.load(str(tmp_path / "openai" / "clip.pt"), device="cpu")
+    with torch.no_grad():
+        logits = model(IMAGES, clip.tokenize(prompts))[0]
+    classifier = load_tuned(trained().output_dir, NAMES)
+    for name, tensor in classifier.trainer.tuned.named_parameters():  # clip.load keeps these in fp16
+        if "c_proj.bias" in name:
+            tensor.data = tensor.data.half().float()
+    assert torch.allclose(classifier.predict(IMAGES).logits, logits, atol=1e-5)
+    # as this project's own backbone: zero-shot on it is the tuned model, without any rounding
+    from trainers.common.clip_model import load_clip
+
+    again = load_clip(str(tmp_path / "openai" / "clip.pt"))
+    with torch.no_grad():
+        logits = again(IMAGES, clip.tokenize(prompts))[0]
+    assert torch.allclose(expected(trained), logits, atol=1e-5)
+
+
+def names_file(folder):
+    (folder / "names.txt").write_text("\n".join(NAMES), encoding="utf-8")
+    return folder / "names.txt"
+
+
+@pytest.mark.parametrize("how", ["config", "folder"])
+def test_open_clip(call, trained, tmp_path, how):  # noqa: F811
+    open_clip = pytest.importorskip("open_clip")
+    assert call("open_clip", "--classes", f"@{names_file(tmp_path)}")[0] == 0
+    folder = tmp_path / "open_clip"
+    if how == "config":
+        open_clip.add_model_config(folder / "clip_tuned.json")
+        model = open_clip.create_model("clip_tuned", pretrained=str(folder / "open_clip_model.safetensors"))
+    else:
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+        image = picture()
+        ours = load_tuned(trained().output_dir).preprocess(image)
+        assert torch.allclose(preprocess(image), ours, atol=1e-6)
+    with torch.no_grad():
+        image, text, scale = model.eval()(IMAGES, open_clip.tokenize(prompts_of(folder)))
+    assert torch.allclose(expected(trained), scale * image @ text.T, atol=1e-5)
+
+
+def picture():
+    """Twice as large as the model's images, so that the libraries' different resizing matters little."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+
+
+def test_huggingface(call, trained, tmp_path, monkeypatch):  # noqa: F811
+    transformers = pytest.importorskip("transformers")
+    import clip
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert call("huggingface", "--classes", f"@{names_file(tmp_path)}")[0] == 0
+    folder = tmp_path / "huggingface"
+    model, processor = (
+        kind.from_pretrained(str(folder)) for kind in (transformers.CLIPModel, transformers.CLIPProcessor)
+    )
+    assert not model.training and sum(p.numel() for p in model.parameters()) == sum(
+        p.numel() for p in trained().clip.parameters()
+    )
+    texts = [*prompts_of(folder), "it's 3 o'clock", "x" * 30, "A  B\nc"]
+    inputs = processor(text=texts, images=picture(), padding=True, return_tensors="pt")
+    for ids, tokens in zip(inputs["input_ids"], clip.tokenize(texts), strict=True):
+        assert ids.tolist() == [*(t for t in tokens.tolist() if t), *[49407] * (len(ids) - int(tokens.count_nonzero()))]
+    ours = load_tuned(trained().output_dir).preprocess(picture())
+    assert (inputs["pixel_values"][0] - ours).abs().max() < 0.02  # at most 1 of 255, from another rounding
+    n = len(NAMES)
+    with torch.no_grad():
+        logits = model(inputs["input_ids"][:n], IMAGES, inputs["attention_mask"][:n]).logits_per_image
+    assert torch.allclose(expected(trained), logits, atol=1e-5)
+
+
+def test_head(call, trained, tmp_path):  # noqa: F811
+    from safetensors.torch import load_file
+
+    assert call("head", "--classes", f"@{names_file(tmp_path)}")[0] == 0
+    prompts_of(tmp_path / "head")
+    about = json.loads((tmp_path / "head" / "classes.json").read_text())
+    assert about["features"].startswith("those of the tuned image encoder")
+    head = load_file(tmp_path / "head" / "head.safetensors")
+    assert head["weight"].shape == (4, 64)
+    features = load_tuned(trained().output_dir).features(IMAGES)
+    assert torch.allclose(head["logit_scale"] * features @ head["weight"].T, expected(trained), atol=1e-5)
+
+
+def test_delta_from_a_checkpoint(call, trained, tmp_path):  # noqa: F811
+    run = trained().output_dir
+    assert call("delta", run=os.path.join(run, "clipfit", "model.pth.tar-3"))[0] == 0
+    small = load_tuned(tmp_path / "delta" / "tuned.safetensors")
+    assert torch.equal(small.predict(IMAGES).logits, load_tuned(run).predict(IMAGES).logits)
+    assert small.state["meta"] == load_tuned(run).state["meta"] and small.state["epoch"] == 3
+
+
+@pytest.fixture
+def run_of(trained):  # noqa: F811
+    """run_of(method): the folder of its run with its recipe."""
+
+    def train(method):
+        flags, keys = config(method)
+        return trained(method, *keys, *FAST, flags=flags).output_dir
+
+    return train
+
+
+def different_methods():
+    """Of the methods that compute logits from images alike, the first."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    found = {}
+    for name in METHODS:
+        method = TRAINER_REGISTRY.get(name)
+        found.setdefault((method.model_inference, method.logits, method.image_features, method.encode_image), name)
+    return found.values()
+
+
+@pytest.mark.parametrize("method", different_methods())
+def test_onnx(call, run_of, tmp_path, method):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, _, err = call("onnx", run=run_of(method))
+    if method == "CoCoOp":
+        assert code == 1 and "CoCoOp has no ONNX graph that holds for any number of images" in err
+        assert os.listdir(tmp_path) == []
+        return
+    assert code == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
+    logits = load_tuned(run_of(method), precision="fp32").predict(IMAGES).logits
+    for n in (1, 2, 5):
+        found = session.run(None, {"image": IMAGES[:n].numpy()})[0]
+        assert torch.allclose(torch.from_numpy(found), logits[:n], atol=1e-5)
+
+
+MERGED = {"CLIPFit", "ClipFit", "ZeroshotCLIP"}  # CLIPs with other weights; the same for open_clip and huggingface
+HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF"}
+UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_written_or_refused_with_what_works(run_of, tmp_path, method):
+    classifier = load_tuned(run_of(method))
+    works = {"openai": method in MERGED, "head": method not in HEADLESS, "delta": method not in UNTUNED}
+    for target, good in works.items():
+        (tmp_path / target).mkdir()
+        if good:
+            TARGETS[target].write(classifier, str(tmp_path / target))
+            assert TARGETS[target].check(classifier, str(tmp_path / target), IMAGES) <= 1e-5
+        else:
+            with pytest.raises(ValueError, match=f"^{method} .*({'--to|' if target != 'delta' else ''}no delta)"):
+                TARGETS[target].write(classifier, str(tmp_path / target))
+            assert not any((tmp_path / target).iterdir())
+
+
+def test_resnets(call, trained, tiny_rn, tmp_path):  # noqa: F811
+    options = ("INPUT.SIZE", "(64,64)", "TRAINER.CLIPFIT.TUNE", "('text_ffn_output_bias','image_batchnorm')")
+    run = trained("CLIPFit", *options, backbone=tiny_rn).output_dir
+    for target in ("openai", "open_clip", "head", "onnx"):
+        code, out, err = call(target, run=run)
+        assert code == 0 and "Loaded again" in out, err
+    code, _, err = call("huggingface", run=run)
+    assert code == 1 and err.count("\n") == 1 and "has a ResNet, which transformers' CLIPModel has not" in err
+
+
+def test_folders_that_are_there(call, tmp_path):
+    assert call("head")[0] == 0
+    code, _, err = call("head")
+    assert code == 1 and "is there already" in err and "--overwrite" in err
+    (tmp_path / "head" / "old").write_text("")
+    assert call("head", "--overwrite")[0] == 0
+    assert not (tmp_path / "head" / "old").exists() and (tmp_path / "head" / "classes.json").exists()
+    (tmp_path / "openai").write_text("a file")
+    assert call("openai", "--overwrite")[0] == 1 and (tmp_path / "openai").read_text() == "a file"
+
+
+def test_what_gives_other_logits_is_not_kept(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(TARGETS["head"], "check", lambda *args: float("nan"))
+    code, _, err = call("head")
+    assert code == 1 and "gives other logits" in err and os.listdir(tmp_path) == []
+
+
+def test_without_the_library_nothing_is_checked(call, monkeypatch):
+    def missing(*args):
+        raise ModuleNotFoundError("no", name="open_clip")
+
+    monkeypatch.setattr(TARGETS["open_clip"], "check", missing)
+    code, out, _ = call("open_clip")
+    assert code == 0 and "Not checked, because the package open_clip is not installed" in out
+
+
+def test_default_folder_and_classes_of_a_delta(trained, capsys):  # noqa: F811
+    run = trained().output_dir
+    assert export.main([run, "--to", "head"]) == 0
+    assert os.listdir(os.path.join(run, "exported")) == ["head"]
+    capsys.readouterr()
+    assert export.main([run, "--to", "delta", "--classes", "a,b"]) == 1
+    assert "no effect" in capsys.readouterr().err
+    assert issubclass(type(load_tuned(run).trainer), ClipTrainer)  # the run is still found beside its exports

@@ -1,0 +1,144 @@
+"""Weights, config, tokenizer and preprocessing as Hugging Face's `transformers` loads them."""
+
+import os
+
+import torch
+from clip.simple_tokenizer import SimpleTokenizer
+
+from .common import about, check_is_clip, difference, merged, preprocessing, sizes, write_json
+
+HOW = """from transformers import CLIPModel, CLIPProcessor
+model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)"""
+RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
+START, END = "<|startoftext|>", "<|endoftext|>"
+RENAMED = {  # beginnings of OpenAI's names -> transformers'
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.": "vision_model.embeddings.patch_embedding.",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.": "vision_model.pre_layrnorm.",  # their spelling
+    "visual.ln_post.": "vision_model.post_layernorm.",
+    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
+    "token_embedding.": "text_model.embeddings.token_embedding.",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.": "text_model.final_layer_norm.",
+    "transformer.resblocks.": "text_model.encoder.layers.",
+    "logit_scale": "logit_scale",
+}
+IN_BLOCKS = {
+    ".attn.out_proj.": ".self_attn.out_proj.",
+    ".mlp.c_fc.": ".mlp.fc1.",
+    ".mlp.c_proj.": ".mlp.fc2.",
+    ".ln_1.": ".layer_norm1.",
+    ".ln_2.": ".layer_norm2.",
+}
+PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
+
+
+def write(classifier, folder: str) -> None:
+    from safetensors.torch import save_file
+
+    trainer = classifier.trainer
+    check_is_clip(trainer, "huggingface")
+    size = sizes(trainer)
+    if not size["vit"]:
+        raise ValueError(
+            f"{classifier.state['meta']['backbone']} has a ResNet, which transformers' CLIPModel has not; export it "
+            "--to openai, open_clip, head or onnx"
+        )
+    save_file(renamed(merged(trainer)), os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    write_json(folder, "config.json", model_config(size))
+    write_json(folder, "preprocessor_config.json", image_config(preprocessing(trainer.cfg)))
+    write_tokenizer(folder, size["context"])
+
+
+def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """OpenAI's weights under transformers' names: query, key and value apart, projections transposed."""
+    result = {}
+    for name, tensor in state.items():
+        if name in PROJECTIONS:
+            result[PROJECTIONS[name]] = tensor.t().contiguous()
+            continue
+        old, new = next((old, new) for old, new in RENAMED.items() if name.startswith(old))
+        target = new + name.removeprefix(old)
+        for old, new in IN_BLOCKS.items():
+            target = target.replace(old, new)
+        if ".attn.in_proj_" in target:
+            for letter, part in zip("qkv", tensor.chunk(3), strict=True):
+                result[target.replace(".attn.in_proj_", f".self_attn.{letter}_proj.")] = part.clone()
+        else:
+            result[target] = tensor
+    return result
+
+
+def model_config(size: dict) -> dict:
+    common = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": size["dim"]}
+    text = {
+        **common,
+        "model_type": "clip_text_model",
+        "vocab_size": size["vocabulary"],
+        "hidden_size": size["text_width"],
+        "intermediate_size": 4 * size["text_width"],
+        "num_hidden_layers": size["text_layers"],
+        "num_attention_heads": size["text_heads"],
+        "max_position_embeddings": size["context"],
+        "bos_token_id": size["vocabulary"] - 2,
+        "eos_token_id": size["vocabulary"] - 1,
+        "pad_token_id": size["vocabulary"] - 1,
+    }
+    vision = {
+        **common,
+        "model_type": "clip_vision_model",
+        "hidden_size": size["image_width"],
+        "intermediate_size": 4 * size["image_width"],
+        "num_hidden_layers": size["image_layers"],
+        "num_attention_heads": size["image_width"] // 64,
+        "image_size": size["side"],
+        "patch_size": size["patch"],
+    }
+    return {
+        "model_type": "clip",
+        "architectures": ["CLIPModel"],
+        "projection_dim": size["dim"],
+        "text_config": text,
+        "vision_config": vision,
+    }
+
+
+def image_config(chosen: dict) -> dict:
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": chosen["side"]},
+        "resample": RESAMPLE[chosen["interpolation"]],
+        "do_center_crop": True,
+        "crop_size": {"height": chosen["side"], "width": chosen["side"]},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": chosen["mean"],
+        "image_std": chosen["std"],
+    }
+
+
+def write_tokenizer(folder: str, context: int) -> None:
+    """CLIP's vocabulary and merges, from the clip package."""
+    tokenizer = SimpleTokenizer()
+    write_json(folder, "vocab.json", tokenizer.encoder)
+    with open(os.path.join(folder, "merges.txt"), "w", encoding="utf-8") as file:
+        file.write("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in tokenizer.bpe_ranks))
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    write_json(folder, "special_tokens_map.json", special)
+    kind = {"tokenizer_class": "CLIPTokenizer", "processor_class": "CLIPProcessor", "model_max_length": context}
+    write_json(folder, "tokenizer_config.json", {**special, **kind})
+
+
+@torch.no_grad()
+def check(classifier, folder: str, images: torch.Tensor) -> float:
+    from transformers import CLIPModel, CLIPProcessor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPProcessor.from_pretrained(folder)
+    text = processor(text=about(classifier)["prompts"], padding=True, return_tensors="pt")
+    return difference(classifier, images, model(**text, pixel_values=images).logits_per_image)

@@ -1,0 +1,57 @@
+"""Weights and config as `open_clip` loads them."""
+
+import os
+
+import torch
+
+from .common import about, check_is_clip, difference, merged, preprocessing, sizes, write_json
+
+HOW = """import open_clip
+open_clip.add_model_config(f"{folder}/clip_tuned.json")
+model = open_clip.create_model("clip_tuned", pretrained=f"{folder}/open_clip_model.safetensors")
+# or, from open_clip 3.0 on: open_clip.create_model_and_transforms(f"local-dir:{folder}")"""
+
+
+def write(classifier, folder: str) -> None:
+    from safetensors.torch import save_file
+
+    trainer = classifier.trainer
+    check_is_clip(trainer, "open_clip")
+    save_file(merged(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
+    model = model_config(sizes(trainer))
+    chosen = {key: value for key, value in preprocessing(trainer.cfg).items() if key != "side"}
+    write_json(folder, "clip_tuned.json", model)
+    config = {"model_cfg": model, "preprocess_cfg": {**chosen, "resize_mode": "shortest"}}
+    write_json(folder, "open_clip_config.json", config)
+
+
+def model_config(size: dict) -> dict:
+    return {
+        "embed_dim": size["dim"],
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": size["side"],
+            "layers": size["image_layers"],
+            "width": size["image_width"],
+            "patch_size": size["patch"],
+        },
+        "text_cfg": {
+            "context_length": size["context"],
+            "vocab_size": size["vocabulary"],
+            "width": size["text_width"],
+            "heads": size["text_heads"],
+            "layers": size["text_layers"],
+        },
+    }
+
+
+@torch.no_grad()
+def check(classifier, folder: str, images: torch.Tensor) -> float:
+    import open_clip
+
+    open_clip.add_model_config(os.path.join(folder, "clip_tuned.json"))
+    weights = os.path.join(folder, "open_clip_model.safetensors")
+    model = open_clip.create_model("clip_tuned", pretrained=weights).eval()
+    image = model.encode_image(images, normalize=True)
+    text = model.encode_text(open_clip.tokenize(about(classifier)["prompts"]), normalize=True)
+    return difference(classifier, images, model.logit_scale.exp() * image @ text.t())
