@@ -152,11 +152,6 @@ class TipAdapter(ClipTrainer):
         accuracy = 100 * right.max().item() / total
         print(f"Chosen on {total:,} validation images: alpha {alpha:.3f}, beta {beta:.3f}, accuracy {accuracy:.2f}%")
 
-    def has_validation(self) -> bool:
-        """Whether there are validation images that are not test images."""
-        paths = [{item.impath for item in images or ()} for images in (self.dm.dataset.val, self.dm.dataset.test)]
-        return self.val_loader is not None and not paths[0] & paths[1]
-
     def before_load(self, state):
         """Keep the cached images of this run's classes, found by name; none unless every class has some."""
         tensors, own = state["state_dict"], list(self.dm.dataset.classnames)

@@ -89,7 +89,7 @@ def make_cfg(state: dict, changes: dict | None = None):
     """
     cfg = get_cfg_default()
     settings = {**state["settings"], "MODEL.BACKBONE.NAME": state["meta"]["backbone"], "MODEL.INIT_WEIGHTS": ""}
-    settings.update({key: value for key, value in (changes or {}).items() if value})
+    settings.update({key: value for key, value in (changes or {}).items() if value not in ("", None)})
     for key, value in settings.items():
         *path, leaf = key.split(".")
         node = cfg

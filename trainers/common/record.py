@@ -74,6 +74,7 @@ def describe(trainer) -> dict:
         "classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
+        "root": cfg.DATASET.ROOT and os.path.abspath(cfg.DATASET.ROOT),
         "metrics": {},
         "eval_only": trainer.train_started is None,
         "epochs": 0 if trainer.train_started is None else trainer.max_epoch,

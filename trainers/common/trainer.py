@@ -261,6 +261,11 @@ class ClipTrainer(TrainerX):
         if self.get_model_names():
             delta.save_run(self, {**checkpoint.tuned_state(self), "metrics": self.metrics})
 
+    def has_validation(self) -> bool:
+        """Whether there are validation images that are not test images."""
+        paths = [{item.impath for item in images or ()} for images in (self.dm.dataset.val, self.dm.dataset.test)]
+        return self.val_loader is not None and not paths[0] & paths[1]
+
     def need_val(self, remedy: str) -> None:
         """Raise ValueError where there are no validation images; upstream Dassl would take the test images instead."""
         if self.val_loader is None:

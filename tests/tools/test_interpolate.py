@@ -1,0 +1,146 @@
+"""Between zero-shot CLIP and what a run tuned: the points, how one is chosen, and what is written."""
+
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from tests.tools.tuned import trained as every_trained  # noqa: F401  (fixture)
+from tests.trainers.helpers import make_trainer
+from tools import interpolate
+from trainers.common import delta, load_tuned
+
+
+@pytest.fixture
+def trained(every_trained):  # noqa: F811
+    """As tests/tools/tuned.py's, on the micro CLIP: a random one has the same accuracy everywhere."""
+    return lambda *args: every_trained(*(args or ("CLIPFit",)), backbone="micro")
+
+
+@pytest.fixture
+def call(trained, capsys, tmp_path):
+    """call(*arguments, run=...) -> (exit code, stdout, stderr); writes to tmp_path / out."""
+
+    def between(*arguments, run=None):
+        run = trained().output_dir if run is None else run
+        capsys.readouterr()
+        out = ("--out", str(tmp_path / "out"), "--workers", "0")
+        code = interpolate.main([str(run), *map(str, arguments), *out])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return between
+
+
+def accuracy(trainer):
+    return trainer.test(split="test")
+
+
+def other(trained, method, classes, folder):
+    run = trained()
+    options = ("DATASET.SUBSAMPLE_CLASSES", classes, "TRAINER.NAME", method)
+    return make_trainer(method, run.cfg.DATASET.ROOT, run.cfg.MODEL.BACKBONE.NAME, folder, *options)
+
+
+def test_the_points(call, trained, tmp_path):
+    code, out, err = call("--alphas", 1, 0, 0.25)
+    assert code == 0, err
+    found = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(found.columns) == ["alpha", "val", "base", "new", "H"] and list(found["alpha"]) == [0, 0.25, 1]
+    run = trained()
+    zero_shot = [accuracy(other(trained, "ZeroshotCLIP", classes, tmp_path / classes)) for classes in ("base", "new")]
+    assert found.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
+    assert found.loc[2, "base"] == pytest.approx(accuracy(run))
+    for classes in ("base", "new"):  # a quarter of the way, by the plain formula
+        trainer = other(trained, "CLIPFit", classes, tmp_path / f"{classes} again")
+        for name, tensor in run.tuned.state_dict().items():
+            zero = run.clip.get_parameter(name)
+            trainer.tuned.get_parameter(name).data = 0.75 * zero + 0.25 * tensor
+        assert found.loc[1, classes] == pytest.approx(accuracy(trainer))
+    base, new = found.loc[1, "base"], found.loc[1, "new"]
+    assert found.loc[1, "H"] == pytest.approx(2 / (1 / base + 1 / new))
+    assert len({tuple(row) for row in found[["base", "new"]].values.tolist()}) > 1
+    assert f"{base:.2f}" in out and "curve.png" in out
+    assert Image.open(tmp_path / "out" / "curve.png").size[0] > 500
+    ElementTree.parse(tmp_path / "out" / "curve.svg")
+    assert not list((tmp_path / "out").glob("*/tuned.safetensors"))
+
+
+def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
+    code, _, err = call("--alphas", 0, 1, run=trained("CLIPFit", "DATASET.SUBSAMPLE_CLASSES", "all").output_dir)
+    assert code == 0, err
+    assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "val", "test"]
+
+
+def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkeypatch):
+    results = iter([10, 99, 99, 30, 1, 1, 30, 50, 50])  # val, base, new of each alpha
+    monkeypatch.setattr(interpolate, "evaluate", lambda *args: next(results))
+    code, out, _ = call("--alphas", 0, 0.5, 1, "--write", "best")
+    path = tmp_path / "out" / "clipfit" / delta.NAME
+    assert code == 0 and f"at alpha 0.5 (best on validation images): {path}" in out
+    state = delta.read(str(path))
+    assert state["meta"]["interpolation"] == {"alpha": 0.5, "chosen": "best on validation images"}
+    run = trained()
+    for name, tensor in run.tuned.state_dict().items():
+        middle = (run.clip.get_parameter(name) + tensor) / 2
+        assert torch.allclose(state["state_dict"][name], middle, atol=1e-6)
+    trainer = other(trained, "CLIPFit", "new", tmp_path / "new")
+    trainer.load_model(str(tmp_path / "out"))  # as with --model-dir
+    assert torch.equal(trainer.tuned.state_dict()[name], state["state_dict"][name])
+
+
+def test_an_alpha_that_is_given(call, trained, tmp_path):
+    image = torch.randn(2, 3, 32, 32)
+    logits = {}
+    for alpha in (0, 1):
+        assert call("--alphas", 0.5, "--write", alpha)[0] == 0
+        assert pd.read_csv(tmp_path / "out" / "curve.csv")["alpha"].tolist() == sorted([alpha, 0.5])
+        logits[alpha] = load_tuned(tmp_path / "out").predict(image).logits
+    assert torch.equal(logits[1], load_tuned(trained().output_dir).predict(image).logits)
+    zero = other(trained, "ZeroshotCLIP", "base", tmp_path / "zero")
+    with torch.no_grad():
+        assert torch.allclose(logits[0], zero.model_inference(image), atol=1e-5)
+
+
+MISTAKES = {
+    "alpha": (("--alphas", "0", "1.5"), "--alphas must be from 0 to 1, got 0.0 1.5"),
+    "write": (("--write", "good"), "--write takes a number from 0 to 1, or best, got 'good'"),
+    "write number": (("--write", "-1"), "--write takes a number from 0 to 1, or best, got '-1'"),
+    "root": (("--root", "a_file"), "a_file"),
+    "epoch": (("--epoch", "9"), "model.pth.tar-9"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_line(call, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    arguments, message = MISTAKES[name]
+    code, out, err = call(*arguments)
+    assert code == 1 and out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_methods_without_a_zero_shot_counterpart(call, trained):
+    for method, reason in (("CoOp", "tunes tensors that CLIP has not (ctx)"), ("ZeroshotCLIP", "tunes nothing")):
+        code, _, err = call(run=trained(method).output_dir)
+        assert code == 1 and f"{method} {reason}, so that nothing lies between" in err
+
+
+def test_without_validation_images(call, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainers.common.trainer.ClipTrainer.has_validation", lambda self: False)
+    code, _, err = call("--write", "best", "--alphas", 0)
+    assert code == 1 and "--write best needs validation images other than the test images" in err
+    assert not (tmp_path / "out").exists()
+    assert call("--alphas", 0)[0] == 0
+    assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "base", "new", "H"]
+
+
+def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = shutil.copy(Path(trained().output_dir) / "clipfit" / delta.NAME, tmp_path / "alone.safetensors")
+    assert call("--alphas", 0, "--root", trained().cfg.DATASET.ROOT, run=file)[0] == 0

@@ -1,0 +1,204 @@
+"""Interpolates between zero-shot CLIP and what a run tuned, and tests every point in between.
+
+python tools/interpolate.py output/base2new/train_base/dtd/shots_16/CLIPFit/vit_b16_ep100/seed1
+python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
+
+Parameters are (1 - alpha) * CLIP's + alpha * the tuned ones: alpha 0 is zero-shot CLIP, alpha 1 the run (WiSE-FT,
+https://arxiv.org/abs/2109.01903). A run on base classes is tested on base and on new classes, another one on its own
+test images. --write best writes the point that is best on the run's validation images, never on test images; the
+least alpha if several are. It needs the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
+
+Writes curve.csv, curve.png and curve.svg, and with --write <method>/tuned.safetensors, which all programs here take.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
+
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import datasets  # noqa: E402, F401  (registers datasets and their config keys)
+from dassl.engine import build_trainer  # noqa: E402
+from tools.mistakes import exit_code  # noqa: E402
+from tools.tuned_options import add_options  # noqa: E402
+from trainers.common import checkpoint, delta, record  # noqa: E402
+from trainers.common.files import write_atomically  # noqa: E402
+from trainers.common.rebuild import find_method, make_cfg, read_run  # noqa: E402
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, "epoch", "precision", "backbone")
+    tenths = [i / 10 for i in range(11)]
+    parser.add_argument("--alphas", type=float, nargs="+", default=tenths, help="from 0 to 1 (default: 0 0.1 ... 1)")
+    parser.add_argument("--root", help="folder with the datasets (default: the run's)")
+    parser.add_argument("--out", metavar="FOLDER", help="default: RUN/interpolation")
+    parser.add_argument("--write", metavar="ALPHA", help="write the tuned tensors of one alpha, or of the best")
+    parser.add_argument("--batch-size", type=int, default=100, help="test images at once (default: 100)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
+    return parser.parse_args(argv)
+
+
+def check_args(args) -> None:
+    if min(args.alphas) < 0 or max(args.alphas) > 1:
+        raise ValueError(f"--alphas must be from 0 to 1, got {' '.join(map(str, args.alphas))}")
+    if args.write not in (None, "best"):
+        try:
+            chosen = float(args.write)
+        except ValueError:
+            chosen = None
+        if chosen is None or not 0 <= chosen <= 1:
+            raise ValueError(f"--write takes a number from 0 to 1, or best, got {args.write!r}")
+        args.alphas = [*args.alphas, chosen]
+    args.alphas = sorted(set(args.alphas))
+
+
+def build(state: dict, args, classes: str):
+    """The run's trainer, with its data, on these classes."""
+    root = args.root or (record.read(os.path.join(args.run, record.FILE)) or {}).get("root")
+    changes = {
+        "DATASET.ROOT": root,
+        "DATASET.SUBSAMPLE_CLASSES": classes,
+        "DATALOADER.TEST.BATCH_SIZE": args.batch_size,
+        "DATALOADER.NUM_WORKERS": args.workers,
+        "MODEL.BACKBONE.NAME": args.backbone,
+        f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": args.precision,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        return build_trainer(make_cfg(state, changes))
+
+
+def check_interpolates(trainer) -> None:
+    own = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
+    if own or not trainer.clip_names:
+        reason = f"tunes tensors that CLIP has not ({own[0]})" if own else "tunes nothing"
+        raise ValueError(
+            f"{trainer.cfg.TRAINER.NAME} {reason}, so that nothing lies between it and zero-shot CLIP; interpolation "
+            "is for methods that tune CLIP's own parameters, as CLIPFit does"
+        )
+
+
+def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
+    """(1 - alpha) * CLIP's parameters + alpha * the tuned ones; exact at 0 and 1."""
+    return {
+        name: torch.lerp(trainer.clip.get_parameter(name).float().cpu(), tensor.float(), alpha)
+        for name, tensor in tuned.items()
+    }
+
+
+def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> float:
+    """Accuracy in percent on the split."""
+    trainer.tuned.load_state_dict(tensors)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return trainer.test(split=split)
+
+
+def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd.DataFrame:
+    """Accuracies over alpha; `tested` maps a column to (trainer, split). Written after every alpha."""
+    rows = []
+    steps = tqdm(total=len(args.alphas) * len(tested), unit=" tests")
+    for alpha in args.alphas:
+        row = {"alpha": alpha}
+        for column, (trainer, split) in tested.items():
+            row[column] = evaluate(trainer, interpolate(trainer, tuned, alpha), split)
+            steps.update()
+        if "new" in row:
+            row["H"] = 2 * row["base"] * row["new"] / (row["base"] + row["new"]) if row["base"] + row["new"] else 0.0
+        rows.append(row)
+        write_atomically(os.path.join(folder, "curve.csv"), pd.DataFrame(rows).to_csv(index=False))
+    steps.close()
+    return pd.DataFrame(rows)
+
+
+def choose(found: pd.DataFrame, write: str) -> float:
+    """The alpha to write; the best is the least of those that are right on most validation images."""
+    if write != "best":
+        return float(write)
+    if "val" not in found:
+        raise ValueError("--write best needs validation images other than the test images, and the dataset has none")
+    return found.loc[found["val"].idxmax(), "alpha"]
+
+
+def draw(found: pd.DataFrame, title: str, chosen: float | None):
+    """Accuracy over alpha; and where there are new classes, New over Base."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from tools.reporting.plots import COLOURS, GREY, MARKERS, STYLE
+
+    with matplotlib.rc_context(STYLE):
+        two = "new" in found
+        figure = Figure(figsize=(7.6 if two else 4.0, 3.2), layout="constrained")
+        axes = figure.subplots(1, 2 if two else 1, squeeze=False)[0]
+        figure.suptitle(title, fontsize=9.5)
+        for i, column in enumerate(found.columns.drop("alpha")):
+            label = {"val": "validation", "H": "H"}.get(column, column.capitalize())
+            axes[0].plot(found["alpha"], found[column], color=COLOURS[i], marker=MARKERS[i], label=label)
+        axes[0].set(xlabel="alpha (0: zero-shot, 1: tuned)", ylabel="accuracy, %")
+        axes[0].legend(frameon=False)
+        if two:
+            axes[1].plot(found["base"], found["new"], color=COLOURS[0], marker="o")
+            for _, row in found.iterrows():
+                axes[1].annotate(f"{row['alpha']:g}", (row["base"], row["new"]), (4, 4), textcoords="offset points")
+            axes[1].set(xlabel="Base, %", ylabel="New, %")
+        for ax in axes:
+            ax.grid(True)
+        if chosen is not None:
+            axes[0].axvline(chosen, color=GREY, linestyle=":")
+    return figure
+
+
+def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
+    """Write the tuned tensors at the alpha of `row`; returns the path."""
+    tensors = interpolate(trainer, state["state_dict"], row["alpha"])
+    meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": how}}
+    path = os.path.join(folder, trainer.model_name, delta.NAME)
+    delta.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
+    return path
+
+
+def run(args) -> None:
+    from tools.reporting.plots import save
+
+    check_args(args)
+    state, file = read_run(args.run, args.epoch)
+    beside = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
+    folder = args.out or os.path.join(beside, "interpolation")
+    classes = state["settings"]["DATASET.SUBSAMPLE_CLASSES"]
+    own = build(state, args, classes)
+    check_interpolates(own)
+    checkpoint.put_in_place(own, state, file)  # refuses another backbone
+    tested = {"val": (own, "val")} if own.has_validation() else {}
+    tested[classes if classes != "all" else "test"] = (own, "test")
+    if classes == "base":
+        tested["new"] = (build(state, args, "new"), "test")
+    if args.write == "best" and "val" not in tested:
+        choose(pd.DataFrame(), args.write)
+    found = curve(tested, state["state_dict"], args, folder)
+    chosen = None if args.write is None else choose(found, args.write)
+    title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"
+    for kind in ("png", "svg"):
+        write_atomically(os.path.join(folder, f"curve.{kind}"), save(draw(found, title, chosen), kind))
+    print(found.to_string(index=False, float_format="{:.2f}".format))
+    print(f"Curve: {folder}/curve.csv, curve.png, curve.svg")
+    if chosen is not None:
+        row = found[found["alpha"] == chosen].iloc[0].to_dict()
+        how = "best on validation images" if args.write == "best" else "given"
+        print(f"Tuned tensors at alpha {chosen:g} ({how}): {write_chosen(state, own, row, how, folder)}")
+
+
+def main(argv=None) -> int:
+    return exit_code(run, parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
