@@ -14,7 +14,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
 from .making import list_images, split_three
-from .splits import Item
+from .splits import Item, remove_leftovers
 
 CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -29,6 +29,7 @@ def write_images(folder):
     os.makedirs(parent, exist_ok=True)
     digits = load_digits()
     pixels = (digits.images * 255 / 16).round().astype("uint8")  # (1797, 8, 8), stored as 0..16
+    remove_leftovers(os.path.join(parent, ".images-"))
     temporary = tempfile.mkdtemp(prefix=".images-", dir=parent)
     try:
         built = os.path.join(temporary, "images")

@@ -5,10 +5,14 @@ A split file (`split_zhou_*.json`) holds `{"train": rows, "val": rows, "test": r
 says how; CoOp ignores it.
 """
 
+import contextlib
+import glob
 import json
 import math
 import os
 import random
+import shutil
+import time
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -32,15 +36,26 @@ class Split(NamedTuple):
 
 
 def write_json(obj, path):
-    """Write `obj` to `path` so that another process sees the whole file or none."""
+    """Write `obj` to `path` so that another process, and one after a power failure, sees the whole file or none."""
+    remove_leftovers(f"{path}.tmp-")
     temporary = f"{path}.tmp-{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(obj, file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def remove_leftovers(beginning, seconds=3600):
+    """Remove unfinished files and folders of killed processes; younger ones may be another process's, still at work."""
+    for leftover in glob.glob(glob.escape(beginning) + "*"):
+        with contextlib.suppress(OSError):
+            if time.time() - os.path.getmtime(leftover) > seconds:
+                shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
 
 
 def read_json(path):

@@ -2,7 +2,11 @@
 
 import json
 import multiprocessing
+import os
 import random
+import signal
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from datasets import digits
 from tests.datasets import mini
+from tests.trainers.crash import fork, join
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,25 @@ def test_a_deleted_image_is_named_with_the_remedy(tmp_path):
     next((tmp_path / "digits" / "images" / "two").iterdir()).unlink()
     with pytest.raises(FileNotFoundError, match="images/two/digit_"):
         mini.build("Digits", tmp_path)
+
+
+def test_killed_while_writing(tmp_path):
+    """SIGKILL at any moment: the next start writes what is missing, the same, and clears up after an hour."""
+    begun = time.monotonic()
+    whole = mini.fingerprint(mini.build("Digits", tmp_path / "whole", shots=4))
+    seconds, rng, unfinished = time.monotonic() - begun, random.Random(0), 0
+    for number in range(6):
+        root = tmp_path / str(number)
+        child = fork(partial(mini.build, "Digits", root, shots=4), tmp_path / "log")
+        time.sleep(rng.uniform(0.1, 1) * seconds)
+        os.kill(child, signal.SIGKILL)
+        join(child)
+        folder = root / "digits"
+        unfinished += not (folder / "split_fewshot" / "shot_4-seed_1.json").exists()
+        assert not (folder / "images").exists() or len(list((folder / "images").rglob("*.png"))) == 1797
+        for leftover in folder.glob(".images-*"):
+            os.utime(leftover, (0, 0))
+        assert mini.fingerprint(mini.build("Digits", root, shots=4)) == whole
+        names = sorted(path.name for path in folder.iterdir() if ".tmp-" not in path.name)
+        assert names == ["images", "split_fewshot", "split_zhou_Digits.json"]
+    assert unfinished

@@ -1,6 +1,7 @@
 """Split files, few-shot sampling and base/new against plain code."""
 
 import json
+import os
 import random
 
 import pytest
@@ -119,6 +120,18 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         splits.write_json([2, object()], path)
     assert json.loads(path.read_text()) == [1]
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_leftovers_of_killed_processes_go_when_they_are_old(tmp_path):
+    path = tmp_path / "split [1].json"
+    old, young, other = (tmp_path / f"{name}.tmp-1-x" for name in ("split [1].json", "split [1].json", "else.json"))
+    young = young.with_name(young.name + "y")
+    for file in (old, young, other):
+        file.touch()
+    for file in (old, other):
+        os.utime(file, (0, 0))
+    splits.write_json([1], path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, young.name, other.name])
 
 
 def test_missing_images_are_counted(tmp_path):

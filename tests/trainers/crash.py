@@ -13,7 +13,7 @@ from trainers.common.digest import digest
 
 
 def fork(work, log) -> int:
-    """Start `work()` in a child whose output goes to the file `log`; its exit code is what work returns, or 1."""
+    """Start `work()` in a child whose output goes to the file `log`; it exits with the number that work returns, or 0."""
     child = os.fork()
     if child:
         return child
@@ -23,7 +23,8 @@ def fork(work, log) -> int:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # pytest has put its own there
-        code = work() or 0
+        done = work()
+        code = done if isinstance(done, int) else 0
     except BaseException:
         traceback.print_exc(file=sys.stderr)
     finally:
