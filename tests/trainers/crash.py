@@ -13,7 +13,7 @@ from trainers.common.digest import digest
 
 
 def fork(work, log) -> int:
-    """Start `work()` in a child whose output goes to the file `log`; it exits with the number that work returns, or 0."""
+    """Start `work()` in a child whose output goes to the file `log`; its exit code is the number work returns, or 0."""
     child = os.fork()
     if child:
         return child
