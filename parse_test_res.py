@@ -15,6 +15,8 @@ read, and the line says so. Exit code 1 if nothing is found. Needs nothing but P
 Base, New and their harmonic mean, unrounded, of whole output trees: python tools/report.py OUTPUT
 """
 
+from __future__ import annotations  # CoOp runs on Python 3.8, too
+
 import argparse
 import re
 import statistics

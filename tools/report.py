@@ -8,16 +8,16 @@ Reads result.json files and, where there is none, log.txt files of CoOp, KgCoOp,
 code on Dassl. Where runs lie does not matter; their content tells what they are. docs/reports.md tells more.
 
 The exit code is 1 if a run did not finish or is damaged, if a base run lacks its new one or the reverse, or if
-something named on the command line is not there; and 2 for a mistake in the command.
+something named on the command line is not there.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tools.mistakes import exit_code  # noqa: E402
 from tools.reporting.build import build  # noqa: E402
 from tools.reporting.problems import failed  # noqa: E402
 from tools.reporting.protocols import TITLES  # noqa: E402
@@ -46,23 +46,23 @@ def default_out(paths: list[str]) -> Path:
     return (first.parent if first.is_file() else first) / "report"
 
 
+def run(args) -> int:
+    report = build(args)
+    print_report(report, args.ci95)
+    if not args.no_files:
+        from tools.reporting.files import write_files  # matplotlib takes a second to import
+
+        out = args.out or default_out(args.paths)
+        try:
+            print(f"Report: {write_files(report, out)}")
+        except OSError as error:
+            raise ValueError(f"cannot write into {out} ({error.strerror}): give --out DIR, or --no-files") from error
+    return 1 if failed(report.problems) else 0
+
+
 def main(argv=None) -> int:
     """Report; a mistake of the user's becomes one line on stderr. Returns the exit code."""
-    args = parse_args(argv)
-    try:
-        report = build(args)
-        print_report(report, args)
-        if not args.no_files:
-            from tools.reporting.files import write_files  # matplotlib takes a second to import
-
-            print(f"Report: {write_files(report, args.out or default_out(args.paths))}")
-    except BrokenPipeError:  # the reader, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 1 if failed(report.problems) else 0
+    return exit_code(run, parse_args(argv))
 
 
 if __name__ == "__main__":

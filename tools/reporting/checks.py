@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from .problems import Problem
+from .rows import at
 from .tables import Table, seed_of
 
 
@@ -39,9 +40,9 @@ def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
             if without:
                 gaps[dataset, frozenset(without)].append(column)
     parts = [f"nothing on {', '.join(lost)}"] if lost else []
-    for (dataset, without), at in gaps.items():
+    for (dataset, without), places in gaps.items():
         what = "nothing" if without == seeds else f"no seed {', '.join(sorted(map(str, without)))}"
-        parts.append(f"{what} on {dataset}" + (f" at {', '.join(at)} shots" if at != [""] else ""))
+        parts.append(f"{what} on {dataset}" + (f" at {at(*places)}" if places != [""] else ""))
     return ("missing" if missing else "uneven"), "; ".join(parts)
 
 
@@ -57,11 +58,12 @@ def revisions(row) -> list[str]:
     """A remark if the runs of one number were made by different revisions of the code."""
     found = defaultdict(lambda: defaultdict(set))
     for entry in row.entries:
-        found[entry.dataset, entry.column][entry.run.extra.get("git")].add(str(seed_of(entry.run)))
+        if git := entry.run.extra.get("git"):  # logs do not tell
+            found[entry.dataset, entry.column][git].add(str(seed_of(entry.run)))
     texts = set()
     for (dataset, _), seeds in found.items():
         if len(seeds) > 1:
-            parts = [f"{git or 'unknown'} (seed {', '.join(sorted(s))})" for git, s in sorted(seeds.items(), key=str)]
+            parts = [f"{git} (seed {', '.join(sorted(numbers))})" for git, numbers in sorted(seeds.items())]
             texts.add(f"{dataset}: seeds of different code revisions: {', '.join(parts)}")
     return sorted(texts)
 
@@ -77,7 +79,7 @@ def images(table: Table) -> list[str]:
                 trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
     texts = [f"{d}: tested on different images" for (d, _), hashes in tested.items() if len(hashes - {None}) > 1]
     texts += [
-        f"{dataset}: trained on different images with seed {seed}" + (f" at {column} shots" if column.isdigit() else "")
+        f"{dataset}: trained on different images with seed {seed}" + (f" at {at(column)}" if column.isdigit() else "")
         for (dataset, column, seed), hashes in trained.items()
         if len(hashes - {None}) > 1
     ]
@@ -93,6 +95,7 @@ def mixed_folders(table: Table) -> list[tuple[str, str]]:
     texts = []
     for folder, found in folders.items():
         if len({method for method, _ in found}) < len(found):
-            parts = [f"{', '.join(sorted(names))} has {label}" for (_, label), names in sorted(found.items())]
+            labels = [(label or "the usual", ", ".join(sorted(names))) for (_, label), names in sorted(found.items())]
+            parts = [f"{label} in {names}" for label, names in labels]
             texts.append((str(folder), f"different settings under one name: {'; '.join(parts)}"))
     return texts

@@ -24,7 +24,7 @@ def link(runs: list[Run]) -> None:
     names = dataset_names()
     for run in runs:
         if run.eval_only and not run.zero_shot and not run.untrained:
-            run.maker = find_maker(run, trained)
+            run.maker = find_maker(run, trained, names)
             if run.training is None:
                 run.training = run.maker.own if run.maker else guess(run, names)
     last_epochs = {model_key(run): run.extra.get("epochs") for run in runs if not run.eval_only and run.finished}
@@ -42,27 +42,35 @@ def model_key(run: Run) -> tuple:
     return run.method, run.backbone, run.origin, *which, fingerprint(trained and trained.settings)
 
 
-def find_maker(run: Run, trained: dict[str, list[Run]]) -> Run | None:
-    """The training run whose folder is the evaluation's model_dir, as far as the end of the path tells."""
+def find_maker(run: Run, trained: dict[str, list[Run]], names: dict[str, str]) -> Run | None:
+    """The training run whose folder is the evaluation's model_dir, as far as the end of the path tells.
+
+    A tree may have been moved since, so only the end counts; of several runs, the one that lies nearest.
+    """
     wanted = PurePath(run.model_dir).parts if run.model_dir else training_folder(run)
     if not wanted:
         return None
     candidates = []
     for maker in trained.get(wanted[-1], []):
-        if (maker.method, maker.seed, maker.origin) == (run.method, run.seed, run.origin) and could_be(maker, run):
+        if could_be(maker, run, wanted, names):
             shared = common(reversed(wanted), reversed(maker.folder.parts))
             near = common(run.folder.parts, maker.folder.parts)
             candidates.append((shared, near, maker))
-    if not candidates:
-        return None
-    shared, near, maker = max(candidates, key=lambda candidate: candidate[:2])
-    return maker if shared >= 2 else None
+    shared, _, maker = max(candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))
+    return maker if shared >= min(3, len(wanted)) else None
 
 
-def could_be(maker: Run, run: Run) -> bool:
-    """Whether a training run is not another one than the evaluation's record names."""
-    named, own = run.training, maker.own
-    return named is None or (own.dataset, own.classes, own.shots) == (named.dataset, named.classes, named.shots)
+def could_be(maker: Run, run: Run, wanted: tuple, names: dict[str, str]) -> bool:
+    """Whether nothing that is known of an evaluation speaks against this training run."""
+    own, named = maker.own, run.training
+    if (maker.method, maker.seed, maker.origin) != (run.method, run.seed, run.origin):
+        return False
+    if named is not None:
+        return (own.dataset, own.classes, own.shots) == (named.dataset, named.classes, named.shots)
+    if run.classes != "all":
+        return (own.dataset, own.classes) == (run.dataset, "base")
+    datasets = [names[part.lower()] for part in wanted if part.lower() in names]
+    return own.classes == "all" and (not datasets or datasets[-1] == own.dataset)
 
 
 def training_folder(run: Run) -> tuple:

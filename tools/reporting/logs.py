@@ -14,6 +14,7 @@ IGNORED = (
     "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME",
     "MODEL.ACTIVATION_CHECKPOINTING", "TEST",
 )  # fmt: skip
+OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
 
@@ -48,7 +49,7 @@ def read_log(path: Path) -> Run:
         training=own,
         eval_only=eval_only,
         chosen=config.get("TEST.FINAL_MODEL", LAST),
-        origin="log",
+        origin="ours" if OWN_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
         extra={"log": path.name},
     )

@@ -15,6 +15,7 @@ OF_TRAINING = ("OPTIM.", "TRAIN.", "DATALOADER.", "INPUT.TRANSFORMS")  # without
 EXPECTED = ("DATASET.TEMPLATE",)  # differs between datasets by design
 SHOWN = 4  # settings named in a label
 TESTED = "tested model"
+UNKNOWN = "unknown"
 
 
 @dataclass
@@ -64,38 +65,36 @@ def split_rows(entries: list) -> list[Row]:
         origins = defaultdict(list)
         for entry in methods[method]:
             origins[entry.run.origin].append(entry)
-        for origin in sorted(origins, reverse=True):
+        for origin in sorted(origins, key=lambda origin: origin != "ours"):
             own = split_method(method, origins[origin])
             for row in own:
-                if origin == "log" and len(origins) > 1:
-                    row.label = ", ".join(filter(None, [row.label, "from log.txt"]))
+                if origin == "others" and len(origins) > 1:
+                    row.label = ", ".join(filter(None, [row.label, "of other code"]))
             rows += own
     return rows
 
 
 def split_method(method: str, entries: list) -> list[Row]:
+    """Rows of one method: one for each combination of the settings that differ within a cell."""
     settings = [comparable(entry.run) for entry in entries]
-    shared = set.intersection(*(set(s) for s in settings))
     cells = defaultdict(lambda: defaultdict(set))  # key -> cell -> values
     for entry, values in zip(entries, settings, strict=True):
-        for key in shared:
-            cells[key][cell(entry)].add(values[key])
+        for key, value in values.items():
+            cells[key][cell(entry)].add(value)
     within = sorted(key for key in cells if any(len(values) > 1 for values in cells[key].values()))
     groups = defaultdict(list)
     for entry, values in zip(entries, settings, strict=True):
-        groups[tuple(values[key] for key in within)].append(entry)
-    rows = [Row(method, groups[values], label(within, values)) for values in sorted(groups)]
+        groups[tuple(values.get(key, UNKNOWN) for key in within)].append((entry, values))
+    rows = [Row(method, [entry for entry, _ in groups[key]], label(within, key)) for key in sorted(groups)]
     tell_apart(rows)
-    partial = sorted({key for values in settings for key in values} - shared)
-    for row in rows:
+    for row, key in zip(rows, sorted(groups), strict=True):
         if len(within) > SHOWN:
             row.notes.append(f"{row.title}: rows of {method} differ in {', '.join(within)}.")
-        row.notes += between(row, [key for key in shared if key not in within])
+        row.notes += between(row.title, groups[key], [key for key in cells if key not in within])
+    partial = sorted(key for key in cells if key not in within and any(key not in values for values in settings))
     if partial:
-        rows[0].notes.append(
-            f"{method}: not compared, as only some of the runs tell them: {', '.join(partial[:SHOWN])}"
-            + (f" and {len(partial) - SHOWN} more" if len(partial) > SHOWN else "") + "."
-        )  # fmt: skip
+        more = f" and {len(partial) - SHOWN} more" if len(partial) > SHOWN else ""
+        rows[0].notes.append(f"{method}: told by some of the runs only: {', '.join(partial[:SHOWN])}{more}.")
     return rows
 
 
@@ -118,6 +117,11 @@ def text(value: str) -> str:
     return value.strip('"').replace(LAST, "last epoch")
 
 
+def at(*columns: str) -> str:
+    """1 shot, 16 shots, or 1, 2, 4 shots"""
+    return f"{', '.join(columns)} {'shot' if columns == ('1',) else 'shots'}"
+
+
 def tell_apart(rows: list[Row]) -> None:
     """Number rows whose shortened labels are the same."""
     for row in rows:
@@ -127,16 +131,16 @@ def tell_apart(rows: list[Row]) -> None:
                 other.label += f" #{number}"
 
 
-def between(row: Row, keys: list[str]) -> list[str]:
-    """A note on each setting of a row that is not the same on all its datasets or numbers of shots."""
+def between(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
+    """A note on each setting of a row's (entry, settings) that is not the same on all datasets or numbers of shots."""
     notes = []
     for key in sorted(set(keys) - set(EXPECTED)):
-        values = {(entry.dataset, entry.column): comparable(entry.run)[key] for entry in row.entries}
+        values = {(entry.dataset, entry.column): own[key] for entry, own in entries if key in own}
         if len(set(values.values())) > 1:
             places = group_places(values)
             usual = max(places, key=lambda value: len(places[value]))
             others = [f"{text(v)} {', '.join(places[v])}" for v in sorted(places) if v != usual]
-            notes.append(f"{row.title}: {key} is {text(usual)}, but {'; '.join(others)}.")
+            notes.append(f"{title}: {key} is {text(usual)}, but {'; '.join(others)}.")
     return notes
 
 
@@ -144,8 +148,8 @@ def group_places(values: dict[tuple, str]) -> dict[str, list[str]]:
     """Value -> where it holds, from (dataset, column) -> value: by dataset, by shots, or both, whichever suffices."""
     ways = (
         lambda dataset, column: f"on {dataset}",
-        lambda dataset, column: f"at {column} shots",
-        lambda dataset, column: f"on {dataset} at {column} shots",
+        lambda dataset, column: f"at {at(column)}",
+        lambda dataset, column: f"on {dataset} at {at(column)}",
     )
     for way in ways:
         places = defaultdict(set)

@@ -40,7 +40,7 @@ class Run:
     chosen: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
     model_dir: str = ""  # of an evaluation: where its model came from, as the command named it
     maker: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
-    origin: str = "record"  # or "log"
+    origin: str = "ours"  # the code it is of: "ours", or "others" on Dassl, of which there are only logs
     untrained: bool = False  # an evaluation of CLIP as it is with a method that could be trained
     config: str = ""  # name of the method's config file
     remark: str = ""  # how far it came, if it is not finished

@@ -61,6 +61,6 @@ def run_row(run) -> dict:
         "trained_classes": trained and trained.classes, "shots": trained and trained.shots,
         "seed": trained and trained.seed, "accuracy": run.accuracy, "finished": run.finished,
         "eval_only": run.eval_only, "tested_model": run.chosen, "config": run.config,
-        "read_from": run.origin, "remark": run.remark,
+        "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
     }  # fmt: skip

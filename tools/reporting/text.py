@@ -68,9 +68,9 @@ def aligned(lines: list[list[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines]
 
 
-def print_report(report, args) -> None:
+def print_report(report, ci95: bool = False) -> None:
     for table, comparisons in zip(report.tables, report.comparisons, strict=True):
-        print(table_text(table, args.ci95))
+        print(table_text(table, ci95))
         if comparisons:
             print("\n".join(["", f"Beside the paper, {table.key.title}:", *paper_text(comparisons)]))
         print()

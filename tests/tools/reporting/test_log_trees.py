@@ -148,7 +148,7 @@ def test_logs_and_records_of_a_method_are_not_mixed(tmp_path):
         write_record(tmp_path / f"ours/seed{seed}", "CoOp", DTD, seed, accuracy=75.0, backbone="ViT-B/16")
     (table,) = report(tmp_path).tables
     assert numbers(table, DTD, "CoOp") == {"16": (75, 2)}
-    assert numbers(table, DTD, "CoOp (from log.txt)") == {"16": (70, 2)}
+    assert numbers(table, DTD, "CoOp (of other code)") == {"16": (70, 2)}
 
 
 def test_later_starts_in_a_folder(tmp_path):
@@ -164,3 +164,29 @@ def test_later_starts_in_a_folder(tmp_path):
     assert texts["seed1"] == ("duplicate", "log.txt-2026-01-01-10-00-00 says 71.00; log.txt with 70.00 is taken")
     assert texts["seed2"] == ("stale", "log.txt has no result; log.txt-2026-01-01-10-00-00 is taken")
     assert texts["seed3"][0] == "unfinished" and texts["seed3"][1].startswith("stops in epoch 4 of 5")
+
+
+def test_another_run_is_not_taken_for_the_one_that_was_tested(tmp_path):
+    """Runs on another dataset end in the same folders; the right one is not there."""
+    write_log(tmp_path / "dtd/CoCoOp/vit_b16_c4_16shots/seed1", "CoCoOp", DTD, classes="all", correct=60)
+    write_log(tmp_path / "few/x/CoCoOp/vit_b16_c4/seed1", "CoCoOp", PETS, classes="all", correct=60)
+    imagenet(tmp_path, train=False)
+    write_log(tmp_path / "test_new/dtd/shots_16/CoCoOp/vit_b16_c4/seed1", "CoCoOp", classes="new",
+              model_dir="output/base2new/train_base/dtd/shots_16/CoCoOp/vit_b16_c4/seed1", load_epoch=10)  # fmt: skip
+    base2new, few_shot, cross = report(tmp_path).tables
+    assert numbers(base2new, DTD, "CoCoOp") == {"New": (80, 1)}
+    assert numbers(few_shot, DTD, "CoCoOp") == {"16": (60, 1)} and cross.key.source == "ImageNet"
+
+
+def test_an_own_log_stands_in_for_a_damaged_record(tmp_path):
+    """The log of this project's code has the same settings as its record, and its seed stays in the row."""
+    template = {"DATASET.TEMPLATE": "a photo of a {}."}
+    settings = {"OPTIM.MAX_EPOCH": 50, "TRAINER.COOP.N_CTX": 16, **template}
+    for seed in (1, 2):
+        write_record(tmp_path / f"seed{seed}", "CoOp", DTD, seed, backbone="ViT-B/16", accuracy=70.0, **settings)
+    write_log(tmp_path / "seed3", "CoOp", seed=3, classes="all", correct=76, **template)
+    (tmp_path / "seed3/result.json").write_text("")
+    (table,) = report(tmp_path).tables
+    assert numbers(table, DTD, "CoOp") == {"16": (72, 3)}
+    write_log(tmp_path / "seed3", "CoOp", seed=3, classes="all", correct=76, **template, **{"OPTIM.MAX_EPOCH": 5})
+    assert [row.title for row in report(tmp_path).tables[0].rows] == ["CoOp (MAX_EPOCH 5)", "CoOp (MAX_EPOCH 50)"]

@@ -48,7 +48,7 @@ def test_unfinished_and_damaged_runs_are_named_and_not_averaged(tmp_path, capsys
 
 def test_nothing_there(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path)
-    assert code == 2 and err == f"error: no result.json and no log.txt of a run below {tmp_path}\n"
+    assert code == 1 and err == f"error: no result.json and no log.txt of a run below {tmp_path}\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -84,4 +84,4 @@ def test_filters_choose_runs(tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path, "--no-files", "--method", "CLIPFit", "--seed", 1, 3)
     assert code == 0 and "82.00 ± 1.00" in out and "CoOp" not in out and "Unfinished" not in out
     code, _, err = run(capsys, tmp_path, "--no-files", "--method", "CoOp", "--seed", 4)
-    assert code == 2 and err.startswith("error: none of the 7 runs fits")
+    assert code == 1 and err.startswith("error: none of the 7 runs fits")

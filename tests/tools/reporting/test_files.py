@@ -1,0 +1,190 @@
+"""The files of a report: CSV, Markdown, LaTeX, plots and the web page, and that page in a real browser."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools.reporting.trees import report, write_log, write_pair, write_record
+from tools import report as command
+from tools.reporting.files import md, tex, write_files
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1200,3000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Runs of every protocol, with odd names, settings and problems."""
+    root = tmp_path_factory.mktemp("output")
+    for seed in (1, 2, 3):
+        for dataset in ("EuroSAT", "UCF101"):
+            write_pair(root / dataset / "a", f"seed{seed}", 80.0 + seed, 60.0 + 2 * seed, dataset=dataset, seed=seed,
+                       backbone="ViT-B/16")  # fmt: skip
+            write_pair(root / dataset / "b", f"seed{seed}", 90.0 - seed, 50.0 + seed, dataset=dataset, seed=seed,
+                       method="CLIP_Adapter", backbone="ViT-B/16", config="50%_&_<b>", LR=seed < 3)  # fmt: skip
+            for shots in (1, 2, 4):
+                write_record(root / f"few/{dataset}/{shots}/{seed}", dataset=dataset, shots=shots, seed=seed,
+                             accuracy=60.0 + 3 * shots + seed, backbone="ViT-B/16")  # fmt: skip
+        settings = {"DATASET.NAME": "ImageNet", "OPTIM.MAX_EPOCH": 100}
+        for dataset in ("EuroSAT", "ImageNetV2", "ImageNetSketch"):
+            source = {"dataset": "ImageNet", "classes": "all", "settings": settings}
+            write_record(root / f"from/{dataset}/{seed}", dataset=dataset, seed=seed, accuracy=50.0 + seed,
+                         backbone="ViT-B/16", source=source)  # fmt: skip
+    write_record(root / "zero", "ZeroshotCLIP", "EuroSAT", accuracy=48.0, backbone="ViT-B/16")
+    write_log(root / "crashed<script>alert(1)</script>", stop=3)
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(tree, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    write_files(report(tree, options=["--paper"]), folder)
+    return folder
+
+
+def test_what_is_written(out):
+    names = ["base2new_16shots_ViT-B-16", "cross_dataset_ImageNet_16shots_ViT-B-16",
+             "domain_shift_ImageNet_16shots_ViT-B-16", "fewshot_ViT-B-16"]  # fmt: skip
+    assert sorted(p.name for p in out.iterdir()) == [
+        "plots", "report.html", "report.md", "results.csv", "runs.csv", "tables"]  # fmt: skip
+    plots = {path.name for path in (out / "plots").iterdir()}
+    assert plots == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
+    assert {f"{n}.{k}" for n in names for k in ("csv", "tex")} < {p.name for p in (out / "tables").iterdir()}
+    assert (out / "tables/fewshot_ViT-B-16_paper.tex").exists()
+
+
+def test_spreadsheets_hold_unrounded_numbers(out):
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    (row,) = [row for row in rows if (row["dataset"], row["method"], row["metric"]) == ("EuroSAT", "CLIPFit", "H")]
+    base, new = np.array([81, 82, 83]), np.array([62, 64, 66])
+    h = 2 * base * new / (base + new)
+    assert float(row["mean"]) == 2 * 82 * 64 / 146 and float(row["std"]) == pytest.approx(np.std(h))
+    assert float(row["ci95"]) == pytest.approx(4.302652729911275 * np.std(h, ddof=1) / np.sqrt(3))
+    assert (row["n"], row["seeds"], row["paper"], row["beyond_seeds"]) == ("3", "1 2 3", "80.69", "True")
+    (wide,) = [row for row in csv.DictReader((out / "tables/base2new_16shots_ViT-B-16.csv").open())
+               if (row["dataset"], row["method"]) == ("EuroSAT", "CLIPFit")]  # fmt: skip
+    assert wide["H"] == row["mean"] and wide["H ci95"] == row["ci95"] and wide["seeds"] == "3"
+    runs = list(csv.DictReader((out / "runs.csv").open()))
+    assert {run["finished"] for run in runs} == {"True", "False"} and len({run["folder"] for run in runs}) == len(runs)
+
+
+def test_markdown(out):
+    text = (out / "report.md").read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
+    assert len(tables) == 8  # four protocols, four comparisons
+    for table in tables:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
+    assert "| 82.00 ± 0.82<br>[79.52, 84.48] | **64.00 ± 1.63**<br>[59.03, 68.97] |" in text
+    assert "50%\\_&\\_&lt;b>" in text
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (out / image).is_file()
+
+
+def test_latex_is_balanced_and_escaped(out):
+    for path in (out / "tables").glob("*.tex"):
+        text = path.read_text()
+        body = text[text.index("\\toprule") : text.index("\\bottomrule")]
+        lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+        columns = len(re.search(r"\\begin{tabular}{(\w+)}", text)[1])
+        assert len(lines) > 1 and {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {columns - 1}
+        assert text.count("{") == text.count("}")
+        assert not re.search(r"(?<!\\)[_#]", re.sub(r"\\label{.*}|^%.*", "", text, flags=re.M))
+        assert text.isascii()
+    assert tex("50%_&#{}$~^\\") == r"50\%\_\&\#\{\}\$\textasciitilde{}\textasciicircum{}\textbackslash{}"
+    assert md("a|b_*`\\<") == r"a\|b\_\*\`\\&lt;"
+
+
+def test_the_page_is_self_contained_and_well_formed(out):
+    page = (out / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!#)|url\((?!#)|@import""", page.replace('xlink:href="#', ""))
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "50%_&amp;_&lt;b&gt;" in page
+    plots = re.findall(r"<svg .*?</svg>", page, re.S)
+    assert len(plots) == 4 and all("currentColor" in plot and "#010203" not in plot for plot in plots)
+    for plot in plots:
+        ElementTree.fromstring(plot)
+    ids = re.findall(r'<(?:section|h2|h3|li)[^>]* id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids) and set(re.findall(r'<a href="#([^"]+)"', page)) <= set(ids)
+
+
+def test_plots_are_pictures(out):
+    for path in (out / "plots").glob("*.png"):
+        pixels = np.asarray(Image.open(path).convert("RGB"))
+        assert (pixels == 255).mean() > 0.5 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_the_same_runs_give_the_same_files(tree, out, tmp_path):
+    write_files(report(tree, options=["--paper"]), tmp_path)
+    for path in out.rglob("*.*"):
+        if path.suffix not in (".png", ".pdf"):
+            assert path.read_bytes() == (tmp_path / path.relative_to(out)).read_bytes(), path
+
+
+def test_the_command_names_the_page_and_does_not_read_its_own_report(tree, capsys, tmp_path):
+    shutil.copytree(tree / "few", tmp_path / "few")
+    for _ in range(2):
+        assert command.main([str(tmp_path)]) == 0
+        assert capsys.readouterr().out.endswith(f"Report: {tmp_path}/report/report.html\n")
+    (tmp_path / "file").write_text("")
+    assert command.main([str(tmp_path), "--out", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(f"error: cannot write into {tmp_path}/file")
+
+
+def browse(page, tmp_path, *flags) -> bytes:
+    profile = tmp_path / "profile"
+    run = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return subprocess.run(run, capture_output=True, timeout=60, check=True).stdout
+
+
+def requests_of_page(log) -> list[str]:
+    """What a page asked of other hosts, from Chromium's log; the browser's own errands have no origin."""
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    urls = [e["url"] for e in events if e.get("initiator", "not an origin") != "not an origin"]
+    return [url for url in urls if url.startswith("http")]
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt install chromium")
+def test_the_page_in_a_browser(out, tmp_path):
+    """It shows its tables, sorts them, and asks no other host for anything."""
+    page, log = tmp_path / "page.html", tmp_path / "net.json"
+    click = "<script>document.querySelectorAll('table')[0].tHead.rows[0].cells[1].firstChild.click()</script>"
+    page.write_text((out / "report.html").read_text().replace("</body>", f"{click}</body>"))
+    dom = browse(page, tmp_path, f"--log-net-log={log}", "--dump-dom").decode()
+    assert dom.count("<table") == 9 and dom.count("<svg") == 4 and 'aria-sort="descending"' in dom
+    bodies = re.findall(r"<tbody.*?</tbody>", dom[: dom.index("</table>")], re.S)
+    for body in bodies:
+        base = [float(value) for value in re.findall(r'</td><td class="number[^"]*" data-value="([\d.]+)"', body)][::3]
+        assert base == sorted(base, reverse=True)
+    assert requests_of_page(log) == []
+    page.write_text('<img src="http://example.invalid/logo.png">')
+    browse(page, tmp_path, f"--log-net-log={log}", "--dump-dom")
+    assert requests_of_page(log) == ["http://example.invalid/logo.png"]  # they would be seen
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt install chromium")
+@pytest.mark.parametrize("scheme, dark", [("1", False), ("0", True)])
+def test_the_page_in_light_and_dark(out, tmp_path, scheme, dark):
+    shot = tmp_path / "page.png"
+    browse(out / "report.html", tmp_path, f"--blink-settings=preferredColorScheme={scheme}", f"--screenshot={shot}")
+    grey = np.asarray(Image.open(shot).convert("L"))
+    ground = np.median(grey)
+    assert (ground < 60) == dark and grey.shape == (3000, 1200)
+    assert (abs(grey.astype(int) - ground) > 80).mean() > 0.01  # text and plots stand out
+
+
+def test_a_report_of_nothing_but_problems(tmp_path):
+    write_log(tmp_path / "seed1", stop=3)
+    result = report(tmp_path)
+    page = write_files(result, tmp_path / "report").read_text()
+    assert "stops in epoch 3 of 50" in page and json.dumps(result.tables) == "[]"

@@ -1,0 +1,59 @@
+"""Statistics over seeds, against numpy and scipy.stats."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from tools.reporting.paper import outside
+from tools.reporting.stats import average, harmonic, over_seeds
+
+NUMBERS = st.lists(st.floats(1, 100), min_size=2, max_size=8)
+
+
+@given(NUMBERS)
+def test_mean_std_and_t_interval(values):
+    stat = over_seeds(dict(enumerate(values)))
+    assert stat.mean == pytest.approx(np.mean(values)) and stat.std == pytest.approx(np.std(values), abs=1e-9)
+    spread = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert stat.half == pytest.approx(scipy_stats.t.ppf(0.975, len(values) - 1) * spread, abs=1e-9)
+
+
+def test_a_single_seed_has_no_spread():
+    stat = over_seeds({1: 80.0})
+    assert (stat.mean, stat.n, stat.std, stat.half, stat.half_for_new_mean(3)) == (80.0, 1, None, None, None)
+    assert over_seeds({}) is None
+
+
+@given(st.dictionaries(st.integers(0, 5), st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=1))
+def test_harmonic_mean_is_that_of_the_means(pairs):
+    base, new = (over_seeds({seed: pair[i] for seed, pair in pairs.items()}) for i in (0, 1))
+    h = harmonic(base, new)
+    assert h.mean == pytest.approx(2 / (1 / base.mean + 1 / new.mean))
+    assert h.seeds == {seed: pytest.approx(2 / (1 / b + 1 / n)) for seed, (b, n) in pairs.items()}
+    assert harmonic(base, None) is None
+
+
+def test_nothing_right_on_both_halves():
+    assert harmonic(over_seeds({1: 0.0}), over_seeds({1: 0.0})).mean == 0
+
+
+def test_the_average_is_of_unrounded_means_and_its_spread_over_common_seeds():
+    one, other = over_seeds({1: 10.004, 2: 20.004, 3: 30.004}), over_seeds({1: 50.0, 2: 70.0})
+    stat = average([one, other])
+    assert stat.mean == (20.004 + 60) / 2 and stat.seeds == {1: (10.004 + 50) / 2, 2: (20.004 + 70) / 2}
+    assert average([over_seeds({1: 10.0}), over_seeds({2: 20.0})]).std is None
+
+
+def test_about_five_of_a_hundred_means_of_three_other_seeds_are_marked():
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(70, 1, (4000, 3)), rng.normal(70, 1, (4000, 3)).mean(1)
+    marked = [outside(over_seeds(dict(enumerate(o))), t, False) for o, t in zip(ours, theirs, strict=True)]
+    assert 0.04 < np.mean(marked) < 0.06
+
+
+def test_what_can_be_said_of_one_seed():
+    assert outside(over_seeds({1: 70.0}), 60.0, zero_shot=False) is None
+    assert outside(over_seeds({1: 70.0}), 70.004, zero_shot=True) is False
+    assert outside(over_seeds({1: 70.0}), 70.01, zero_shot=True) is True
