@@ -8,11 +8,10 @@ from parse_test_res import EPOCH, TRAINED
 
 from .run import LAST, OFFICIAL_NAMES, Run, Training
 
-# Config keys that do not decide what is learned: those of trainers/common/record.py, and what says which run it is.
+# Dassl's config keys that do not decide what is learned.
 IGNORED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME",
-    "MODEL.ACTIVATION_CHECKPOINTING", "TEST",
+    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
 )  # fmt: skip
 OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")

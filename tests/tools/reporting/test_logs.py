@@ -46,7 +46,9 @@ def test_a_training_of_every_method(tmp_path, trainer):
     assert run.accuracy == 100 * 1234 / 2700  # not the 45.7 or 45.70 that is printed
     assert run.finished and not run.eval_only and run.config == METHODS[trainer][0]
     assert run.training.settings["OPTIM.MAX_EPOCH"] == METHODS[trainer][1]["OPTIM.MAX_EPOCH"]
-    assert not {"DATASET.ROOT", "OUTPUT_DIR", "TEST.SPLIT"} & run.training.settings.keys()
+    kept = run.training.settings.keys()
+    assert not {"DATASET.ROOT", "OUTPUT_DIR", "RESUME", "TEST.SPLIT", "TEST.FINAL_MODEL"} & kept
+    assert {"OPTIM.LR", "DATALOADER.TRAIN_X.BATCH_SIZE", "INPUT.SIZE"} <= kept
 
 
 def test_an_evaluation(tmp_path):

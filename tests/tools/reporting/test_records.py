@@ -7,7 +7,6 @@ import time
 import pytest
 
 from tests.tools.reporting.trees import numbers, problems, report, write_log, write_pair, write_record
-from trainers.common.record import VOLATILE
 
 
 def titles(result):
@@ -176,10 +175,3 @@ def test_the_same_run_twice(tmp_path):
         f"seed 1: {tmp_path}/a/seed1 and {tmp_path}/b/seed1 have the same result",
         f"seed 2: 50.00 in {tmp_path}/a/seed2, 60.00 in {tmp_path}/b/seed2; the latter is taken",
     ]
-
-
-def test_keys_ignored_in_logs_are_those_ignored_in_records():
-    from tools.reporting.logs import ignored
-
-    assert [key for key in VOLATILE if key != "TRAINER" and not ignored(key)] == []
-    assert not any(ignored(key) for key in ("OPTIM.LR", "TRAINER.COOP.W", "DATASET.NUM_SHOTS", "INPUT.SIZE"))
