@@ -15,9 +15,10 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common import official
 from .common.clip_model import resolve_precision
 from .common.losses import distillation_loss
-from .common.prompts import add_coop_options
+from .common.prompts import KGCOOP_TEMPLATES, add_coop_options, get_template
 from .common.trainer import ClipTrainer
 
 REGULARISERS = ("kd", "mse", "none")
@@ -39,6 +40,7 @@ class CLIPFit(ClipTrainer):
 
     section = "CLIPFIT"
     model_name = "clipfit"
+    former_name = official.FOLDER
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -72,6 +74,15 @@ class CLIPFit(ClipTrainer):
         elif self.options.REG == "mse":
             terms["mse"] = self.options.BETA * self.bias_distance()
         return logits, terms
+
+    def before_load(self, state):
+        """Take the tuned tensors out of a checkpoint of the official code, which holds both encoders whole."""
+        if not official.is_official(state["state_dict"]):
+            return
+        state["state_dict"] = official.tuned_tensors(state["state_dict"], self.clip, self.clip_names)
+        theirs = get_template(self.cfg, KGCOOP_TEMPLATES)  # the official code has KgCoOp's
+        if theirs != self.template:
+            print(f'Note: the official code has the prompt "{theirs}" here, this run "{self.template}"')
 
     def bias_distance(self) -> torch.Tensor:
         """(1/L) sum_l |b_l - b_l^clip|^2 over the L tuned text tensors: eq. 5."""

@@ -53,7 +53,8 @@ def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
     if not directory:
         print("No --model-dir given: evaluating without tuned weights")
         return None
-    return load_weights(trainer, find(osp.join(directory, trainer.model_name), epoch))
+    folders = [osp.join(directory, name) for name in (trainer.model_name, trainer.former_name) if name]
+    return load_weights(trainer, find(next(filter(osp.isdir, folders), folders[0]), epoch))
 
 
 def find(folder: str, epoch: int | None = None) -> str:

@@ -44,6 +44,7 @@ class ClipTrainer(TrainerX):
 
     section = ""  # key under cfg.TRAINER with the method's options
     model_name = ""  # registered name: the folder of its checkpoints
+    former_name = ""  # the folder that upstream's checkpoints of the method lie in, where it is another one
     left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
     tuned_epoch = None  # the epoch of the tuned tensors that were last saved or loaded
