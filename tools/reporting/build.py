@@ -8,7 +8,7 @@ from .linking import dataset_names, link
 from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, place
-from .run import Run
+from .run import FOLDER, Run, kind_of
 from .scan import scan
 from .tables import Table, make_table
 
@@ -32,7 +32,8 @@ def build(args) -> Report:
         raise ValueError(f"no result.json and no log.txt of a run below {', '.join(map(str, args.paths))}")
     link(runs)
     runs, dropped, missing = select(runs, args)
-    problems = [p for p in problems if not any(p.where == str(run.folder) for run in dropped)] + missing
+    left_out = {str(run.folder) for run in dropped}
+    problems = [problem for problem in problems if problem.where not in left_out] + missing
     placed, unplaced = place(runs)
     problems += [Problem("unplaced", str(run.folder), why_unplaced(run)) for run in unplaced]
     tables = []
@@ -54,7 +55,7 @@ def asked(args) -> dict[str, set]:
     return {
         "seeds": set(args.seed),
         "shots": set(map(str, args.shots)),
-        "datasets": {names.get(name.lower(), name) for name in args.dataset},
+        "datasets": {names.get(name.lower(), name) for name in args.dataset} - {FOLDER},
     }
 
 
@@ -63,9 +64,9 @@ def select(runs: list[Run], args) -> tuple[list[Run], list[Run], list[Problem]]:
     names = dataset_names()
     filters = {
         "method": ([name.lower() for name in args.method], lambda run: run.method.lower()),
-        "dataset": ([names.get(name.lower(), name) for name in args.dataset], lambda run: run.dataset),
+        "dataset": ([names.get(name.lower(), name) for name in args.dataset], lambda run: kind_of(run.dataset)),
         "shots": (args.shots, lambda run: None if run.zero_shot else (run.training or run.own).shots),
-        "seed": (args.seed, lambda run: (run.training or run.own).seed),
+        "seed": (args.seed, lambda run: None if run.zero_shot else (run.training or run.own).seed),
     }
     missing = []
     for name, (wanted, value) in filters.items():
@@ -75,14 +76,13 @@ def select(runs: list[Run], args) -> tuple[list[Run], list[Run], list[Problem]]:
                 near = difflib.get_close_matches(str(item), map(str, there), 1)
                 hint = f" (did you mean {near[0]}?)" if near else ""
                 missing.append(Problem("missing", f"--{name} {item}", f"no run has it{hint}"))
-    kept = [run for run in runs if all(not wanted or fits(value(run), wanted) for wanted, value in filters.values())]
+    kept, dropped = [], []
+    for run in runs:
+        fits = all(not wanted or value(run) is None or value(run) in wanted for wanted, value in filters.values())
+        (kept if fits else dropped).append(run)
     if runs and not kept:
         raise ValueError(f"none of the {len(runs)} runs fits --method, --dataset, --shots and --seed together")
-    return kept, [run for run in runs if run not in kept], missing
-
-
-def fits(value, wanted: list) -> bool:
-    return value is None or value in wanted
+    return kept, dropped, missing
 
 
 def why_unplaced(run: Run) -> str:

@@ -6,6 +6,8 @@ from .problems import Problem
 from .rows import at
 from .tables import Table, seed_of
 
+NO_SHOTS = ("Base", "New", "Accuracy")  # columns that are not numbers of shots
+
 
 def check_table(table: Table, asked: dict[str, set]) -> list[Problem]:
     """Problems of a table's rows; `asked` holds the values that the user named: "seeds", "datasets", "shots"."""
@@ -26,7 +28,7 @@ def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
     every = [held(other) for other in rows]
     datasets = {dataset for cells in every for dataset, _ in cells} | asked["datasets"]
     columns = {column for cells in every for _, column in cells}
-    columns |= asked["shots"] if any(column.isdigit() for column in columns) else set()
+    columns |= asked["shots"] if columns != {""} else set()
     seeds = {seed for cells in every for found in cells.values() for seed in found} | asked["seeds"]
     lost = sorted(datasets - {dataset for dataset, _ in have})
     missing = set(lost) & asked["datasets"]
@@ -50,7 +52,7 @@ def held(row) -> dict[tuple, set]:
     """(dataset, column) -> seeds. Base and New are one column: what is lacking of a pair is named elsewhere."""
     cells = defaultdict(set)
     for entry in row.entries:
-        cells[entry.dataset, entry.column if entry.column.isdigit() else ""].add(seed_of(entry.run))
+        cells[entry.dataset, "" if entry.column in NO_SHOTS else entry.column].add(seed_of(entry.run))
     return cells
 
 
@@ -79,7 +81,7 @@ def images(table: Table) -> list[str]:
                 trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
     texts = [f"{d}: tested on different images" for (d, _), hashes in tested.items() if len(hashes - {None}) > 1]
     texts += [
-        f"{dataset}: trained on different images with seed {seed}" + (f" at {at(column)}" if column.isdigit() else "")
+        f"{dataset}: trained on different images with seed {seed}" + ("" if column in NO_SHOTS else f" at {at(column)}")
         for (dataset, column, seed), hashes in trained.items()
         if len(hashes - {None}) > 1
     ]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 import yaml
 
 from .rows import fingerprint
-from .run import LAST, Run, Training
+from .run import FOLDER, LAST, Run, Training, kind_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "datasets"
 
@@ -27,6 +27,8 @@ def link(runs: list[Run]) -> None:
             run.maker = find_maker(run, trained, names)
             if run.training is None:
                 run.training = run.maker.own if run.maker else guess(run, names)
+            elif run.training.dataset == FOLDER:  # a record does not say which
+                run.training.dataset = run.maker.own.dataset if run.maker else run.dataset
     last_epochs = {model_key(run): run.extra.get("epochs") for run in runs if not run.eval_only and run.finished}
     for run in runs:
         if run.training and run.training.settings and run.chosen.startswith("epoch "):
@@ -66,7 +68,7 @@ def could_be(maker: Run, run: Run, wanted: tuple, names: dict[str, str]) -> bool
     if (maker.method, maker.seed, maker.origin) != (run.method, run.seed, run.origin):
         return False
     if named is not None:
-        return (own.dataset, own.classes, own.shots) == (named.dataset, named.classes, named.shots)
+        return (kind_of(own.dataset), own.classes, own.shots) == (named.dataset, named.classes, named.shots)
     if run.classes != "all":
         return (own.dataset, own.classes) == (run.dataset, "base")
     datasets = [names[part.lower()] for part in wanted if part.lower() in names]
@@ -97,7 +99,8 @@ def guess(run: Run, names: dict[str, str]) -> Training | None:
         return Training(run.dataset, "base", own.shots, own.seed, own.settings)
     sources = [names[part.lower()] for part in PurePath(run.model_dir).parts if part.lower() in names]
     if sources and sources[-1] != run.dataset:
-        return Training(sources[-1], "all", shots_in(run.model_dir) or own.shots, own.seed, own.settings)
+        shots = shots_in(run.model_dir) or (own.shots if own.shots > 0 else None)
+        return Training(sources[-1], "all", shots, own.seed, own.settings)
     if sources or own.shots > 0:  # CoOp's cross-dataset tests name no shots
         return Training(run.dataset, "all", own.shots, own.seed, own.settings)
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parse_test_res import EPOCH, TRAINED
 
-from .run import LAST, OFFICIAL_NAMES, Run, Training
+from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name
 
 # Dassl's config keys that do not decide what is learned.
 IGNORED = (
@@ -27,7 +27,7 @@ def read_log(path: Path) -> Run:
     arguments, config = read_head(lines)
     try:
         own = Training(
-            config["DATASET.NAME"],
+            dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
             config.get("DATASET.SUBSAMPLE_CLASSES", "all"),
             config["DATASET.NUM_SHOTS"],
             config["SEED"],

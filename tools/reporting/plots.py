@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .protocols import ALL_IMAGES
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; becomes the page's text colour in SVG
@@ -41,8 +42,7 @@ def draw(table: Table, look: dict[str, dict]) -> Figure | None:
         if table.key.protocol == "base2new":
             return panels(table, look, base_new_panel, 2.9) if any(pairs(group) for group in table.groups) else None
         if table.key.protocol == "fewshot":
-            trained = [column for column in table.columns if column != "0"]
-            return panels(table, look, shots_panel, 2.5) if len(trained) > 1 else None
+            return panels(table, look, shots_panel, 2.5) if len(shots_ticks(table)) > 1 else None
         return dots(table, look)
 
 
@@ -99,9 +99,17 @@ def short(title: str) -> str:
     return title if len(title) <= 30 else f"{title[:29]}…"
 
 
+def shots_ticks(table: Table) -> dict[str, float]:
+    """Column -> place on the axis; all images, of which nobody knows how many they are, come a step after the last."""
+    ticks = {column: math.log2(int(column)) for column in table.columns if column.isdigit() and column != "0"}
+    if ALL_IMAGES in table.columns:
+        ticks[ALL_IMAGES] = max(ticks.values(), default=0) + 1
+    return ticks
+
+
 def shots_panel(ax, table: Table, group: Group, look: dict) -> None:
     """Accuracy over shots, on a logarithmic axis, with bands of one standard deviation."""
-    ticks = {column: math.log2(int(column)) for column in table.columns if column != "0"}
+    ticks = shots_ticks(table)
     for title, cells in group.cells.items():
         if "0" in cells:
             ax.axhline(cells["0"].mean, linestyle="--", linewidth=1, color=look[title]["color"])

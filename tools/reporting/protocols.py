@@ -11,7 +11,7 @@ Zero-shot CLIP trains on nothing: it stands in every table of its backbone that 
 from dataclasses import dataclass
 
 from .linking import model_key
-from .rows import fingerprint
+from .rows import at, fingerprint
 from .run import Run
 
 TITLES = {
@@ -20,6 +20,7 @@ TITLES = {
     "cross_dataset": "Cross-dataset",
     "domain_shift": "Domain shift",
 }
+ALL_IMAGES = "all"  # for NUM_SHOTS -1
 SHIFTED = {"ImageNet": ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")}
 
 
@@ -30,7 +31,7 @@ class Key:
     protocol: str
     backbone: str
     source: str = ""  # dataset trained on, where it is not the one tested on
-    shots: int | None = None  # None: a column each
+    shots: int | None = None  # in the few-shot table, there is a column for each
 
     @property
     def title(self) -> str:
@@ -38,7 +39,7 @@ class Key:
         if self.source:
             parts.append(f"trained on {self.source}")
         if self.protocol != "fewshot":
-            parts.append("unknown shots" if self.shots is None else f"{self.shots} shots")
+            parts.append(at(shots_column(self.shots)))
         return ", ".join([*parts, self.backbone])
 
     @property
@@ -95,9 +96,14 @@ def place_of(run: Run) -> tuple[Key, str] | None:
     if trained.classes != "all" or run.classes != "all":
         return None
     if same:
-        return Key("fewshot", run.backbone), str(trained.shots)
+        return Key("fewshot", run.backbone), shots_column(trained.shots)
     protocol = "domain_shift" if run.dataset in SHIFTED.get(trained.dataset, ()) else "cross_dataset"
     return Key(protocol, run.backbone, trained.dataset, trained.shots), "Accuracy"
+
+
+def shots_column(shots: int | None) -> str:
+    """Title of the column of runs with so many training images a class."""
+    return "?" if shots is None else ALL_IMAGES if shots < 0 else str(shots)
 
 
 def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:

@@ -118,7 +118,9 @@ def text(value: str) -> str:
 
 
 def at(*columns: str) -> str:
-    """1 shot, 16 shots, or 1, 2, 4 shots"""
+    """1 shot, 16 shots, 1, 2, 4 shots, all images, unknown shots"""
+    if columns in (("all",), ("?",)):
+        return {"all": "all images", "?": "unknown shots"}[columns[0]]
     return f"{', '.join(columns)} {'shot' if columns == ('1',) else 'shots'}"
 
 

@@ -1,13 +1,24 @@
 """A run: what was trained and tested, and what came out; read from the `result.json` of trainers/common/record.py."""
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 RECORD = "result.json"
 CLASSES = ("all", "base", "new")
 LAST = "last_step"
+FOLDER = "Folder"  # the dataset of one's own images: what it is depends on where it lies
+# Fields of a record and their kinds: those that it must have, and those that may be missing or null. A pair of such
+# dicts stands for fields within a field.
+SOURCE = {"dataset": str, "classes": str, "shots": int, "seed": int, "settings": dict, "model_dir": str, "epoch": int}
+NEEDED = {
+    "dataset": str, "classes": str, "shots": int, "seed": int, "finished": bool, "eval_only": bool, "settings": dict,
+    "metrics": dict, "identity": ({"trainer": str, "backbone": str, "fingerprint": str, "precision": str}, {}),
+}  # fmt: skip
+OPTIONAL = {
+    "source": ({}, SOURCE), "evaluation": ({}, {"split": str, "final_model": str}), "command": list, "git": str,
+    "written": str, "epochs": int, "data": ({}, {"train_x": str, "val": str, "test": str}),
+}  # fmt: skip
 EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data")
 OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer names of the methods' own code
 
@@ -56,27 +67,38 @@ def read_record(path: Path) -> Run:
     """The run of a `result.json`.
 
     Raises:
-        ValueError: it is not JSON, or not a complete record; the message says what is wrong.
+        ValueError: it is not JSON, or not a valid record; the message says what is wrong.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # also bytes that are not UTF-8
         raise ValueError(f"not JSON ({error})") from error
+    check_fields(record)
+    return from_record(record, path.parent)
+
+
+def check_fields(record, needed: dict = NEEDED, optional: dict = OPTIONAL, name: str = "record") -> None:
+    """Raise ValueError where a field is missing or not of its kind; a kind may be a pair of dicts for a nested one."""
     if not isinstance(record, dict):
-        raise ValueError("not a record of a run")
-    try:
-        return from_record(record, path.parent)
-    except KeyError as error:
-        raise ValueError(f"not a complete record: {error} is missing") from error
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"not a record of a run: {error}") from error
+        raise ValueError(f"not a valid record: {name} is {record!r:.60}")
+    for key, kind in {**optional, **needed}.items():
+        value = record.get(key)
+        if value is None and key not in needed:
+            continue
+        if isinstance(kind, tuple):
+            check_fields(value, *kind, key)
+        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ValueError(f"not a valid record: {key} is {value!r:.60}")
 
 
 def from_record(record: dict, folder: Path) -> Run:
-    identity, source, evaluation = record["identity"], record.get("source"), record.get("evaluation") or {}
+    """The run of a record that has all fields."""
+    identity, evaluation = record["identity"], record.get("evaluation") or {}
     settings = {**record["settings"], "precision": identity["precision"], "weights": identity["fingerprint"]}
     settings.pop("TEST.FINAL_MODEL", None)  # it is in `chosen`
-    own = Training(record["dataset"], record["classes"], record["shots"], record["seed"], settings)
+    command = [str(part) for part in record.get("command") or []]
+    dataset = dataset_name(record["dataset"], option(command, "--root", "DATASET.ROOT"))
+    own = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
     run = Run(
         folder=folder,
         method=OFFICIAL_NAMES.get(identity["trainer"], identity["trainer"]),
@@ -86,22 +108,23 @@ def from_record(record: dict, folder: Path) -> Run:
         seed=own.seed,
         own=own,
         training=own,
-        finished=bool(record["finished"]),
-        eval_only=bool(record["eval_only"]),
-        split=evaluation.get("split", "test"),
-        chosen=evaluation.get("final_model", LAST),
-        config=config_name(record.get("command", [])),
+        finished=record["finished"],
+        eval_only=record["eval_only"],
+        split=evaluation.get("split") or "test",
+        chosen=evaluation.get("final_model") or LAST,
+        config=config_name(command),
         extra={key: record.get(key) for key in EXTRA},
     )
-    if run.classes not in CLASSES or not all(isinstance(x, int) for x in (own.shots, own.seed)):
-        raise ValueError(f"not a valid record: classes {run.classes!r}, shots {own.shots!r}, seed {own.seed!r}")
+    if run.classes not in CLASSES:
+        raise ValueError(f"not a valid record: classes is {run.classes!r:.60}")
     if run.finished:
-        run.accuracy = record["metrics"][run.split]["accuracy"]
-        if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100 or math.isnan(run.accuracy):
-            raise ValueError(f"not a valid record: accuracy {run.accuracy!r}")
+        numbers = record["metrics"].get(run.split)
+        run.accuracy = numbers.get("accuracy") if isinstance(numbers, dict) else None
+        if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100:  # nan fails, too
+            raise ValueError(f"not a valid record: accuracy is {run.accuracy!r:.60}")
     if run.eval_only:
-        tested_from(run, source)
-        run.untrained = source is None and "source" in record and not run.zero_shot  # older records have no `source`
+        tested_from(run, record.get("source"))
+        run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`
     return run
 
 
@@ -115,7 +138,7 @@ def tested_from(run: Run, source: dict | None) -> None:
     if not settings:  # an older record, or a checkpoint of another program
         return
     settings = {**settings, "precision": run.own.settings["precision"], "weights": run.own.settings["weights"]}
-    run.chosen = settings.pop("TEST.FINAL_MODEL", run.chosen)
+    run.chosen = str(settings.pop("TEST.FINAL_MODEL", run.chosen))
     if run.chosen == LAST and source.get("epoch") is not None:
         run.chosen = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
     run.training = Training(*(source[key] for key in ("dataset", "classes", "shots", "seed")), settings)
@@ -123,7 +146,21 @@ def tested_from(run: Run, source: dict | None) -> None:
 
 def config_name(command: list) -> str:
     """Name of the method's config file in a command line, without .yaml."""
-    for flag, value in zip(command, command[1:], strict=False):
-        if flag == "--config-file":
-            return Path(value).stem
-    return ""
+    return Path(option(command, "--config-file")).stem
+
+
+def option(command: list, *names: str) -> str:
+    """Value of the last of these options in a command line, empty if there is none."""
+    values = [value for name, value in zip(command, command[1:], strict=False) if name in names]
+    return values[-1] if values else ""
+
+
+def dataset_name(name: str, root: str) -> str:
+    """Name of a dataset; one's own images go by their folder, too: "Folder: pets"."""
+    place = Path(root).name
+    return f"{FOLDER}: {place}" if name == FOLDER and place else name
+
+
+def kind_of(dataset: str) -> str:
+    """The registry name of a dataset."""
+    return dataset.partition(": ")[0]

@@ -1,5 +1,6 @@
 """Tables of the protocols: a group a dataset and for the averages, a row a method and setting, a number a column."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -62,7 +63,8 @@ def columns_of(key: Key, entries: list[Entry]) -> list[str]:
     if key.protocol == "base2new":
         return ["Base", "New", "H"]
     if key.protocol == "fewshot":
-        return sorted({entry.column for entry in entries}, key=int)
+        columns = {entry.column for entry in entries}
+        return sorted(columns, key=lambda column: int(column) if column.isdigit() else math.inf)
     return ["Accuracy"]
 
 

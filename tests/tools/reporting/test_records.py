@@ -98,16 +98,16 @@ def test_the_epoch_tested(tmp_path):
         ('{"finished": tr', "not JSON"),
         ("", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        ("[1, 2]", "not a record of a run"),
-        ('{"rows": 3}', "not a complete record: 'identity' is missing"),
-        ({"seed": None}, "not a valid record: classes 'all', shots 16, seed None"),
-        ({"classes": "old"}, "not a valid record: classes 'old'"),
-        ({"metrics": {}}, "not a complete record: 'test' is missing"),
-        ({"metrics": {"test": {"accuracy": 101}}}, "not a valid record: accuracy 101"),
-        ({"metrics": {"test": {"accuracy": float("nan")}}}, "not a valid record: accuracy nan"),
-        ({"metrics": {"test": {"accuracy": "80"}}}, "not a valid record: accuracy '80'"),
-        ({"identity": None}, "not a record of a run"),
-        ({"settings": [1]}, "not a record of a run"),
+        ("[1, 2]", "not a valid record: record is [1, 2]"),
+        ('{"rows": 3}', "not a valid record: dataset is None"),
+        ({"seed": None}, "not a valid record: seed is None"),
+        ({"classes": "old"}, "not a valid record: classes is 'old'"),
+        ({"metrics": {}}, "not a valid record: accuracy is None"),
+        ({"metrics": {"test": {"accuracy": 101}}}, "not a valid record: accuracy is 101"),
+        ({"metrics": {"test": {"accuracy": float("nan")}}}, "not a valid record: accuracy is nan"),
+        ({"metrics": {"test": {"accuracy": "80"}}}, "not a valid record: accuracy is '80'"),
+        ({"identity": None}, "not a valid record: identity is None"),
+        ({"settings": [1]}, "not a valid record: settings is [1]"),
     ],
 )
 def test_damaged_records(tmp_path, content, message):
@@ -175,3 +175,32 @@ def test_the_same_run_twice(tmp_path):
         f"seed 1: {tmp_path}/a/seed1 and {tmp_path}/b/seed1 have the same result",
         f"seed 2: 50.00 in {tmp_path}/a/seed2, 60.00 in {tmp_path}/b/seed2; the latter is taken",
     ]
+
+
+def test_ones_own_images_go_by_their_folder(tmp_path):
+    """Two folders of images are two datasets, though both are called Folder."""
+    for root in ("pets", "cars"):
+        for part, classes, source in (("train_base", "base", None), ("test_new", "new", {})):
+            command = ["train.py", "--root", f"/data/{root}", "--config-file", "x.yaml"]
+            accuracy = 80.0 if root == "pets" else 60.0
+            write_record(tmp_path / root / part / "seed1", dataset="Folder", classes=classes, accuracy=accuracy,
+                         source=source, changes={"command": command})  # fmt: skip
+    result = report(tmp_path)
+    (table,) = result.tables
+    assert [group.title for group in table.groups] == ["Average (2 datasets)", "Folder: cars", "Folder: pets"]
+    assert numbers(table, "Folder: pets", "CLIPFit")["H"] == (80, 1) and not result.problems
+    assert len(report(tmp_path, options=["--dataset", "folder"]).runs) == 4
+
+
+def test_all_images(tmp_path):
+    for shots in (1, 16, -1):
+        write_record(tmp_path / f"{shots}", shots=shots)
+    (table,) = report(tmp_path).tables
+    assert table.columns == ["1", "16", "all"]
+    write_pair(tmp_path, "x", shots=-1)
+    assert titles(report(tmp_path))[0] == "Base to new, all images, micro"
+
+
+def test_shots_that_are_not_known(tmp_path):
+    write_log(tmp_path / "x/seed1", "MaPLe", "OxfordPets", shots=-1, classes="all", model_dir="w/imagenet/a")
+    assert titles(report(tmp_path)) == ["Cross-dataset, trained on ImageNet, unknown shots, ViT-B/16"]
