@@ -157,6 +157,7 @@ class Terminated(KeyboardInterrupt):
 
 def terminate(number, frame) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch need not tell that loader processes have been stopped, too
     raise Terminated
 
 
