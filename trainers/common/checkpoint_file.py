@@ -78,7 +78,7 @@ def read(path: str) -> dict:
     try:
         return _read(path)
     except Exception as error:  # a damaged file can fail in any way
-        reason = str(error) if type(error) is Damaged else type(error).__name__
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ValueError(
             f"cannot read the checkpoint {path} ({reason}): it is damaged or not one of this project's. {instead(path)}"
         ) from error
@@ -96,7 +96,7 @@ def _read(path: str) -> dict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        state = _read_foreign(path)
+        state = _read_inert(path)
     if not isinstance(state, dict) or not isinstance(state.get("state_dict"), dict):
         raise Damaged("it has no state_dict")
     if not all(isinstance(tensor, torch.Tensor) for tensor in state["state_dict"].values()):
@@ -107,9 +107,15 @@ def _read(path: str) -> dict:
     return state
 
 
-def _read_foreign(path: str) -> dict:
-    """The tensors of a checkpoint that holds Python objects too, as upstream Dassl's do (their schedule)."""
+def _read_inert(path: str) -> dict:
+    """What torch does not read as plain data, read without building any object but tensors.
+
+    Of upstream's Dassl, with Python objects in them (their schedule): the tensors. Our own, with a digest: on torch
+    1.13, whose `weights_only` knows no numbers with a point.
+    """
     content = torch.load(path, map_location="cpu", pickle_module=inert_pickle, weights_only=False)
+    if "digest" in content:
+        return content
     tensors = {name: tensor.detach() for name, tensor in content["state_dict"].items()}
     print(f"{path} holds Python objects, which are not loaded; its weights are")
     return {"state_dict": tensors, "epoch": content.get("epoch")}

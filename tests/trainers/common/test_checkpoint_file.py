@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import zipfile
 
@@ -142,6 +143,35 @@ def test_the_digest_is_over_everything_that_is_restored(trained):
         "meta",
         "settings",
     } <= set(state)
+
+
+def test_a_torch_that_does_not_take_it_as_plain_data(trained, monkeypatch):
+    """Torch 1.13 refuses numbers with a point: it is read without building objects, and the digest vouches for it."""
+    _, path = trained
+    load = torch.load
+
+    def old(*args, weights_only, **kwargs):
+        if weights_only:
+            raise pickle.UnpicklingError("Unsupported operand 71")
+        return load(*args, weights_only=False, **kwargs)
+
+    monkeypatch.setattr(torch, "load", old)
+    state = checkpoint_file.read(str(path))
+    monkeypatch.undo()
+    assert digest(state) == digest(checkpoint_file.read(str(path)))
+    state["scheduler"]["base_lrs"] = Evil(path.with_name("was here"))
+    torch.save({**state, "digest": "0" * 64}, path)
+    with pytest.raises(ValueError, match="model.pth.tar-2 .no digest of a StandIn"):
+        checkpoint_file.read(str(path))
+    assert not path.with_name("was here").exists()
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 OTHERS = {
