@@ -74,7 +74,7 @@ def environments(args, wanted: dict) -> list[dict[str, str]]:
     gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     micro = {what["backbone"] for what in wanted.values()} == {"micro"}
-    count = args.jobs or (len(gpus) if torch.cuda.is_available() else cores if micro else 1)
+    count = args.jobs or len(gpus) or (cores if micro else 1)
     threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // count))
     own = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(count)]
     return [{**variables, "OMP_NUM_THREADS": threads} for variables in own]

@@ -1,6 +1,5 @@
 """Runs jobs on this machine, some at a time, and shows how far they are."""
 
-import contextlib
 import signal
 import sys
 import time
@@ -30,10 +29,10 @@ class Runner:
     """
 
     def __init__(self, jobs: list[Job], wanted: dict[Job, dict], environments: list[dict[str, str]], costs: Costs):
-        self.jobs, self.wanted, self.costs = jobs, wanted, costs
+        self.jobs, self.wanted, self.costs = set(jobs), wanted, costs
         self.slots = [(environment, None) for environment in environments]  # with a Process, where one is running
         self.waiting, self.elsewhere = list(jobs), []  # elsewhere: run by processes that are not ours
-        self.outcomes, self.started, self.stops = {}, 0, 0
+        self.outcomes, self.stops = {}, 0
 
     def run(self) -> dict[Job, State]:
         """Run until all is settled or we are asked to stop, by Ctrl-C or SIGTERM; returns the outcomes."""
@@ -104,16 +103,17 @@ class Runner:
 
     def start(self, job: Job, environment: dict[str, str]) -> Process | None:
         """Start a job, or settle it if that is not needed or not possible."""
-        with take(job.output) or contextlib.nullcontext() as lock:
-            state = look(job, self.wanted, held=True) if lock else State("running")
-            if state.kind == "running":
-                self.elsewhere.append(job)
-                self.say(f"{job.title}: another process is running it; waiting for its end")
-            elif state.kind in ("finished", "blocked"):
-                self.settle(job, state)
-            else:
-                self.started += 1
-                return Process(job, self.wanted[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
+        lock = take(job.output)
+        state = look(job, self.wanted, held=True) if lock else State("running")
+        if state.kind not in ("running", "finished", "blocked"):
+            return Process(job, self.wanted[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
+        if lock:
+            lock.close()
+        if state.kind == "running":
+            self.elsewhere.append(job)
+            self.say(f"{job.title}: another process is running it; waiting for its end")
+        else:
+            self.settle(job, state)
         return None
 
     def settle(self, job: Job, state: State) -> None:

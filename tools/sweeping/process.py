@@ -24,7 +24,7 @@ class Process:
     """
 
     def __init__(self, job: Job, epochs: int, environment: dict[str, str], lock):
-        self.job, self.started, self.first_seen = job, time.time(), None
+        self.job, self.lock, self.started, self.first_seen = job, lock, time.time(), None
         self.on_the_way = job.training is None and "TRAIN.CHECKPOINT_FREQ" not in job.argv
         more = ["TRAIN.CHECKPOINT_FREQ", str(max(1, epochs // 10))] if self.on_the_way else []
         command = [sys.executable, PROGRAM, *job.argv, *more]
@@ -46,6 +46,7 @@ class Process:
         return True
 
     def note_end(self, code: int) -> None:
+        self.lock.close()
         self.kill()  # loader processes that it may have left behind
         with contextlib.suppress(OSError):  # a full disk must not end the sweep
             console.end(self.job.output, code)
@@ -72,9 +73,10 @@ class Process:
 def remove_on_the_way(job: Job) -> None:
     """Remove a finished run's checkpoints before the last: they were there to resume from."""
     for pointer in job.output.glob("*/checkpoint"):
-        files = sorted(pointer.parent.glob("model.pth.tar-*"), key=lambda file: int(file.name.rpartition("-")[2]))
-        for file in files[:-1]:
-            file.unlink(missing_ok=True)
+        files = {file.name.removeprefix("model.pth.tar-"): file for file in pointer.parent.glob("model.pth.tar-*")}
+        epochs = sorted(int(number) for number in files if number.isdigit())
+        for epoch in epochs[:-1]:
+            files[str(epoch)].unlink(missing_ok=True)
 
 
 def end_all(processes: list[Process], impatient) -> None:

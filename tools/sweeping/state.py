@@ -61,7 +61,7 @@ def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
     """
     from trainers.common import record
 
-    if not held and busy(job.output):
+    if busy(job.output, held):
         return State("running")
     path = job.output / record.FILE
     result = record.read(str(path))
@@ -131,30 +131,33 @@ def take(folder: Path):
     """An open file that holds the lock of a job's folder, for its process to inherit; None while another one holds it.
 
     The system gives the lock back when all processes that hold it have ended: a job that has outlived a killed sweep
-    keeps the next sweep out.
+    keeps the next sweep out. Not on NFS, whose locks are not inherited; there train.py's own lock does that.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return lock(open(folder / LOCK, "a"), fcntl.LOCK_EX)
-
-
-def busy(folder: Path) -> bool:
-    """Whether a process holds the lock of a job's folder."""
+    file = open(folder / LOCK, "a")
     try:
-        held = lock(open(folder / LOCK), fcntl.LOCK_SH)
-    except FileNotFoundError:
-        return False
-    if held:
-        held.close()
-    return held is None
-
-
-def lock(file, kind: int):
-    """The file, locked; None, and closed, if another process holds the lock."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return None
     except OSError as error:
         print(f"Note: {file.name} cannot be locked ({error.strerror}); let no second sweep run here", file=sys.stderr)
     return file
+
+
+def busy(folder: Path, held: bool = False) -> bool:
+    """Whether a process has locked a job's folder: a sweep, unless that is us (`held`), or train.py itself."""
+    from trainers.common import files
+
+    return (not held and locked(folder / LOCK, fcntl.flock)) or locked(folder / files.LOCK, fcntl.lockf)
+
+
+def locked(path: Path, lock) -> bool:
+    try:
+        with open(path) as file:
+            lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:  # there is no such file, or there are no locks here
+        return False
+    return False

@@ -80,9 +80,7 @@ def test_a_run_with_other_settings_is_in_the_way(world, capsys):
     assert "seed1 holds a run with other settings (OPTIM.LR 0.1 -> 0.002): give another --output, or" in out
 
 
-def test_several_at_a_time_each_on_its_gpu(world, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "GPU")
+def test_several_at_a_time_each_on_its_gpu(world):
     world.orders[""] = {"seconds": 1.5}
     assert world.run("fewshot", "--seeds", "1", "2", "3", "--shots", "1", "--gpus", "3", "5") == 0
     lines = [line.split() for line in world.told.joinpath("calls").read_text().splitlines()]

@@ -1,6 +1,8 @@
 """What has run already is told by records with the same settings, never by folders that are there."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -113,6 +115,21 @@ def test_locks(jobs):
     lock.close()
     assert state.look(training, wanted).kind == "run"
     state.take(training.output).close()
+
+
+def test_a_run_that_was_started_by_hand_has_locked_its_folder_too(jobs):
+    (training, _), wanted = jobs
+    training.output.mkdir(parents=True)
+    code = (
+        "import runpy, sys; FolderLock = runpy.run_path('trainers/common/files.py')['FolderLock']\n"  # without torch
+        f"with FolderLock({str(training.output)!r}): print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        assert state.look(training, wanted).kind == state.look(training, wanted, held=True).kind == "running"
+        process.stdin.close()
+    assert state.look(training, wanted).kind == "run"
 
 
 @pytest.mark.parametrize(
