@@ -47,7 +47,7 @@ def failure(folder: Path) -> str:
         return ""
     errors = [line for line in lines[1:-1] if line.startswith("error: ")]
     if errors:
-        return errors[-1]
+        return errors[-1].removeprefix("error: ")
     if code in SIGNALS:
         return SIGNALS[code]
     return f"{lines[-2]} (exit code {code})" if len(lines) > 2 else f"exit code {code}"

@@ -50,7 +50,7 @@ def submit(jobs: list[Job], wanted: dict[Job, dict], output: Path, options: list
     remember(folder, ids)
     bound = f"at most {at_a_time} at a time" if cluster == "slurm" else "all at once"
     number = handles[0].job_id.partition("_")[0]
-    return f"Submitted {len(jobs)} jobs in {len(tasks)} tasks, {bound}: {number}; what they print is in {folder}"
+    return f"Submitted {number}: {len(jobs)} jobs, tasks: {len(tasks)}, {bound}; what they print is in {folder}"
 
 
 def key_value(option: str) -> tuple[str, str | int]:

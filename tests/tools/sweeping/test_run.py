@@ -51,7 +51,7 @@ def test_a_failure_is_named_and_the_others_go_on(world, capsys):
     out = capsys.readouterr().out
     log = world.out / "train_base/digits/shots_16/CLIPFit/micro_ep100/seed1/console.log"
     assert out.split("jobs are finished, the others are not:\n")[1].splitlines() == [
-        "failed: CLIPFit on digits base, 16 shots, seed 1: error: no folder /data/digits",
+        "failed: CLIPFit on digits base, 16 shots, seed 1: no folder /data/digits",
         f"    log: {log}",
         "left: CLIPFit on digits new, 16 shots, seed 1: its training is failed",
         "failed: CoOp on digits new, 16 shots, seed 2: killed (out of memory?)",
@@ -61,7 +61,7 @@ def test_a_failure_is_named_and_the_others_go_on(world, capsys):
     world.orders.clear()
     assert world.run(*TWO, "--jobs", "2", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "again     CLIPFit on digits base, 16 shots, seed 1  0:00:10  (error: no folder /data/digits)" in out
+    assert "again     CLIPFit on digits base, 16 shots, seed 1  0:00:10  (no folder /data/digits)" in out
     assert "8 jobs: 5 finished, 1 to run, 2 to run again, failed before" in out and len(world.calls()) == 7
     assert world.run(*TWO, "--jobs", "2") == 0 and len(world.calls()) == 10
 

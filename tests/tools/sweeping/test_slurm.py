@@ -37,7 +37,7 @@ def test_an_array_of_trainings_with_their_evaluations(world, commands, capsys):
     for line in ("--array=0-3%3", "--partition=gpu", "--time=90", "--gpus-per-node=1", "--cpus-per-task=8"):
         assert f"#SBATCH {line}\n" in script
     out = capsys.readouterr().out
-    assert "Submitted 8 jobs in 4 tasks, at most 3 at a time: 77; " in out and not world.reports
+    assert "Submitted 77: 8 jobs, tasks: 4, at most 3 at a time; " in out and not world.reports
 
     (commands / "queue").write_text("77_0\n77_1\n77_2\n77_3\n12\n")
     assert world.run(*ARGV, *options) == 0  # nothing is submitted twice
@@ -62,7 +62,7 @@ def test_a_task_that_fails_says_what(world, commands):
     world.orders["train_base"] = {"error": "error: no folder /data"}
     assert world.run(*ARGV[:3], "--seeds", "1", "--slurm") == 0
     submitted = next((world.out / ".slurm").glob("*/*_submitted.pkl"))
-    with pytest.raises(RuntimeError, match="digits base.*: failed error: no folder /data; .*digits new.*: left its tr"):
+    with pytest.raises(RuntimeError, match="digits base.*: failed no folder /data; .*digits new.*: left its tr"):
         pickle.loads(submitted.read_bytes()).result()
 
 

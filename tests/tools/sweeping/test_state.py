@@ -136,8 +136,8 @@ def test_a_run_that_was_started_by_hand_has_locked_its_folder_too(jobs):
     "printed, code, expected",
     [
         ("all well", 0, ""),
-        ("error: no folder /data", 1, "error: no folder /data"),
-        ("error: first\nWARNING: later", 1, "error: first"),
+        ("error: no folder /data", 1, "no folder /data"),
+        ("error: first\nWARNING: later", 1, "first"),
         ("Traceback\n  File\nRuntimeError: CUDA error", 1, "RuntimeError: CUDA error (exit code 1)"),
         ("epoch", -9, "killed (out of memory?)"),
         ("", 3, "exit code 3"),
