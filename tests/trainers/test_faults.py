@@ -1,5 +1,6 @@
 """train.py where something goes wrong around it: a full disk, a folder that goes away, a second run, SIGTERM."""
 
+import errno
 import os
 import re
 import shutil
@@ -75,6 +76,22 @@ def test_a_full_disk(command, whole, tmp_path, mount, room):
     assert re.search(rf"[Cc]annot write '?{output}\S* \((No space left on device|File too large)\): make room", line), (
         line
     )
+
+
+def test_no_room_for_curves(command, tmp_path, monkeypatch, capsys):
+    """TensorBoard writes in a thread, whose error comes up at the next point."""
+    from tensorboard.summary.writer.event_file_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    assert command(tmp_path / "run") == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith(
+        f"error: cannot write {tmp_path}/run/tensorboard (No space left on device): make"
+    )
+    assert "Traceback" not in err
 
 
 def test_a_read_only_folder(command, tmp_path, capfd):

@@ -291,8 +291,20 @@ class ClipTrainer(TrainerX):
         split, _, name = tag.partition("/")
         if split in ("test", "val"):
             self.metrics.setdefault(split, {})[name] = float(scalar_value)
-        with one_line(os.path.join(self.output_dir, "tensorboard")):
+        with self.writing_curves():
             super().write_scalar(tag, scalar_value, global_step)
+
+    def init_writer(self, log_dir):
+        with self.writing_curves():
+            super().init_writer(log_dir)
+
+    def close_writer(self):
+        with self.writing_curves():
+            super().close_writer()
+
+    def writing_curves(self):
+        """Names TensorBoard's files where its errors do not."""
+        return one_line(os.path.join(self.output_dir, "tensorboard"))
 
     def before_load(self, state: dict) -> None:
         """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from ..crash import content
 from ..helpers import batch_of, make_trainer, train_step
 
 RUN = ("OPTIM.MAX_EPOCH", "4", "TRAIN.CHECKPOINT_FREQ", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "10")
@@ -42,10 +43,11 @@ def test_save_and_load_give_equal_logits(make, tmp_path):
         assert torch.equal(trainer.model_inference(image), other.model_inference(image))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_resumed_run_equals_an_unbroken_one(digits_root, tiny, tmp_path, workers):
+@pytest.mark.parametrize("workers,precision", [(0, "fp32"), (1, "fp32"), (0, "fp16"), (0, "amp")])
+def test_resumed_run_equals_an_unbroken_one(digits_root, tiny, tmp_path, workers, precision):
     def run(output, stop_after=None):
         options = (*RUN, "DATALOADER.NUM_WORKERS", str(workers), "TEST.NO_TEST", "True")
+        options += ("TRAINER.CLIPFIT.PREC", precision)
         trainer = make_trainer("CLIPFit", digits_root, tiny, output, *options)
         if stop_after:
             after_epoch = trainer.after_epoch
@@ -68,6 +70,10 @@ def test_resumed_run_equals_an_unbroken_one(digits_root, tiny, tmp_path, workers
     for name, tensor in whole.tuned.state_dict().items():
         assert torch.equal(tensor, resumed.tuned.state_dict()[name]), name
     assert whole.get_current_lr() == resumed.get_current_lr()
+    assert whole.scaler.state_dict() == resumed.scaler.state_dict()  # of fp16; it counts steps
+    assert bool(whole.scaler.state_dict()) == (precision == "fp16")
+    last = f"clipfit/model.pth.tar-{whole.max_epoch}"
+    assert content(tmp_path / "whole" / last) == content(tmp_path / "broken" / last)
 
 
 def test_a_checkpoint_of_another_backbone_is_refused(make, tmp_path):
