@@ -5,10 +5,11 @@ python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
 
 Parameters are (1 - alpha) * CLIP's + alpha * the tuned ones: alpha 0 is zero-shot CLIP, alpha 1 the run (WiSE-FT,
 https://arxiv.org/abs/2109.01903). A run on base classes is tested on base and on new classes, another one on its own
-test images. --write best writes the point that is best on the run's validation images, never on test images; the
-least alpha if several are. It needs the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
+test images. It needs the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
 
-Writes curve.csv, curve.png and curve.svg, and with --write <method>/tuned.safetensors, which all programs here take.
+--write best writes the alpha that is right on most of the run's validation images; of several such, the one with the
+least cross-entropy there. Test images have no say. What is written, <method>/tuned.safetensors, all programs here take;
+curve.csv, curve.png and curve.svg are always written.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import datasets  # noqa: E402, F401  (registers datasets and their config keys)
@@ -95,11 +97,18 @@ def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[s
     }
 
 
-def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> float:
-    """Accuracy in percent on the split."""
+def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str, float]:
+    """Accuracy in percent on the split; for "val" the mean cross-entropy too, as "loss"."""
     trainer.tuned.load_state_dict(tensors)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return trainer.test(split=split)
+        result = {"accuracy": trainer.test(split=split)}
+    if split == "val":
+        losses = []
+        with torch.inference_mode():
+            for image, label in map(trainer.parse_batch_test, trainer.val_loader):
+                losses += F.cross_entropy(trainer.model_inference(image), label, reduction="none").tolist()
+        result["loss"] = sum(losses) / len(losses)
+    return result
 
 
 def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd.DataFrame:
@@ -109,7 +118,10 @@ def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd
     for alpha in args.alphas:
         row = {"alpha": alpha}
         for column, (trainer, split) in tested.items():
-            row[column] = evaluate(trainer, interpolate(trainer, tuned, alpha), split)
+            result = evaluate(trainer, interpolate(trainer, tuned, alpha), split)
+            row[column] = result["accuracy"]
+            if split == "val":
+                row["val_loss"] = result["loss"]
             steps.update()
         if "new" in row:
             row["H"] = 2 * row["base"] * row["new"] / (row["base"] + row["new"]) if row["base"] + row["new"] else 0.0
@@ -120,41 +132,12 @@ def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd
 
 
 def choose(found: pd.DataFrame, write: str) -> float:
-    """The alpha to write; the best is the least of those that are right on most validation images."""
+    """The alpha to write; the best by validation accuracy, where that is equal by validation loss."""
     if write != "best":
         return float(write)
     if "val" not in found:
         raise ValueError("--write best needs validation images other than the test images, and the dataset has none")
-    return found.loc[found["val"].idxmax(), "alpha"]
-
-
-def draw(found: pd.DataFrame, title: str, chosen: float | None):
-    """Accuracy over alpha; and where there are new classes, New over Base."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    from tools.reporting.plots import COLOURS, GREY, MARKERS, STYLE
-
-    with matplotlib.rc_context(STYLE):
-        two = "new" in found
-        figure = Figure(figsize=(7.6 if two else 4.0, 3.2), layout="constrained")
-        axes = figure.subplots(1, 2 if two else 1, squeeze=False)[0]
-        figure.suptitle(title, fontsize=9.5)
-        for i, column in enumerate(found.columns.drop("alpha")):
-            label = {"val": "validation", "H": "H"}.get(column, column.capitalize())
-            axes[0].plot(found["alpha"], found[column], color=COLOURS[i], marker=MARKERS[i], label=label)
-        axes[0].set(xlabel="alpha (0: zero-shot, 1: tuned)", ylabel="accuracy, %")
-        axes[0].legend(frameon=False)
-        if two:
-            axes[1].plot(found["base"], found["new"], color=COLOURS[0], marker="o")
-            for _, row in found.iterrows():
-                axes[1].annotate(f"{row['alpha']:g}", (row["base"], row["new"]), (4, 4), textcoords="offset points")
-            axes[1].set(xlabel="Base, %", ylabel="New, %")
-        for ax in axes:
-            ax.grid(True)
-        if chosen is not None:
-            axes[0].axvline(chosen, color=GREY, linestyle=":")
-    return figure
+    return found.sort_values(["val", "val_loss"], ascending=[False, True], kind="stable")["alpha"].iloc[0]
 
 
 def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
@@ -167,6 +150,7 @@ def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
 
 
 def run(args) -> None:
+    from tools.reporting.interpolation import draw  # matplotlib takes a second to import
     from tools.reporting.plots import save
 
     check_args(args)
@@ -188,7 +172,7 @@ def run(args) -> None:
     title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"
     for kind in ("png", "svg"):
         write_atomically(os.path.join(folder, f"curve.{kind}"), save(draw(found, title, chosen), kind))
-    print(found.to_string(index=False, float_format="{:.2f}".format))
+    print(found.to_string(index=False, float_format="{:.2f}".format, formatters={"val_loss": "{:.4f}".format}))
     print(f"Curve: {folder}/curve.csv, curve.png, curve.svg")
     if chosen is not None:
         row = found[found["alpha"] == chosen].iloc[0].to_dict()

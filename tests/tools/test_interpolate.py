@@ -50,11 +50,16 @@ def test_the_points(call, trained, tmp_path):
     code, out, err = call("--alphas", 1, 0, 0.25)
     assert code == 0, err
     found = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(found.columns) == ["alpha", "val", "base", "new", "H"] and list(found["alpha"]) == [0, 0.25, 1]
+    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "H"]
+    assert list(found["alpha"]) == [0, 0.25, 1]
     run = trained()
     zero_shot = [accuracy(other(trained, "ZeroshotCLIP", classes, tmp_path / classes)) for classes in ("base", "new")]
     assert found.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
     assert found.loc[2, "base"] == pytest.approx(accuracy(run))
+    images, labels = zip(*(run.parse_batch_test(batch) for batch in run.val_loader), strict=True)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(run.model_inference(torch.cat(images)), torch.cat(labels))
+    assert found.loc[2, "val_loss"] == pytest.approx(loss.item(), rel=1e-5)
     for classes in ("base", "new"):  # a quarter of the way, by the plain formula
         trainer = other(trained, "CLIPFit", classes, tmp_path / f"{classes} again")
         for name, tensor in run.tuned.state_dict().items():
@@ -73,13 +78,18 @@ def test_the_points(call, trained, tmp_path):
 def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
     code, _, err = call("--alphas", 0, 1, run=trained("CLIPFit", "DATASET.SUBSAMPLE_CLASSES", "all").output_dir)
     assert code == 0, err
-    assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "val", "test"]
+    assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "val", "val_loss", "test"]
 
 
 def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkeypatch):
-    results = iter([10, 99, 99, 30, 1, 1, 30, 50, 50])  # val, base, new of each alpha
-    monkeypatch.setattr(interpolate, "evaluate", lambda *args: next(results))
-    code, out, _ = call("--alphas", 0, 0.5, 1, "--write", "best")
+    val = iter([(10, 0.1), (30, 0.7), (30, 0.6), (30, 0.6), (20, 0.2)])  # accuracy and loss of each alpha
+    test = iter([99, 99, 50, 50, 1, 1, 50, 50, 70, 70])  # base and new
+
+    def evaluate(trainer, tensors, split):
+        return dict(zip(("accuracy", "loss"), next(val), strict=True)) if split == "val" else {"accuracy": next(test)}
+
+    monkeypatch.setattr(interpolate, "evaluate", evaluate)
+    code, out, _ = call("--alphas", 0, 0.25, 0.5, 0.75, 1, "--write", "best")
     path = tmp_path / "out" / "clipfit" / delta.NAME
     assert code == 0 and f"at alpha 0.5 (best on validation images): {path}" in out
     state = delta.read(str(path))
