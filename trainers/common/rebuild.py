@@ -85,7 +85,7 @@ def make_cfg(state: dict, changes: dict | None = None):
     Keys that say where files lie or how it is tested have their defaults.
 
     Raises:
-        ValueError: the method or the preprocessing has a setting that this version does not know.
+        ValueError: the method has a setting that this version does not know.
     """
     cfg = get_cfg_default()
     settings = {**state["settings"], "MODEL.BACKBONE.NAME": state["meta"]["backbone"], "MODEL.INIT_WEIGHTS": ""}
@@ -97,7 +97,7 @@ def make_cfg(state: dict, changes: dict | None = None):
             node = node.get(part, {})
         if leaf in node:
             node[leaf] = tuple(value) if isinstance(node[leaf], tuple) else value
-        elif path and path[0] in ("TRAINER", "INPUT"):
+        elif path and path[0] == "TRAINER":  # others are training's, of another Dassl
             raise ValueError(f"the run has the setting {key} {value!r}, unknown to this version of the code")
     cfg.freeze()
     return cfg

@@ -12,6 +12,8 @@ from PIL import Image
 
 from dassl.data.transforms import build_transform
 from trainers.common import load_tuned
+from trainers.common.classifier import Classifier
+from trainers.common.rebuild import read_run
 
 from ..test_every_method import FAST, METHODS, config
 
@@ -177,6 +179,19 @@ def test_runs_that_cannot_be_read(train, make, tmp_path):
     torch.save({"state_dict": {"ctx": torch.zeros(4, 8)}, "epoch": 1}, foreign)
     with pytest.raises(ValueError, match="does not say which method"):
         load_tuned(foreign)
+
+
+def test_settings_that_are_unknown_here(train, tmp_path):
+    """What only upstream or a later Dassl has concerns training; a method's own key does not."""
+    trainer = train("CLIPFit")
+    state, file = read_run(tmp_path / "run")
+    paths = some_paths(trainer)
+    expected = Classifier(state, file).predict(paths).logits
+    state["settings"]["INPUT.LATER"] = "x"
+    assert torch.equal(Classifier(state, file).predict(paths).logits, expected)
+    state["settings"]["TRAINER.CLIPFIT.LATER"] = 3
+    with pytest.raises(ValueError, match="the setting TRAINER.CLIPFIT.LATER 3, unknown to this version"):
+        Classifier(state, file)
 
 
 def test_three_lines_from_any_folder(train, tmp_path):
