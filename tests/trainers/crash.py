@@ -61,6 +61,7 @@ def small_disk(folder, kilobytes: int, mount: bool = True):
     new_namespace, private, remount = 0x20000, 0x4000 | 0x40000, 32
     if (
         mount
+        and hasattr(libc, "unshare")
         and libc.unshare(new_namespace) == 0
         and libc.mount(b"none", b"/", None, private, None) == 0
         and libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={max(4, kilobytes)}k".encode()) == 0

@@ -122,7 +122,8 @@ def read_only(folder) -> bool:
     libc, place = ctypes.CDLL(None), str(folder).encode()
     bind, remount, read_only = 4096, 32, 1
     return (
-        libc.unshare(0x20000) == 0
+        hasattr(libc, "unshare")
+        and libc.unshare(0x20000) == 0
         and libc.mount(b"none", b"/", None, 0x44000, None) == 0
         and libc.mount(place, place, None, bind, None) == 0
         and libc.mount(None, place, None, bind | remount | read_only, None) == 0
