@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -48,6 +49,7 @@ def expect(job: Job) -> dict:
         "settings": record.settings(cfg, section),
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "backbone": cfg.MODEL.BACKBONE.NAME,
+        "images": os.path.abspath(cfg.DATASET.ROOT) if cfg.DATASET.NAME == "Folder" else None,
     }
     return json.loads(json.dumps(wanted))  # as a record is read
 
@@ -88,6 +90,8 @@ def other_settings(result: dict, wanted: dict, training: dict | None) -> list[st
     differ = differences(result.get("settings") or {}, wanted["settings"])
     differ += differences(result.get("evaluation") or {}, wanted["evaluation"])
     differ += other_backbone(result.get("identity") or {}, wanted["backbone"])
+    if None not in (wanted["images"], result.get("root")):  # other datasets may be moved
+        differ += differences({"DATASET.ROOT": result["root"]}, {"DATASET.ROOT": wanted["images"]})
     if training and source:
         differ += [f"evaluated {text}" for text in differences(source.get("settings") or {}, training["settings"])]
     return list(dict.fromkeys(differ))

@@ -215,9 +215,10 @@ def shorten(names: list[str]) -> str:
 def check_settings(trainer, state: dict, directory: str) -> None:
     """Raise ValueError if a run is about to be continued with other settings than it began with."""
     old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
-    if old is None or old == new:
+    differ = [] if old is None else record.differences(old, new)
+    if not differ:
         return
-    message = f"{directory} holds a run with other settings ({'; '.join(record.differences(old, new))})"
+    message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
     asked = trainer.cfg.RESUME and osp.abspath(trainer.cfg.RESUME) == osp.abspath(directory)
     if not asked:  # continuing with other settings must be asked for
         raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from yacs.config import CfgNode
 
+from dassl.config import get_cfg_default
+
 from .files import write_atomically
 
 # Keys that do not change what is learned: where files lie, what is printed, how it is tested.
@@ -31,22 +33,19 @@ WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "
 
 def settings(cfg, section: str) -> dict:
     """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002."""
+    flat = {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME}
+    return flat | (flatten(cfg.TRAINER[section], f"TRAINER.{section}.") if section else {})
+
+
+def flatten(node: CfgNode, prefix: str = "") -> dict:
+    """Values of a config below `prefix`, by dotted key; without the VOLATILE ones."""
     flat = {}
-
-    def walk(node, prefix):
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            if name in VOLATILE:
-                continue
-            if isinstance(value, CfgNode):
-                walk(value, f"{name}.")
-            else:
-                flat[name] = list(value) if isinstance(value, tuple) else value
-
-    walk(cfg, "")
-    flat["TRAINER.NAME"] = cfg.TRAINER.NAME
-    if section:
-        walk(cfg.TRAINER[section], f"TRAINER.{section}.")
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, CfgNode) and name not in VOLATILE:
+            flat.update(flatten(value, f"{name}."))
+        elif name not in VOLATILE:
+            flat[name] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
@@ -165,9 +164,17 @@ def same_run(old: dict, new: dict) -> bool:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """The settings in which two runs differ: "OPTIM.LR 0.002 -> 0.02"."""
-    keys = sorted(old.keys() | new.keys())
-    return [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
+    """The settings in which two runs differ: "OPTIM.LR 0.002 -> 0.02".
+
+    A key that one of them does not have, because the code has got it since, counts by its default.
+    """
+    keys = old.keys() | new.keys()
+    if old.keys() != new.keys():
+        cfg = get_cfg_default()
+        defaults = {**flatten(cfg), **flatten(cfg.TRAINER, "TRAINER.")}
+        defaults = {key: defaults[key] for key in keys & defaults.keys()}
+        old, new = {**defaults, **old}, {**defaults, **new}
+    return [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in sorted(keys) if old.get(key) != new.get(key)]
 
 
 def evaluated(result: dict) -> tuple:

@@ -107,6 +107,15 @@ def test_other_weights_under_the_same_name(jobs, args, tiny):  # noqa: F811
     assert f"MODEL.BACKBONE.NAME {tiny!r} -> 'ViT-B/16'" in state.look(job, wanted).note
 
 
+def test_other_images_under_the_name_folder(args, tmp_path):
+    (job,) = plan(args("fewshot", "--seeds", "1", "--shots", "1", "--datasets", f"folder={tmp_path / 'a'}"))
+    wanted = {job: state.expect(job)}
+    write(job, wanted, root=str(tmp_path / "b"))
+    assert f"DATASET.ROOT '{tmp_path}/b' -> '{tmp_path}/a'" in state.look(job, wanted).note
+    write(job, wanted, root=str(tmp_path / "a"))
+    assert state.look(job, wanted).kind == "finished"
+
+
 def test_locks(jobs):
     (training, _), wanted = jobs
     lock = state.take(training.output)

@@ -140,3 +140,13 @@ def test_what_tells_runs_apart():
         {"evaluation": {"split": "val"}}, {"seed": 3}, {"shots": 1}, {"eval_only": True}, {"identity": None},
     ):  # fmt: skip
         assert not record.same_run(run, {**run, **other})
+
+
+def test_differences():
+    run = {"OPTIM.LR": 0.1, "OPTIM.NAME": "sgd", "TRAINER.CLIPFIT.BETA": 2.0}
+    assert record.differences(run, dict(run)) == []
+    assert record.differences(run, {**run, "OPTIM.LR": 0.2}) == ["OPTIM.LR 0.1 -> 0.2"]
+    # Keys that the code has got since count by their defaults.
+    assert record.differences(run, {**run, "OPTIM.MOMENTUM": 0.9, "TRAINER.CLIPFIT.REG": "kd"}) == []
+    assert record.differences({**run, "OPTIM.MOMENTUM": 0.5}, run) == ["OPTIM.MOMENTUM 0.5 -> 0.9"]
+    assert record.differences({**run, "TRAINER.CLIPFIT.GONE": 1}, run) == ["TRAINER.CLIPFIT.GONE 1 -> None"]
