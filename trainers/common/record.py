@@ -33,8 +33,8 @@ WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "
 
 def settings(cfg, section: str) -> dict:
     """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002."""
-    flat = {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME}
-    return flat | (flatten(cfg.TRAINER[section], f"TRAINER.{section}.") if section else {})
+    own = flatten(cfg.TRAINER[section], f"TRAINER.{section}.") if section else {}
+    return {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME, **own}
 
 
 def flatten(node: CfgNode, prefix: str = "") -> dict:
