@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from . import captions, plots, spreadsheet
-from .paper import Comparison
+from .paper import Comparison, distinct_notes
 from .problems import by_kind, failed
 from .tables import Table
 from .text import number, seed_count
@@ -28,8 +28,11 @@ class Section:
 
     @property
     def notes(self) -> list[str]:
-        """What is doubtful about the paper's numbers here; rows refer to them by place."""
-        return list(dict.fromkeys(note for item in self.comparisons for note in item.notes))
+        return distinct_notes(self.comparisons)
+
+    def places(self, item: Comparison) -> list[int]:
+        """Numbers of the notes on a comparison."""
+        return [self.notes.index(note) + 1 for note in item.notes]
 
     @property
     def blocks(self) -> list[tuple[str, list[Comparison]]]:
@@ -96,7 +99,7 @@ def interval(stat) -> str:
 
 
 def svg(section: Section) -> str:
-    return plots.inline_svg(section.figure, section.table.key.title)
+    return plots.inline_svg(section.figure, section.table)
 
 
 def tex(text) -> str:

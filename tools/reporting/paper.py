@@ -41,6 +41,11 @@ class Comparison:
     def difference(self) -> float:
         return self.ours.mean - self.printed
 
+    @property
+    def signed(self) -> str:
+        """+0.17"""
+        return f"{round(self.difference, 2) + 0.0:+.2f}"  # no -0.00
+
 
 @cache
 def load() -> dict:
@@ -97,6 +102,11 @@ def outside(ours: Stat, printed: float, zero_shot: bool) -> bool | None:
     """Whether the spread over one's own seeds leaves the printed mean unexplained."""
     half = 0.0 if zero_shot else ours.half_for_new_mean(SEEDS)
     return None if half is None else abs(ours.mean - printed) > half + ROUNDING
+
+
+def distinct_notes(comparisons: list[Comparison]) -> list[str]:
+    """What is doubtful about the numbers of a table; a number refers to them by place."""
+    return list(dict.fromkeys(note for item in comparisons for note in item.notes))
 
 
 def notes_on(path: list[str], row: Row) -> list[str]:

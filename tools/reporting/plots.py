@@ -2,6 +2,8 @@
 
 import io
 import math
+import re
+from html import escape
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -56,11 +58,12 @@ def save(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def inline_svg(figure: Figure, label: str) -> str:
-    """The figure as part of a page, in the page's text colour."""
+def inline_svg(figure: Figure, table: Table) -> str:
+    """The figure as part of a page, in the page's text colour, with ids that no other figure has."""
     svg = save(figure, "svg").decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.key.name}-", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
 
 
 def panels(table: Table, look: dict, panel, height: float) -> Figure:

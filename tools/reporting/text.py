@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from .paper import Comparison
+from .paper import Comparison, distinct_notes
 from .problems import Problem, by_kind
 from .stats import Stat
 from .tables import Table
@@ -37,7 +37,8 @@ def table_text(table: Table, ci95: bool = False) -> str:
 
 
 def paper_text(comparisons: list[Comparison]) -> list[str]:
-    lines, group = [["", "", "ours", "seeds", "paper", "difference", ""]], ""
+    """Lines of the numbers beside the paper's, and the notes on these."""
+    lines, group, notes = [["", "", "ours", "seeds", "paper", "difference", ""]], "", distinct_notes(comparisons)
     for item in comparisons:
         if item.group != group:
             group = item.group
@@ -45,10 +46,10 @@ def paper_text(comparisons: list[Comparison]) -> list[str]:
         mark = {True: "beyond seeds", False: "", None: "?"}[item.outside]
         what = f"{item.column}-shot" if item.column.isdigit() else item.column
         lines.append([
-            f"  {item.row.title}", what, number(item.ours), str(item.ours.n), f"{item.printed:.2f}",
-            f"{item.difference:+.2f}", mark,
+            f"  {item.row.title}", what, number(item.ours), str(item.ours.n),
+            f"{item.printed:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes), item.signed, mark,
         ])  # fmt: skip
-    return aligned(lines)
+    return aligned(lines) + [f"[{place}] {note}" for place, note in enumerate(notes, 1)]
 
 
 def problems_text(problems: list[Problem]) -> str:

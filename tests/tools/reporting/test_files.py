@@ -114,8 +114,9 @@ def test_the_page_is_self_contained_and_well_formed(out):
     assert len(plots) == 4 and all("currentColor" in plot and "#010203" not in plot for plot in plots)
     for plot in plots:
         ElementTree.fromstring(plot)
-    ids = re.findall(r'<(?:section|h2|h3|li)[^>]* id="([^"]+)"', page)
-    assert len(set(ids)) == len(ids) and set(re.findall(r'<a href="#([^"]+)"', page)) <= set(ids)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)) <= {(i, "") for i in ids} | {("", i) for i in ids}
 
 
 def test_plots_are_pictures(out):
