@@ -1,7 +1,6 @@
-"""The same datasets from CoOp's own code.
+"""The same datasets from CoOp's own code, on UPSTREAM_DASSL where it is set, else on the bundled Dassl.
 
-Set UPSTREAM_COOP to a checkout of CoOp to run this. It runs on an installed Dassl where there is one, else on
-the bundled one, in processes of its own because both checkouts call their package `datasets`.
+In processes of its own, because both checkouts call their package `datasets`.
 """
 
 import json
@@ -17,18 +16,19 @@ from dassl.data.datasets import DATASET_REGISTRY
 from tests.datasets import mini
 from tests.datasets.mini_raw import BUILDERS
 
-ROOT = Path(__file__).resolve().parents[2]
-COOP = os.environ.get("UPSTREAM_COOP", "")
+from .checkouts import COOP, DASSL, ROOT
+
 TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
 SETTINGS = [(-1, 1, "all"), (1, 1, "base"), (2, 2, "new"), (4, 3, "all"), (16, 1, "base")]
 
-pytestmark = pytest.mark.skipif(not COOP, reason="UPSTREAM_COOP is not set to a checkout of CoOp")
+pytestmark = pytest.mark.skipif(not COOP, reason="UPSTREAM_COOP is not set: upstream was not tested")
 
 
 def dump(checkout, jobs):
     """Datasets of `[module, class, root, shots, seed, subsample]` jobs as plain rows, from a checkout's own code."""
     command = [sys.executable, str(Path(__file__).with_name("dump_dataset.py")), str(checkout)]
-    run = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": DASSL} if DASSL else None
+    run = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300, env=environment)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
