@@ -18,6 +18,7 @@ import difflib
 import itertools
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -159,7 +160,8 @@ def report(what: str, names: list[str]) -> None:
     if names:
         print(f"{what} {len(names)} file{'s'[: len(names) > 1]}:")
         for folder, group in itertools.groupby(names, os.path.dirname):
-            print(f"    {folder}: {', '.join(map(os.path.basename, group))}")
+            line = f"{folder}: {', '.join(map(os.path.basename, group))}"
+            print(textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="        "))
 
 
 def main(argv=None) -> int:
