@@ -5,7 +5,8 @@ python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
 
 Parameters are (1 - alpha) * CLIP's + alpha * the tuned ones: alpha 0 is zero-shot CLIP, alpha 1 the run (WiSE-FT,
 https://arxiv.org/abs/2109.01903). A run on base classes is tested on base and on new classes, another one on its own
-test images. It needs the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
+test images; --also adds other datasets, by their files in configs/datasets (imagenetv2 for a run on ImageNet). It needs
+the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
 
 --write best writes the alpha that is right on most of the run's validation images; of several such, the one with the
 least cross-entropy there. Test images have no say. What is written, <method>/tuned.safetensors, all programs here take;
@@ -29,6 +30,7 @@ import torch.nn.functional as F  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import datasets  # noqa: E402, F401  (registers datasets and their config keys)
+import train  # noqa: E402
 from dassl.engine import build_trainer  # noqa: E402
 from tools.mistakes import exit_code  # noqa: E402
 from tools.tuned_options import add_options  # noqa: E402
@@ -36,12 +38,15 @@ from trainers.common import checkpoint, delta, record  # noqa: E402
 from trainers.common.files import write_atomically  # noqa: E402
 from trainers.common.rebuild import find_method, make_cfg, read_run  # noqa: E402
 
+DATASETS = str(Path(train.__file__).resolve().parent / "configs" / "datasets")
+
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, "epoch", "precision", "backbone")
     tenths = [i / 10 for i in range(11)]
     parser.add_argument("--alphas", type=float, nargs="+", default=tenths, help="from 0 to 1 (default: 0 0.1 ... 1)")
+    parser.add_argument("--also", nargs="+", default=[], metavar="DATASET", help="test on other datasets too")
     parser.add_argument("--root", help="folder with the datasets (default: the run's)")
     parser.add_argument("--out", metavar="FOLDER", help="default: RUN/interpolation")
     parser.add_argument("--write", metavar="ALPHA", help="write the tuned tensors of one alpha, or of the best")
@@ -64,8 +69,8 @@ def check_args(args) -> None:
     args.alphas = sorted(set(args.alphas))
 
 
-def build(state: dict, args, classes: str):
-    """The run's trainer, with its data, on these classes."""
+def build(state: dict, args, classes: str, dataset: str = ""):
+    """The run's trainer, with its data or another dataset's, on these classes."""
     root = args.root or (record.read(os.path.join(args.run, record.FILE)) or {}).get("root")
     changes = {
         "DATASET.ROOT": root,
@@ -75,8 +80,13 @@ def build(state: dict, args, classes: str):
         "MODEL.BACKBONE.NAME": args.backbone,
         f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": args.precision,
     }
+    cfg = make_cfg(state, changes)
+    if dataset:
+        cfg.defrost()
+        train.merge_file(cfg, os.path.join(DATASETS, f"{dataset}.yaml"), "--also")
+        cfg.freeze()
     with contextlib.redirect_stdout(io.StringIO()):
-        return build_trainer(make_cfg(state, changes))
+        return build_trainer(cfg)
 
 
 def check_interpolates(trainer) -> None:
@@ -165,6 +175,8 @@ def run(args) -> None:
     tested[classes if classes != "all" else "test"] = (own, "test")
     if classes == "base":
         tested["new"] = (build(state, args, "new"), "test")
+    for dataset in args.also:
+        tested[dataset] = (build(state, args, "all", dataset), "test")
     if args.write == "best" and "val" not in tested:
         choose(pd.DataFrame(), args.write)
     found = curve(tested, state["state_dict"], args, folder)

@@ -81,6 +81,16 @@ def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
     assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "val", "val_loss", "test"]
 
 
+def test_other_datasets_too(call, trained, tmp_path):
+    code, _, err = call("--alphas", 1, "--also", "digits")
+    assert code == 0, err
+    found = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
+    trainer = other(trained, "CLIPFit", "all", tmp_path / "all")
+    trainer.load_model(trained().output_dir)
+    assert found.loc[0, "digits"] == pytest.approx(accuracy(trainer))
+
+
 def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkeypatch):
     val = iter([(10, 0.1), (30, 0.7), (30, 0.6), (30, 0.6), (20, 0.2)])  # accuracy and loss of each alpha
     test = iter([99, 99, 50, 50, 1, 1, 50, 50, 70, 70])  # base and new
@@ -122,6 +132,7 @@ MISTAKES = {
     "write number": (("--write", "-1"), "--write takes a number from 0 to 1, or best, got '-1'"),
     "root": (("--root", "a_file"), "a_file"),
     "epoch": (("--epoch", "9"), "model.pth.tar-9"),
+    "dataset": (("--also", "imagenet9"), "imagenet9.yaml does not exist"),
 }
 
 
