@@ -48,7 +48,7 @@ def _identified(state: dict, path: str) -> dict:
     if not state.get("meta") or not state.get("settings"):
         raise ValueError(
             f"{path} does not say which method, backbone and classes it was tuned for, because another program wrote "
-            "it; evaluate it with train.py --eval-only --model-dir"
+            "it; evaluate it with train.py --eval-only --model-dir, or convert it with tools/convert_checkpoint.py"
         )
     return state
 
