@@ -1,7 +1,6 @@
 """The command line: CoOp's flags and precedence, and one clear line for every mistake."""
 
 import json
-import os
 import re
 
 import pytest
@@ -182,11 +181,3 @@ def test_nan_loss(run):
     code, _, err = run("OPTIM.LR", "1e30", "OPTIM.MAX_EPOCH", "20", "OPTIM.WARMUP_EPOCH", "-1")
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert code == 1 and "NaN" in line and "OPTIM.LR" in line
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_read_only_output(run, tmp_path):
-    tmp_path.chmod(0o500)
-    code, _, err = run()
-    tmp_path.chmod(0o700)
-    assert code == 1 and "error: " in err

@@ -84,26 +84,22 @@ def read(path: str) -> dict:
         ) from error
 
 
-class Damaged(Exception):
-    """Why a file is no intact checkpoint."""
-
-
 def _read(path: str) -> dict:
     if zipfile.is_zipfile(path):  # torch itself does not look at an archive's check sums
         with zipfile.ZipFile(path) as archive:
             if part := archive.testzip():
-                raise Damaged(f"check sum of {part}")
+                raise ValueError(f"check sum of {part}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         state = _read_inert(path)
     if not isinstance(state, dict) or not isinstance(state.get("state_dict"), dict):
-        raise Damaged("it has no state_dict")
+        raise ValueError("it has no state_dict")
     if not all(isinstance(tensor, torch.Tensor) for tensor in state["state_dict"].values()):
-        raise Damaged("its state_dict holds more than tensors")
+        raise ValueError("its state_dict holds more than tensors")
     saved = state.pop("digest", None)
     if saved is not None and saved != digest(state):
-        raise Damaged("its content is not what was saved")
+        raise ValueError("its content is not what was saved")
     return state
 
 
