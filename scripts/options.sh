@@ -53,6 +53,8 @@ parse_options() {
             *) POSITIONAL+=("$1"); shift ;;
         esac
     done
+    [ -z "$TARGETS" ] || [[ $PROTOCOL =~ cross_dataset|domain_shift ]] ||
+        fail "--targets is for cross_dataset and domain_shift, not for $PROTOCOL"
     [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "--shots must be a positive number, got $SHOTS"
     if [ -z "${PYTHON:-}" ]; then
         PYTHON=python3

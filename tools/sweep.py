@@ -36,23 +36,30 @@ def parse_args(argv=None):
     )  # fmt: skip
     parser.add_argument("protocol", choices=PROTOCOLS, metavar="PROTOCOL", help=", ".join(PROTOCOLS))
     what = parser.add_argument_group("what to run")
-    what.add_argument("--methods", nargs="+", default=["CLIPFit"], help="folders under configs/trainers, or all")
+    what.add_argument("--methods", nargs="+", default=["CLIPFit"], metavar="NAME", help="CLIPFit, CoOp, ..., or all")
     what.add_argument(
         "--datasets", nargs="+", metavar="NAME[=DIR]",
         help="to train on: files under configs/datasets, or all: the eleven of the literature; =DIR for one in a "
         "folder of its own (default: digits, which needs no download; cross_dataset and domain_shift: imagenet)",
     )  # fmt: skip
     what.add_argument("--targets", nargs="+", metavar="NAME[=DIR]", help="cross_dataset, domain_shift: to test on")
-    what.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    what.add_argument("--shots", nargs="+", type=int, help="images a class (default: fewshot 1 2 4 8 16, else 16)")
-    what.add_argument("--backbone", help="micro, an OpenAI name, or a path (default: micro for digits, else ViT-B/16)")
-    what.add_argument("--config", help="a YAML of the method, without .yaml (default: as configs/recipes.yaml says)")
+    what.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
+    what.add_argument("--shots", nargs="+", type=int, metavar="N", help="default: fewshot 1 2 4 8 16, else 16")
+    what.add_argument(
+        "--backbone", metavar="NAME",
+        help="micro, an OpenAI name, or a path (default: micro for digits, ViT-B/16 for any other dataset)",
+    )  # fmt: skip
+    what.add_argument(
+        "--config", metavar="NAME", help="a YAML of the method, without .yaml (default: as configs/recipes.yaml says)"
+    )
     what.add_argument("--best-val", action="store_true", help="keep the epoch that is best on validation images")
     where = parser.add_argument_group("where and how")
-    where.add_argument("--root", "--data", help="folder with the datasets (default: data)")
-    where.add_argument("--output", help="where runs go (default: output/PROTOCOL)")
-    where.add_argument("--jobs", type=int, help="at a time (default: one a GPU; on the CPU 1, with micro one a core)")
-    where.add_argument("--gpus", nargs="+", help="GPUs to use, as CUDA_VISIBLE_DEVICES has them (default: all)")
+    where.add_argument("--root", "--data", metavar="DIR", help="folder with the datasets (default: data)")
+    where.add_argument("--output", metavar="DIR", help="where runs go (default: output/PROTOCOL)")
+    where.add_argument(
+        "--jobs", type=int, metavar="N", help="at a time (default: one a GPU; on the CPU 1, with micro one a core)"
+    )
+    where.add_argument("--gpus", nargs="+", metavar="GPU", help="as CUDA_VISIBLE_DEVICES has them (default: all)")
     where.add_argument(
         "--slurm", nargs="*", metavar="KEY=VALUE",
         help=f"submit to SLURM, --jobs at a time ({AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",

@@ -24,6 +24,7 @@ def fewshot(*arguments):
         (("CoOp", "dtd", "4", "--config", "rn50"), "error: unknown config 'rn50' for CoOp; there are: micro"),
         (("CoOp", "dtd", "4", "--dta", "x"), "error: unknown option --dta"),
         (("CoOp", "--data"), "error: --data needs a value"),
+        (("CoOp", "dtd", "--targets", "x"), "error: --targets is for cross_dataset and domain_shift, not for fewshot"),
     ],
 )
 def test_mistakes(arguments, message):

@@ -18,6 +18,7 @@ class Costs:
         self.wanted = wanted
         self.measured = defaultdict(list)  # kind of job -> seconds of finished jobs of this sweep
         self.recorded = defaultdict(list)  # kind of job -> (length of training, its seconds, seconds of the test)
+        self.starting = []  # seconds that finished jobs of this sweep took besides training and test
 
     def read_records(self, output: Path, device: str) -> None:
         """Learn from the finished runs below `output` that ran on `device`, the name of a GPU or "cpu"."""
@@ -37,8 +38,13 @@ class Costs:
         return (evaluation, self.wanted[job]["backbone"], *(settings[key] for key in SAME))
 
     def add(self, job: Job, seconds: float) -> None:
-        """Take note of how long a job of this sweep took, all in all."""
+        """Take note of how long a finished job of this sweep took, all in all."""
+        from trainers.common import record
+
         self.measured[self.kind(job), self.length(job)].append(seconds)
+        result = record.read(str(job.output / record.FILE)) or {}
+        inside = (result.get("train_seconds") or 0.0) + (result.get("test_seconds") or 0.0)
+        self.starting.append(max(0.0, seconds - inside))
 
     def length(self, job: Job) -> float:
         return length(self.wanted[job]["settings"]) if job.training is None else 0.0
@@ -51,7 +57,8 @@ class Costs:
         known = self.recorded.get(kind, [])
         known = [run for run in known if run[0] == wanted] or known
         if known:
-            return mean(train * (wanted / long if train else 0) + test for long, train, test in known)
+            starting = mean(self.starting) if self.starting else 0.0
+            return starting + mean(train * (wanted / long if train else 0) + test for long, train, test in known)
         like = [s for (other, _), times in self.measured.items() if other[0] == kind[0] for s in times]
         return mean(like) if like else None
 

@@ -105,7 +105,9 @@ def fill_in(args) -> None:
     targets = SHIFTED if args.protocol == "domain_shift" else TEN
     args.methods = every(args.methods, list(read_table()))
     args.datasets = every(args.datasets or trained, ELEVEN)
-    args.targets = every(args.targets or ["all"], targets) if PROTOCOLS[args.protocol] is transfer else []
+    if args.targets and PROTOCOLS[args.protocol] is not transfer:
+        raise ValueError(f"--targets is for cross_dataset and domain_shift, not for {args.protocol}")
+    args.targets = every(args.targets or ["all"], targets)
     args.shots = args.shots or SHOTS.get(args.protocol, [16])
     check("method", args.methods, [folder.name for folder in (CONFIGS / "trainers").iterdir()])
     for what in ("datasets", "targets"):

@@ -54,6 +54,7 @@ def test_defaults(args):
         (("base2new", "--datasets", "dtd", "imagenet1k"), "unknown dataset 'imagenet1k'; there are: caltech101"),
         (("cross_dataset", "--targets", "dtd", "cifar"), "unknown dataset 'cifar'"),
         (("cross_dataset", "--targets", "folder=a", "folder=b"), "--targets names folder twice"),
+        (("fewshot", "--targets", "dtd"), "--targets is for cross_dataset and domain_shift, not for fewshot"),
         (("fewshot", "--shots", "4", "0"), "--shots must be 1 or more, got 0"),
         (("fewshot", "--seeds", "-1"), "--seeds must be 0 or more, got -1"),
         (("fewshot", "--config", "rn50"), "unknown config 'rn50' for CLIPFit; there are: micro_ep100"),

@@ -1,6 +1,7 @@
 """Running jobs: order, failures, several at a time, what is skipped, what is cut off. The jobs are a stand-in's."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from tools.sweeping import local, state
 from tools.sweeping.plan import plan
 
-from .conftest import STAND_IN
+from .conftest import STAND_IN, record_of
 
 TWO = ("base2new", "--methods", "CLIPFit", "CoOp", "--seeds", "1", "2")
 
@@ -98,6 +99,23 @@ def test_estimates(world, capsys):
     assert "run       CLIPFit on digits, 4 shots, seed 1  0:00:26" in lines  # 2 x 8 and 4 x 8 seconds of training
     assert "run       CoOp on digits, 4 shots, seed 1" in lines
     assert lines[-1] == "Nothing similar is on record for 4 jobs: their time is unknown"
+
+
+def test_starting_up_counts_once_it_is_known(args, tmp_path):
+    first, second = plan(args("fewshot", "--seeds", "1", "2", "--shots", "1"))
+    wanted = {job: state.expect(job) for job in (first, second)}
+    costs = local.Costs(wanted)
+    assert costs.seconds(second) is None
+    first.output.mkdir(parents=True)
+    (first.output / "result.json").write_text(json.dumps(record_of(first, wanted)))
+    costs.read_records(tmp_path / "out", "cpu")
+    assert costs.seconds(second) == 10
+    costs.add(first, 15.0)
+    assert costs.starting == [5.0] and costs.seconds(second) == 15
+    costs.measured.clear()
+    assert costs.seconds(second) == 15
+    costs.read_records(tmp_path / "out", "GPU")  # of another device: nothing to learn
+    assert len(next(iter(costs.recorded.values()))) == 1
 
 
 def runner_of(world, args, argv):
