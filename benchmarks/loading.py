@@ -1,0 +1,124 @@
+"""Time to load an epoch of training images, ours beside Dassl's loader, without any training.
+
+    python benchmarks/loading.py                 # 1,600 JPEGs of 500x375, batch 32, CoOp's augmentation
+    python benchmarks/loading.py --workers 2 4   # other numbers of worker processes than 8, which CoOp's configs have
+
+Dassl's is tests/reference/loader.py: torch's loader, whose processes start anew and decode every image in each epoch.
+Ours are build_data_loader with default settings, without images in memory, and with INPUT.RESIZE torch. The JPEGs are
+random pieces of scikit-learn's two sample photographs, in other colours. Loaders take turns epoch by epoch; times are
+medians over the epochs after the first.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+import warnings
+from contextlib import redirect_stdout
+from io import StringIO
+
+from cases import machine  # makes the project importable
+
+import runtime  # noqa: F401  (makes dassl importable)
+
+SIZE = (500, 375)
+OURS = {
+    "ours": {},
+    "ours, nothing kept in memory": {"DATALOADER.CACHE_GB": 0.0},
+    "ours, INPUT.RESIZE torch": {"INPUT.RESIZE": "torch"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1600)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, nargs="+", default=[8])
+    parser.add_argument("--others", type=int, nargs="*", default=[0, 1, 2, 4], help="workers Dassl's is tried with too")
+    parser.add_argument("--epochs", type=int, default=5, help="that are timed after the first")
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores
+    with tempfile.TemporaryDirectory() as folder:
+        items = make_jpegs(folder, args.images)
+        times = measure(make_loaders(args, items), 1 + args.epochs)
+    report(args, times)
+
+
+def make_jpegs(folder: str, n: int) -> list:
+    """Datums of `n` photo-like images of 77 KB on average."""
+    from PIL import Image, ImageEnhance
+    from sklearn.datasets import load_sample_images
+
+    from dassl.data.datasets import Datum
+
+    photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    rng, items = random.Random(0), []
+    for i in range(n):
+        photograph = rng.choice(photographs)
+        left, top = (rng.randint(0, have - want) for have, want in zip(photograph.size, SIZE, strict=True))
+        image = photograph.crop((left, top, left + SIZE[0], top + SIZE[1]))
+        image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.7, 1.3))
+        image = ImageEnhance.Color(image).enhance(rng.uniform(0.5, 1.5))
+        image.save(f"{folder}/{i}.jpg", quality=95)
+        items.append(Datum(f"{folder}/{i}.jpg", label=i % 100))
+    return items
+
+
+def make_loaders(args, items) -> dict:
+    """(name, workers) -> training loader."""
+    from tests.reference.loader import plain_loader, plain_transform
+
+    tries = [*args.workers, *(n for n in args.others if n not in args.workers)]
+    loaders = {("Dassl's", n): plain_loader(items, plain_transform(224), args.batch, n) for n in tries}
+    for name, options in OURS.items():
+        for n in args.workers:
+            loaders[name, n] = our_loader(items, args.batch, n, options)
+    return loaders
+
+
+def our_loader(items, batch: int, workers: int, options: dict):
+    from dassl.config import get_cfg_default
+    from dassl.data import build_data_loader
+    from dassl.data.transforms import build_transform
+    from tests.reference.loader import MEAN, STD
+
+    cfg = get_cfg_default()
+    cfg.USE_CUDA = False
+    cfg.DATALOADER.NUM_WORKERS = workers
+    cfg.INPUT.INTERPOLATION, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = "bicubic", MEAN, STD
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
+    cfg.merge_from_list([part for pair in options.items() for part in pair])
+    with redirect_stdout(StringIO()):
+        tfm = build_transform(cfg, is_train=True)
+    return build_data_loader(cfg, "RandomSampler", items, batch, tfm=tfm, is_train=True)
+
+
+def measure(loaders: dict, epochs: int) -> dict[tuple[str, int], list[float]]:
+    """Seconds of every epoch of each loader."""
+    times = {key: [] for key in loaders}
+    for _ in range(epochs):
+        for key, loader in loaders.items():
+            with redirect_stdout(StringIO()):
+                started = time.perf_counter()
+                for _batch in loader:
+                    pass
+                times[key].append(time.perf_counter() - started)
+    return times
+
+
+def report(args, times) -> None:
+    shown = f"{args.images:,} JPEGs of {SIZE[0]}x{SIZE[1]}, batch {args.batch}"
+    print(f"\n{shown}, median of {args.epochs} epochs after the first; {machine()}\n")
+    median = {key: statistics.median(seconds[1:]) for key, seconds in times.items()}
+    base = median["Dassl's", args.workers[0]]
+    best = min(seconds for (name, _), seconds in median.items() if name == "Dassl's")
+    print(f"| loader | workers | first epoch, s | later epochs, s | Dassl's with {args.workers[0]} / this | ", end="")
+    print("Dassl's with its best / this |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    for (name, n), seconds in median.items():
+        first = times[name, n][0]
+        print(f"| {name} | {n} | {first:.2f} | {seconds:.2f} | {base / seconds:.2f} | {best / seconds:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The loaders that are timed give the same batches, and the table compares what it says."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path("benchmarks").resolve()))
+import loading  # noqa: E402
+
+ARGS = argparse.Namespace(images=6, batch=3, workers=[1], others=[0], epochs=2)
+
+
+def test_loaders_give_the_same_batches(tmp_path):
+    items = loading.make_jpegs(str(tmp_path), ARGS.images)
+    assert all(Image.open(item.impath).size == loading.SIZE for item in items)
+    assert len({Path(item.impath).read_bytes() for item in items}) == 6
+    loaders = loading.make_loaders(ARGS, items)
+    assert list(loaders) == [("Dassl's", 1), ("Dassl's", 0), *((name, 1) for name in loading.OURS)]
+    batches = {}
+    for (name, workers), loader in loaders.items():
+        torch.manual_seed(0)
+        batches[name, workers] = [batch["img"] for batch in loader]
+    expected = torch.cat(batches["Dassl's", 1])
+    assert torch.equal(torch.cat(batches["ours", 1]), expected)
+    assert torch.equal(torch.cat(batches["ours, nothing kept in memory", 1]), expected)
+    assert (torch.cat(batches["ours, INPUT.RESIZE torch", 1]) - expected).abs().mean() < 0.01
+    times = loading.measure(loaders, 2)
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in times.values())
+
+
+def test_table(capsys):
+    times = {("Dassl's", 1): [9, 4, 6], ("Dassl's", 0): [9, 2, 3], ("ours", 1): [8, 1, 1]}
+    loading.report(ARGS, times)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == [
+        "| Dassl's | 1 | 9.00 | 5.00 | 1.00 | 0.50 |",
+        "| Dassl's | 0 | 9.00 | 2.50 | 2.00 | 1.00 |",
+        "| ours | 1 | 8.00 | 1.00 | 5.00 | 2.50 |",
+    ]
