@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 
 import runtime  # noqa: F401  (makes dassl importable)
 
@@ -40,6 +41,7 @@ def parse_args(argv=None):
     parser.add_argument("--model-dir", default="", help="output folder of the run to evaluate, with --eval-only")
     parser.add_argument("--load-epoch", type=int, help="epoch to evaluate (default: the best, else the newest)")
     parser.add_argument("--no-train", action="store_true", help="build everything and stop")
+    parser.add_argument("--wandb", action="store_true", help="send the curves to Weights & Biases, too")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the config")
     return parser.parse_args(argv)
 
@@ -132,6 +134,7 @@ def run(args) -> None:
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
+    from tools.wandb_curves import curves_of, import_wandb
 
     cfg = setup_cfg(args)
     if cfg.SEED >= 0:
@@ -143,12 +146,17 @@ def run(args) -> None:
     print_args(args, cfg)
     print(f"** System info **\n{collect_env_info()}\n")
 
+    if args.wandb:
+        import_wandb()  # its absence is told before anything is built
     trainer = build_trainer(cfg)
-    if args.eval_only:
-        trainer.load_model(args.model_dir, epoch=args.load_epoch)
-        trainer.test()
-    elif not args.no_train:
-        trainer.train()
+    if args.no_train and not args.eval_only:
+        return
+    with curves_of(trainer) if args.wandb else nullcontext():
+        if args.eval_only:
+            trainer.load_model(args.model_dir, epoch=args.load_epoch)
+            trainer.test()
+        else:
+            trainer.train()
 
 
 class Terminated(KeyboardInterrupt):

@@ -75,6 +75,7 @@ class SimpleTrainer(TrainerBase):
         else:
             print("No model is registered: there is nothing to train")
             self.start_epoch = self.max_epoch
+        self.epoch = max(self.start_epoch - 1, 0)  # the last one there is, if no other comes
         writer_dir = os.path.join(self.output_dir, "tensorboard")
         mkdir_if_missing(writer_dir)
         self._first_step = self.start_epoch * len(self.train_loader_x) or None
@@ -173,6 +174,7 @@ class TrainerX(SimpleTrainer):
         for batch_idx, batch in enumerate(self.train_loader_x):
             self.batch_idx = batch_idx
             data_time.update(time.time() - end)
+            lr = self.get_current_lr()  # of this step; the last one of an epoch moves the schedule on
             losses.update(self.forward_backward(batch))
             batch_time.update(time.time() - end)
             if (self.batch_idx + 1) % frequency == 0 or self.num_batches < frequency:
@@ -180,7 +182,7 @@ class TrainerX(SimpleTrainer):
             step = self.epoch * self.num_batches + self.batch_idx
             for name, meter in losses.meters.items():
                 self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", self.get_current_lr(), step)
+            self.write_scalar("train/lr", lr, step)
             end = time.time()
 
     def _print_progress(self, losses, batch_time, data_time) -> None:
