@@ -123,7 +123,7 @@ def test_project_of_the_environment(run, wandb, monkeypatch):
 
 
 def records(path):
-    """The records of W&B's offline file: blocks of 32 KB with pieces, each with check sum, length and kind before it."""
+    """Records of an offline file: blocks of 32 KB with pieces, before each its check sum, length and kind."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, content = path.read_bytes(), 7, b""
