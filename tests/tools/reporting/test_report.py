@@ -85,3 +85,20 @@ def test_filters_choose_runs(tmp_path, capsys):
     assert code == 0 and "82.00 ± 1.00" in out and "CoOp" not in out and "Unfinished" not in out
     code, _, err = run(capsys, tmp_path, "--no-files", "--method", "CoOp", "--seed", 4)
     assert code == 1 and err.startswith("error: none of the 7 runs fits")
+
+
+def test_the_paper_beside(tmp_path, capsys):
+    for seed in (1, 2):
+        folder = tmp_path / f"seed{seed}"
+        write_record(folder, "TipAdapterF", "EuroSAT", seed, accuracy=80.0 + seed, backbone="ViT-B/16")
+    _, out, _ = run(capsys, tmp_path, "--no-files", "--paper")
+    lines = out[out.index("Beside the paper") :].splitlines()
+    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96"]
+    assert lines[4].startswith("[1] printed as Tip-Adapter;")  # and t(1) is 12.7, so 5.96 says nothing
+
+
+def test_intervals_in_place_of_the_std(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        write_record(tmp_path / f"seed{seed}", seed=seed, accuracy=80.0 + seed)
+    _, out, _ = run(capsys, tmp_path, "--no-files", "--ci95")
+    assert "mean ± half of the 95 % interval over seeds" in out and "82.00 ± 2.48" in out  # 4.303 / sqrt(3)
