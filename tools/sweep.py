@@ -5,8 +5,8 @@ python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA -
 python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
 
 Jobs are those of scripts/<protocol>.sh, in the same folders. Ctrl-C ends the jobs that are running; the same command
-goes on. Ends with the report of tools/report.py. The exit code is 0 if all jobs are finished, 1 if not, 2 for a mistake
-in the command, 130 after Ctrl-C. docs/experiments.md tells more.
+goes on. Ends with the report of tools/report.py. The exit code is 0 if all jobs are finished, 130 after Ctrl-C.
+docs/experiments.md tells more.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.mistakes import exit_code  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402
@@ -78,19 +79,13 @@ def environments(args, wanted: dict) -> list[dict[str, str]]:
     import torch
 
     gpus = args.gpus or [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
-    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]
+    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]  # counting takes no memory of theirs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     micro = {what["backbone"] for what in wanted.values()} == {"micro"}
     count = args.jobs or len(gpus) or (cores if micro else 1)
     threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // count))
     own = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(count)]
     return [{**variables, "OMP_NUM_THREADS": threads} for variables in own]
-
-
-def device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def from_here(path: str) -> str:
@@ -123,10 +118,11 @@ def sweep(args) -> int:
     if args.slurm is None:
         slots = environments(args, wanted)
         at_a_time = len(slots)
+        costs.read_records(output, on_gpu="CUDA_VISIBLE_DEVICES" in slots[0])
     else:
         states = overlay(states, queued(output))
         at_a_time = args.jobs or AT_A_TIME
-    costs.read_records(output, "" if args.slurm is not None else device())
+        costs.read_records(output)
     if args.dry_run:
         print_plan(states, costs, at_a_time)
         return 0
@@ -157,18 +153,8 @@ def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
 
 
 def main(argv=None) -> int:
-    """Run; a mistake of the user's becomes one line on stderr. Returns the exit code."""
-    args = parse_args(argv)
-    try:
-        return sweep(args)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        if os.environ.get("CLIPFIT_DEBUG"):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    """Run; returns the exit code."""
+    return exit_code(sweep, parse_args(argv), interrupted="Interrupted. The same command goes on.")
 
 
 if __name__ == "__main__":

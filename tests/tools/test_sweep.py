@@ -84,7 +84,7 @@ def test_paths_from_another_folder(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_mistakes(argv, message, tmp_path, capsys):
-    assert sweep.main([*argv, "--output", str(tmp_path)] if "--" not in argv else argv) == 2
+    assert sweep.main([*argv, "--output", str(tmp_path)] if "--" not in argv else argv) == 1
     err = capsys.readouterr().err
     assert err.startswith(message) and len(err.splitlines()) == 1
 

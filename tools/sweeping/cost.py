@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import mean
 
 from .plan import Job
+from .state import read
 
 # What runs of the same cost have in common; seeds and the method's other settings hardly matter.
 SAME = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
@@ -20,15 +21,16 @@ class Costs:
         self.recorded = defaultdict(list)  # kind of job -> (length of training, its seconds, seconds of the test)
         self.starting = []  # seconds that finished jobs of this sweep took besides training and test
 
-    def read_records(self, output: Path, device: str) -> None:
-        """Learn from the finished runs below `output` that ran on `device`, the name of a GPU or "cpu"."""
+    def read_records(self, output: Path, on_gpu: bool | None = None) -> None:
+        """Learn from the finished runs below `output` that ran on GPUs, or on the CPU (`on_gpu`), or on either."""
         from trainers.common import record
 
         for path in output.glob(f"**/{record.FILE}"):
-            result = record.read(str(path)) or {}
-            if result.get("finished") and str(result.get("device")).startswith(device):
-                settings, backbone = result["settings"], result["identity"]["backbone"]
-                kind = (result["eval_only"], backbone, *(settings.get(key) for key in SAME))
+            result = read(path) or {}
+            ran_on_gpu = not str(result.get("device")).startswith("cpu")
+            if result.get("finished") and on_gpu in (None, ran_on_gpu):
+                settings, backbone = result["settings"], result["identity"].get("backbone")
+                kind = (result.get("eval_only"), backbone, *(settings.get(key) for key in SAME))
                 seconds = (result.get("train_seconds") or 0.0, result.get("test_seconds") or 0.0)
                 self.recorded[kind].append((length(settings), *seconds))
 
@@ -42,7 +44,7 @@ class Costs:
         from trainers.common import record
 
         self.measured[self.kind(job), self.length(job)].append(seconds)
-        result = record.read(str(job.output / record.FILE)) or {}
+        result = read(job.output / record.FILE) or {}
         inside = (result.get("train_seconds") or 0.0) + (result.get("test_seconds") or 0.0)
         self.starting.append(max(0.0, seconds - inside))
 
@@ -65,7 +67,7 @@ class Costs:
 
 def length(settings: dict) -> float:
     """What training time grows with: epochs times images, and images with shots."""
-    return float(settings["OPTIM.MAX_EPOCH"] * max(1, settings["DATASET.NUM_SHOTS"]))
+    return float(settings.get("OPTIM.MAX_EPOCH", 1) * max(1, settings.get("DATASET.NUM_SHOTS", 1)))
 
 
 def clock(seconds: float | None) -> str:

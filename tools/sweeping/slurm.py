@@ -28,12 +28,11 @@ def submit(jobs: list[Job], wanted: dict[Job, dict], output: Path, options: list
         at_a_time: how many tasks may run at the same time.
 
     Raises:
-        ValueError: submitit or SLURM is not there, or does not know an option.
+        ModuleNotFoundError: submitit is not there.
+        ValueError: SLURM is not there, or an option is unknown.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise ValueError("--slurm needs submitit: pip install -r requirements-optional.txt") from error
+    import submitit
+
     folder, parameters = output / ".slurm", {**DEFAULTS, **dict(map(key_value, options))}
     cluster = parameters.pop("cluster", "slurm")
     parameters["slurm_array_parallelism"] = at_a_time

@@ -66,7 +66,7 @@ def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
     if busy(job.output, held):
         return State("running")
     path = job.output / record.FILE
-    result = record.read(str(path))
+    result = read(path)
     note = f"{path} cannot be read, it is made anew" if result is None and path.exists() else ""
     begun = not job.training and any(job.output.glob("*/checkpoint"))
     if result and (result.get("finished") or begun):  # else nothing would be lost
@@ -82,14 +82,23 @@ def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
     return State("resume" if begun else "run", note)
 
 
+def read(path: Path) -> dict | None:
+    """The record at `path`; None where there is none, or not a whole one."""
+    from trainers.common import record
+
+    result = record.read(str(path))
+    whole = result and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
+    return result if whole else None
+
+
 def other_settings(result: dict, wanted: dict, training: dict | None) -> list[str]:
     """In what a record differs from what is wanted: of its own run and of the training that it evaluates."""
     from trainers.common.record import differences
 
     source = result.get("source")
-    differ = differences(result.get("settings") or {}, wanted["settings"])
+    differ = differences(result["settings"], wanted["settings"])
     differ += differences(result.get("evaluation") or {}, wanted["evaluation"])
-    differ += other_backbone(result.get("identity") or {}, wanted["backbone"])
+    differ += other_backbone(result["identity"], wanted["backbone"])
     if None not in (wanted["images"], result.get("root")):  # other datasets may be moved
         differ += differences({"DATASET.ROOT": result["root"]}, {"DATASET.ROOT": wanted["images"]})
     if training and source:
@@ -113,7 +122,7 @@ def out_of_date(job: Job, result: dict) -> str:
 
     if not job.training:
         return ""
-    trained = record.read(str(job.training.output / record.FILE)) or {}
+    trained = read(job.training.output / record.FILE) or {}
     if not trained.get("finished"):
         return "its training is not finished"
     if not result.get("source") and not trained.get("eval_only"):  # zero-shot CLIP trains nothing

@@ -108,13 +108,15 @@ def test_starting_up_counts_once_it_is_known(args, tmp_path):
     assert costs.seconds(second) is None
     first.output.mkdir(parents=True)
     (first.output / "result.json").write_text(json.dumps(record_of(first, wanted)))
-    costs.read_records(tmp_path / "out", "cpu")
+    second.output.mkdir(parents=True)
+    (second.output / "result.json").write_text('{"finished": true}')  # tells nothing
+    costs.read_records(tmp_path / "out", on_gpu=False)
     assert costs.seconds(second) == 10
     costs.add(first, 15.0)
     assert costs.starting == [5.0] and costs.seconds(second) == 15
     costs.measured.clear()
     assert costs.seconds(second) == 15
-    costs.read_records(tmp_path / "out", "GPU")  # of another device: nothing to learn
+    costs.read_records(tmp_path / "out", on_gpu=True)  # nothing to learn from
     assert len(next(iter(costs.recorded.values()))) == 1
 
 

@@ -83,7 +83,7 @@ def test_zero_shot_evaluates_no_training(args):
     assert kinds((found, wanted)) == ["finished", "finished"]
 
 
-@pytest.mark.parametrize("content", ['{"finished": tr', "", "[1]", "\x00"])
+@pytest.mark.parametrize("content", ['{"finished": tr', "", "[1]", "\x00", '{"finished": true, "settings": 3}'])
 def test_half_written_records(jobs, content):
     (training, _), wanted = jobs
     training.output.mkdir(parents=True)
