@@ -161,6 +161,6 @@ print_table() {  # print_table [OPTION ...] -- RUN ...: the results of these run
     while [ "$1" != -- ]; do shift; done
     shift
     dirname -- "$@" | sort -u | while IFS= read -r folder; do
-        "$PYTHON" parse_test_res.py "$folder" --test-log
+        "$PYTHON" parse_test_res.py "$folder" --test-log || echo "warning: no result read in $folder" >&2
     done
 }

@@ -87,8 +87,8 @@ def install(checkout: Path, dry_run: bool) -> None:
     if dry_run:
         print("Nothing was done (--dry-run)")
         return
-    # The list comes first and the import last: whenever this is interrupted, train.py works, and running it again
-    # completes it.
+    # The list comes first and the import last: a first installation that is interrupted leaves a train.py that works,
+    # and running it again completes it.
     for name in add:
         before = [sha256(content) for content in (read_if_there(checkout / name),) if content is not None]
         manifest["files"][name] = [sha256(new[name]), *before]
@@ -165,7 +165,7 @@ def report(what: str, names: list[str]) -> None:
 
 
 def main(argv=None) -> int:
-    again = "Interrupted: train.py is as it was or complete; the same command goes on."
+    again = "Interrupted. The same command goes on where it stopped."
     return exit_code(run, parse_args(argv), interrupted=again)
 
 

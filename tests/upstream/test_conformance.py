@@ -55,6 +55,19 @@ def base2new(checkout: Path, data: Path, backbone: str, output: Path, **environm
     return run.stdout
 
 
+def test_mistakes_in_a_checkout_get_one_line(tmp_path):
+    coop = make_coop(tmp_path / "checkout")
+    install_into_coop.main([str(coop)])
+    for argv, message in (
+        (["dtd", "0"], "error: CoOp's train.py takes 0 for no seed; take another"),
+        ([], "error: unknown dataset 'digits'; there are: .*dtd"),
+        (["dtd", "1", "--config", "micro_ep100"], "error: unknown config 'micro_ep100' .* vit_b16_ep10 vit_b16_ep100"),
+    ):
+        command = ["bash", str(coop / "scripts" / "clipfit" / "base2new.sh"), *argv]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 2 and re.fullmatch(message + ".*\n", run.stderr)
+
+
 def trace(output: Path, part: str) -> dict:
     return json.loads((output / part / RUN / "seed1" / "trace.json").read_text())
 
