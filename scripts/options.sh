@@ -58,7 +58,7 @@ parse_options() {
     [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "--shots must be a positive number, got $SHOTS"
     if [ -z "${PYTHON:-}" ]; then
         PYTHON=python3
-        [ -x .venv/bin/python ] && PYTHON=.venv/bin/python
+        [ ! -x .venv/bin/python ] || PYTHON=.venv/bin/python
     fi
 }
 
@@ -83,7 +83,7 @@ choose_config() {  # sets BACKBONE, and CFG and RECIPE from configs/recipes.yaml
     done
     if [ -z "$BACKBONE" ]; then
         BACKBONE=ViT-B/16
-        [ "$DATASET" = digits ] && BACKBONE=micro
+        [ "$DATASET" != digits ] || BACKBONE=micro
     fi
     if [ -z "$CFG" ]; then
         chosen=$("$PYTHON" tools/recipe.py "$METHOD" "$PROTOCOL" "$DATASET" --shots "$SHOTS" --backbone "$BACKBONE") ||
