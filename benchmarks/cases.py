@@ -119,20 +119,26 @@ def plain_clipfit(weights: str, precision: str, n_cls: int, device):
 
 
 def our_clipfit(weights: str, side: int, precision: str, n_cls: int, *opts: str):
-    """CLIPFit's trainer on stand-in data: only its class names are used."""
-    import train  # makes dassl importable
-    from trainers.clipfit import CLIPFit
+    """CLIPFit's trainer at the paper's settings."""
+    argv = ["--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml", "TRAINER.CLIPFIT.PREC", precision, *opts]
+    return our_trainer("CLIPFit", weights, side, n_cls, argv)
 
-    class Bare(CLIPFit):
+
+def our_trainer(method: str, weights: str, side: int, n_cls: int, argv: list[str]):
+    """A method's trainer on stand-in data: only the names of the classes and the number of training images are used."""
+    import train  # makes dassl importable
+    import trainers  # noqa: F401  (registers the methods)
+    from dassl.engine import TRAINER_REGISTRY
+
+    class Bare(TRAINER_REGISTRY.get(method)):
         def build_data_loader(self):
             names = [p.removeprefix("a photo of a ").removesuffix(".") for p in prompts(n_cls)]
-            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names))
-            self.lab2cname = dict(enumerate(names))
+            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=[None] * 16 * n_cls))
+            self.num_classes, self.lab2cname = n_cls, dict(enumerate(names))
+            self.train_loader_x = [None] * 2
 
-    argv = ["--backbone", weights, "--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml"]
-    argv += ["TRAINER.NAME", "CLIPFit", "TRAINER.CLIPFIT.PREC", precision, "INPUT.SIZE", f"({side}, {side})", *opts]
-    cfg = train.setup_cfg(train.parse_args(argv))
+    flags = ["--trainer", method, "--backbone", weights, *argv, "INPUT.SIZE", f"({side}, {side})"]
     with redirect_stdout(sys.stderr):
-        trainer = Bare(cfg)
+        trainer = Bare(train.setup_cfg(train.parse_args(flags)))
     trainer.batch_idx, trainer.num_batches = 0, 2
     return trainer

@@ -1,0 +1,89 @@
+"""Tuned parameters and time per training image of every method, as in the paper's Table 7, with its row beside ours.
+
+    python benchmarks/methods.py                     # ViT-B/16, 100 classes, each method's published batch size
+
+A method's time is that of one training step (`forward_backward`) after a first one, divided by the batch size; images
+and weights are random and in memory. The paper does not say on which data and device it measured, so that the columns
+compare methods, not machines.
+"""
+
+import argparse
+import json
+import statistics
+
+from cases import ROOT, batch, in_process, machine, our_trainer, random_weights, the_device, time_steps
+
+PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
+UNTRAINED = ("ZeroshotCLIP", "TipAdapter")  # of the recipes' table; they make no training step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", help="default: all that train")
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
+    parser.add_argument("--batch", type=int, help="the same for all methods (default: each one's own)")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(run(args)))
+        return
+    from tools.recipe import read_table
+
+    methods = args.methods or [name for name in read_table() if name not in UNTRAINED]
+    options = ["--classes", args.classes, "--size", args.size, "--precision", args.precision]
+    options += ["--batch", args.batch] if args.batch else []
+    runs = {method: [] for method in methods}
+    with random_weights(args.size) as weights:
+        for _ in range(args.rounds):
+            for method in methods:
+                runs[method].append(in_process(__file__, method, *options, "--weights", weights))
+    report(args, runs)
+
+
+def run(args, *opts: str) -> dict:
+    """Parameters, batch size, seconds of a step and peak memory of the method `args.case`."""
+    import torch
+
+    from tests.reference.models import SIZES
+    from tools.recipe import recipe
+
+    config, keys = recipe(args.case, "base2new", "caltech101")
+    argv = ["--config-file", f"configs/trainers/{args.case}/{config}.yaml"]
+    argv += [str(x) for pair in keys.items() for x in pair]
+    device, side = the_device(), SIZES[args.size][1]
+    trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *opts])
+    size = args.batch or trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+    image, label = batch(size, args.classes, side, device, torch.float32)
+    data = {"img": image, "label": label}
+    trainer.set_model_mode("train")
+    result = time_steps(lambda: trainer.forward_backward(data), device)
+    tuned = sum(p.numel() for p in trainer.tuned.parameters() if p.requires_grad)
+    return {"parameters": tuned, "batch": size, **result}
+
+
+def precision(args) -> list[str]:
+    import trainers  # noqa: F401  (registers the methods)
+    from dassl.engine import TRAINER_REGISTRY
+
+    return [f"TRAINER.{TRAINER_REGISTRY.get(args.case).section}.PREC", args.precision]
+
+
+def report(args, runs) -> None:
+    paper = json.loads(PAPER.read_text(encoding="utf-8"))["efficiency"]
+    print(f"\n{args.size}, {args.classes:,} classes, {args.precision}, median of {args.rounds}; {machine()}\n")
+    print("| method | parameters | batch | ms per training image | peak MB | paper: parameters | paper: time |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for method, results in runs.items():
+        one, row = results[0], paper.get(method, {})
+        ms = 1000 * statistics.median(r["seconds"] for r in results) / one["batch"]
+        memory = max(r["mb"] for r in results)
+        theirs = f"{row.get('params_printed', '')} | {row.get('time_printed', '')}"
+        print(f"| {method} | {one['parameters']:,} | {one['batch']} | {ms:.3g} | {memory:,.0f} | {theirs} |")
+
+
+if __name__ == "__main__":
+    main()
