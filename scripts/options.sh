@@ -151,8 +151,7 @@ transfer() {  # transfer TARGET ...: train on all classes of one dataset, test o
     print_table -- "${runs[@]}"
 }
 
-print_table() {  # print_table [OPTION ...] -- RUN ...: the results of these runs; NO_TABLE=1 prints none
-    [ -z "${NO_TABLE:-}" ] || return 0
+print_table() {  # print_table [OPTION ...] -- RUN ...: the results of these runs
     if [ -f tools/report.py ]; then
         "$PYTHON" tools/report.py --no-files "$@"
         return

@@ -1,9 +1,5 @@
-"""Turns the log of train.py (stdin) into one progress bar: python train.py ... | python scripts/progress.py TITLE
+"""Turns the log of train.py (stdin) into one progress bar: python train.py ... | python scripts/progress.py TITLE"""
 
-With PROGRESS=lines in the environment it is one line at the end instead.
-"""
-
-import os
 import re
 import sys
 
@@ -16,8 +12,7 @@ ACCURACY = re.compile(r"^\* accuracy: (\S+)")
 def main() -> None:
     title, result = sys.argv[1], ""
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-    lines = os.environ.get("PROGRESS") == "lines"
-    with tqdm(total=1, desc=title, bar_format=form, dynamic_ncols=True, file=sys.stdout, disable=lines) as bar:
+    with tqdm(total=1, desc=title, bar_format=form, dynamic_ncols=True, file=sys.stdout) as bar:
         for line in sys.stdin:
             if match := EPOCH.match(line):
                 epoch, epochs, batch, batches = map(int, match.groups()[:4])
@@ -28,8 +23,6 @@ def main() -> None:
         if result:
             bar.n = 1
             bar.set_postfix_str(f"accuracy {result}")
-    if lines:
-        print(f"{title}: accuracy {result}" if result else f"{title}: no accuracy, see its log.txt", flush=True)
 
 
 if __name__ == "__main__":
