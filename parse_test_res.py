@@ -44,7 +44,10 @@ def last_result(lines: list[str], keyword: str, signals: tuple) -> float | None:
     for line in lines:
         ready = ready or line in signals
         if ready and (match := pattern.search(line)):
-            result = float(match[1])
+            try:
+                result = float(match[1])
+            except ValueError:  # garbled, such as "-"
+                continue
     return result
 
 

@@ -83,6 +83,13 @@ def test_a_later_log_stands_in(tmp_path, capsys):
     assert lines[1] == f"file: {file}. accuracy: 77.00%. (log.txt stops in epoch 7 of 50)"
 
 
+def test_a_garbled_number_is_no_result(tmp_path, capsys):
+    log = write_log(tmp_path / "seed1") / "log.txt"
+    log.write_text(log.read_text().replace("accuracy: 80.0%", "accuracy: --%"))
+    code, lines, _ = parse(capsys, tmp_path)
+    assert code == 1 and "lacking: seed1: log.txt has no line '* accuracy: ...%' after 'Finish training'" in lines
+
+
 def test_the_folder_of_one_seed(tmp_path, capsys):
     (write_log(tmp_path) / "prompt_learner").mkdir()
     code, lines, _ = parse(capsys, tmp_path)

@@ -6,13 +6,17 @@ from pathlib import Path
 
 from parse_test_res import EPOCH, TRAINED
 
-from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name
+from .run import CLASSES, LAST, OFFICIAL_NAMES, Run, Training, dataset_name
 
 # Dassl's config keys that do not decide what is learned.
 IGNORED = (
     "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
 )  # fmt: skip
+NEEDED = {
+    "DATASET.NAME": str, "DATASET.SUBSAMPLE_CLASSES": str, "DATASET.NUM_SHOTS": int, "SEED": int, "TRAINER.NAME": str,
+    "MODEL.BACKBONE.NAME": str,
+}  # fmt: skip
 OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
@@ -25,29 +29,19 @@ def read_log(path: Path) -> Run:
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     arguments, config = read_head(lines)
-    try:
-        own = Training(
-            dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
-            config.get("DATASET.SUBSAMPLE_CLASSES", "all"),
-            config["DATASET.NUM_SHOTS"],
-            config["SEED"],
-            {key: value for key, value in config.items() if not ignored(key)},
-        )
-        trainer, backbone = config["TRAINER.NAME"], config["MODEL.BACKBONE.NAME"]
-    except KeyError as error:
-        raise ValueError(f"no {error} in its config") from error
+    own, trainer = own_training(config), config["TRAINER.NAME"]
     eval_only = arguments.get("eval_only") == "True"
     run = Run(
         folder=path.parent,
         method=OFFICIAL_NAMES.get(trainer, trainer),
-        backbone=backbone,
+        backbone=config["MODEL.BACKBONE.NAME"],
         dataset=own.dataset,
         classes=own.classes,
         seed=own.seed,
         own=own,
         training=own,
         eval_only=eval_only,
-        chosen=config.get("TEST.FINAL_MODEL", LAST),
+        chosen=str(config.get("TEST.FINAL_MODEL", LAST)),
         origin="ours" if OWN_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
         extra={"log": path.name},
@@ -60,7 +54,28 @@ def read_log(path: Path) -> Run:
     run.finished = run.accuracy is not None
     if not run.finished:
         run.remark = how_far(lines, eval_only)
+    elif not 0 <= run.accuracy <= 100:
+        raise ValueError(f"its accuracy is {run.accuracy}")
     return run
+
+
+def own_training(config: dict) -> Training:
+    """What the config says of the run; ValueError if that is not enough, or not possible."""
+    config.setdefault("DATASET.SUBSAMPLE_CLASSES", "all")  # older code does not know base and new classes
+    for key, kind in NEEDED.items():
+        if key not in config:
+            raise ValueError(f"no {key} in its config")
+        if type(config[key]) is not kind:
+            raise ValueError(f"{key} is {config[key]!r:.60}")
+    if config["DATASET.SUBSAMPLE_CLASSES"] not in CLASSES:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {config['DATASET.SUBSAMPLE_CLASSES']!r:.60}")
+    return Training(
+        dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
+        config["DATASET.SUBSAMPLE_CLASSES"],
+        config["DATASET.NUM_SHOTS"],
+        config["SEED"],
+        {key: value for key, value in config.items() if not ignored(key)},
+    )
 
 
 def ignored(key: str) -> bool:

@@ -92,7 +92,7 @@ def test_where_a_crashed_run_stopped(tmp_path, tail, remark):
     [
         ("", "no arguments and config"),
         ("epoch [1/2] batch [1/2] loss 1\n", "no arguments and config"),
-        ("** Arguments **\n***\nseed: 1\n***\n** Config **\n***\nDATASET:\n  NAME: DTD\n", "no 'DATASET.NUM_SHOTS'"),
+        ("** Arguments **\n***\nseed: 1\n***\n** Config **\n***\nDATASET:\n  NAME: DTD\n", "no DATASET.NUM_SHOTS"),
     ],
 )  # fmt: skip
 def test_what_is_no_log_of_a_run(tmp_path, content, message):
@@ -105,3 +105,26 @@ def test_bytes_that_are_no_text(tmp_path):
     log = write_log(tmp_path) / "log.txt"
     log.write_bytes(log.read_bytes().replace(b"Reading split", b"\xff\xfe\x00"))
     assert read_log(log).accuracy == 80
+
+
+@pytest.mark.parametrize(
+    "line, other, message",
+    [
+        ("  NUM_SHOTS: 16", "  NUM_SHOTS: 1x6", "DATASET.NUM_SHOTS is '1x6'"),
+        ("SEED: 1", "SEED: None", "SEED is None"),
+        ("  SUBSAMPLE_CLASSES: base", "  SUBSAMPLE_CLASSES: bose", "DATASET.SUBSAMPLE_CLASSES is 'bose'"),
+        ("  NAME: CoOp", "  NAME: 7", "TRAINER.NAME is 7"),
+        ("* correct: 80", "* correct: 8,000", None),  # the counts do not fit, so the printed accuracy counts
+        ("* accuracy: 80.0%", "* accuracy: 8e3%", "its accuracy is 8000.0"),
+        ("* accuracy: 80.0%", "* accuracy: -%", "could not convert"),
+    ],
+)
+def test_a_garbled_line(tmp_path, line, other, message):
+    log = write_log(tmp_path) / "log.txt"
+    assert log.read_text().count(f"\n{line}\n") == 1
+    log.write_text(log.read_text().replace(f"\n{line}\n", f"\n{other}\n"))
+    if message is None:
+        assert read_log(log).accuracy == 80
+    else:
+        with pytest.raises(ValueError, match=message):
+            read_log(log)
