@@ -59,12 +59,14 @@ def run(args) -> None:
         more = target.write(classifier, inside) or {}
         write_json(inside, "classes.json", {**about(classifier), **more})
         compare(target, classifier, inside)
+        for name in os.listdir(inside):  # safetensors makes files that others may not read
+            shutil.copymode(os.path.join(inside, "classes.json"), os.path.join(inside, name))
         if os.path.isdir(folder):
             shutil.rmtree(folder)
         os.replace(inside, folder)
     print(f"{folder}:")
     for name in sorted(os.listdir(folder)):
-        print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.0f} KB")
+        print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
     print(f'\nIn Python:\n\nfolder = "{folder}"\n{target.HOW}')
 
 

@@ -124,7 +124,7 @@ def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str,
 def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd.DataFrame:
     """Accuracies over alpha; `tested` maps a column to (trainer, split). Written after every alpha."""
     rows = []
-    steps = tqdm(total=len(args.alphas) * len(tested), unit=" tests")
+    steps = tqdm(total=len(args.alphas) * len(tested), unit="test")
     for alpha in args.alphas:
         row = {"alpha": alpha}
         for column, (trainer, split) in tested.items():
@@ -167,7 +167,9 @@ def run(args) -> None:
     state, file = read_run(args.run, args.epoch)
     beside = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
     folder = args.out or os.path.join(beside, "interpolation")
-    classes = state["settings"]["DATASET.SUBSAMPLE_CLASSES"]
+    classes = state["settings"].get("DATASET.SUBSAMPLE_CLASSES")
+    if classes is None:
+        raise ValueError(f"{file} does not say which dataset it was tuned on, so that there is nothing to test it on")
     own = build(state, args, classes)
     check_interpolates(own)
     checkpoint.put_in_place(own, state, file)  # refuses another backbone

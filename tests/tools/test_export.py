@@ -212,6 +212,7 @@ def test_resnets(call, trained, tiny_rn, tmp_path):  # noqa: F811
 
 def test_folders_that_are_there(call, tmp_path):
     assert call("head")[0] == 0
+    assert len({path.stat().st_mode for path in (tmp_path / "head").iterdir()}) == 1
     code, _, err = call("head")
     assert code == 1 and "is there already" in err and "--overwrite" in err
     (tmp_path / "head" / "old").write_text("")

@@ -25,8 +25,9 @@ def trained(every_trained):  # noqa: F811
 def call(trained, capsys, tmp_path):
     """call(*arguments, run=...) -> (exit code, stdout, stderr); writes to tmp_path / out."""
 
-    def between(*arguments, run=None):
-        run = trained().output_dir if run is None else run
+    own = trained().output_dir  # from here, where its config is
+
+    def between(*arguments, run=own):
         capsys.readouterr()
         out = ("--out", str(tmp_path / "out"), "--workers", "0")
         code = interpolate.main([str(run), *map(str, arguments), *out])
@@ -162,6 +163,10 @@ def test_without_validation_images(call, trained, tmp_path, monkeypatch):
 
 
 def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     file = shutil.copy(Path(trained().output_dir) / "clipfit" / delta.NAME, tmp_path / "alone.safetensors")
+    monkeypatch.chdir(tmp_path)
     assert call("--alphas", 0, "--root", trained().cfg.DATASET.ROOT, run=file)[0] == 0
+    state = delta.read(file)
+    delta.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)  # as tools/convert_checkpoint.py makes them
+    code, _, err = call(run=file)
+    assert code == 1 and "does not say which dataset it was tuned on" in err

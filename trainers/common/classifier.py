@@ -96,6 +96,8 @@ class Classifier:
     ):
         self.state, self._file = state, file
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
+        if classnames is None and not state["meta"]["classnames"]:
+            raise ValueError(f"{file} does not say which classes it was tuned with: name those to tell apart")
         self.classnames = check_classes(state["meta"]["classnames"] if classnames is None else classnames)
         changes = {
             "DATASET.TEMPLATE": template,

@@ -14,6 +14,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from . import checkpoint, delta, record
 
+NEEDED = {"trainer", "backbone", "fingerprint", "template", "classnames", "tune"}  # see record.identity
 MARKS = ("checkpoint", "model-best.pth.tar", delta.NAME)  # a folder with one of these holds what a run tuned
 
 
@@ -45,7 +46,8 @@ def read_run(path: str | os.PathLike, epoch: int | None = None) -> tuple[dict, s
 
 
 def _identified(state: dict, path: str) -> dict:
-    if not state.get("meta") or not state.get("settings"):
+    meta, settings = state.get("meta"), state.get("settings")
+    if not isinstance(meta, dict) or not isinstance(settings, dict) or not NEEDED <= meta.keys():
         raise ValueError(
             f"{path} does not say which method, backbone and classes it was tuned for, because another program wrote "
             "it; evaluate it with train.py --eval-only --model-dir, or convert it with tools/convert_checkpoint.py"

@@ -176,9 +176,10 @@ def test_runs_that_cannot_be_read(train, make, tmp_path):
     with pytest.raises(FileNotFoundError, match="the run has not saved one yet"):
         load_tuned(tmp_path / "run")
     foreign = tmp_path / "foreign.pth.tar"
-    torch.save({"state_dict": {"ctx": torch.zeros(4, 8)}, "epoch": 1}, foreign)
-    with pytest.raises(ValueError, match="does not say which method"):
-        load_tuned(foreign)
+    for meta in ({}, {"meta": "x", "settings": {}}, {"meta": {"trainer": "CLIPFit"}, "settings": {"a": 1}}):
+        torch.save({"state_dict": {"ctx": torch.zeros(4, 8)}, "epoch": 1, **meta}, foreign)
+        with pytest.raises(ValueError, match="does not say which method"):
+            load_tuned(foreign)
 
 
 def test_settings_that_are_unknown_here(train, tmp_path):
@@ -189,6 +190,11 @@ def test_settings_that_are_unknown_here(train, tmp_path):
     expected = Classifier(state, file).predict(paths).logits
     state["settings"]["INPUT.LATER"] = "x"
     assert torch.equal(Classifier(state, file).predict(paths).logits, expected)
+    state["meta"]["classnames"] = []  # as in a converted checkpoint
+    assert Classifier(state, file, ["a", "b"]).predict(paths).logits.shape == (8, 2)
+    with pytest.raises(ValueError, match="does not say which classes"):
+        Classifier(state, file)
+    state["meta"]["classnames"] = ["a"]
     state["settings"]["TRAINER.CLIPFIT.LATER"] = 3
     with pytest.raises(ValueError, match="the setting TRAINER.CLIPFIT.LATER 3, unknown to this version"):
         Classifier(state, file)
