@@ -19,6 +19,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.compat import is_compiling
 from .common.prompt_learner import PromptLearner, check_context, context_words, initial_context, placeholders
 from .common.trainer import ClipTrainer
 
@@ -78,11 +79,13 @@ class CoCoOp(ClipTrainer):
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def conditional_logits(self, image_features: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n_cls) of image features (B, E), chunk by chunk.
+        """Logits (B, n_cls) of image features (B, E), chunk by chunk; at once in an exported graph, for any B.
 
         In training, where there are several chunks, each one's activations are computed again in the backward pass, so
         that memory holds those of one.
         """
+        if is_compiling():
+            return self.chunk_logits(image_features)
         chunks = image_features.split(max(1, self.options.CHUNK // self.num_classes))
         if len(chunks) == 1 or not torch.is_grad_enabled():
             return torch.cat([self.chunk_logits(f) for f in chunks])

@@ -2,12 +2,9 @@
 
 import os
 import warnings
-from unittest.mock import patch
 
 import torch
 from torch import nn
-
-from trainers.common import blocks
 
 from .common import difference
 
@@ -39,7 +36,7 @@ def write(classifier, folder: str) -> None:
     image = torch.zeros(2, 3, side, side)
     trainer.model_inference(image)  # encodes the classes
     weights = sum(p.numel() * p.element_size() for p in trainer.clip.parameters())
-    with warnings.catch_warnings(), patch.object(blocks, "_ONEDNN", None):  # ONNX has no such operator
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Inference(trainer),
