@@ -120,15 +120,18 @@ def test_a_deleted_image_is_named_with_the_remedy(tmp_path):
         mini.build("Digits", tmp_path)
 
 
+def written(root) -> int:
+    return sum(len(files) for _, _, files in os.walk(root))
+
+
 def test_killed_while_writing(tmp_path):
-    """SIGKILL at any moment: the next start writes what is missing, the same, and clears up after an hour."""
-    begun = time.monotonic()
-    whole = mini.fingerprint(mini.build("Digits", tmp_path / "whole", shots=4))
-    seconds, rng, unfinished = time.monotonic() - begun, random.Random(0), 0
-    for number in range(4):
-        root = tmp_path / str(number)
+    """SIGKILL after so many images: the next start writes what is missing, the same, and clears up after an hour."""
+    whole, unfinished = mini.fingerprint(mini.build("Digits", tmp_path / "whole", shots=4)), 0
+    for images in (0, 1, 500, 1200):
+        root = tmp_path / str(images)
         child = fork(partial(mini.build, "Digits", root, shots=4), tmp_path / "log")
-        time.sleep(rng.uniform(0.1, 1) * seconds)
+        while written(root) < images:
+            time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         join(child)
         folder = root / "digits"
