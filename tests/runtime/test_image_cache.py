@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torchvision import transforms as T
 
-from dassl.data import build_data_loader
+from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data import image_cache as module
 from dassl.data.datasets import Datum
 from dassl.data.image_cache import ImageCache, StoredImage, image_cache
@@ -139,7 +139,7 @@ def test_each_file_is_read_once_whichever_process_reads_it(tmp_path, workers, ca
         os.remove(item.impath)
     ours += [batch["img"] for _ in range(2) for batch in loader]
     assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
-    assert capsys.readouterr().out.splitlines() == ["Images kept in memory: 13 (0.00 GB)"]  # once
+    assert capsys.readouterr().out.splitlines() == ["Images kept in memory: 13 (0.1 MB)"]  # once
 
 
 def read_all(cache, paths, sums):
@@ -223,6 +223,27 @@ def test_without_memory(tmp_path, monkeypatch, capsys):
     assert line.startswith("Images are not kept in memory (") and line.endswith("DATALOADER.CACHE_GB 0.25")
     monkeypatch.setattr(module, "free_memory", lambda: 10**6)
     assert image_cache(0.25).n_bytes == 500_000  # half of what is free
+
+
+class OwnReading(DatasetWrapper):
+    def __getitem__(self, index):
+        return {"index": index}
+
+
+def test_nothing_is_said_of_wrappers_that_read_for_themselves(tmp_path, capsys):
+    items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
+    cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__CACHE_GB=0.3)
+    loader = build_data_loader(cfg, data_source=items, dataset_wrapper=OwnReading)
+    assert len(list(loader)) == 1 and capsys.readouterr().out == ""
+
+
+def test_validation_images_are_kept_where_each_epoch_looks_at_them(toy_root, tmp_path):
+    for final in ("best_val", "last_step"):
+        cfg = toy.make_cfg(toy_root, tmp_path, TEST__FINAL_MODEL=final, DATALOADER__NUM_WORKERS=1)
+        manager = DataManager(cfg)
+        assert manager.train_loader_x.cache is not None and manager.train_loader_x.persistent_workers
+        assert manager.val_loader.persistent_workers == (manager.val_loader.cache is not None) == (final == "best_val")
+        assert manager.test_loader.cache is None and not manager.test_loader.persistent_workers
 
 
 def test_processes_that_are_not_forked_have_no_cache(tmp_path, monkeypatch):

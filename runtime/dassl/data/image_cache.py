@@ -92,14 +92,15 @@ class ImageCache:
             self.rows[row] = start + 1, image.height, image.width, len(info)
 
     def report(self, paths) -> str:
-        """One line on what is kept of the images at `paths`."""
+        """One line on what is kept of the images at `paths`; "" if none is, and none was refused."""
         rows = [self.index[path] for path in set(paths) if path in self.index]
         kept = self.rows[rows]
         kept = kept[kept[:, 0] > 0]
-        line = f"Images kept in memory: {len(kept):,} ({3 * (kept[:, 1] * kept[:, 2]).sum() / GB:.2f} GB)"
+        line = f"Images kept in memory: {len(kept):,} ({3 * (kept[:, 1] * kept[:, 2]).sum() / 1e6:,.1f} MB)"
         if self.state[1]:
-            line += f"; others are decoded every time: all may take {self.n_bytes / GB:.2f} GB (DATALOADER.CACHE_GB)"
-        return line
+            bound = f"all may take {self.n_bytes / GB:.2f} GB (DATALOADER.CACHE_GB)"
+            return f"{line}; others are decoded every time: {bound}"
+        return line if len(kept) else ""
 
 
 class StoredImage(Image.Image):

@@ -64,8 +64,8 @@ class Loader(DataLoader):
             for batch in batches:
                 yield batch.finish() if isinstance(batch, ByteBatch) else batch
             self.passes += 1
-            if self.cache is not None and self.passes == 1:
-                print(self.cache.report([item.impath for item in self.dataset.data_source]))
+            if self.passes == 1 and (line := self._kept()):
+                print(line)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             if "signal: Terminated" in reason:
@@ -76,6 +76,9 @@ class Loader(DataLoader):
             raise
         finally:
             self.under_way = None
+
+    def _kept(self) -> str:
+        return self.cache.report([item.impath for item in self.dataset.data_source]) if self.cache else ""
 
     def _cannot_run(self, reason: str) -> ValueError:
         return ValueError(

@@ -154,7 +154,7 @@ class SimpleTrainer(TrainerBase):
 
     def parse_batch_test(self, batch):
         """Images (B, 3, H, W) and labels (B,) on the device."""
-        return batch["img"].to(self.device), batch["label"].to(self.device)
+        return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))
 
     def get_current_lr(self, names=None) -> float:
         """Learning rate of the first parameter group of the first model."""
@@ -198,4 +198,4 @@ class TrainerX(SimpleTrainer):
 
     def parse_batch_train(self, batch):
         """Images (B, 3, H, W), labels (B,) and domains (B,) on the device."""
-        return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+        return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label", "domain"))
