@@ -134,7 +134,6 @@ def run(args) -> None:
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed, setup_logger
-    from tools.wandb_curves import curves_of, import_wandb
 
     cfg = setup_cfg(args)
     if cfg.SEED >= 0:
@@ -147,6 +146,8 @@ def run(args) -> None:
     print(f"** System info **\n{collect_env_info()}\n")
 
     if args.wandb:
+        from tools.wandb_curves import curves_of, import_wandb
+
         import_wandb()  # its absence is told before anything is built
     trainer = build_trainer(cfg)
     if args.no_train and not args.eval_only:

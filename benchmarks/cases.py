@@ -4,10 +4,10 @@ Plain is tests/reference/clipfit.py on OpenAI's own modules: 77 tokens, the text
 change no cost. Each case runs in a process of its own, so that its peak memory is its own.
 """
 
+import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,18 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
+
+
+def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
+    """With the options that all benchmarks of a model have; --case is of the process of one case."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--weights", help=argparse.SUPPRESS)
+    parser.set_defaults(**defaults)
+    return parser
 
 
 @contextmanager
@@ -48,6 +60,8 @@ def time_steps(step, device) -> dict:
     """Seconds of the fastest of some calls after a first one, and the peak memory."""
     import torch
 
+    from trainers.common.record import peak_memory
+
     cuda, times = device.type == "cuda", []
     for _ in range(6 if cuda else 2):
         started = time.perf_counter()
@@ -56,15 +70,6 @@ def time_steps(step, device) -> dict:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     return {"seconds": min(times[1:]), "mb": peak_memory(device)}
-
-
-def peak_memory(device) -> float:
-    """In MB: of CUDA's allocator, else of the process."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def machine() -> str:

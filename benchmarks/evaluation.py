@@ -7,28 +7,31 @@ are random and in memory, so that no loader is timed. Plain encodes all classes 
 code does; one batch of it is timed.
 """
 
-import argparse
 import json
 import statistics
 import sys
 import time
 from contextlib import redirect_stdout
 
-from cases import batch, in_process, machine, our_clipfit, peak_memory, plain_clipfit, random_weights, the_device
+from cases import (
+    batch,
+    in_process,
+    machine,
+    make_parser,
+    our_clipfit,
+    plain_clipfit,
+    random_weights,
+    the_device,
+)
 
 CASES = ("our image tower", "our evaluation", "plain batch")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--weights", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))
@@ -62,6 +65,7 @@ def run(args) -> dict:
     import torch
 
     from tests.reference.models import SIZES
+    from trainers.common.record import peak_memory
 
     device, side = the_device(), SIZES[args.size][1]
     if args.case == "plain batch":

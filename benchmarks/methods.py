@@ -7,26 +7,20 @@ and weights are random and in memory. The paper does not say on which data and d
 compare methods, not machines.
 """
 
-import argparse
 import json
 import statistics
 
-from cases import ROOT, batch, in_process, machine, our_trainer, random_weights, the_device, time_steps
+from cases import ROOT, batch, in_process, machine, make_parser, our_trainer, random_weights, the_device, time_steps
 
 PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
 UNTRAINED = ("ZeroshotCLIP", "TipAdapter")  # of the recipes' table; they make no training step
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=1)
     parser.add_argument("--methods", nargs="+", help="default: all that train")
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
     parser.add_argument("--batch", type=int, help="the same for all methods (default: each one's own)")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--weights", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))

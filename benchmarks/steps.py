@@ -8,25 +8,29 @@ its forward and backward pass alone, with OpenAI's modules (plain) and as this p
 the plain step needs more than 24 GB; there its text side is extrapolated linearly from 50 and 100 classes.
 """
 
-import argparse
 import json
 import statistics
 
-from cases import batch, in_process, machine, our_clipfit, plain_clipfit, random_weights, the_device, time_steps
+from cases import (
+    batch,
+    in_process,
+    machine,
+    make_parser,
+    our_clipfit,
+    plain_clipfit,
+    random_weights,
+    the_device,
+    time_steps,
+)
 
 PLAIN_TEXT = (50, 100)  # numbers of classes that the plain text side is measured at
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 500, 1000])
-    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpointing", action="store_true", help="our step with activation checkpointing as well")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--weights", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.case:
         print(json.dumps(time_steps(make_step(args), the_device())))

@@ -22,6 +22,20 @@ With --best-val CONFIG ends in _best_val. Started again, it continues where it s
 HELP
 }
 
+transfer_help() {  # usage of the scripts that call `transfer`; $1: its default targets
+    cat <<HELP
+Usage: bash scripts/$PROTOCOL.sh METHOD [SOURCE] [SEED ...] [--targets "A B ..."] [options] [-- KEY VALUE ...]
+
+  METHOD           CLIPFit, CoOp, MaPLe, ... (a folder under configs/trainers)
+  SOURCE           dataset to train on: name of a file under configs/datasets (default: imagenet)
+  SEED ...         default: 1 2 3
+  --targets        datasets to test on besides SOURCE, each NAME, or NAME=DIR for one in a folder of its own [TARGETS]
+                   (default: $1)
+HELP
+    options_help "OUTPUT/train/SOURCE/shots_N/METHOD/CONFIG/seedS (trained and tested on SOURCE)
+and OUTPUT/test/SOURCE/TARGET/... (tested on TARGET)"
+}
+
 fail() {
     echo "error: $*" >&2
     exit 2

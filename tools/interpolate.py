@@ -33,6 +33,7 @@ import datasets  # noqa: E402, F401  (registers datasets and their config keys)
 import train  # noqa: E402
 from dassl.engine import build_trainer  # noqa: E402
 from tools.mistakes import exit_code  # noqa: E402
+from tools.reporting.stats import harmonic_mean  # noqa: E402
 from tools.tuned_options import add_options  # noqa: E402
 from trainers.common import checkpoint, delta, record  # noqa: E402
 from trainers.common.files import write_atomically  # noqa: E402
@@ -110,15 +111,22 @@ def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[s
 def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str, float]:
     """Accuracy in percent on the split; for "val" the mean cross-entropy too, as "loss"."""
     trainer.tuned.load_state_dict(tensors)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        result = {"accuracy": trainer.test(split=split)}
     if split == "val":
-        losses = []
-        with torch.inference_mode():
-            for image, label in map(trainer.parse_batch_test, trainer.val_loader):
-                losses += F.cross_entropy(trainer.model_inference(image), label, reduction="none").tolist()
-        result["loss"] = sum(losses) / len(losses)
-    return result
+        return validate(trainer)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return {"accuracy": trainer.test(split=split)}
+
+
+@torch.inference_mode()
+def validate(trainer) -> dict[str, float]:
+    trainer.set_model_mode("eval")
+    losses, right = [], 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        for image, label in map(trainer.parse_batch_test, trainer.val_loader):
+            logits = trainer.model_inference(image)
+            losses += F.cross_entropy(logits, label, reduction="none").tolist()
+            right += (logits.argmax(dim=-1) == label).sum().item()
+    return {"accuracy": 100 * right / len(losses), "loss": sum(losses) / len(losses)}
 
 
 def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd.DataFrame:
@@ -134,7 +142,7 @@ def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd
                 row["val_loss"] = result["loss"]
             steps.update()
         if "new" in row:
-            row["H"] = 2 * row["base"] * row["new"] / (row["base"] + row["new"]) if row["base"] + row["new"] else 0.0
+            row["H"] = harmonic_mean(row["base"], row["new"])
         rows.append(row)
         write_atomically(os.path.join(folder, "curve.csv"), pd.DataFrame(rows).to_csv(index=False))
     steps.close()

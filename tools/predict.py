@@ -26,7 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from datasets.making import IMAGE_SUFFIXES  # noqa: E402
 from tools.mistakes import exit_code  # noqa: E402
 from tools.tuned_options import add_options, load  # noqa: E402
-from trainers.common.record import write_atomically  # noqa: E402
+from trainers.common.files import write_atomically  # noqa: E402
 
 
 def parse_args(argv=None):

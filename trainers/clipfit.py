@@ -58,7 +58,6 @@ class CLIPFit(ClipTrainer):
     def build_model(self):
         super().build_model()
         self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
-        self.text_names = [name for name in self.clip_names if not name.startswith("visual.")]
         if self.options.REG != "none" and not self.text_names:
             raise ValueError(
                 f"TRAINER.CLIPFIT.REG {self.options.REG!r} has nothing to hold: TRAINER.CLIPFIT.TUNE "

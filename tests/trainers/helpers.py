@@ -1,5 +1,6 @@
 """Makes a trainer the way train.py does, on a tiny random CLIP and the handwritten digits."""
 
+import pytest
 import torch
 
 import train
@@ -48,3 +49,17 @@ def train_step(trainer, batch: dict, update_lr: bool = False) -> dict:
     trainer.batch_idx, trainer.num_batches = 0, 1 if update_lr else 2
     trainer.set_model_mode("train")
     return trainer.forward_backward(batch)
+
+
+def cut_off_after(trainer, epochs: int) -> None:
+    """Train, and stop as Ctrl-C would after some epochs."""
+    after_epoch = trainer.after_epoch
+
+    def stop():
+        after_epoch()
+        if trainer.epoch + 1 == epochs:
+            raise KeyboardInterrupt
+
+    trainer.after_epoch = stop
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()

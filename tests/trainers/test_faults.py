@@ -14,7 +14,7 @@ import train
 from trainers.common import checkpoint_file
 
 from .crash import content, fork, join, small_disk
-from .helpers import FAST, make_trainer
+from .helpers import FAST, cut_off_after, make_trainer
 
 EPOCHS = 4
 OPTIONS = [*FAST, "TRAIN.CHECKPOINT_FREQ", "1", "TEST.NO_TEST", "True", "OPTIM.MAX_EPOCH", str(EPOCHS)]
@@ -203,18 +203,10 @@ def test_resuming_a_resumed_run_goes_on_in_its_own_folder(make, whole, tmp_path)
 
     def run(folder, stop_after=None, *opts):
         trainer = make("CLIPFit", *OPTIONS, *opts, output=tmp_path / folder)
-        after_epoch = trainer.after_epoch
-
-        def stop():
-            after_epoch()
-            if trainer.epoch + 1 == stop_after:
-                raise KeyboardInterrupt
-
-        trainer.after_epoch = stop
-        try:
+        if stop_after:
+            cut_off_after(trainer, stop_after)
+        else:
             trainer.train()
-        except KeyboardInterrupt:
-            pass
         return trainer.start_epoch
 
     assert run("first", 1) == 0

@@ -132,11 +132,7 @@ def write(trainer, test_seconds: float) -> None:
         "metrics": trainer.metrics,
         "train_seconds": None if trainer.train_started is None else round(trainer.train_seconds() - test_seconds, 3),
         "test_seconds": round(test_seconds, 3),
-        "peak_memory_mb": round(
-            torch.cuda.max_memory_allocated() / 2**20
-            if cuda
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        ),
+        "peak_memory_mb": round(peak_memory(trainer.device)),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "written": now(),
     }
@@ -181,6 +177,13 @@ def evaluated(result: dict) -> tuple:
     """Settings and epoch of the training whose checkpoint a record's run evaluated."""
     source = result.get("source") or {}
     return source.get("settings"), source.get("epoch")
+
+
+def peak_memory(device: torch.device) -> float:
+    """In MB: of CUDA's allocator, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def now() -> str:

@@ -54,11 +54,10 @@ class TunedClip:
 
     def text_features(self) -> torch.Tensor:
         """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
-        text_names = [name for name in self.clip_names if not name.startswith("visual.")]
-        if text_names:
+        if self.text_names:
             if self._text_start is None:
                 with torch.inference_mode(False), self.autocast():
-                    self._text_start = self.text_encoder.constant_start(self.layout, text_names)
+                    self._text_start = self.text_encoder.constant_start(self.layout, self.text_names)
             return self.encode_text(self.layout, start=self._text_start)
         if self._zero_shot_text is None:
             self._zero_shot_text = self.zero_shot_features()
@@ -109,6 +108,7 @@ class TunedClip:
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
         self.clip_names = [name for names in self.sets.values() for name in names]
+        self.text_names = [name for name in self.clip_names if not name.startswith("visual.")]
         self.tuned = self.build_tuned(classnames)
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)

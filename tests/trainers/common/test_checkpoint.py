@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ..crash import content
-from ..helpers import batch_of, make_trainer, train_step
+from ..helpers import batch_of, cut_off_after, make_trainer, train_step
 
 RUN = ("OPTIM.MAX_EPOCH", "4", "TRAIN.CHECKPOINT_FREQ", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "10")
 
@@ -50,18 +50,8 @@ def test_resumed_run_equals_an_unbroken_one(digits_root, tiny, tmp_path, workers
         options += ("TRAINER.CLIPFIT.PREC", precision)
         trainer = make_trainer("CLIPFit", digits_root, tiny, output, *options)
         if stop_after:
-            after_epoch = trainer.after_epoch
-
-            def stop():
-                after_epoch()
-                if trainer.epoch + 1 == stop_after:
-                    raise KeyboardInterrupt
-
-            trainer.after_epoch = stop
-        try:
-            trainer.train()
-        except KeyboardInterrupt:
-            return
+            return cut_off_after(trainer, stop_after)
+        trainer.train()
         return trainer
 
     whole = run(tmp_path / "whole")

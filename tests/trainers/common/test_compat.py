@@ -6,30 +6,17 @@ import io
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from tests.upstream.stand_in.lr_scheduler import _BaseWarmupScheduler
 from trainers.common import compat
 
 from ..helpers import batch_of, train_step
 
 
-class Warmup(LRScheduler):
-    """A warm-up as upstream Dassl has it: `verbose` goes to torch, and the successor is an object of the state."""
-
-    def __init__(self, optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False):
-        self.successor = successor
-        self.warmup_epoch = warmup_epoch
-        super().__init__(optimizer, last_epoch, verbose)
-
+class Warmup(_BaseWarmupScheduler):
     def get_lr(self):
         return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else [1e-5]
-
-    def step(self, epoch=None):
-        if self.last_epoch >= self.warmup_epoch:
-            self.successor.step(epoch)
-            self._last_lr = self.successor.get_last_lr()
-        else:
-            super().step(epoch)
 
 
 @pytest.fixture

@@ -7,25 +7,13 @@ import pytest
 
 from trainers.common import record
 
+from ..helpers import cut_off_after
+
 SAVING = ("TRAIN.CHECKPOINT_FREQ", "1")
 
 
 def read(folder):
     return json.loads((folder / "result.json").read_text())
-
-
-def cut_off_after(trainer, epochs):
-    """Train, and stop as a kill would after some epochs."""
-    after_epoch = trainer.after_epoch
-
-    def stop():
-        after_epoch()
-        if trainer.epoch + 1 == epochs:
-            raise KeyboardInterrupt
-
-    trainer.after_epoch = stop
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
 
 
 def test_from_start_to_end(make, tmp_path):
