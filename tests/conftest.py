@@ -11,3 +11,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import runtime  # noqa: E402, F401
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cuda", action="store_true", help="run tests/cuda, which need a GPU, and nothing else")
+
+
+def pytest_configure(config):
+    if not config.getoption("--cuda"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all other tests are of the CPU, on machines with a GPU too
+
+
+def pytest_collection_modifyitems(config, items):
+    chosen = [item for item in items if (item.path.parent.name == "cuda") == config.getoption("--cuda")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen

@@ -78,18 +78,17 @@ class ProGrad(CoOp):
     def objective(self, terms):
         return terms["xe_loss"]
 
-    def step(self, terms, loss):
-        self.detect_anomaly(terms["kl_loss"])
+    def backward(self, terms, loss):
         parameters = [p for p in self.tuned.parameters() if p.requires_grad]
         guides = torch.autograd.grad(self.scaler.scale(terms["kl_loss"]), parameters, retain_graph=True)
         gradients = torch.autograd.grad(self.scaler.scale(loss), parameters)
         for parameter, gradient, guide in zip(parameters, gradients, guides, strict=True):
             parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
-        self.scaler.step(self.optim)
-        self.scaler.update()
 
 
 def without_conflict(gradient: torch.Tensor, guide: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
     """`gradient`, less `strength` times its part along `guide` where the two point apart; eq. 5 of the paper."""
-    direction = guide / guide.norm().clamp_min(torch.finfo(guide.dtype).tiny)
+    tiny = torch.finfo(guide.dtype).tiny
+    guide = guide / guide.abs().amax().clamp_min(tiny)  # squares of small numbers would vanish in the norm
+    direction = guide / guide.norm().clamp_min(tiny)
     return gradient - strength * (gradient * direction).sum().clamp_max(0) * direction

@@ -28,6 +28,7 @@ def outside(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [make_zip(FILES), make_tar(FILES), make_tar(FILES, "w"), make_tar(FILES, "w:bz2"), make_tar(FILES, "w:xz")],
+    ids=["zip", "tar.gz", "tar", "tar.bz2", "tar.xz"],
 )
 def test_whole_archives(tmp_path, content):
     unpack(tmp_path, content)
@@ -108,7 +109,7 @@ def test_more_than_the_disk_holds(tmp_path, make, monkeypatch):
         unpack(tmp_path, make({"bomb": bytes(10**6)}))
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", bytes(1000)])
+@pytest.mark.parametrize("content", [b"", b"<html>", bytes(1000)], ids=["empty", "a web page", "zeros"])
 def test_no_archive(tmp_path, content):
     with pytest.raises(archives.SourceError):
         unpack(tmp_path, content)

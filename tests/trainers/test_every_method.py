@@ -266,7 +266,7 @@ def test_every_method_has_recipes_and_scripts():
 
 SPEED = {
     "activation checkpointing": ("MODEL.ACTIVATION_CHECKPOINTING", "True"),
-    "compiled": ("MODEL.COMPILE", "default"),
+    "compiled": ("MODEL.COMPILE", "True"),
 }
 
 
@@ -277,14 +277,14 @@ def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypat
     from trainers.common import blocks
 
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, mode: compiled(f, backend="eager"))
-    blocks.compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="eager"))
+    blocks.compiled_block.cache_clear()
     results = []
     for keys in ((), key):
         trainer = build(method, *keys, output=tmp_path / str(len(keys)))
         terms = [train_step(trainer, batch_of(trainer, 2, seed=i), update_lr=i == 0) for i in range(3)]
         results.append((terms, {name: p.detach().clone() for name, p in tuned_of(trainer).items()}))
-    blocks.compiled.cache_clear()
+    blocks.compiled_block.cache_clear()
     (plain, plain_tuned), (other, other_tuned) = results
     for a, b in zip(plain, other, strict=True):
         assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
@@ -292,6 +292,6 @@ def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypat
         assert torch.allclose(p, other_tuned[name], rtol=1e-4, atol=1e-6), name
 
 
-def test_unknown_compile_mode(build):
-    with pytest.raises(ValueError, match="MODEL.COMPILE must be one of .*reduce-overhead.*, got 'on'"):
-        build("CLIPFit", "MODEL.COMPILE", "on")
+def test_a_cuda_graph_needs_a_gpu(build):
+    with pytest.raises(ValueError, match="MODEL.CUDA_GRAPH True needs a GPU and USE_CUDA True"):
+        build("CLIPFit", "MODEL.CUDA_GRAPH", "True", "USE_CUDA", "False")

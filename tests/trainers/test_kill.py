@@ -79,8 +79,8 @@ def test_killed_at_random_moments(train, tmp_path):
     whole = outcome(tmp_path / "whole")
     kills, runs, epoch = 0, 0, 0
     killed_after = set()
-    while kills < 20 or epoch:
-        assert kills < 100, f"no progress: killed {kills} times, {runs} runs done"
+    while kills < 20 or epoch or not runs or len(killed_after) < 6:  # a machine may get slower or faster meanwhile
+        assert kills < 200, f"no progress: killed {kills} times, {runs} runs done, after epochs {killed_after}"
         output = tmp_path / f"run{runs}"
         child = fork(partial(train, output, epochs), tmp_path / "log")
         time.sleep(rng.uniform(0, 0.6 * seconds))
@@ -97,7 +97,6 @@ def test_killed_at_random_moments(train, tmp_path):
             assert code in (0, -signal.SIGKILL), (tmp_path / "log").read_text()[-2000:]
             assert outcome(output) == whole
             runs, epoch = runs + 1, 0
-    assert runs and len(killed_after) > 5
 
 
 def kill_at(point):

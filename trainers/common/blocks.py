@@ -28,14 +28,14 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 ONEDNN_FROM = 2**26  # multiplications below which the detour costs more than it gains
 
 
-def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=False, compile_mode="") -> torch.Tensor:
+def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=False, compiled=False) -> torch.Tensor:
     """A residual attention block on x (B, T, d).
 
     Args:
         attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `only`.
         only: rows whose output is wanted, as an index of dimension 1; None: all T.
         recompute: keep x alone for the backward pass, which then computes the block once more.
-        compile_mode: of `torch.compile`; "" runs the block as it stands.
+        compiled: by `torch.compile`.
 
     Returns:
         (B, T, d), or (B, n, d).
@@ -43,16 +43,16 @@ def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=Fal
     # Read now: when a block is recomputed, the tuned ones are no longer in place.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     arguments = (x, p, block.attn.num_heads, attend, only)
-    run = compiled(compile_mode) if compile_mode else _block
+    run = compiled_block() if compiled else _block
     if recompute and torch.is_grad_enabled():
         return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
     return run(*arguments)
 
 
 @lru_cache(maxsize=None)
-def compiled(mode: str) -> Callable:
+def compiled_block() -> Callable:
     """`_block`, compiled once for all blocks of a shape."""
-    return torch.compile(_block, mode=mode)
+    return torch.compile(_block)
 
 
 def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, only) -> torch.Tensor:

@@ -22,7 +22,7 @@ class ViT(nn.Module):
     """Shares the modules of the `clip.model.VisionTransformer` that it is made from."""
 
     recompute = False  # activation checkpointing
-    compile_mode = ""  # of torch.compile
+    compiled = False  # by torch.compile
 
     def __init__(self, visual: nn.Module):
         super().__init__()
@@ -46,7 +46,7 @@ class ViT(nn.Module):
             if i == 0:
                 x = self.ln_pre(x)
             how = (attend_first, slice(0, 1)) if i == last else (attend_all, None)
-            x = run_block(block, x, *how, recompute=self.recompute, compile_mode=self.compile_mode)
+            x = run_block(block, x, *how, recompute=self.recompute, compiled=self.compiled)
         return self.ln_post(x[:, 0]) @ self.proj
 
 

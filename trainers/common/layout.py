@@ -17,7 +17,8 @@ class Layout:
         positions: (T,) place of each token in its own prompt.
         classes: (T,) prompt of each token; -1 in the shared prefix.
         eot: (n,) row of each prompt's end-of-text token, in the order of the prompts given.
-        groups: (number of prompts, tokens after the prefix) of each run of equally long prompts.
+        groups: (number of prompts, tokens after the prefix, s) of each run of equally long prompts.
+        seen: for each group, which tokens the s own ones attend to: (s, P + s), true for the prefix and predecessors.
     """
 
     prefix: int
@@ -26,11 +27,13 @@ class Layout:
     classes: torch.Tensor
     eot: torch.Tensor
     groups: tuple[tuple[int, int], ...]
+    seen: tuple[torch.Tensor, ...]
 
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on another device."""
         moved = {k: getattr(self, k).to(device) for k in ("tokens", "positions", "classes", "eot")}
-        return Layout(prefix=self.prefix, groups=self.groups, **moved)
+        seen = tuple(mask.to(device) for mask in self.seen)
+        return Layout(prefix=self.prefix, groups=self.groups, seen=seen, **moved)
 
 
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> Layout:
@@ -59,5 +62,6 @@ def pack(tokens: torch.Tensor, max_prefix: int = 77) -> Layout:
         positions=torch.cat([shared_rows, prefix + columns]),
         classes=torch.cat([torch.full_like(shared_rows, -1), order[rows]]),
         eot=ends,
-        groups=tuple(map(tuple, torch.stack([counts, sizes], dim=1).tolist())),
+        groups=tuple(zip(counts.tolist(), sizes.tolist())),
+        seen=tuple(torch.ones(s, prefix + s, dtype=torch.bool).tril(prefix) for s in sizes.tolist()),
     )

@@ -125,20 +125,17 @@ def attend(qkv: torch.Tensor, heads: int, layout: Layout, only: torch.Tensor | N
     """
     B, _, width = qkv.shape
     P, d = layout.prefix, width // 3
-    split = qkv.unflatten(-1, (3, heads, d // heads))  # (B, T, 3, h, d/h)
-    q, k, v = split[:, :P].permute(2, 0, 3, 1, 4)  # each (B, h, P, d/h)
-    outputs = [attention(q, k, v, is_causal=True).transpose(1, 2).reshape(B, P, d)] if P else []
+    qkv = qkv.unflatten(-1, (3, heads, d // heads))  # (B, T, 3, h, d/h)
+    prefix = qkv[:, :P].permute(2, 0, 3, 1, 4)  # (3, B, h, P, d/h)
+    outputs = [attention(*prefix, is_causal=True).transpose(1, 2).reshape(B, P, d)] if P else []
     start = P
-    for n, length in layout.groups:
-        own = split[:, start : start + n * length].unflatten(1, (n, length))  # (B, n, s, 3, h, d/h)
-        own_q, own_k, own_v = own.permute(3, 0, 1, 4, 2, 5)  # each (B, n, h, s, d/h)
+    for (n, length), seen in zip(layout.groups, layout.seen):
+        own = qkv[:, start : start + n * length].unflatten(1, (n, length))  # (B, n, s, 3, h, d/h)
+        own = own.permute(3, 0, 1, 4, 2, 5)  # (3, B, n, h, s, d/h)
+        q, kv = own[0], own[1:]
         if P:
-            own_k = torch.cat([k[:, None].expand(-1, n, -1, -1, -1), own_k], dim=3)  # (B, n, h, P + s, d/h)
-            own_v = torch.cat([v[:, None].expand(-1, n, -1, -1, -1), own_v], dim=3)
-        mask = torch.ones(length, P + length, dtype=torch.bool, device=qkv.device).tril(P)
-        y = attention(
-            own_q.flatten(0, 1), own_k.flatten(0, 1), own_v.flatten(0, 1), attn_mask=mask
-        )  # (B n, h, s, d/h)
+            kv = torch.cat([prefix[1:, :, None].expand(-1, -1, n, -1, -1, -1), kv], dim=4)  # (2, B, n, h, P + s, d/h)
+        y = attention(q.flatten(0, 1), *kv.flatten(1, 2), attn_mask=seen)  # (B n, h, s, d/h)
         outputs.append(y.transpose(1, 2).reshape(B, n * length, d))
         start += n * length
     y = torch.cat(outputs, dim=1)

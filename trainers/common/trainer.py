@@ -17,6 +17,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import checkpoint, delta, record
 from .compat import make_scaler
+from .cuda_graphs import CudaGraphs
 from .files import FolderLock, one_line, remove_leftovers
 from .tuned_clip import TunedClip
 from .tuning import audit
@@ -45,6 +46,8 @@ class ClipTrainer(TunedClip, TrainerX):
         if any(p.requires_grad for p in self.tuned.parameters()):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
             self.optim, self.sched = self.make_optimizer()
+            if self.cfg.MODEL.CUDA_GRAPH:
+                self.gradients = CudaGraphs(self.gradients, [p for p in self.tuned.parameters() if p.requires_grad])
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
@@ -53,24 +56,30 @@ class ClipTrainer(TunedClip, TrainerX):
     # Dassl's hooks
 
     def forward_backward(self, batch):
-        image, label = self.parse_batch_train(batch)
+        names, values = self.gradients(*self.parse_batch_train(batch))
+        self.detect_anomaly(values)
+        self.scaler.step(self.optim)
+        self.scaler.update()
+        self.after_step()
+        return dict(zip(names, values.tolist()))
+
+    def gradients(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[str], torch.Tensor]:
+        """Set the gradients of a batch; what a step reports, as n names and values (n,).
+
+        With MODEL.CUDA_GRAPH it runs as a graph: nothing here or in what it calls may read a tensor on the CPU.
+        """
+        self.optim.zero_grad()
         with self.autocast():
             logits, terms = self.losses(image, label)
         loss = self.objective(terms)
-        self.detect_anomaly(loss)
-        self.step(terms, loss)
-        self.after_step()
+        self.backward(terms, loss)
         accuracy = compute_accuracy(logits.detach(), label)[0]
-        names = ["loss", "acc", *(terms if len(terms) > 1 else ())]
-        values = torch.stack([loss.detach(), accuracy.squeeze(), *(t.detach() for t in terms.values())]).tolist()
-        return dict(zip(names, values))
+        shown = terms if len(terms) > 1 else {}
+        return ["loss", "acc", *shown], torch.stack([loss, accuracy.squeeze(), *shown.values()]).detach()
 
-    def step(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """One optimiser step on `loss`, the objective."""
-        self.optim.zero_grad()
+    def backward(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
+        """Set the gradients of `loss`, the objective, as the scaler wants them."""
         self.scaler.scale(loss).backward()
-        self.scaler.step(self.optim)
-        self.scaler.update()
 
     def after_step(self) -> None:
         """Move the schedule on after the last batch of an epoch."""

@@ -22,9 +22,10 @@ from .tuning import add_parameters, cast_like, select
 
 # Keep only the input of each block for the backward pass, which computes the block once more: slower, far less memory
 cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
-# torch.compile for the image encoder's blocks (ViT): "", default, reduce-overhead (with CUDA graphs) or max-autotune
-cfg_default.MODEL.COMPILE = ""
-COMPILE_MODES = ("", "default", "reduce-overhead", "max-autotune")
+# torch.compile for the image encoder's blocks (ViT)
+cfg_default.MODEL.COMPILE = False
+# Forward and backward pass of a training step as one CUDA graph
+cfg_default.MODEL.CUDA_GRAPH = False
 
 
 class TunedClip:
@@ -83,10 +84,12 @@ class TunedClip:
         precision = cfg.TRAINER[self.section].PREC
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
-        if cfg.MODEL.COMPILE not in COMPILE_MODES:
-            raise ValueError(f"MODEL.COMPILE must be one of {COMPILE_MODES}, got {cfg.MODEL.COMPILE!r}")
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
-            raise ValueError(f'MODEL.COMPILE needs torch 2.0 or later, this is {torch.__version__}: set it to ""')
+            raise ValueError(f"MODEL.COMPILE needs torch 2.0 or later, this is {torch.__version__}: set it to False")
+        if cfg.MODEL.CUDA_GRAPH and not (cfg.USE_CUDA and torch.cuda.is_available()):
+            raise ValueError("MODEL.CUDA_GRAPH True needs a GPU and USE_CUDA True: set it to False")
+        if cfg.MODEL.CUDA_GRAPH and not hasattr(torch, "compiler"):
+            raise ValueError(f"MODEL.CUDA_GRAPH needs torch 2.1 or later, this is {torch.__version__}: set it to False")
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
@@ -100,7 +103,7 @@ class TunedClip:
         check_input_size(cfg, self.clip)
         self.image_encoder, self.text_encoder = image_encoder(self.clip.visual), TextEncoder(self.clip)
         self.image_encoder.recompute = self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
-        self.image_encoder.compile_mode = cfg.MODEL.COMPILE
+        self.image_encoder.compiled = cfg.MODEL.COMPILE
         self.template = self.prompt_template()
         self.layout = self.pack_prompts(classnames)
         print(f'Prompt: "{self.template}" ({len(classnames)} classes)')

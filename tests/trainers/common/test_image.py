@@ -90,17 +90,16 @@ def test_compiled_blocks(recompute, monkeypatch):
     from trainers.common import blocks
 
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, mode: compiled(f, backend="aot_eager", fullgraph=True))
-    blocks.compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="aot_eager", fullgraph=True))
+    blocks.compiled_block.cache_clear()
     encoder, results = ViT(CLIP.visual), []
     encoder.recompute = recompute
-    for mode in ("", "default"):
-        encoder.compile_mode = mode
+    for encoder.compiled in (False, True):
         names = [n for n, _ in encoder.named_parameters() if "ln_" in n]
         tuned = {n: encoder.get_parameter(n).detach().clone().requires_grad_() for n in names}
         features = functional_call(encoder, tuned, (images(),))
         features.square().sum().backward()
         results.append([features.detach(), *(p.grad for p in tuned.values())])
-    blocks.compiled.cache_clear()
+    blocks.compiled_block.cache_clear()
     for plain, ours in zip(*results, strict=True):
         assert torch.allclose(plain, ours, rtol=1e-4, atol=1e-5 * plain.abs().max())

@@ -1,0 +1,144 @@
+"""Training on a GPU: every method at every precision, CUDA graphs, torch.compile, resuming, the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dassl.engine import TRAINER_REGISTRY
+from tests.trainers.helpers import batch_of, cut_off_after, train_step
+from tests.trainers.test_every_method import METHODS, UNTUNED
+from trainers.common import load_tuned
+
+TRAINED = [method for method in METHODS if method not in UNTUNED]
+CLOSE = {"fp32": 5e-3, "fp16": 0.03, "bf16": 0.15, "amp": 0.03}  # convolutions are TF32 at fp32
+
+
+def precision(method: str, value: str) -> tuple[str, str]:
+    section = "COOP" if method == "ClipFit" else TRAINER_REGISTRY.get(method).section
+    return f"TRAINER.{section}.PREC", value
+
+
+def steps(trainer, sizes=(4, 4, 4)) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """What steps on random batches report, and the tuned tensors after them, on the CPU."""
+    for group in trainer.optim.param_groups:
+        group["lr"] = 0.01
+    reports = [train_step(trainer, batch_of(trainer, n, seed=i)) for i, n in enumerate(sizes)]
+    return reports, {name: tensor.detach().cpu() for name, tensor in trainer.tuned.state_dict().items()}
+
+
+def assert_close(one, other, tolerance: float):
+    (reports, tuned), (other_reports, other_tuned) = one, other
+    for a, b in zip(reports, other_reports, strict=True):
+        a, b = ({name: value for name, value in report.items() if name != "acc"} for report in (a, b))
+        assert a == pytest.approx(b, rel=tolerance, abs=tolerance)
+    for name, tensor in tuned.items():
+        assert torch.allclose(tensor, other_tuned[name], rtol=tolerance, atol=tolerance), name
+
+
+@pytest.mark.parametrize("kind", CLOSE)
+@pytest.mark.parametrize("method", TRAINED)
+def test_steps_as_on_the_cpu(build, method, kind):
+    cpu = build(method, *precision(method, "fp32"), "USE_CUDA", "False")
+    gpu = build(method, *precision(method, kind))
+    assert gpu.device.type == "cuda" and gpu.precision == kind
+    assert all(p.dtype == torch.float32 and p.device.type == "cuda" for p in gpu.tuned.parameters())
+    assert_close(steps(cpu), steps(gpu), CLOSE[kind])
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "bf16", "amp"])
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_cuda_graph_computes_the_same(build, method, kind):
+    """Batches of two sizes take turns, so that two graphs and steps without one mix."""
+    sizes = (4, 4, 3, 4, 4, 4, 3, 4, 3, 3, 3, 4)
+    plain = build(method, *precision(method, kind))
+    graph = build(method, *precision(method, kind), "MODEL.CUDA_GRAPH", "True")
+    assert_close(steps(plain, sizes), steps(graph, sizes), 1e-4 if kind == "fp32" else 1e-2)
+    assert len(graph.gradients.captured) == 2
+    evaluated = []
+    for trainer in (plain, graph):  # with the weights of the last step, not those of a captured one
+        trainer.set_model_mode("eval")
+        with torch.inference_mode():
+            evaluated.append(trainer.model_inference(batch_of(trainer)["img"].cuda()))
+    assert torch.allclose(*evaluated, atol=0.05 if kind == "fp32" else 0.5)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
+@pytest.mark.parametrize("keys", ["", "MODEL.CUDA_GRAPH", "MODEL.ACTIVATION_CHECKPOINTING"])
+def test_compiled_blocks(build, kind, keys):
+    sizes = (4,) * 6
+    plain = build("CLIPFit", *precision("CLIPFit", kind))
+    more = (keys, "True") if keys else ()
+    fast = build("CLIPFit", *precision("CLIPFit", kind), "MODEL.COMPILE", "True", *more)
+    assert_close(steps(plain, sizes), steps(fast, sizes), 1e-3 if kind == "fp32" else 2e-2)
+    fast.set_model_mode("eval")
+    with torch.inference_mode():
+        assert fast.model_inference(batch_of(fast)["img"].cuda()).isfinite().all()
+
+
+def test_what_cannot_be_a_graph_is_named(build, monkeypatch):
+    trainer = build("CLIPFit", "MODEL.CUDA_GRAPH", "True")
+    losses = trainer.losses
+
+    def reading_losses(image, label):
+        float(image.sum())
+        return losses(image, label)
+
+    monkeypatch.setattr(trainer, "losses", reading_losses)
+    with pytest.raises(ValueError, match="cannot be a CUDA graph .*: set MODEL.CUDA_GRAPH False"):
+        steps(trainer, (4,) * 4)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_resumed_with_workers_and_graphs(build, method, tmp_path):
+    """A run stopped after an epoch goes on as an unbroken one; page-locked batches come from two processes."""
+    options = "OPTIM.MAX_EPOCH 3 TRAIN.CHECKPOINT_FREQ 1 DATALOADER.TRAIN_X.BATCH_SIZE 4 MODEL.CUDA_GRAPH True".split()
+    options += [*precision(method, "fp32"), "DATALOADER.NUM_WORKERS", "2"]
+    whole = build(method, *options)
+    whole.train()
+    assert whole.gradients.captured
+    broken = build(method, *options, output=tmp_path / "broken")
+    cut_off_after(broken, 2)
+    resumed = build(method, *options, output=tmp_path / "broken")
+    resumed.train()
+    assert resumed.start_epoch == 2
+    for name, tensor in whole.tuned.state_dict().items():
+        assert torch.allclose(tensor, resumed.tuned.state_dict()[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_batches_are_page_locked_and_the_same(build):
+    one, other = (build("CLIPFit", "USE_CUDA", use) for use in ("True", "False"))
+    torch.manual_seed(0)
+    locked = list(one.train_loader_x)
+    torch.manual_seed(0)
+    for a, b in zip(locked, other.train_loader_x, strict=True):
+        assert a["img"].is_pinned() and not b["img"].is_pinned()
+        assert torch.equal(a["img"], b["img"]) and a["impath"] == b["impath"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tuned_on_the_gpu_used_on_the_cpu(build, method, tmp_path):
+    trainer = build(method, "DATASET.SUBSAMPLE_CLASSES", "base", output=tmp_path / "run")
+    trainer.train()
+    images = [item.impath for item in trainer.dm.dataset.test[:40]]
+    found = [load_tuned(tmp_path / "run", device=device).predict(images).logits for device in ("cuda", "cpu")]
+    assert torch.allclose(found[0].cpu(), found[1], atol=0.3) and found[1].std() > 0
+
+
+def test_command_line(tmp_path):
+    """The defaults: fp16, on the GPU, with its name and memory on record, and about the CPU's accuracy."""
+    flags = "train.py --trainer CLIPFit --backbone micro --seed 1 --dataset-config-file configs/datasets/digits.yaml"
+    flags += f" --config-file configs/trainers/CLIPFit/micro_ep100.yaml --root {tmp_path}/data"
+    options = "DATASET.NUM_SHOTS 16 OPTIM.MAX_EPOCH 3 DATASET.SUBSAMPLE_CLASSES base".split()
+    records = {}
+    for name, keys in {"gpu": (), "graph": ("MODEL.CUDA_GRAPH", "True"), "cpu": ("USE_CUDA", "False")}.items():
+        command = [sys.executable, *flags.split(), "--output-dir", f"{tmp_path}/{name}", *options, *keys]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        records[name] = json.loads((tmp_path / name / "result.json").read_text())
+    assert records["gpu"]["precision"] == "fp16" and records["cpu"]["precision"] == "fp32"
+    assert records["gpu"]["device"] == torch.cuda.get_device_name() and records["gpu"]["peak_memory_mb"] > 1
+    accuracy = {name: record["metrics"]["test"]["accuracy"] for name, record in records.items()}
+    assert accuracy == pytest.approx({name: accuracy["cpu"] for name in accuracy}, abs=1.5) and accuracy["cpu"] > 70
