@@ -63,7 +63,7 @@ def time_steps(step, device) -> dict:
     from trainers.common.record import peak_memory
 
     cuda, times = device.type == "cuda", []
-    for _ in range(6 if cuda else 2):
+    for _ in range(16 if cuda else 2):
         started = time.perf_counter()
         step()
         if cuda:

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", help="default: all that train")
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch", type=int, help="the same for all methods (default: each one's own)")
+    parser.add_argument("opts", nargs="*", help="config keys and values, such as MODEL.CUDA_GRAPH True")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))
@@ -34,11 +35,11 @@ def main() -> None:
     with random_weights(args.size) as weights:
         for _ in range(args.rounds):
             for method in methods:
-                runs[method].append(in_process(__file__, method, *options, "--weights", weights))
+                runs[method].append(in_process(__file__, method, *options, "--weights", weights, *args.opts))
     report(args, runs)
 
 
-def run(args, *opts: str) -> dict:
+def run(args) -> dict:
     """Parameters, batch size, seconds of a step and peak memory of the method `args.case`."""
     import torch
 
@@ -49,7 +50,7 @@ def run(args, *opts: str) -> dict:
     argv = ["--config-file", f"configs/trainers/{args.case}/{config}.yaml"]
     argv += [str(x) for pair in keys.items() for x in pair]
     device, side = the_device(), SIZES[args.size][1]
-    trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *opts])
+    trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *args.opts])
     size = args.batch or trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     image, label = batch(size, args.classes, side, device, torch.float32)
     data = {"img": image, "label": label}

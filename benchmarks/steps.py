@@ -24,13 +24,19 @@ from cases import (
 )
 
 PLAIN_TEXT = (50, 100)  # numbers of classes that the plain text side is measured at
+VARIANTS = {
+    "checkpointing": ("MODEL.ACTIVATION_CHECKPOINTING", "True"),
+    "compiled": ("MODEL.COMPILE", "True"),
+    "graph": ("MODEL.CUDA_GRAPH", "True"),
+    "compiled-graph": ("MODEL.COMPILE", "True", "MODEL.CUDA_GRAPH", "True"),
+}
 
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 500, 1000])
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--checkpointing", action="store_true", help="our step with activation checkpointing as well")
+    parser.add_argument("--with", dest="variants", nargs="+", default=[], choices=VARIANTS, help="our step so as well")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(time_steps(make_step(args), the_device())))
@@ -48,8 +54,7 @@ def measure(args) -> dict[tuple[str, int], dict]:
     cases += [("plain text", n) for n in PLAIN_TEXT]
     cases += [("plain step", n) for n in args.classes if n <= max(PLAIN_TEXT)]
     cases += [(case, n) for n in args.classes for case in ("our text", "our step")]
-    if args.checkpointing:
-        cases += [("our step, checkpointing", n) for n in args.classes]
+    cases += [(f"our step, {variant}", n) for variant in args.variants for n in args.classes]
     runs = {key: [] for key in cases}
     for _ in range(args.rounds):
         for case, n in cases:
@@ -108,7 +113,7 @@ def make_step(args):
     device, n_cls, side = the_device(), args.classes[0], SIZES[args.size][1]
     if args.case.startswith("plain"):
         return plain_step(args, plain_clipfit(args.weights, args.precision, n_cls, device), side, device)
-    opts = ("MODEL.ACTIVATION_CHECKPOINTING", "True") if args.case.endswith("checkpointing") else ()
+    opts = VARIANTS.get(args.case.removeprefix("our step, "), ())
     trainer = our_clipfit(args.weights, side, args.precision, n_cls, *opts)
     return our_step(args, trainer, side, device)
 

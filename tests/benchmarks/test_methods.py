@@ -18,8 +18,8 @@ ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 @pytest.mark.parametrize("method", [name for name in read_table() if name not in methods.UNTRAINED])
 def test_a_step_of_every_method(method, tiny, capsys):  # noqa: F811
-    opts = ("TRAINER.MAPLE.PROMPT_DEPTH", "2") if method == "MaPLe" else ()
-    result = methods.run(argparse.Namespace(**ARGS, batch=None, case=method, weights=tiny), *opts)
+    opts = ["TRAINER.MAPLE.PROMPT_DEPTH", "2"] if method == "MaPLe" else []
+    result = methods.run(argparse.Namespace(**ARGS, batch=None, case=method, weights=tiny, opts=opts))
     assert result["parameters"] > 0 and result["seconds"] > 0
     assert result["batch"] == PUBLISHED.get(method, result["batch"])
     if method == "CLIPFit":
