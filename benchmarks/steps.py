@@ -27,8 +27,7 @@ PLAIN_TEXT = (50, 100)  # numbers of classes that the plain text side is measure
 VARIANTS = {
     "checkpointing": ("MODEL.ACTIVATION_CHECKPOINTING", "True"),
     "compiled": ("MODEL.COMPILE", "True"),
-    "graph": ("MODEL.CUDA_GRAPH", "True"),
-    "compiled-graph": ("MODEL.COMPILE", "True", "MODEL.CUDA_GRAPH", "True"),
+    "no-graph": ("MODEL.CUDA_GRAPH", "False"),
 }
 
 

@@ -34,8 +34,8 @@ def assert_close(one, other, tolerance: float):
     for a, b in zip(reports, other_reports, strict=True):
         a, b = ({name: value for name, value in report.items() if name != "acc"} for report in (a, b))
         assert a == pytest.approx(b, rel=tolerance, abs=tolerance)
-    for name, tensor in tuned.items():
-        assert torch.allclose(tensor, other_tuned[name], rtol=tolerance, atol=tolerance), name
+    apart = {name: (tensor - other_tuned[name]).abs().max().item() for name, tensor in tuned.items()}
+    assert all(distance <= tolerance * max(1, tuned[name].abs().max()) for name, distance in apart.items()), apart
 
 
 @pytest.mark.parametrize("kind", CLOSE)
@@ -53,8 +53,8 @@ def test_steps_as_on_the_cpu(build, method, kind):
 def test_a_cuda_graph_computes_the_same(build, method, kind):
     """Batches of two sizes take turns, so that two graphs and steps without one mix."""
     sizes = (4, 4, 3, 4, 4, 4, 3, 4, 3, 3, 3, 4)
-    plain = build(method, *precision(method, kind))
-    graph = build(method, *precision(method, kind), "MODEL.CUDA_GRAPH", "True")
+    plain = build(method, *precision(method, kind), "MODEL.CUDA_GRAPH", "False")
+    graph = build(method, *precision(method, kind))
     assert_close(steps(plain, sizes), steps(graph, sizes), 1e-4 if kind == "fp32" else 1e-2)
     assert len(graph.gradients.captured) == 2
     evaluated = []
@@ -66,35 +66,44 @@ def test_a_cuda_graph_computes_the_same(build, method, kind):
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16"])
-@pytest.mark.parametrize("keys", ["", "MODEL.CUDA_GRAPH", "MODEL.ACTIVATION_CHECKPOINTING"])
-def test_compiled_blocks(build, kind, keys):
+@pytest.mark.parametrize("key", ["MODEL.CUDA_GRAPH", "MODEL.ACTIVATION_CHECKPOINTING"])
+def test_compiled_blocks(build, kind, key):
     sizes = (4,) * 6
-    plain = build("CLIPFit", *precision("CLIPFit", kind))
-    more = (keys, "True") if keys else ()
-    fast = build("CLIPFit", *precision("CLIPFit", kind), "MODEL.COMPILE", "True", *more)
+    plain = build("CLIPFit", *precision("CLIPFit", kind), "MODEL.CUDA_GRAPH", "False")
+    fast = build("CLIPFit", *precision("CLIPFit", kind), "MODEL.COMPILE", "True", key, "True")
     assert_close(steps(plain, sizes), steps(fast, sizes), 1e-3 if kind == "fp32" else 2e-2)
     fast.set_model_mode("eval")
     with torch.inference_mode():
         assert fast.model_inference(batch_of(fast)["img"].cuda()).isfinite().all()
 
 
-def test_what_cannot_be_a_graph_is_named(build, monkeypatch):
-    trainer = build("CLIPFit", "MODEL.CUDA_GRAPH", "True")
-    losses = trainer.losses
+def test_what_cannot_be_a_graph_runs_as_it_stands(build, monkeypatch, capsys):
+    sizes = (4,) * 8
+    plain, reading = build("CLIPFit", "MODEL.CUDA_GRAPH", "False"), build("CLIPFit")
+    losses = reading.losses
 
     def reading_losses(image, label):
         float(image.sum())
         return losses(image, label)
 
-    monkeypatch.setattr(trainer, "losses", reading_losses)
-    with pytest.raises(ValueError, match="cannot be a CUDA graph .*: set MODEL.CUDA_GRAPH False"):
-        steps(trainer, (4,) * 4)
+    monkeypatch.setattr(reading, "losses", reading_losses)
+    assert_close(steps(plain, sizes), steps(reading, sizes), 1e-2)
+    assert not reading.gradients.captured
+    assert capsys.readouterr().out.count("Note: steps run without a CUDA graph: ") == 1
+    assert_close(steps(plain), steps(build("CLIPFit")), 10)  # the GPU is as it was: other trainers run
+
+
+def test_few_graphs_for_many_shapes(build):
+    plain, graph = build("CLIPFit", "MODEL.CUDA_GRAPH", "False"), build("CLIPFit")
+    sizes = (1, 2, 3, 4, 5, 6) * 5
+    assert_close(steps(plain, sizes), steps(graph, sizes), 1e-2)
+    assert len(graph.gradients.captured) == 4
 
 
 @pytest.mark.parametrize("method", TRAINED)
 def test_resumed_with_workers_and_graphs(build, method, tmp_path):
     """A run stopped after an epoch goes on as an unbroken one; page-locked batches come from two processes."""
-    options = "OPTIM.MAX_EPOCH 3 TRAIN.CHECKPOINT_FREQ 1 DATALOADER.TRAIN_X.BATCH_SIZE 4 MODEL.CUDA_GRAPH True".split()
+    options = "OPTIM.MAX_EPOCH 3 TRAIN.CHECKPOINT_FREQ 1 DATALOADER.TRAIN_X.BATCH_SIZE 4".split()
     options += [*precision(method, "fp32"), "DATALOADER.NUM_WORKERS", "2"]
     whole = build(method, *options)
     whole.train()
@@ -124,7 +133,8 @@ def test_tuned_on_the_gpu_used_on_the_cpu(build, method, tmp_path):
     trainer.train()
     images = [item.impath for item in trainer.dm.dataset.test[:40]]
     found = [load_tuned(tmp_path / "run", device=device).predict(images).logits for device in ("cuda", "cpu")]
-    assert torch.allclose(found[0].cpu(), found[1], atol=0.3) and found[1].std() > 0
+    gpu, cpu = found[0].cpu(), found[1]
+    assert (gpu - cpu).abs().max() < 0.02 * cpu.abs().max() and cpu.std() > 0
 
 
 def test_command_line(tmp_path):
@@ -133,7 +143,7 @@ def test_command_line(tmp_path):
     flags += f" --config-file configs/trainers/CLIPFit/micro_ep100.yaml --root {tmp_path}/data"
     options = "DATASET.NUM_SHOTS 16 OPTIM.MAX_EPOCH 3 DATASET.SUBSAMPLE_CLASSES base".split()
     records = {}
-    for name, keys in {"gpu": (), "graph": ("MODEL.CUDA_GRAPH", "True"), "cpu": ("USE_CUDA", "False")}.items():
+    for name, keys in {"gpu": (), "cpu": ("USE_CUDA", "False")}.items():
         command = [sys.executable, *flags.split(), "--output-dir", f"{tmp_path}/{name}", *options, *keys]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -290,8 +290,3 @@ def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypat
         assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
     for name, p in plain_tuned.items():
         assert torch.allclose(p, other_tuned[name], rtol=1e-4, atol=1e-6), name
-
-
-def test_a_cuda_graph_needs_a_gpu(build):
-    with pytest.raises(ValueError, match="MODEL.CUDA_GRAPH True needs a GPU and USE_CUDA True"):
-        build("CLIPFit", "MODEL.CUDA_GRAPH", "True", "USE_CUDA", "False")

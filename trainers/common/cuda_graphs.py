@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 WARM_UP = 3  # calls that run as they stand, so that libraries and caches are ready when a graph is captured
+MOST = 4  # graphs, each with memory of its own; more shapes of batches run as they stand
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,23 @@ class CudaGraphs:
     computes the same. There is one for every combination of input shapes. Each call returns what the function returned
     when its graph was captured; tensors in it hold the values of the latest call.
 
-    Raises ValueError on the call that captures, if the function does something that a graph cannot hold.
+    What a graph cannot hold (the function reads a tensor on the CPU, say) is noted once, and runs as it stands.
     """
 
     def __init__(self, function: Callable, parameters: list[torch.nn.Parameter]):
         self.function, self.parameters = function, parameters
         self.calls: Counter = Counter()
         self.captured: dict[tuple, Captured] = {}
+        self.possible = True
         self.stream = torch.cuda.Stream()
 
     def __call__(self, *inputs: torch.Tensor):
         key = tuple((x.shape, x.dtype) for x in inputs)
         self.calls[key] += 1
-        if self.calls[key] <= WARM_UP:
-            return self._warm_up(inputs)
+        if self.calls[key] > WARM_UP and key not in self.captured and self.possible and len(self.captured) < MOST:
+            self._capture(key, inputs)
         if key not in self.captured:
-            self.captured[key] = self._capture(inputs)
+            return self._run(inputs)
         found = self.captured[key]
         for place, x in zip(found.inputs, inputs):
             place.copy_(x)
@@ -52,7 +54,7 @@ class CudaGraphs:
             parameter.grad = gradient
         return found.output
 
-    def _warm_up(self, inputs):
+    def _run(self, inputs):
         """On the stream of the capture, as autograd ties parameters to the stream that they are first used on."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
@@ -60,7 +62,7 @@ class CudaGraphs:
         torch.cuda.current_stream().wait_stream(self.stream)
         return output
 
-    def _capture(self, inputs) -> Captured:
+    def _capture(self, key: tuple, inputs) -> None:
         graph, places = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
         for parameter in self.parameters:
             parameter.grad = None  # the graph makes its own
@@ -69,6 +71,12 @@ class CudaGraphs:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 output = self.function(*places)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(f"this step cannot be a CUDA graph ({reason}): set MODEL.CUDA_GRAPH False") from error
-        return Captured(graph, places, [p.grad for p in self.parameters], output)
+            self.possible = False
+            print(f"Note: steps run without a CUDA graph: {str(error).strip().splitlines()[0]}")
+            return
+        self.captured[key] = Captured(graph, places, [p.grad for p in self.parameters], output)
+
+
+def can_capture(device: torch.device) -> bool:
+    """Whether there are such graphs: on CUDA, with torch 2.1 or later."""
+    return device.type == "cuda" and hasattr(torch, "compiler")

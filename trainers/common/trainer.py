@@ -17,7 +17,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import checkpoint, delta, record
 from .compat import make_scaler
-from .cuda_graphs import CudaGraphs
+from .cuda_graphs import CudaGraphs, can_capture
 from .files import FolderLock, one_line, remove_leftovers
 from .tuned_clip import TunedClip
 from .tuning import audit
@@ -46,7 +46,7 @@ class ClipTrainer(TunedClip, TrainerX):
         if any(p.requires_grad for p in self.tuned.parameters()):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
             self.optim, self.sched = self.make_optimizer()
-            if self.cfg.MODEL.CUDA_GRAPH:
+            if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
                 self.gradients = CudaGraphs(self.gradients, [p for p in self.tuned.parameters() if p.requires_grad])
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
@@ -66,7 +66,7 @@ class ClipTrainer(TunedClip, TrainerX):
     def gradients(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[str], torch.Tensor]:
         """Set the gradients of a batch; what a step reports, as n names and values (n,).
 
-        With MODEL.CUDA_GRAPH it runs as a graph: nothing here or in what it calls may read a tensor on the CPU.
+        On a GPU it runs as a CUDA graph, unless it, or what it calls, reads a tensor on the CPU.
         """
         self.optim.zero_grad()
         with self.autocast():

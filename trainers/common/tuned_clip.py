@@ -24,8 +24,8 @@ from .tuning import add_parameters, cast_like, select
 cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 # torch.compile for the image encoder's blocks (ViT)
 cfg_default.MODEL.COMPILE = False
-# Forward and backward pass of a training step as one CUDA graph
-cfg_default.MODEL.CUDA_GRAPH = False
+# Forward and backward pass of a training step as one CUDA graph, where there is a GPU
+cfg_default.MODEL.CUDA_GRAPH = True
 
 
 class TunedClip:
@@ -86,10 +86,6 @@ class TunedClip:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
             raise ValueError(f"MODEL.COMPILE needs torch 2.0 or later, this is {torch.__version__}: set it to False")
-        if cfg.MODEL.CUDA_GRAPH and not (cfg.USE_CUDA and torch.cuda.is_available()):
-            raise ValueError("MODEL.CUDA_GRAPH True needs a GPU and USE_CUDA True: set it to False")
-        if cfg.MODEL.CUDA_GRAPH and not hasattr(torch, "compiler"):
-            raise ValueError(f"MODEL.CUDA_GRAPH needs torch 2.1 or later, this is {torch.__version__}: set it to False")
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
