@@ -4,7 +4,7 @@
     python benchmarks/loading.py --workers 2 4   # other numbers of worker processes than 8, which CoOp's configs have
 
 Dassl's is tests/reference/loader.py: torch's loader, whose processes start anew and decode every image in each epoch.
-Ours are build_data_loader with default settings, without images in memory, and with INPUT.RESIZE torch. The JPEGs are
+Ours are build_data_loader with default settings, and without images in memory; all give the same pixels. The JPEGs are
 random pieces of scikit-learn's two sample photographs, in other colours. Loaders take turns epoch by epoch; times are
 medians over the epochs after the first.
 """
@@ -26,7 +26,6 @@ SIZE = (500, 375)
 OURS = {
     "ours": {},
     "ours, nothing kept in memory": {"DATALOADER.CACHE_GB": 0.0},
-    "ours, INPUT.RESIZE torch": {"INPUT.RESIZE": "torch", "DATALOADER.CACHE_GB": 3.9},  # apart: loaders share images
 }
 
 

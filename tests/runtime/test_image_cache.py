@@ -12,13 +12,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from torchvision import transforms as T
 
 from dassl.data import DataManager, DatasetWrapper, build_data_loader
 from dassl.data import image_cache as module
 from dassl.data.datasets import Datum
-from dassl.data.image_cache import ImageCache, StoredImage, image_cache
-from dassl.data.transforms import AVAI_CHOICES, build_transform
+from dassl.data.image_cache import ImageCache, image_cache
+from dassl.data.stored_image import StoredImage
 from dassl.utils import read_image, set_random_seed
 from dassl.utils.memory import free_memory
 from tests.reference.loader import plain_loader, plain_transform
@@ -298,57 +297,3 @@ def test_free_memory(tmp_path, cgroup, files, left):
 def test_free_memory_elsewhere(tmp_path):
     assert free_memory(tmp_path / "nothing", tmp_path) == float("inf")
     assert free_memory() > 0
-
-
-def test_torch_resizes_the_same_crops(tmp_path):
-    """Nearly the same bytes as Pillow's from an image in a file and in memory; flips and random numbers are equal."""
-    (path,) = write_jpegs(tmp_path, 1, (300, 200))
-    smooth = Image.open(path).resize((30, 20)).resize((300, 200), Image.BICUBIC)
-    smooth.save(path)
-    cfg = toy.make_cfg(tmp_path, tmp_path, INPUT__SIZE="(64, 48)", INPUT__RESIZE="torch")
-    other = toy.make_cfg(tmp_path, tmp_path, INPUT__SIZE="(64, 48)")
-    tfm, pil = (build_transform(c) for c in (cfg, other))
-    images = twice(path)
-    differences = []
-    for seed in range(40):
-        results = []
-        for transform, image in ((pil, images[0]), (tfm, images[0]), (tfm, images[1])):
-            torch.manual_seed(seed)
-            results.append((transform(image), torch.rand(1)))
-        assert torch.equal(results[1][0], results[2][0]) and results[0][1] == results[1][1] == results[2][1]
-        differences.append((results[0][0] - results[1][0]).abs())
-    difference = torch.stack(differences) * torch.tensor(cfg.INPUT.PIXEL_STD).view(3, 1, 1) * 255
-    assert (difference > 0.5).float().mean() < 0.1 and (difference > 1.5).float().mean() < 0.001
-
-
-def test_every_augmentation_works_on_what_torch_resized(tmp_path):
-    (path,) = write_jpegs(tmp_path, 1, (64, 64))
-    cfg = toy.make_cfg(tmp_path, tmp_path, INPUT__RESIZE="torch", INPUT__SIZE="(32, 32)", INPUT__GB_K=5)
-    tfm = build_transform(cfg, is_train=True, choices=AVAI_CHOICES)
-    assert all(tfm(read_image(path)).shape == (3, 32, 32) for _ in range(10))
-
-
-def test_torch_resizing_through_a_loader(tmp_path):
-    items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
-    cfg = toy.make_cfg(tmp_path, tmp_path, INPUT__RESIZE="torch")
-    tfm = build_transform(cfg)
-    results = []
-    for loader in (plain_loader(items, tfm, 4, 0), build_data_loader(cfg, "RandomSampler", items, 4, tfm=tfm)):
-        set_random_seed(2)
-        results.append(torch.cat([batch["img"] for _ in range(2) for batch in loader]))
-    assert torch.equal(*results) and isinstance(tfm, T.Compose)
-
-
-@pytest.mark.parametrize(
-    "options,words",
-    [
-        ({"INPUT__RESIZE": "tensor"}, "INPUT.RESIZE must be one of .*'pil', 'torch'.*got 'tensor'"),
-        (
-            {"INPUT__RESIZE": "torch", "INPUT__INTERPOLATION": "nearest"},
-            "INPUT.RESIZE torch has no .*nearest, only .*bicubic",
-        ),
-    ],
-)
-def test_mistakes(tmp_path, options, words):
-    with pytest.raises(ValueError, match=words):
-        build_transform(toy.make_cfg(tmp_path, tmp_path, **options))

@@ -6,11 +6,13 @@ from torchvision import transforms as T
 
 from dassl.utils import read_image
 
+from . import fast_pixels
 from .byte_batch import Images, split_transform
 from .datasets import build_dataset
 from .image_cache import image_cache
 from .loader import Batch, Loader, start_method
 from .samplers import build_sampler
+from .stored_image import stored
 from .transforms import INTERPOLATION_MODES, build_transform
 
 
@@ -37,6 +39,7 @@ def build_data_loader(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
     dataset = (dataset_wrapper or DatasetWrapper)(cfg, data_source, transform=tfm, is_train=is_train)
+    fast_pixels.prepare(cfg.INPUT.SIZE)
     num_workers = cfg.DATALOADER.NUM_WORKERS
     cache = None
     if not once and isinstance(dataset, DatasetWrapper) and (num_workers == 0 or start_method() == "fork"):
@@ -180,7 +183,7 @@ class DatasetWrapper(Dataset):
 
     def _item(self, idx: int, transform) -> dict:
         item = self.data_source[idx]
-        img0 = read_image(item.impath) if self.cache is None else self.cache.read(item.impath)
+        img0 = stored(read_image(item.impath)) if self.cache is None else self.cache.read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if transform is None:
             output["img"] = img0

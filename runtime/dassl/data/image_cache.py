@@ -12,6 +12,8 @@ from PIL import Image
 from dassl.utils import read_image
 from dassl.utils.memory import free_memory
 
+from .stored_image import StoredImage, stored
+
 GB = 1e9
 _caches = weakref.WeakValueDictionary()  # bound in GB -> cache, for as long as a loader uses it
 
@@ -67,7 +69,7 @@ class ImageCache:
             image = read_image(path)
             if place == 0:
                 self._store(row, image)
-            return image
+            return stored(image)
         start, end = place - 1, place - 1 + 3 * width * height
         return StoredImage(self.memory[start:end], (width, height), pickle.loads(self.memory[end : end + n_info]))
 
@@ -101,41 +103,6 @@ class ImageCache:
             bound = f"all may take {self.n_bytes / GB:.2f} GB (DATALOADER.CACHE_GB)"
             return f"{line}; others are decoded every time: {bound}"
         return line if len(kept) else ""
-
-
-class StoredImage(Image.Image):
-    """An RGB image whose pixels are `buffer`, row by row. Cropping copies the crop only, other uses all of it first."""
-
-    buffer = None
-
-    def __init__(self, buffer: memoryview, size: tuple[int, int], info: dict):
-        super().__init__()
-        self.buffer, self._size, self._mode, self.info = buffer, size, "RGB", info
-
-    @property
-    def pixels(self) -> np.ndarray | None:
-        """The stored pixels (H, W, 3), not to be written to; None once the image has been copied."""
-        return None if self.buffer is None else np.frombuffer(self.buffer, np.uint8).reshape(self.height, self.width, 3)
-
-    def load(self):
-        if self.buffer is not None:
-            self.im, self.buffer = self._part(0, 0, *self.size).im, None
-        return super().load()
-
-    def crop(self, box=None):
-        if self.buffer is None or box is None or not all(isinstance(edge, int) for edge in box):
-            return super().crop(box)
-        left, top, right, bottom = box
-        if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
-            return super().crop(box)
-        part = self._part(*box)
-        part.info = self.info.copy()
-        return part
-
-    def _part(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
-        row = 3 * self.width  # bytes
-        lines = self.buffer[top * row + 3 * left : (bottom - 1) * row + 3 * right]
-        return Image.frombuffer("RGB", (right - left, bottom - top), lines, "raw", "RGB", row, 1)
 
 
 def make_lock():

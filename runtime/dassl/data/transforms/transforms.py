@@ -6,14 +6,11 @@ from torchvision.transforms import InterpolationMode
 
 from dassl.utils import check_availability
 
-from .resized_crop import TorchResizedCrop
-
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
     "nearest": InterpolationMode.NEAREST,
 }
-RESIZED_CROPS = {"pil": T.RandomResizedCrop, "torch": TorchResizedCrop}
 
 
 def build_transform(cfg, is_train: bool = True, choices=None) -> T.Compose | None:
@@ -35,9 +32,7 @@ def build_transform(cfg, is_train: bool = True, choices=None) -> T.Compose | Non
     steps = _resize_train(cfg.INPUT, choices) if is_train else _resize_test(cfg.INPUT)
     if is_train:
         steps += [make(cfg.INPUT) for name, make in IMAGE_CHOICES.items() if name in choices]
-    has_tensors = any(isinstance(transform, TorchResizedCrop) for _, transform in steps)
-    to_float = T.ConvertImageDtype(torch.float32) if has_tensors else T.ToTensor()
-    steps += [("to torch tensor of range [0, 1]", to_float)]
+    steps += [("to torch tensor of range [0, 1]", T.ToTensor())]
     tensor_choices = TENSOR_CHOICES if is_train else TEST_CHOICES
     steps += [make(cfg.INPUT) for name, make in tensor_choices.items() if name in choices]
     for line, _ in steps:
@@ -78,12 +73,7 @@ def _random_crop(c):
 
 
 def _random_resized_crop(c):
-    check_availability(c.RESIZE, RESIZED_CROPS, what="INPUT.RESIZE")
-    if c.RESIZE == "torch" and c.INTERPOLATION == "nearest":
-        raise ValueError(
-            "INPUT.RESIZE torch has no INPUT.INTERPOLATION nearest, only bilinear and bicubic: set it to pil"
-        )
-    crop = RESIZED_CROPS[c.RESIZE](c.SIZE, scale=c.RRCROP_SCALE, interpolation=_mode(c))
+    crop = T.RandomResizedCrop(c.SIZE, scale=c.RRCROP_SCALE, interpolation=_mode(c))
     return f"random resized crop (size={c.SIZE}, scale={c.RRCROP_SCALE})", crop
 
 
