@@ -7,6 +7,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms as T
 
 from . import fast_pixels
+from .slots import Slots, bytes_at
 
 
 class Images(list):
@@ -25,18 +26,19 @@ def split_transform(transform) -> tuple[T.Compose, list] | None:
     return T.Compose(steps[:-2]), steps[-2:]
 
 
-def collate(items):
-    """A batch from a list of items, as torch makes it, or a ByteBatch from `Images`."""
+def collate(items, slots: Slots | None = None):
+    """A batch from a list of items, as torch makes it, or a ByteBatch from `Images`, in a worker process in `slots`."""
     if not isinstance(items, Images):
         return default_collate(items)
     images = [as_bytes(item["img"]) for item in items]
     if any(image is None or image.shape != images[0].shape for image in images):
         tail = T.Compose(items.tail)
         return default_collate([{**item, "img": tail(item["img"])} for item in items])
-    pixels = torch.empty(len(images), *images[0].shape, dtype=torch.uint8)
-    np.stack(images, out=pixels.numpy())
+    shape = (len(images), *images[0].shape)
+    place = slots and slots.take(shape)
+    pixels = np.stack(images, out=bytes_at(place) if place else np.empty(shape, np.uint8))
     rest = default_collate([{key: value for key, value in item.items() if key != "img"} for item in items])
-    return ByteBatch(pixels, rest, items.tail[-1])
+    return ByteBatch(pixels, rest, items.tail[-1], place)
 
 
 def as_bytes(image) -> np.ndarray | None:
@@ -50,17 +52,20 @@ def as_bytes(image) -> np.ndarray | None:
 class ByteBatch:
     """A batch whose "img" is still bytes (B, H, W, 3)."""
 
-    def __init__(self, pixels: torch.Tensor, rest: dict, normalize: T.Normalize):
-        self.pixels, self.normalize = pixels, normalize
+    def __init__(self, pixels: np.ndarray, rest: dict, normalize: T.Normalize, place: tuple | None = None):
+        self.pixels, self.normalize, self.place = pixels, normalize, place
         # A number an image, such as labels, travels as an array: for a tensor processes pass an open file.
         self.rest = {key: x.numpy() if isinstance(x, torch.Tensor) and x.dim() == 1 else x for key, x in rest.items()}
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "pixels": None} if self.place else self.__dict__
 
     def finish(self, pin: bool = False) -> dict:
         """The batch, "img" being float32 (B, 3, H, W): exactly what ToTensor and Normalize make of each image.
 
         It is done on one core; torch would wait for cores that the workers use.
         """
-        pixels = self.pixels.numpy()
+        pixels = self.pixels if self.pixels is not None else bytes_at(self.place)
         n, height, width = pixels.shape[:3]
         image = torch.empty((n, 3, height, width), dtype=torch.float32, pin_memory=pin)
         mean, std = (np.asarray(x, np.float32).reshape(-1, 1, 1) for x in (self.normalize.mean, self.normalize.std))

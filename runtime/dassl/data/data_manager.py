@@ -1,5 +1,7 @@
 """Loaders of training, validation and test images."""
 
+import math
+
 import torch
 from torch.utils.data import Dataset
 from torchvision import transforms as T
@@ -51,6 +53,7 @@ def build_data_loader(
         num_workers=num_workers,
         stay=not once,
         cache=cache,
+        batch_bytes=3 * math.prod(cfg.INPUT.SIZE) * batch_size,
         batch_size=batch_size,
         sampler=sampler,
         drop_last=is_train and len(data_source) >= batch_size,

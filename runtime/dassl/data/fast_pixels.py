@@ -51,19 +51,40 @@ def _agrees(module, order) -> bool:
     rng = random.Random(0)
     for _ in range(200):
         height, width, *size = (rng.randint(1, 60) for _ in range(4))
-        pixels = np.frombuffer(rng.randbytes(3 * height * width), np.uint8)
-        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
+        pixels = rng.randbytes(3 * height * width)
+        image = Image.frombytes("RGB", (width, height), pixels)
         for resample in (Image.BILINEAR, Image.BICUBIC):
-            out = np.empty((*size, 3), np.uint8)
-            cubic = resample == Image.BICUBIC
-            module.resize(pixels, 3 * width, height, width, cubic, order(height, width, *size), out)
-            if out.tobytes() != image.resize(size[::-1], resample).tobytes():
+            result = image.resize(size[::-1], resample)
+            out, flipped = np.empty((2, *size, 3), np.uint8)
+            vertical_first = order(height, width, *size)
+            module.resize(_flat(pixels), 3 * width, height, width, resample == Image.BICUBIC, vertical_first, out)
+            module.mirror(_flat(result.tobytes()), 3 * size[1], flipped)
+            if out.tobytes() != result.tobytes() or flipped.tobytes() != result.transpose(0).tobytes():
                 return False
     return True
 
 
-def resized(source: np.ndarray, stride: int, size: tuple[int, int], new_size: tuple[int, int], resample) -> np.ndarray:
-    """What Pillow's resize gives, (new height, new width, 3); sizes are (height, width), `source` as in pixel_loops."""
+def _flat(buffer) -> np.ndarray:
+    """The bytes of a buffer as an array that cannot be written to: always the same type for Numba."""
+    flat = np.frombuffer(buffer, np.uint8)
+    flat.flags.writeable = False
+    return flat
+
+
+def resized(buffer, stride: int, size: tuple[int, int], new_size: tuple[int, int], resample) -> np.ndarray:
+    """What Pillow's resize gives, (new height, new width, 3).
+
+    Sizes are (height, width). `buffer` holds the rows of the image, `stride` bytes from one to the next; `resample` is
+    BILINEAR or BICUBIC.
+    """
     out = np.empty((*new_size, 3), np.uint8)
-    loops.resize(source, stride, *size, resample == Image.BICUBIC, _vertical_first(*size, *new_size), out)
+    vertical_first = _vertical_first(*size, *new_size)
+    loops.resize(_flat(buffer), stride, *size, resample == Image.BICUBIC, vertical_first, out)
+    return out
+
+
+def mirrored(buffer, stride: int, size: tuple[int, int]) -> np.ndarray:
+    """The image in `buffer`, as for `resized`, left to right, (height, width, 3)."""
+    out = np.empty((*size, 3), np.uint8)
+    loops.mirror(_flat(buffer), stride, out)
     return out

@@ -6,6 +6,7 @@ import random
 import sys
 import time
 import weakref
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,16 +14,18 @@ from torch.utils.data import BatchSampler, DataLoader, get_worker_info
 from torch.utils.data._utils.worker import _generate_state
 
 from .byte_batch import ByteBatch, collate
+from .slots import Slots
 
 
 class Loader(DataLoader):
     """The batches that torch's loader gives, the random numbers of augmentations included.
 
     With `stay`, worker processes live as long as the loader instead of one pass. `cache`, if any, is the ImageCache
-    that the dataset reads from. A system without the means for worker processes is a ValueError of one line.
+    that the dataset reads from. Batches of up to `batch_bytes` as bytes come through memory of their own. A system
+    without the means for worker processes is a ValueError of one line.
     """
 
-    def __init__(self, dataset, *, num_workers: int, stay: bool = False, cache=None, **options):
+    def __init__(self, dataset, *, num_workers: int, stay: bool = False, cache=None, batch_bytes: int = 0, **options):
         super().__init__(
             dataset,
             num_workers=num_workers,
@@ -34,6 +37,7 @@ class Loader(DataLoader):
         batches = SeededBatches(self.sampler, self.batch_size, self.drop_last, num_workers)
         self.__dict__["batch_sampler"] = batches  # torch takes one at creation only without the other three
         self.cache = cache
+        self.batch_bytes = batch_bytes
         self.passes = 0
         self.under_way = None  # weak reference to the pass that the processes serve
 
@@ -45,6 +49,8 @@ class Loader(DataLoader):
                 torch.multiprocessing.Lock()  # fails where there is no /dev/shm, and leaves nothing half-started
             if self.persistent_workers and self._iterator is not None:
                 self.batch_sampler.seed = torch.empty((), dtype=torch.int64).random_(generator=self.generator).item()
+            else:
+                self.collate_fn = self._collate()
             batches = super().__iter__()
         except (OSError, ImportError) as error:
             raise self._cannot_run(f"this system cannot start them ({error})") from error
@@ -58,6 +64,15 @@ class Loader(DataLoader):
         twin.__dict__["batch_sampler"] = copy.copy(self.batch_sampler)
         twin.batch_sampler.seed = twin._iterator = twin.under_way = twin.cache = None
         return twin
+
+    def _collate(self):
+        """For processes that are about to start: each pass of those that do not stay has slots of its own."""
+        if self.num_workers == 0 or self.batch_bytes == 0 or start_method() != "fork":
+            return collate
+        try:
+            return partial(collate, slots=Slots(self.num_workers, self.prefetch_factor + 1, self.batch_bytes))
+        except (OSError, ValueError, OverflowError):  # the system promises no such memory
+            return collate
 
     def _watched(self, batches):
         try:

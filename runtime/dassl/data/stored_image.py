@@ -47,16 +47,14 @@ class StoredImage(Image.Image):
         narrow = self.height > 100 * self.width  # Pillow resizes these in another order
         if not self._fast() or resample not in filters or box or reducing_gap or min(size) < 1 or narrow:
             return super().resize(size, resample, box, reducing_gap)
-        source = np.frombuffer(self.buffer, np.uint8)
-        pixels = fast_pixels.resized(source, self.stride, self.size[::-1], (size[1], size[0]), resample)
+        pixels = fast_pixels.resized(self.buffer, self.stride, self.size[::-1], (size[1], size[0]), resample)
         return StoredImage(pixels.reshape(-1), tuple(size), self.info.copy())
 
     def transpose(self, method):
         if not self._fast() or method != Image.FLIP_LEFT_RIGHT:
             return super().transpose(method)
-        out = np.empty((self.height, self.width, 3), np.uint8)
-        fast_pixels.loops.mirror(np.frombuffer(self.buffer, np.uint8), self.stride, out)
-        return StoredImage(out.reshape(-1), self.size, self.info.copy())
+        pixels = fast_pixels.mirrored(self.buffer, self.stride, self.size[::-1])
+        return StoredImage(pixels.reshape(-1), self.size, self.info.copy())
 
     def _fast(self) -> bool:
         return self.buffer is not None and fast_pixels.loops is not None
