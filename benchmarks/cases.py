@@ -118,7 +118,6 @@ def plain_clipfit(weights: str, precision: str, n_cls: int, device):
     from trainers.common.clip_model import load_clip
 
     plain = PlainCLIPFit(load_clip(weights, precision, device), prompts(n_cls))
-    plain.tokens = plain.tokens.to(device)
     plain.optimiser = torch.optim.SGD(plain.parameters.values(), lr=0.002, momentum=0.9, weight_decay=5e-4)
     return plain
 

@@ -103,9 +103,12 @@ def time_evaluation(trainer, image, label, repeat: int) -> float:
 
     with redirect_stdout(sys.stderr):
         trainer.evaluator = build_evaluator(trainer.cfg, lab2cname=trainer.lab2cname)
-        trainer.test_loader = [{"img": image.cpu(), "label": label.cpu()}] * repeat
+        image = image.cpu()
+        if trainer.device.type == "cuda":
+            image = image.pin_memory()  # as the loader's are
+        trainer.test_loader = [{"img": image, "label": label.cpu()}] * repeat
         with torch.inference_mode():
-            trainer.image_features(image)
+            trainer.image_features(image.to(trainer.device))
         synchronize(trainer.device)
         started = time.perf_counter()
         trainer.test(split="test")

@@ -12,7 +12,7 @@ class PlainCLIPFit:
     def __init__(self, model, prompts, reg="kd", beta=8.0):
         self.teacher = model
         self.student = copy.deepcopy(model).requires_grad_(False)
-        self.tokens = clip.tokenize(prompts)
+        self.tokens = clip.tokenize(prompts).to(model.logit_scale.device)
         self.reg, self.beta = reg, beta
         self.parameters = {
             name: p

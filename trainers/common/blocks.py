@@ -35,7 +35,7 @@ def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=Fal
         attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `only`.
         only: rows whose output is wanted, as an index of dimension 1; None: all T.
         recompute: keep x alone for the backward pass, which then computes the block once more.
-        compiled: by `torch.compile`.
+        compiled: by `torch.compile`, in training; evaluations have batches of several sizes, each to be compiled anew.
 
     Returns:
         (B, T, d), or (B, n, d).
@@ -43,7 +43,7 @@ def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=Fal
     # Read now: when a block is recomputed, the tuned ones are no longer in place.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     arguments = (x, p, block.attn.num_heads, attend, only)
-    run = compiled_block() if compiled else _block
+    run = compiled_block() if compiled and torch.is_grad_enabled() else _block
     if recompute and torch.is_grad_enabled():
         return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
     return run(*arguments)
