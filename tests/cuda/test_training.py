@@ -148,7 +148,7 @@ def test_command_line(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         records[name] = json.loads((tmp_path / name / "result.json").read_text())
-    assert records["gpu"]["precision"] == "fp16" and records["cpu"]["precision"] == "fp32"
+    assert {name: record["identity"]["precision"] for name, record in records.items()} == {"gpu": "fp16", "cpu": "fp32"}
     assert records["gpu"]["device"] == torch.cuda.get_device_name() and records["gpu"]["peak_memory_mb"] > 1
     accuracy = {name: record["metrics"]["test"]["accuracy"] for name, record in records.items()}
-    assert accuracy == pytest.approx({name: accuracy["cpu"] for name in accuracy}, abs=1.5) and accuracy["cpu"] > 70
+    assert accuracy == pytest.approx({name: accuracy["cpu"] for name in accuracy}, abs=3) and accuracy["cpu"] > 70

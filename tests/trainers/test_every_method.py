@@ -278,13 +278,13 @@ def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypat
 
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="eager"))
-    blocks.compiled_block.cache_clear()
+    blocks.compiled_halves.cache_clear()
     results = []
     for keys in ((), key):
         trainer = build(method, *keys, output=tmp_path / str(len(keys)))
         terms = [train_step(trainer, batch_of(trainer, 2, seed=i), update_lr=i == 0) for i in range(3)]
         results.append((terms, {name: p.detach().clone() for name, p in tuned_of(trainer).items()}))
-    blocks.compiled_block.cache_clear()
+    blocks.compiled_halves.cache_clear()
     (plain, plain_tuned), (other, other_tuned) = results
     for a, b in zip(plain, other, strict=True):
         assert a == pytest.approx(b, rel=1e-4, abs=1e-6)

@@ -42,28 +42,35 @@ def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=Fal
     """
     # Read now: when a block is recomputed, the tuned ones are no longer in place.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
-    arguments = (x, p, block.attn.num_heads, attend, only)
-    run = compiled_block() if compiled and torch.is_grad_enabled() else _block
+    halves = compiled_halves() if compiled and torch.is_grad_enabled() else (_before, _after)
+    arguments = (x, p, block.attn.num_heads, attend, only, halves)
     if recompute and torch.is_grad_enabled():
-        return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return run(*arguments)
+        return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return _block(*arguments)
 
 
-@lru_cache(maxsize=None)
-def compiled_block() -> Callable:
-    """`_block`, compiled once for all blocks of a shape."""
-    return torch.compile(_block)
+def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, only, halves) -> torch.Tensor:
+    before, after = halves
+    y = attend(before(x, p), heads)
+    return after(x if only is None else x[:, only], y, p)
 
 
-def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, only) -> torch.Tensor:
+def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
     y = layer_norm(x, p["ln_1.weight"], p["ln_1.bias"])
-    y = attend(linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"]), heads)
-    if only is not None:
-        x = x[:, only]
+    return linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"])
+
+
+def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
     x = x + linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
     y = quick_gelu(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
     return x + linear(y, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+
+
+@lru_cache(maxsize=None)
+def compiled_halves() -> tuple[Callable, Callable]:
+    """What comes before and after attention, compiled once for all blocks; attention is one kernel of PyTorch's."""
+    return torch.compile(_before), torch.compile(_after)
 
 
 def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,7 @@ def test_compiled_blocks(recompute, monkeypatch):
 
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="aot_eager", fullgraph=True))
-    blocks.compiled_block.cache_clear()
+    blocks.compiled_halves.cache_clear()
     encoder, results = ViT(CLIP.visual), []
     encoder.recompute = recompute
     for encoder.compiled in (False, True):
@@ -100,6 +100,6 @@ def test_compiled_blocks(recompute, monkeypatch):
         features = functional_call(encoder, tuned, (images(),))
         features.square().sum().backward()
         results.append([features.detach(), *(p.grad for p in tuned.values())])
-    blocks.compiled_block.cache_clear()
+    blocks.compiled_halves.cache_clear()
     for plain, ours in zip(*results, strict=True):
         assert torch.allclose(plain, ours, rtol=1e-4, atol=1e-5 * plain.abs().max())
