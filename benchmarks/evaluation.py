@@ -1,6 +1,6 @@
 """Throughput of an evaluation with many classes: ours, whole, beside the image tower alone on the same images.
 
-    python benchmarks/evaluation.py                 # ViT-B/16, 1,000 classes, 800 images in batches of 100, fp32
+    python benchmarks/evaluation.py                 # ViT-B/16, 1,000 classes, 2,000 images in batches of 100, fp32
 
 Ours is `ClipTrainer.test` as every run calls it: text features once, then images, logits and the evaluator. The images
 are random and in memory, so that no loader is timed. Plain encodes all classes again for every batch, as the official
@@ -30,7 +30,7 @@ CASES = ("our image tower", "our evaluation", "plain batch")
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=100)
     args = parser.parse_args()
     if args.case:
