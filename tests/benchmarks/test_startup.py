@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 import startup  # noqa: E402
 
 # Each takes tenths of a second, and no training step needs it.
-NOT_AT_START = {"sklearn", "scipy.stats", "pandas", "matplotlib", "wandb", "transformers", "open_clip", "onnx"}
+NOT_AT_START = {"sklearn", "scipy.stats", "pandas", "matplotlib", "wandb", "transformers", "open_clip", "onnx", "numba"}
 
 
 def test_a_start_imports_no_more_than_it_needs():

@@ -13,11 +13,14 @@ ROWS = 16  # that the pass along the rows takes at once, for the processor's vec
 
 
 def njit_kept(function):
-    """A compiled function that is kept on disk for the next start, where there is a folder for that."""
+    """A compiled function that is kept on disk for the next start, where there is a folder for that.
+
+    It lets other Python threads go on: pinned batches are finished beside training.
+    """
     try:
-        return njit(cache=True)(function)
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # neither this folder nor the user's can be written to
-        return njit(function)
+        return njit(nogil=True)(function)
 
 
 @njit_kept
