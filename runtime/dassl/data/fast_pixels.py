@@ -1,7 +1,7 @@
 """Resizing, mirroring and normalising in compiled loops: several times as fast as Pillow, and exactly what it gives.
 
-`prepare` loads the loops where images are large enough to be worth 0.3 s; otherwise, and without Numba, everything goes
-through Pillow and NumPy.
+`prepare` loads the loops where images are large enough to be worth half a second; otherwise, and without Numba,
+everything goes through Pillow and NumPy.
 """
 
 import random
