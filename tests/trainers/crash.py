@@ -5,8 +5,11 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
+
+from tqdm import tqdm
 
 from trainers.common import checkpoint_file
 from trainers.common.digest import digest
@@ -23,6 +26,7 @@ def fork(work, log) -> int:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # pytest has put its own there
+        tqdm.set_lock(threading.RLock())  # its own is shared between processes: killed with it, nobody could go on
         done = work()
         code = done if isinstance(done, int) else 0
     except BaseException:
