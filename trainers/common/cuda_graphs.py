@@ -27,7 +27,8 @@ class CudaGraphs:
 
     A step of CLIP makes thousands of small launches, and a fast GPU waits for them; a graph is launched at once and
     computes the same. There is one for every combination of input shapes. Each call returns what the function returned
-    when its graph was captured; tensors in it hold the values of the latest call.
+    when its graph was captured; tensors in it hold the values of the latest call. Python numbers that the function uses
+    stay what they were then.
 
     What a graph cannot hold (the function reads a tensor on the CPU, say) is noted once, and runs as it stands.
     """

@@ -65,7 +65,12 @@ class TunedClip:
         return self._zero_shot_text
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised."""
+        """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised.
+
+        On a GPU steps are replayed from a CUDA graph. What changes from step to step must be a tensor there, changed in
+        place: a Python number, such as a weight that depends on the epoch, would stay what it was in the fourth step.
+        Where that is in the way: MODEL.CUDA_GRAPH False.
+        """
         logits = self.logits(self.encode_image(image), self.text_features())
         return logits, {"ce": F.cross_entropy(logits, label)}
 
