@@ -130,7 +130,9 @@ def test_killed_while_writing(tmp_path):
     for images in (0, 1, 500, 1200):
         root = tmp_path / str(images)
         child = fork(partial(mini.build, "Digits", root, shots=4), tmp_path / "log")
+        end = time.monotonic() + 60
         while written(root) < images:
+            assert time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         join(child)
