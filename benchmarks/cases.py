@@ -58,18 +58,34 @@ def in_process(script: str, case: str, *arguments) -> dict:
 
 def time_steps(step, device) -> dict:
     """Seconds of the fastest of some calls after a first one, and the peak memory."""
-    import torch
-
     from trainers.common.record import peak_memory
 
-    cuda, times = device.type == "cuda", []
-    for _ in range(16 if cuda else 2):
-        started = time.perf_counter()
+    step, times = timed(step, device)
+    for _ in range(16 if device.type == "cuda" else 2):
         step()
-        if cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
     return {"seconds": min(times[1:]), "mb": peak_memory(device)}
+
+
+def timed(function, device):
+    """`function`, and a list to which every call of it adds its seconds."""
+    times = []
+
+    def measured(*args, **kwargs):
+        synchronize(device)
+        started = time.perf_counter()
+        result = function(*args, **kwargs)
+        synchronize(device)
+        times.append(time.perf_counter() - started)
+        return result
+
+    return measured, times
+
+
+def synchronize(device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def machine() -> str:

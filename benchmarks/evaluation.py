@@ -11,7 +11,6 @@ official code does; one batch of it is timed.
 import json
 import statistics
 import sys
-import time
 from contextlib import redirect_stdout
 from functools import partial
 
@@ -24,6 +23,7 @@ from cases import (
     plain_clipfit,
     random_weights,
     the_device,
+    timed,
 )
 
 CASES = ("our evaluation", "plain batch")
@@ -91,21 +91,6 @@ def run(args) -> dict:
     return {"seconds": total[0], "tower": sum(tower), "mb": peak_memory(device)}
 
 
-def timed(function, device):
-    """`function`, and a list to which every call of it adds its seconds."""
-    calls = []
-
-    def measured(*args, **kwargs):
-        synchronize(device)
-        started = time.perf_counter()
-        result = function(*args, **kwargs)
-        synchronize(device)
-        calls.append(time.perf_counter() - started)
-        return result
-
-    return measured, calls
-
-
 def our_evaluation(trainer, image, label, repeat: int):
     """`trainer.test` on `repeat` times the same batch, as a function; one batch has passed the image tower before."""
     import torch
@@ -126,13 +111,6 @@ def our_evaluation(trainer, image, label, repeat: int):
             trainer.test(split="test")
 
     return test
-
-
-def synchronize(device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", help="default: all that train")
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--batch", type=int, help="the same for all methods (default: each one's own)")
-    parser.add_argument("opts", nargs="*", help="config keys and values, such as MODEL.CUDA_GRAPH True")
+    parser.add_argument("opts", nargs="*", help="config keys and values, such as MODEL.CUDA_GRAPH False")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))

@@ -1,10 +1,12 @@
-"""Trainers on the GPU: a maker of them, and the sizes that make steps comparable."""
+"""Trainers on the GPU: a maker of them, each in a folder of its own."""
+
+import itertools
 
 import pytest
 import torch
 
 from tests.trainers.conftest import digits_root, make, tiny  # noqa: F401  (fixtures)
-from tests.trainers.test_every_method import FAST, config
+from tests.trainers.test_every_method import build as with_recipe  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,14 +15,11 @@ def gpu():
 
 
 @pytest.fixture
-def build(make, tmp_path):  # noqa: F811
+def build(with_recipe, tmp_path):  # noqa: F811
     """build(method, *opts, ...): a trainer with the method's recipe, every one in a folder of its own."""
-    made = []
+    numbers = itertools.count(1)
 
-    def with_recipe(method, *opts, output=None, **kwargs):
-        flags, keys = config(method)
-        made.append(method)
-        output = output or tmp_path / f"run{len(made)}"
-        return make(method, *keys, *FAST, *opts, flags=flags, output=output, **kwargs)
+    def in_own_folder(method, *opts, output=None, **kwargs):
+        return with_recipe(method, *opts, output=output or tmp_path / f"run{next(numbers)}", **kwargs)
 
-    return with_recipe
+    return in_own_folder
