@@ -146,7 +146,7 @@ def run(args) -> None:
     print(f"** System info **\n{collect_env_info()}\n")
 
     if args.wandb:
-        from tools.wandb_curves import curves_of, import_wandb
+        from trainers.common.runs.wandb_curves import curves_of, import_wandb
 
         import_wandb()  # its absence is told before anything is built
     trainer = build_trainer(cfg)

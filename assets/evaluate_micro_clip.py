@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT))
 
 import runtime  # noqa: E402, F401
 from datasets.digits import CLASSNAMES  # noqa: E402
-from datasets.making import split_three  # noqa: E402
+from datasets.random_splits import split_three  # noqa: E402
 from datasets.splits import Item  # noqa: E402
-from trainers.common.clip_model import clip, load_clip  # noqa: E402
+from trainers.common.models.loading import clip, load_clip  # noqa: E402
 from trainers.common.prompts import tokenize  # noqa: E402
 
 PROMPTS = ("a photo of the number {}.", "a photo of a {}.", "a photo of the digit {}.", "{}")

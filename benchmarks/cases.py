@@ -58,7 +58,7 @@ def in_process(script: str, case: str, *arguments) -> dict:
 
 def time_steps(step, device) -> dict:
     """Seconds of the fastest of some calls after a first one, and the peak memory."""
-    from trainers.common.record import peak_memory
+    from trainers.common.runs.record import peak_memory
 
     step, times = timed(step, device)
     for _ in range(16 if device.type == "cuda" else 2):
@@ -131,7 +131,7 @@ def plain_clipfit(weights: str, precision: str, n_cls: int, device):
 
     import runtime  # noqa: F401  (makes dassl importable)
     from tests.reference.clipfit import PlainCLIPFit
-    from trainers.common.clip_model import load_clip
+    from trainers.common.models.loading import load_clip
 
     plain = PlainCLIPFit(load_clip(weights, precision, device), prompts(n_cls))
     plain.optimiser = torch.optim.SGD(plain.parameters.values(), lr=0.002, momentum=0.9, weight_decay=5e-4)

@@ -69,7 +69,7 @@ def run(args) -> dict:
     import torch
 
     from tests.reference.models import SIZES
-    from trainers.common.record import peak_memory
+    from trainers.common.runs.record import peak_memory
 
     device, side = the_device(), SIZES[args.size][1]
     if args.case == "plain batch":

@@ -13,7 +13,8 @@ from PIL import Image
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
-from .making import list_images, split_three
+from .image_folders import list_images
+from .random_splits import split_three
 from .splits import Item, remove_leftovers
 
 CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

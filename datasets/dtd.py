@@ -3,7 +3,8 @@
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
-from .making import folder_items, split_three
+from .image_folders import folder_items
+from .random_splits import split_three
 
 
 @DATASET_REGISTRY.register()

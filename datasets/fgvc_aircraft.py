@@ -2,8 +2,8 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .annotation_files import read_lines
 from .base import FewShotDataset
-from .raw_files import read_lines
 from .splits import Item, Split
 
 

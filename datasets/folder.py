@@ -16,7 +16,8 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
 from .folder_lists import read_list, read_names
-from .making import list_folders, list_images, split_three
+from .image_folders import list_folders, list_images
+from .random_splits import split_three
 from .splits import Item, Split
 
 cfg_default.DATASET.FOLDER = CN()

@@ -7,10 +7,10 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .annotation_files import read_lines
 from .base import FewShotDataset
 from .fewshot_cache import read_pickle
-from .making import folder_items, list_folders
-from .raw_files import read_lines
+from .image_folders import folder_items, list_folders
 from .splits import Split
 
 

@@ -4,8 +4,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .image_folders import list_images
 from .imagenet import ShiftedImageNet, read_classnames
-from .making import list_images
 from .splits import Item, Split
 
 

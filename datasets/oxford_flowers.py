@@ -4,9 +4,9 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .annotation_files import read_mat
 from .base import FewShotDataset
-from .making import split_three
-from .raw_files import read_mat
+from .random_splits import split_three
 from .splits import Item, read_json
 
 

@@ -4,9 +4,9 @@ import re
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .annotation_files import read_lines
 from .base import FewShotDataset
-from .making import split_trainval
-from .raw_files import read_lines
+from .random_splits import split_trainval
 from .splits import Item, Split
 
 

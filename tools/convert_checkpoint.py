@@ -23,13 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import train  # noqa: E402  (makes dassl importable, so it comes first)
-from tools.mistakes import exit_code  # noqa: E402
-from tools.tuned_options import read_classes  # noqa: E402
-from trainers.common import official  # noqa: E402
-from trainers.common.checkpoint import put_in_place, tuned_state  # noqa: E402
-from trainers.common.checkpoint_file import BEST, names, read, write  # noqa: E402
-from trainers.common.clip_model import load_clip  # noqa: E402
-from trainers.common.rebuild import make_bare  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
+from tools.classifier_options import read_classes  # noqa: E402
+from trainers.common.inference.saved_run import make_bare  # noqa: E402
+from trainers.common.models.loading import load_clip  # noqa: E402
+from trainers.common.runs import official  # noqa: E402
+from trainers.common.runs.checkpoint import put_in_place, tuned_state  # noqa: E402
+from trainers.common.runs.checkpoint_file import BEST, names, read, write  # noqa: E402
 
 RECIPE = ROOT / "configs" / "trainers" / "CLIPFit" / "vit_b16_ep100.yaml"  # for the preprocessing, the official code's
 KNOWN = ("TRAINER.", "INPUT.", "DATASET.TEMPLATE")  # settings that are not guessed

@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 
+from runtime.user_errors import exit_code  # noqa: E402
+from tools.classifier_options import add_options, load  # noqa: E402
 from tools.exporting import TARGETS  # noqa: E402
 from tools.exporting.common import about, write_json  # noqa: E402
-from tools.mistakes import exit_code  # noqa: E402
-from tools.tuned_options import add_options, load  # noqa: E402
 
 TOLERANCE = 1e-5  # largest difference of a cosine similarity
 

@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.user_errors import exit_code  # noqa: E402
 from tools.coop_checkout import (  # noqa: E402
     MANIFEST,
     SOURCE,
@@ -40,11 +41,10 @@ from tools.coop_checkout import (  # noqa: E402
     write,
     write_manifest,
 )
-from tools.mistakes import exit_code  # noqa: E402
 
 FILES = (  # what the scripts of CLIPFit need beside what every CoOp checkout has
     "trainers/clipfit.py",
-    "trainers/common/*.py",
+    "trainers/common/**/*.py",
     "configs/trainers/CLIPFit/vit_*.yaml",
     "configs/recipes.yaml",
     "scripts/clipfit/*.sh",

@@ -32,12 +32,12 @@ from tqdm import tqdm  # noqa: E402
 import datasets  # noqa: E402, F401  (registers datasets and their config keys)
 import train  # noqa: E402
 from dassl.engine import build_trainer  # noqa: E402
-from tools.mistakes import exit_code  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
-from tools.tuned_options import add_options  # noqa: E402
-from trainers.common import checkpoint, delta, record  # noqa: E402
-from trainers.common.files import write_atomically  # noqa: E402
-from trainers.common.rebuild import find_method, make_cfg, read_run  # noqa: E402
+from tools.classifier_options import add_options  # noqa: E402
+from trainers.common.runs import checkpoint, record, tuned_weights  # noqa: E402
+from trainers.common.runs.files import write_atomically  # noqa: E402
+from trainers.common.inference.saved_run import find_method, make_cfg, read_run  # noqa: E402
 
 DATASETS = str(Path(train.__file__).resolve().parent / "configs" / "datasets")
 
@@ -162,8 +162,8 @@ def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
     """Write the tuned tensors at the alpha of `row`; returns the path."""
     tensors = interpolate(trainer, state["state_dict"], row["alpha"])
     meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": how}}
-    path = os.path.join(folder, trainer.model_name, delta.NAME)
-    delta.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
+    path = os.path.join(folder, trainer.model_name, tuned_weights.NAME)
+    tuned_weights.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
     return path
 
 

@@ -23,10 +23,10 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 
 from tqdm import tqdm  # noqa: E402
 
-from datasets.making import IMAGE_SUFFIXES  # noqa: E402
-from tools.mistakes import exit_code  # noqa: E402
-from tools.tuned_options import add_options, load  # noqa: E402
-from trainers.common.files import write_atomically  # noqa: E402
+from datasets.image_folders import IMAGE_SUFFIXES  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
+from tools.classifier_options import add_options, load  # noqa: E402
+from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
 def parse_args(argv=None):

@@ -19,9 +19,9 @@ import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes f
 
 import datasets  # noqa: E402
 from dassl.data.datasets import DATASET_REGISTRY  # noqa: E402
-from tools.prepare.doctor import check  # noqa: E402
+from tools.prepare.check_data import check  # noqa: E402
 from tools.prepare.install import prepare  # noqa: E402
-from tools.prepare.recipes import load_recipes  # noqa: E402
+from tools.prepare.download_plans import load_recipes  # noqa: E402
 
 
 def parse_args(argv=None):

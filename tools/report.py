@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tools.mistakes import exit_code  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.build import build  # noqa: E402
 from tools.reporting.problems import failed  # noqa: E402
 from tools.reporting.protocols import TITLES  # noqa: E402

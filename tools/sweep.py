@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.mistakes import exit_code  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402

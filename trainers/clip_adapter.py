@@ -21,7 +21,7 @@ cfg_default.TRAINER.CLIP_ADAPTER = CN()
 cfg_default.TRAINER.CLIP_ADAPTER.PREC = "fp32"  # the official code's; or auto (fp16 on CUDA), fp16, bf16, amp
 cfg_default.TRAINER.CLIP_ADAPTER.RATIO = 0.2  # share of the adapter's output in the image feature
 cfg_default.TRAINER.CLIP_ADAPTER.REDUCTION = 4  # the hidden layer has 1 / REDUCTION of the features' width
-cfg_default.TRAINER.CLIP_ADAPTER.TUNE = ()  # sets of trainers/common/tuning.py besides
+cfg_default.TRAINER.CLIP_ADAPTER.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 class Adapter(nn.Module):

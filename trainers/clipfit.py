@@ -15,17 +15,17 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common import official
-from .common.clip_model import resolve_precision
 from .common.losses import distillation_loss
+from .common.models.loading import resolve_precision
 from .common.prompts import KGCOOP_TEMPLATES, add_coop_options, get_template
+from .common.runs import official
 from .common.trainer import ClipTrainer
 
 REGULARISERS = ("kd", "mse", "none")
 
 cfg_default.TRAINER.CLIPFIT = CN()
 cfg_default.TRAINER.CLIPFIT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
-cfg_default.TRAINER.CLIPFIT.TUNE = ("text_ffn_output_bias", "image_layernorm")  # sets of trainers/common/tuning.py
+cfg_default.TRAINER.CLIPFIT.TUNE = ("text_ffn_output_bias", "image_layernorm")  # names of parameter sets
 cfg_default.TRAINER.CLIPFIT.REG = "kd"  # kd: features (eq. 3, 4), mse: biases (eq. 5), none
 cfg_default.TRAINER.CLIPFIT.BETA = 8.0  # weight of the regulariser; 2 in the paper's few-shot runs
 

@@ -27,7 +27,7 @@ cfg_default.TRAINER.COCOOP = CN()
 cfg_default.TRAINER.COCOOP.N_CTX = 16  # learned tokens
 cfg_default.TRAINER.COCOOP.CTX_INIT = None  # words that they start from; they also set their number
 cfg_default.TRAINER.COCOOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
-cfg_default.TRAINER.COCOOP.TUNE = ()  # sets of trainers/common/tuning.py besides
+cfg_default.TRAINER.COCOOP.TUNE = ()  # parameter sets of CLIP tuned too
 cfg_default.TRAINER.COCOOP.CHUNK = 2000  # prompts (images x classes) encoded at once; more take more memory
 
 
@@ -94,7 +94,7 @@ class CoCoOp(ClipTrainer):
         )
 
     def chunk_logits(self, image_features: torch.Tensor) -> torch.Tensor:
-        text = self.encode_text(self.tuned.layout, x=self.tuned(image_features))  # (b, n_cls, E)
+        text = self.encode_text(self.tuned.packed_prompts, x=self.tuned(image_features))  # (b, n_cls, E)
         with torch.autocast(self.device.type, enabled=False):
             return self.clip.logit_scale.exp() * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
 

@@ -51,4 +51,4 @@ class CoOp(ClipTrainer):
         return PromptLearner(self.text_encoder, classnames, text, ctx, self.options.CLASS_TOKEN_POSITION)
 
     def text_features(self):
-        return self.encode_text(self.tuned.layout, x=self.tuned())[0]  # (n_cls, E)
+        return self.encode_text(self.tuned.packed_prompts, x=self.tuned())[0]  # (n_cls, E)

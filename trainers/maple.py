@@ -33,7 +33,7 @@ cfg_default.TRAINER.MAPLE.N_CTX = 2  # learned tokens in each encoder
 cfg_default.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # words of which the first N_CTX tokens are learned, up to 4
 cfg_default.TRAINER.MAPLE.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.MAPLE.PROMPT_DEPTH = 9  # blocks of each encoder that get tokens of their own; 1: only the first
-cfg_default.TRAINER.MAPLE.TUNE = ()  # sets of trainers/common/tuning.py besides
+cfg_default.TRAINER.MAPLE.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 class MultiModalPromptLearner(PromptLearner):
@@ -92,7 +92,7 @@ class MaPLe(ClipTrainer):
 
     def text_features(self):
         learner = self.tuned.prompt_learner
-        return self.encode_text(learner.layout, x=learner(), deep=tuple(learner.compound_prompts_text))[0]
+        return self.encode_text(learner.packed_prompts, x=learner(), deep=tuple(learner.compound_prompts_text))[0]
 
     def image_features(self, image, tuned=True):
         if not tuned:

@@ -26,7 +26,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.checkpoint import shorten
+from .common.runs.checkpoint import shorten
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.TIP = CN()
@@ -36,7 +36,7 @@ cfg_default.TRAINER.TIP.BETA = 1.0  # sharpness of the cache, likewise
 cfg_default.TRAINER.TIP.SEARCH_SCALE = (7.0, 3.0)  # alpha and beta are chosen below these: (of beta, of alpha)
 cfg_default.TRAINER.TIP.SEARCH_STEP = (200, 20)  # from so many values: (of beta, of alpha)
 cfg_default.TRAINER.TIP.AUGMENT_EPOCH = 10  # augmented views of a training image whose mean feature is cached
-cfg_default.TRAINER.TIP.TUNE = ()  # TipAdapterF: sets of trainers/common/tuning.py besides
+cfg_default.TRAINER.TIP.TUNE = ()  # TipAdapterF: parameter sets of CLIP tuned too
 
 
 class Cache(nn.Module):

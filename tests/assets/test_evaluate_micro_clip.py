@@ -7,9 +7,10 @@ from torchvision.transforms import v2
 
 from assets import evaluate_micro_clip as script
 from datasets.digits import CLASSNAMES, write_images
-from datasets.making import list_images, split_three
+from datasets.image_folders import list_images
+from datasets.random_splits import split_three
 from datasets.splits import Item
-from trainers.common.clip_model import load_clip
+from trainers.common.models.loading import load_clip
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -7,14 +7,14 @@ import pytest
 from tests.tools.eurosat import IMAGES, split_file
 from tests.tools.local_server import make_tar, make_zip, serve
 from tools import prepare_data
-from tools.prepare import doctor, fetch, install
-from tools.prepare.recipes import Recipe, Source, Step
+from tools.prepare import check_data, fetch, install
+from tools.prepare.download_plans import Recipe, Source, Step
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(fetch, "RETRIES", 0)
-    monkeypatch.setattr(doctor, "load_layouts", lambda: {"EuroSAT": {"counts": [2, 4, 2, 2]}})
+    monkeypatch.setattr(check_data, "load_layouts", lambda: {"EuroSAT": {"counts": [2, 4, 2, 2]}})
     with serve() as server:
         server.files = {
             "good.zip": make_zip(IMAGES),

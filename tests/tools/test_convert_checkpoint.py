@@ -12,7 +12,7 @@ from tests.reference.models import random_clip, save_clip
 from tests.trainers.conftest import digits_root, make, tiny  # noqa: F401  (fixtures)
 from tools.convert_checkpoint import main
 from trainers.common import load_tuned
-from trainers.common.tuning import select
+from trainers.common.models.parameter_sets import select
 
 NAMES = [f"class {letter}" for letter in "abc"]
 TEMPLATE = "a centered satellite photo of {}."

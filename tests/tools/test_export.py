@@ -60,7 +60,7 @@ def test_openai(call, trained, tmp_path):  # noqa: F811
             tensor.data = tensor.data.half().float()
     assert torch.allclose(classifier.predict(IMAGES).logits, logits, atol=1e-5)
     # as this project's own backbone: zero-shot on it is the tuned model, without any rounding
-    from trainers.common.clip_model import load_clip
+    from trainers.common.models.loading import load_clip
 
     again = load_clip(str(tmp_path / "openai" / "clip.pt"))
     with torch.no_grad():

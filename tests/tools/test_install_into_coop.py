@@ -139,7 +139,7 @@ def test_a_line_that_was_there_already_stays(checkout):
 
 def test_compiled_modules_go_too(checkout):
     main([str(checkout)])
-    for name in ("common/__pycache__/text", "__pycache__/clipfit", "__pycache__/coop"):
+    for name in ("common/models/__pycache__/text", "__pycache__/clipfit", "__pycache__/coop"):
         write(checkout / "trainers" / f"{name}.cpython-311.pyc", "")
     main([str(checkout), "--uninstall"])
     assert not (checkout / "trainers" / "common").exists()
@@ -183,8 +183,8 @@ def test_interrupted_at_any_moment_it_is_completed_by_a_second_run(checkout, cal
         except Killed:
             pass
     if b"clipfit" in (checkout / "train.py").read_bytes():  # whatever train.py imports is there
-        for path in (SOURCE / "trainers" / "common").glob("*.py"):
-            assert (checkout / "trainers" / "common" / path.name).read_bytes() == path.read_bytes()
+        for path in (SOURCE / "trainers" / "common").rglob("*.py"):
+            assert (checkout / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
     if not flags:
         assert main([str(checkout)]) == 0
         assert json.loads((checkout / MANIFEST).read_text())["files"].keys() == {
@@ -244,7 +244,7 @@ def test_the_scripts_find_all_they_call(checkout):
 def test_all_of_it_runs_on_the_python_of_coops_users():
     """CoOp and Dassl say to use Python 3.8. Ruff sees to annotations, this to syntax and to what later ones added."""
     later = {"removeprefix", "removesuffix", "batched", "pairwise", "bit_count", "BooleanOptionalAction"}
-    patterns = [*installer.FILES, "tools/install_into_coop.py", "tools/coop_checkout.py", "tools/mistakes.py"]
+    patterns = [*installer.FILES, "tools/install_into_coop.py", "tools/coop_checkout.py", "runtime/user_errors.py"]
     for path in [path for pattern in patterns for path in SOURCE.glob(pattern) if path.suffix == ".py"]:
         for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

@@ -12,7 +12,8 @@ from PIL import Image
 from tests.tools.tuned import trained as every_trained  # noqa: F401  (fixture)
 from tests.trainers.helpers import make_trainer
 from tools import interpolate
-from trainers.common import delta, load_tuned
+from trainers.common import load_tuned
+from trainers.common.runs import tuned_weights
 
 
 @pytest.fixture
@@ -101,9 +102,9 @@ def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkey
 
     monkeypatch.setattr(interpolate, "evaluate", evaluate)
     code, out, _ = call("--alphas", 0, 0.25, 0.5, 0.75, 1, "--write", "best")
-    path = tmp_path / "out" / "clipfit" / delta.NAME
+    path = tmp_path / "out" / "clipfit" / tuned_weights.NAME
     assert code == 0 and f"at alpha 0.5 (best on validation images): {path}" in out
-    state = delta.read(str(path))
+    state = tuned_weights.read(str(path))
     assert state["meta"]["interpolation"] == {"alpha": 0.5, "chosen": "best on validation images"}
     run = trained()
     for name, tensor in run.tuned.state_dict().items():
@@ -163,10 +164,10 @@ def test_without_validation_images(call, trained, tmp_path, monkeypatch):
 
 
 def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
-    file = shutil.copy(Path(trained().output_dir) / "clipfit" / delta.NAME, tmp_path / "alone.safetensors")
+    file = shutil.copy(Path(trained().output_dir) / "clipfit" / tuned_weights.NAME, tmp_path / "alone.safetensors")
     monkeypatch.chdir(tmp_path)
     assert call("--alphas", 0, "--root", trained().cfg.DATASET.ROOT, run=file)[0] == 0
-    state = delta.read(file)
-    delta.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)  # as tools/convert_checkpoint.py makes them
+    state = tuned_weights.read(file)
+    tuned_weights.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)
     code, _, err = call(run=file)
     assert code == 1 and "does not say which dataset it was tuned on" in err

@@ -10,8 +10,8 @@ import pytest
 from tests.tools.eurosat import IMAGES, images, split_file
 from tests.tools.local_server import make_tar, make_zip
 from tools import prepare_data
-from tools.prepare import doctor
-from tools.prepare.recipes import load_recipes
+from tools.prepare import check_data
+from tools.prepare.download_plans import load_recipes
 
 
 def test_fetch_and_again(prepare, server, tmp_path, capsys):
@@ -107,9 +107,9 @@ def test_digits_are_written(tmp_path, capsys):
 
 def test_recipes_fit_the_datasets():
     recipes = load_recipes()
-    assert set(recipes) == set(doctor.load_layouts()) - {"Digits"}
+    assert set(recipes) == set(check_data.load_layouts()) - {"Digits"}
     for name, recipe in recipes.items():
-        places = doctor.DATASET_REGISTRY.get(name).at("/data")
+        places = check_data.DATASET_REGISTRY.get(name).at("/data")
         targets = {os.path.join(places.dataset_dir, target) for step in recipe.steps for target in step.targets}
         assert any(Path(target).is_relative_to(places.image_dir) for target in targets), name
         assert not places.split_path or places.split_path in targets, name

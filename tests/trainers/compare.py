@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainers.common.clip_model import load_clip
+from trainers.common.models.loading import load_clip
 
 from .helpers import batch_of, train_step
 

@@ -11,8 +11,8 @@ import traceback
 
 from tqdm import tqdm
 
-from trainers.common import checkpoint_file
-from trainers.common.digest import digest
+from trainers.common.runs import checkpoint_file
+from trainers.common.runs.digest import digest
 
 
 def fork(work, log) -> int:

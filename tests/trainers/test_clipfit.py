@@ -7,7 +7,7 @@ import torch
 
 from tests.reference.clipfit import PlainCLIPFit
 from tests.reference.models import save_clip
-from trainers.common.clip_model import load_clip
+from trainers.common.models.loading import load_clip
 
 from .helpers import batch_of, make_trainer, train_step
 

@@ -274,7 +274,7 @@ SPEED = {
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in UNTUNED])
 def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypatch, tmp_path):
     """Loss terms, and the tuned tensors after two steps."""
-    from trainers.common import blocks
+    from trainers.common.models import blocks
 
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f: compiled(f, backend="eager"))

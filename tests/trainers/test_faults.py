@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
-from trainers.common import checkpoint_file
+from trainers.common.runs import checkpoint_file
 
 from .crash import content, fork, join, small_disk
 from .helpers import FAST, cut_off_after, make_trainer

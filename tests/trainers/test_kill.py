@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from trainers.common import checkpoint_file, files
+from trainers.common.runs import checkpoint_file, files
 
 from .crash import content, fork, join
 from .helpers import make_trainer

@@ -3,7 +3,7 @@
 import torch
 from clip import clip
 
-from trainers.common.clip_model import load_clip
+from trainers.common.models.loading import load_clip
 from trainers.common.prompts import SELECTED_TEMPLATES
 
 from .helpers import batch_of

@@ -5,7 +5,7 @@ images)`, which loads what was written with the library that it is for and gives
 and `HOW`, the lines that load it.
 """
 
-from . import delta, head, huggingface, onnx, open_clip, openai
+from . import head, huggingface, onnx, open_clip, openai, tuned_weights
 
 TARGETS = {
     "openai": openai,
@@ -13,5 +13,5 @@ TARGETS = {
     "huggingface": huggingface,
     "head": head,
     "onnx": onnx,
-    "delta": delta,
+    "delta": tuned_weights,
 }

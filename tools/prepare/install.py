@@ -11,8 +11,8 @@ import filelock
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .archives import SourceError, is_archive, unpack
+from .download_plans import load_recipes
 from .fetch import check_content, fetch
-from .recipes import load_recipes
 
 WORK = ".prepare"  # in the dataset's folder: downloads and what is being unpacked
 

@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 
 from .checks import check_table
-from .linking import dataset_names, link
+from .match_runs import dataset_names, link
 from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, place

@@ -10,7 +10,7 @@ Zero-shot CLIP trains on nothing: it stands in every table of its backbone that 
 
 from dataclasses import dataclass
 
-from .linking import model_key
+from .match_runs import model_key
 from .rows import at, fingerprint
 from .run import Run
 

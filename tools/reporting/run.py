@@ -1,4 +1,4 @@
-"""A run: what was trained and tested, and what came out; read from the `result.json` of trainers/common/record.py."""
+"""A run: what was trained and tested, and what came out; read from its `result.json`."""
 
 import json
 from dataclasses import dataclass, field

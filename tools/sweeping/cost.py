@@ -23,7 +23,7 @@ class Costs:
 
     def read_records(self, output: Path, on_gpu: bool | None = None) -> None:
         """Learn from the finished runs below `output` that ran on GPUs, or on the CPU (`on_gpu`), or on either."""
-        from trainers.common import record
+        from trainers.common.runs import record
 
         for path in output.glob(f"**/{record.FILE}"):
             result = read(path) or {}
@@ -41,7 +41,7 @@ class Costs:
 
     def add(self, job: Job, seconds: float) -> None:
         """Take note of how long a finished job of this sweep took, all in all."""
-        from trainers.common import record
+        from trainers.common.runs import record
 
         self.measured[self.kind(job), self.length(job)].append(seconds)
         result = read(job.output / record.FILE) or {}

@@ -87,7 +87,7 @@ def run_task(jobs: list[Job], wanted: dict[Job, dict]) -> None:
 
 
 def remember(folder: Path, ids: dict[str, str]) -> None:
-    from trainers.common.files import write_atomically
+    from trainers.common.runs.files import write_atomically
 
     write_atomically(str(folder / SUBMITTED), json.dumps({**recall(folder), **ids}, indent=1))
 

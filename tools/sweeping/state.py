@@ -41,7 +41,7 @@ def expect(job: Job) -> dict:
     """
     import train
     from dassl.engine import TRAINER_REGISTRY
-    from trainers.common import record
+    from trainers.common.runs import record
 
     cfg = train.setup_cfg(train.parse_args(job.argv))
     section = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).section
@@ -61,7 +61,7 @@ def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
         wanted: what `expect` says of each job.
         held: whether we have the folder's lock ourselves.
     """
-    from trainers.common import record
+    from trainers.common.runs import record
 
     if busy(job.output, held):
         return State("running")
@@ -84,7 +84,7 @@ def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
 
 def read(path: Path) -> dict | None:
     """The record at `path`; None where there is none, or not a whole one."""
-    from trainers.common import record
+    from trainers.common.runs import record
 
     result = record.read(str(path))
     whole = result and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
@@ -93,7 +93,7 @@ def read(path: Path) -> dict | None:
 
 def other_settings(result: dict, wanted: dict, training: dict | None) -> list[str]:
     """In what a record differs from what is wanted: of its own run and of the training that it evaluates."""
-    from trainers.common.record import differences
+    from trainers.common.runs.record import differences
 
     source = result.get("source")
     differ = differences(result["settings"], wanted["settings"])
@@ -118,7 +118,7 @@ def other_backbone(identity: dict, backbone: str) -> list[str]:
 
 def out_of_date(job: Job, result: dict) -> str:
     """Why a finished evaluation is not of the model that is there now; "" if it is, or is no evaluation."""
-    from trainers.common import record
+    from trainers.common.runs import record
 
     if not job.training:
         return ""
@@ -135,9 +135,9 @@ def fingerprint(backbone: str) -> str | None:
     """Hash of a backbone's weights; None for OpenAI's names, whose weights do not change."""
     if backbone != "micro" and not Path(backbone).expanduser().is_file():
         return None
-    from trainers.common import clip_model
+    from trainers.common.models import loading
 
-    return clip_model.fingerprint(clip_model.read_state_dict(backbone))
+    return loading.fingerprint(loading.read_state_dict(backbone))
 
 
 def take(folder: Path):
@@ -160,7 +160,7 @@ def take(folder: Path):
 
 def busy(folder: Path, held: bool = False) -> bool:
     """Whether a process has locked a job's folder: a sweep, unless that is us (`held`), or train.py itself."""
-    from trainers.common import files
+    from trainers.common.runs import files
 
     return (not held and locked(folder / LOCK, fcntl.flock)) or locked(folder / files.LOCK, fcntl.lockf)
 

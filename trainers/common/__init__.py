@@ -1,5 +1,5 @@
 """What the methods share, and `load_tuned`, which gives a classifier from what a run tuned."""
 
-from .classifier import load_tuned
+from .inference.classifier import load_tuned
 
 __all__ = ["load_tuned"]

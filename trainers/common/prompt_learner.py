@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from .layout import pack
+from .models.packed_prompts import pack
+from .models.text import TextEncoder
 from .prompts import fill, tokenize
-from .text import TextEncoder
 
 POSITIONS = ("end", "middle", "front")
 
@@ -31,13 +31,13 @@ class PromptLearner(nn.Module):
         device = text_encoder.token_embedding.weight.device
         self.ctx = nn.Parameter(ctx.float().to(device))
         tokens = place_learned(classnames, text, ctx.shape[-2], position)  # learned tokens have negative ids
-        layout = pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
-        rows = (layout.tokens < 0).nonzero()[:, 0]  # (R,) places of learned tokens in the packed matrix
-        self.layout = replace(layout, tokens=layout.tokens.clamp_min(0))
+        packed = pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
+        rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) places of learned tokens in the packed matrix
+        self.packed_prompts = replace(packed, tokens=packed.tokens.clamp_min(0))
         self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("which", -1 - layout.tokens[rows], persistent=False)  # (R,) vector that stands there
-        self.register_buffer("classes", layout.classes[rows], persistent=False)  # (R,) and its class
-        self.register_buffer("words", text_encoder.embed(self.layout).detach(), persistent=False)  # (1, T, d)
+        self.register_buffer("which", -1 - packed.tokens[rows], persistent=False)  # (R,) vector that stands there
+        self.register_buffer("classes", packed.classes[rows], persistent=False)  # (R,) and its class
+        self.register_buffer("words", text_encoder.embed(self.packed_prompts).detach(), persistent=False)  # (1, T, d)
 
     def forward(self, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Packed embeddings for TextEncoder: (1, T, d); (B, T, d) with `shift` (B, d) added to every learned token."""

@@ -7,7 +7,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 
-from .clip_model import clip
+from .models.loading import clip
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: DATASET_TEMPLATES' for this dataset
 
@@ -54,7 +54,7 @@ def add_coop_options() -> None:
     cfg_default.TRAINER.COOP.CTX_INIT = None  # words that the learned tokens start from; they also set their number
     cfg_default.TRAINER.COOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
     cfg_default.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # end, middle or front
-    cfg_default.TRAINER.COOP.TUNE = ()  # sets of trainers/common/tuning.py besides; ("image_layernorm",) is "+UL"
+    cfg_default.TRAINER.COOP.TUNE = ()  # parameter sets tuned too; ("image_layernorm",) is "+UL"
 
 
 def get_template(cfg, own: dict[str, str] | None = None) -> str:

@@ -15,12 +15,12 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import checkpoint, delta, record
 from .compat import make_scaler
-from .cuda_graphs import CudaGraphs, can_capture
-from .files import FolderLock, one_line, remove_leftovers
+from .models.cuda_graphs import CudaGraphs, can_capture
+from .models.parameter_sets import audit
+from .runs import checkpoint, record, tuned_weights
+from .runs.files import FolderLock, one_line, remove_leftovers
 from .tuned_clip import TunedClip
-from .tuning import audit
 
 
 class ClipTrainer(TunedClip, TrainerX):
@@ -122,7 +122,7 @@ class ClipTrainer(TunedClip, TrainerX):
     def after_train(self):
         super().after_train()
         if self.get_model_names():
-            delta.save_run(self, {**checkpoint.tuned_state(self), "metrics": self.metrics})
+            tuned_weights.save_run(self, {**checkpoint.tuned_state(self), "metrics": self.metrics})
 
     def has_validation(self) -> bool:
         """Whether there are validation images that are not test images."""

@@ -12,13 +12,13 @@ from torch import nn
 
 from dassl.config import cfg_default
 
-from .clip_model import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .compat import functional_call
-from .image import image_encoder
-from .layout import Layout, pack
+from .models.image import image_encoder
+from .models.loading import PRECISIONS, check_input_size, load_clip, resolve_precision
+from .models.packed_prompts import PackedPrompts, pack
+from .models.parameter_sets import add_parameters, cast_like, select
+from .models.text import TextEncoder
 from .prompts import fill, get_template, tokenize
-from .text import TextEncoder
-from .tuning import add_parameters, cast_like, select
 
 # Keep only the input of each block for the backward pass, which computes the block once more: slower, far less memory
 cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
@@ -58,8 +58,8 @@ class TunedClip:
         if self.text_names:
             if self._text_start is None:
                 with torch.inference_mode(False), self.autocast():
-                    self._text_start = self.text_encoder.constant_start(self.layout, self.text_names)
-            return self.encode_text(self.layout, start=self._text_start)
+                    self._text_start = self.text_encoder.constant_start(self.packed_prompts, self.text_names)
+            return self.encode_text(self.packed_prompts, start=self._text_start)
         if self._zero_shot_text is None:
             self._zero_shot_text = self.zero_shot_features()
         return self._zero_shot_text
@@ -106,7 +106,7 @@ class TunedClip:
         self.image_encoder.recompute = self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
         self.image_encoder.compiled = cfg.MODEL.COMPILE
         self.template = self.prompt_template()
-        self.layout = self.pack_prompts(classnames)
+        self.packed_prompts = self.pack_prompts(classnames)
         print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
 
         sets = getattr(self.options, "TUNE", ())
@@ -121,7 +121,7 @@ class TunedClip:
         """The frozen CLIP."""
         return load_clip(self.cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
 
-    def pack_prompts(self, classnames: list[str], template: str = "") -> Layout:
+    def pack_prompts(self, classnames: list[str], template: str = "") -> PackedPrompts:
         """Tokens of one prompt a class, packed, on the device."""
         return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
 
@@ -134,13 +134,13 @@ class TunedClip:
         """Normalised image features (B, E), fp32, with the tuned parameters in place of CLIP's own."""
         return F.normalize(self.image_features(image, tuned), dim=-1)
 
-    def encode_text(self, layout: Layout, tuned: bool = True, **inputs) -> torch.Tensor:
+    def encode_text(self, packed: PackedPrompts, tuned: bool = True, **inputs) -> torch.Tensor:
         """Normalised text features (n, E), fp32; `tuned=False` gives those of the untouched CLIP.
 
         With `x` among the `inputs` (see TextEncoder.forward): (B, n, E).
         """
         overrides = self._overrides(visual=False) if tuned else {}
-        features = functional_call(self.text_encoder, overrides, (layout,), inputs)
+        features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
     @torch.inference_mode(False)  # an evaluation may be the first to ask, and training then goes on with them
@@ -148,7 +148,7 @@ class TunedClip:
     def zero_shot_features(self) -> torch.Tensor:
         """Normalised features of the zero-shot prompts by the untouched CLIP: (n_cls, E), fp32."""
         with self.autocast():
-            return self.encode_text(self.layout, tuned=False)
+            return self.encode_text(self.packed_prompts, tuned=False)
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]

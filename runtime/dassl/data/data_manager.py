@@ -8,13 +8,13 @@ from torchvision import transforms as T
 
 from dassl.utils import read_image
 
-from . import fast_pixels
-from .byte_batch import Images, split_transform
 from .datasets import build_dataset
-from .image_cache import image_cache
-from .loader import Batch, Loader, start_method
+from .fast_loader import fast_pixels
+from .fast_loader.byte_batch import Images, split_transform
+from .fast_loader.image_cache import image_cache
+from .fast_loader.loader import Batch, Loader, start_method
+from .fast_loader.stored_image import stored
 from .samplers import build_sampler
-from .stored_image import stored
 from .transforms import INTERPOLATION_MODES, build_transform
 
 

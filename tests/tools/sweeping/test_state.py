@@ -130,7 +130,7 @@ def test_a_run_that_was_started_by_hand_has_locked_its_folder_too(jobs):
     (training, _), wanted = jobs
     training.output.mkdir(parents=True)
     code = (
-        "import runpy, sys; FolderLock = runpy.run_path('trainers/common/files.py')['FolderLock']\n"  # without torch
+        "import runpy, sys; FolderLock = runpy.run_path('trainers/common/runs/files.py')['FolderLock']\n"
         f"with FolderLock({str(training.output)!r}): print('locked', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code]

@@ -85,7 +85,7 @@ def test_plain_attention_is_torchs(causal):
 
 
 def test_the_two_inert_pickles_are_one_file():
-    assert filecmp.cmp("trainers/common/inert_pickle.py", "runtime/dassl/utils/inert_pickle.py", shallow=False)
+    assert filecmp.cmp("trainers/common/runs/inert_pickle.py", "runtime/dassl/utils/inert_pickle.py", shallow=False)
 
 
 def test_no_validation_images_is_an_error_and_not_the_test_images(make):

@@ -1,0 +1,99 @@
+"""Runs, checkpoints, tuned weights and CoOp checkouts that an earlier revision made go on working.
+
+tests/fixtures/earlier holds them; its README says how they were made.
+"""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from tests.trainers.conftest import digits_root  # noqa: F401  (a fixture)
+from tools import install_into_coop, report
+from trainers.common import load_tuned
+from trainers.common.runs import checkpoint_file
+
+EARLIER = Path(__file__).with_name("fixtures") / "earlier"
+METHODS = {"base": "CLIPFit", "kg": "KgCoOp"}
+ONE_IMAGE = 100 / 269  # of the smaller test set, in percent: another processor may round a logit to the other side
+
+
+def record(folder) -> dict:
+    return json.loads((Path(folder) / "result.json").read_text())
+
+
+def arguments(run: str, root, output) -> list[str]:
+    """The command line that an earlier run was started with, on data and in a folder of now."""
+    argv = record(EARLIER / run)["command"][1:]
+    for flag, value in (("--root", root), ("--output-dir", output), ("--model-dir", EARLIER / "base")):
+        if flag in argv:
+            argv[argv.index(flag) + 1] = str(value)
+    return argv
+
+
+def run_train(argv: list[str], monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", __import__("sys").stdout)  # the logger replaces it
+        assert train.main(argv) == 0
+
+
+def test_a_checkpoint_is_evaluated(digits_root, tmp_path, monkeypatch):  # noqa: F811
+    run_train(arguments("new", digits_root, tmp_path), monkeypatch)
+    then, now = record(EARLIER / "new"), record(tmp_path)
+    assert now["metrics"]["test"]["accuracy"] == pytest.approx(then["metrics"]["test"]["accuracy"], abs=ONE_IMAGE)
+    assert now["source"]["settings"] == then["source"]["settings"] and now["source"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("run", METHODS)
+def test_a_run_is_continued(run, digits_root, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """It is finished, so that only its test is repeated; a run with other settings is still refused."""
+    shutil.copytree(EARLIER / run, tmp_path / "run")
+    argv = arguments(run, digits_root, tmp_path / "run")
+    run_train(argv, monkeypatch)
+    assert "Resuming after epoch 2" in capsys.readouterr().out
+    then, now = record(EARLIER / run), record(tmp_path / "run")
+    assert now["finished"] and now["identity"]["trainer"] == METHODS[run]
+    assert now["metrics"]["test"]["accuracy"] == pytest.approx(then["metrics"]["test"]["accuracy"], abs=ONE_IMAGE)
+    assert train.main([*argv, "OPTIM.LR", "0.5"]) == 1
+
+
+@pytest.mark.parametrize("run", METHODS)
+def test_tuned_weights_give_what_the_checkpoint_gives(run):
+    (file,) = (EARLIER / run).rglob("tuned.safetensors")
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone, whole = load_tuned(file), load_tuned(EARLIER / run)
+    assert torch.equal(alone.predict(image).logits, whole.predict(image).logits)
+    saved = checkpoint_file.read(str(file.with_name("model.pth.tar-2")))["state_dict"]
+    assert all(torch.equal(tensor, whole.trainer.tuned.state_dict()[name]) for name, tensor in saved.items())
+
+
+def test_records_are_reported(tmp_path, capsys):
+    shutil.copytree(EARLIER, tmp_path / "runs")
+    assert report.main([str(tmp_path / "runs" / name) for name in ("base", "new")] + ["--no-files"]) == 0
+    printed = capsys.readouterr().out
+    accuracies = [record(EARLIER / name)["metrics"]["test"]["accuracy"] for name in ("base", "new")]
+    assert all(f"{accuracy:.2f}" in printed for accuracy in accuracies)
+
+
+def test_a_coop_checkout_is_updated_and_uninstalled(tmp_path):
+    checkout = tmp_path / "CoOp"
+    for name in ("trainers", "datasets", "configs/datasets", "configs/trainers"):
+        (checkout / name).mkdir(parents=True)
+    (checkout / "trainers" / "coop.py").write_text("")
+    (checkout / "train.py").write_text("import trainers.coop\nimport trainers.clipfit\n")
+    with zipfile.ZipFile(EARLIER / "coop_checkout.zip") as archive:
+        archive.extractall(checkout)
+    assert install_into_coop.main([str(checkout)]) == 0
+    installed, here = (folder / "trainers" / "common" for folder in (checkout, install_into_coop.SOURCE))
+    modules = [sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py")) for folder in (installed, here)]
+    assert modules[0] == modules[1]
+    assert install_into_coop.main([str(checkout), "--uninstall"]) == 0
+    assert sorted(str(p.relative_to(checkout)) for p in checkout.rglob("*") if p.is_file()) == [
+        "train.py",
+        "trainers/coop.py",
+    ]
+    assert (checkout / "train.py").read_text() == "import trainers.coop\n"

@@ -1,0 +1,117 @@
+"""Parameter sets: exact names and counts on full-size models, the paper's numbers, and clear errors."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.reference.models import random_clip
+from trainers.common.models.parameter_sets import PARAMETER_SETS, add_parameters, audit, cast_like, select
+
+# (tensors, scalars) on ViT-B/16; the paper's Table 5 has 6.1K, 30.7K, 67.6K and, with the image's, 0.17M.
+COUNTS = {
+    "text_ffn_output_bias": (12, 6_144),
+    "text_ffn_bias": (24, 30_720),
+    "text_block_bias": (72, 67_584),
+    "image_block_bias": (72, 101_376),
+    "image_layernorm": (52, 39_936),
+    "text_layernorm": (50, 25_600),
+}
+
+
+def scalars(model, names):
+    return sum(model.get_parameter(name).numel() for name in names)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_on_vit_b16(vit_b16, name):
+    names = select(vit_b16, (name,), "KEY")[name]
+    assert (len(names), scalars(vit_b16, names)) == COUNTS[name]
+    assert len(set(names)) == len(names)
+
+
+def test_every_set_is_counted_somewhere(vit_b16):
+    empty = {name for name, names in PARAMETER_SETS.items() if not names(vit_b16)}
+    assert empty | COUNTS.keys() == PARAMETER_SETS.keys() and empty == {"image_batchnorm"}
+
+
+def test_clipfit_is_46080_scalars_with_the_official_names(vit_b16):
+    sets = select(vit_b16, ("text_ffn_output_bias", "image_layernorm"), "KEY")
+    names = [name for names in sets.values() for name in names]
+    official = {n for n, _ in vit_b16.named_parameters() if not n.startswith("visual.") and "c_proj.bias" in n}
+    official |= {n for n, _ in vit_b16.named_parameters() if n.startswith("visual.") and "ln" in n}
+    assert set(names) == official and len(names) == 64
+    assert scalars(vit_b16, names) == 46_080
+    assert sum(p.numel() for p in vit_b16.parameters()) == 149_620_737
+
+
+def test_places_follow_the_forward_order(vit_b16):
+    order = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: order.append(f"visual.{name}.weight"))
+        for name, module in vit_b16.visual.named_modules()
+        if isinstance(module, nn.LayerNorm)
+    ]
+    with torch.no_grad():
+        vit_b16.encode_image(torch.zeros(1, 3, 224, 224))
+    for handle in handles:
+        handle.remove()
+    for place in (0, 11, 25):  # the paper's first, twelfth and last
+        (names,) = select(vit_b16, (f"image_layernorm:{place}",), "KEY").values()
+        assert names[0] == order[place]
+    (some,) = select(vit_b16, ("text_ffn_output_bias:0-2,11",), "KEY").values()
+    assert some == [f"transformer.resblocks.{i}.mlp.c_proj.bias" for i in (0, 1, 2, 11)]
+
+
+def test_overlapping_sets_count_once(vit_b16):
+    sets = select(vit_b16, ("text_ffn_output_bias", "text_ffn_bias"), "KEY")
+    assert len(sets["text_ffn_bias"]) == 12  # the c_fc biases; c_proj's are in the first set
+
+
+def test_errors():
+    vit, resnet = random_clip("tiny"), random_clip("tiny-RN")
+    with pytest.raises(ValueError, match="KEY: unknown parameter set 'ln'; there are image_batchnorm,"):
+        select(vit, ("ln",), "KEY")
+    with pytest.raises(ValueError, match="'image_layernorm' is empty.*ResNet.*KEY.*'text_ffn_bias', 'image_batchnorm'"):
+        select(resnet, ("text_ffn_bias", "image_layernorm"), "KEY")
+    with pytest.raises(ValueError, match="'image_batchnorm' is empty.*ViT"):
+        select(vit, ("image_batchnorm",), "KEY")
+    with pytest.raises(ValueError, match="out of range, the set has places 0 to 2"):
+        select(vit, ("text_ffn_output_bias:3",), "KEY")
+    for bad in ("text_ffn_output_bias:a", "text_ffn_output_bias:1-x", "text_ffn_output_bias:-1"):
+        with pytest.raises(ValueError, match="numbers or ranges"):
+            select(vit, (bad,), "KEY")
+
+
+def test_resnet_batchnorm():
+    names = select(random_clip("tiny-RN"), ("image_batchnorm",), "KEY")["image_batchnorm"]
+    assert len(names) % 2 == 0 and all(".bn" in n or "downsample" in n for n in names)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_masters_are_fp32_and_keep_clips_names(dtype):
+    model = random_clip("tiny")
+    names = select(model, ("text_ffn_output_bias", "image_layernorm"), "KEY")
+    names = [n for group in names.values() for n in group]
+    for name in names:
+        if "c_proj" in name:
+            model.get_parameter(name).data = model.get_parameter(name).data.to(dtype)
+    tuned = nn.Module()
+    add_parameters(tuned, model, names)
+    assert list(tuned.state_dict()) == names
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in tuned.parameters())
+    cast = cast_like(tuned, model, names)
+    for name in names:
+        assert cast[name].dtype == model.get_parameter(name).dtype
+        assert torch.equal(cast[name], model.get_parameter(name))
+        assert tuned.get_parameter(name).data_ptr() != model.get_parameter(name).data_ptr()
+
+
+def test_audit_counts_the_methods_own_tensors_too():
+    model, tuned = random_clip("tiny"), nn.Module()
+    tuned.ctx = nn.Parameter(torch.zeros(4, 128))
+    sets = select(model, ("text_ffn_output_bias",), "KEY")
+    add_parameters(tuned, model, sets["text_ffn_output_bias"])
+    lines = audit(tuned, sets, 1000).splitlines()
+    assert lines[1].split() == ["text_ffn_output_bias", "3", "384", "float32"]
+    assert lines[2].split() == ["the", "method's", "own", "1", "512", "float32"]
+    assert lines[3].split()[:3] == ["total", "4", "896"]

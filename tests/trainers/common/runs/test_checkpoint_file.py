@@ -1,0 +1,280 @@
+"""Checkpoint files whose bytes have changed: always a clear error that names the file, or the right weights."""
+
+import json
+import os
+import pickle
+import random
+import zipfile
+
+import pytest
+import torch
+
+from trainers.common.runs import checkpoint_file
+from trainers.common.runs.digest import digest
+
+CASES = 120  # of each kind of damage
+
+
+def flip_a_bit(data, rng):
+    at = rng.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+
+
+def overwrite(data, rng):
+    at, new = rng.randrange(len(data)), rng.randbytes(rng.randint(1, 64))
+    return data[:at] + new + data[at + len(new) :]
+
+
+def lose_a_block(data, rng):
+    at = rng.randrange(0, len(data), 512)
+    return data[:at] + bytes(len(data[at : at + 4096])) + data[at + 4096 :]
+
+
+def cut_off(data, rng):
+    return data[: rng.randrange(len(data))]
+
+
+def leave_out(data, rng):
+    at = rng.randrange(len(data))
+    return data[:at] + data[at + rng.randint(1, 300) :]
+
+
+def insert(data, rng):
+    at = rng.randrange(len(data))
+    return data[:at] + rng.randbytes(rng.randint(1, 300)) + data[at:]
+
+
+def swap_blocks(data, rng):
+    blocks = [data[i : i + 256] for i in range(0, len(data), 256)]
+    i, j = rng.sample(range(len(blocks) - 1), 2)
+    blocks[i], blocks[j] = blocks[j], blocks[i]
+    return b"".join(blocks)
+
+
+def append(data, rng):
+    return data + rng.randbytes(rng.randint(1, 300))
+
+
+DAMAGE = (flip_a_bit, overwrite, lose_a_block, cut_off, leave_out, insert, swap_blocks, append)
+
+
+@pytest.fixture
+def trained(make, tmp_path):
+    """A trainer with checkpoints of the epochs 1 and 2, and the path of the second."""
+    trainer = make("CLIPFit", output=tmp_path / "run")
+    for epoch in range(2):
+        for p in trainer.tuned.parameters():
+            p.data += torch.randn(p.shape)
+        trainer.save_model(epoch, str(tmp_path / "run"))
+    return trainer, tmp_path / "run" / "clipfit" / "model.pth.tar-2"
+
+
+def tensors(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_changed_bytes(trained, damage):
+    trainer, path = trained
+    data, rng = path.read_bytes(), random.Random(damage.__name__)
+    right = tensors(trainer)
+    trainer.tuned.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in right.items()})
+    before, noticed = tensors(trainer), 0
+    for case in range(CASES):
+        path.write_bytes(damage(data, rng))
+        try:
+            if case % 4:
+                trainer.load_model(str(path.parents[1]), epoch=2)
+            else:
+                assert trainer.resume_model_if_exist(str(path.parents[1])) == 2
+        except ValueError as error:
+            message = str(error)
+            assert message.startswith(f"cannot read the checkpoint {path} (") and "\n" not in message
+            assert "Intact is model.pth.tar-1 (epoch 1): evaluate it with --load-epoch 1, or go on" in message
+            expected, noticed = before, noticed + 1
+        else:
+            expected = right
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in tensors(trainer).items())
+        trainer.tuned.load_state_dict(before)
+    # What archives do not need may change: padding between the parts, and what follows the end.
+    assert noticed >= (0 if damage is append else CASES / 2)
+
+
+def test_every_byte_of_a_tensor_counts(trained):
+    """Torch alone loads a changed tensor without a word."""
+    trainer, path = trained
+    data = path.read_bytes()
+    values = trainer.tuned.state_dict()["visual.ln_pre.weight"].numpy().tobytes()
+    at = data.index(values)
+    for i in range(0, len(values), 16):
+        path.write_bytes(data[: at + i] + bytes([data[at + i] ^ 1]) + data[at + i + 1 :])
+        assert torch.load(path, weights_only=True)["epoch"] == 2
+        with pytest.raises(ValueError, match="model.pth.tar-2 .check sum of .*data/"):
+            checkpoint_file.read(str(path))
+
+
+def test_a_file_that_was_edited_and_saved_again(trained):
+    """Its archive's sums are right; the digest is not. Without a digest it is any program's file, and loads."""
+    _, path = trained
+    state = torch.load(path, weights_only=True)
+    state["optimizer"]["param_groups"][0]["lr"] = 1.0
+    torch.save(state, path)
+    with pytest.raises(
+        ValueError, match="model.pth.tar-2 .its content is not what was saved.*Intact is model.pth.tar-1"
+    ):
+        checkpoint_file.read(str(path))
+    del state["digest"]
+    torch.save(state, path)
+    assert checkpoint_file.read(str(path))["optimizer"]["param_groups"][0]["lr"] == 1.0
+
+
+def test_the_digest_is_over_everything_that_is_restored(trained):
+    trainer, path = trained
+    state = torch.load(path, weights_only=True)
+    assert state.pop("digest") == digest(state)
+    assert {
+        "state_dict",
+        "optimizer",
+        "scheduler",
+        "scaler",
+        "random",
+        "best_result",
+        "epoch",
+        "meta",
+        "settings",
+    } <= set(state)
+
+
+def test_a_torch_that_does_not_take_it_as_plain_data(trained, monkeypatch):
+    """Torch 1.13 refuses numbers with a point: it is read without building objects, and the digest vouches for it."""
+    _, path = trained
+    load = torch.load
+
+    def old(*args, weights_only, **kwargs):
+        if weights_only:
+            raise pickle.UnpicklingError("Unsupported operand 71")
+        return load(*args, weights_only=False, **kwargs)
+
+    monkeypatch.setattr(torch, "load", old)
+    state = checkpoint_file.read(str(path))
+    monkeypatch.undo()
+    assert digest(state) == digest(checkpoint_file.read(str(path)))
+    state["scheduler"]["base_lrs"] = Evil(path.with_name("was here"))
+    torch.save({**state, "digest": "0" * 64}, path)
+    with pytest.raises(ValueError, match="model.pth.tar-2 .no digest of a StandIn"):
+        checkpoint_file.read(str(path))
+    assert not path.with_name("was here").exists()
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+OTHERS = {
+    "empty": b"",
+    "text": b"this is no checkpoint",
+    "json": json.dumps({"state_dict": {}}).encode(),
+    "start of an archive": b"PK\x03\x04",
+    "zeros": bytes(5000),
+}
+
+
+@pytest.mark.parametrize("kind", [*OTHERS, "zip", "list", "no tensors", "state dict", "folder", "safetensors"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_a_file_of_another_kind(trained, kind):
+    trainer, path = trained
+    path.unlink()
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("data.pkl", "x")
+    elif kind == "list":
+        torch.save([1, 2], path)
+    elif kind == "no tensors":
+        torch.save({"state_dict": {"a": 3}, "epoch": 2}, path)
+    elif kind == "state dict":
+        torch.save(tensors(trainer), path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file(tensors(trainer), path)
+    else:
+        path.write_bytes(OTHERS[kind])
+    for call in (
+        lambda: trainer.load_model(str(path.parents[1]), 2),
+        lambda: trainer.resume_model_if_exist(str(path.parents[1])),
+    ):
+        with pytest.raises(
+            (ValueError, FileNotFoundError), match="model.pth.tar-2.*Intact is model.pth.tar-1"
+        ) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_made_up_state_is_one_line(trained):
+    """Without a digest anything can be in it."""
+    trainer, path = trained
+    whole = checkpoint_file.read(str(path))
+    changes = [{"meta": {"x": 1}}, {"optimizer": {"state": {}}}, {"random": {"python": 3}}, {"scheduler": [1]}]
+    changes += [{"epoch": None}, {"random": {**whole["random"], "torch": torch.zeros(3)}}]
+    for change in changes:
+        torch.save({**whole, **change}, path)
+        with pytest.raises(ValueError, match="model.pth.tar-2 does not hold what a checkpoint does") as caught:
+            trainer.resume_model_if_exist(str(path.parents[1]))
+        assert "\n" not in str(caught.value)
+
+
+def test_the_next_intact_one_is_offered(trained, capsys):
+    trainer, path = trained
+    folder, run = path.parent, str(path.parents[1])
+    trainer.save_model(2, run)
+    trainer.save_model(1, run, val_result=50.0, model_name="model-best.pth.tar")
+    for name in ("model.pth.tar-3", "model.pth.tar-1"):
+        (folder / name).write_bytes(b"damaged")
+    with pytest.raises(
+        ValueError, match="tar-3 .*Intact is model.pth.tar-2 .epoch 2.: evaluate it with --load-epoch 2"
+    ):
+        trainer.load_model(run, epoch=3)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at .*tar-9; check.*Intact is model.pth.tar-2"):
+        trainer.load_model(run, epoch=9)
+    path.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="Intact is model-best.pth.tar .epoch 2.: evaluate it without --load-epoch"):
+        trainer.load_model(run, epoch=2)
+    (folder / "model-best.pth.tar").write_bytes(b"damaged")
+    with pytest.raises(
+        ValueError, match="best.* No other checkpoint is there: restore a copy, or train again in another"
+    ):
+        trainer.load_model(run)
+
+
+def test_the_remedy_works(trained):
+    """The command in the message, as it stands there, lets the run go on."""
+    trainer, path = trained
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError) as caught:
+        trainer.resume_model_if_exist(str(path.parents[1]))
+    assert os.system(str(caught.value).rpartition("go on from it: ")[2]) == 0
+    assert trainer.resume_model_if_exist(str(path.parents[1])) == 1
+
+
+def test_which_checkpoint_is_the_newest(trained):
+    trainer, path = trained
+    folder, pointer, run = str(path.parent), path.parent / "checkpoint", str(path.parents[1])
+    trainer.save_model(9, run)
+    pointer.write_text("model.pth.tar-1\n")
+    assert checkpoint_file.newest(folder) == "model.pth.tar-1"  # what the file says
+    for lost in (lambda: pointer.write_text(""), lambda: pointer.write_text("\n"), pointer.unlink):
+        lost()
+        assert checkpoint_file.newest(folder) == "model.pth.tar-10"  # and not -2, the last in the alphabet
+    pointer.write_bytes(b"\xff\xfe model")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at .*Intact is model.pth.tar-10"):
+        trainer.resume_model_if_exist(run)
+    pointer.write_text("model.pth.tar-7\n")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at .*tar-7.*Intact is model.pth.tar-10.*echo"):
+        trainer.resume_model_if_exist(run)
+    assert checkpoint_file.newest(str(path.parents[2])) is None

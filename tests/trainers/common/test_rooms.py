@@ -1,0 +1,80 @@
+"""Imports go one way: methods -> trainer -> tuned_clip -> models/; inference/ is above the trainer, runs/ below it.
+
+So a newcomer can read a room without the rooms above it.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TRAINERS = Path(__file__).resolve().parents[3] / "trainers"
+LEAVES = {"compat"}  # modules that every room may import
+# A room (or a module on the floor of trainers/common) -> what it may import of trainers, beside itself and the leaves.
+ALLOWED = {
+    "compat": set(),
+    "losses": set(),
+    "models": set(),
+    "runs": set(),
+    "prompts": {"models"},
+    "prompt_learner": {"models", "prompts"},
+    "tuned_clip": {"models", "prompts"},
+    "trainer": {"models", "runs", "tuned_clip"},
+    "inference": {"models", "runs", "prompts", "tuned_clip", "trainer"},
+    "": {"inference"},  # trainers/common/__init__.py: load_tuned
+}
+METHODS_MAY = {"models", "runs", "prompts", "prompt_learner", "losses", "trainer"}
+
+
+def imported(path: Path):
+    """(line, dotted name below `trainers`) of each import in a file of this package, wherever it stands."""
+    package = path.relative_to(TRAINERS.parent).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
+def room_of(name: str) -> str | None:
+    """ "trainers.common.models.text.TextEncoder" -> "models"; None for what is not of trainers/common."""
+    parts = name.split(".")
+    return parts[2] if parts[:2] == ["trainers", "common"] and len(parts) > 2 else None
+
+
+FILES = sorted(TRAINERS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TRAINERS)))
+def test_imports_go_one_way(path):
+    parts = path.relative_to(TRAINERS).with_suffix("").parts
+    in_common = parts[0] == "common"
+    room = ("" if parts[1] == "__init__" else parts[1]) if in_common else None
+    allowed = ALLOWED[room] | {room} if in_common else METHODS_MAY
+    for line, name in imported(path):
+        assert name.partition(".")[0] not in ("tools", "train", "tests"), f"{path}:{line} imports {name}"
+        if in_common and name.startswith("trainers."):
+            assert name.startswith("trainers.common"), f"{path}:{line}: {name}: common must not import a method"
+        target = room_of(name)
+        assert target is None or target in allowed | LEAVES, f"{path}:{line}: {name} is not below {room or 'a method'}"
+
+
+def test_train_py_imports_no_tool():
+    for node in ast.walk(ast.parse((TRAINERS.parent / "train.py").read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else getattr(node, "names", [])
+        assert not any(str(getattr(name, "name", name)).startswith("tools") for name in names)
+
+
+@pytest.mark.parametrize(
+    "room, wrong",
+    [("runs", "from ..models.text import TextEncoder"), ("models", "from ..tuned_clip import TunedClip")],
+)
+def test_a_wrong_import_is_found(room, wrong, tmp_path, monkeypatch):
+    folder = tmp_path / "trainers" / "common" / room
+    folder.mkdir(parents=True)
+    (folder / "new.py").write_text(f"def late():\n    {wrong}\n")
+    monkeypatch.setattr(f"{__name__}.TRAINERS", tmp_path / "trainers")
+    with pytest.raises(AssertionError, match=f"is not below {room}"):
+        test_imports_go_one_way(folder / "new.py")

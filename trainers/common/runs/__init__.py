@@ -1,0 +1,1 @@
+"""What a run leaves on disk and is resumed from: checkpoints, tuned weights, records, locks, curves."""

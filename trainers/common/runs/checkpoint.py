@@ -1,0 +1,225 @@
+"""Checkpoints of a ClipTrainer: the tuned tensors, what they fit, and all that a resumed run needs.
+
+They lie in `OUTPUT_DIR/<model name>`; `checkpoint_file.py` says how they are written and read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os.path as osp
+
+from ..compat import load_scheduler_state, scheduler_state
+from . import record, tuned_weights
+from .checkpoint_file import BEST, newest, read, write
+from .files import write_atomically
+from .rng import random_state, set_random_state
+
+
+def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
+    """Save the state after `epoch` (counted from 0) under `directory`."""
+    trainer.tuned_epoch = epoch + 1
+    state = {
+        **tuned_state(trainer),
+        "optimizer": trainer.optim.state_dict() if trainer.optim else None,
+        "scheduler": scheduler_state(trainer.sched) if trainer.sched else None,
+        "val_result": None if val_result is None else float(val_result),
+        "scaler": trainer.scaler.state_dict(),
+        "random": random_state(),
+        "best_result": float(trainer.best_result),
+        "train_seconds": trainer.train_seconds(),
+    }
+    write(state, osp.join(directory, trainer.model_name), is_best, model_name)
+
+
+def tuned_state(trainer) -> dict:
+    """The tuned tensors and what they fit."""
+    return {
+        "state_dict": trainer.tuned.state_dict(),
+        "epoch": trainer.tuned_epoch,
+        "meta": record.identity(trainer),
+        "settings": record.settings(trainer.cfg, trainer.section),
+    }
+
+
+def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
+    """Load tuned tensors for evaluation; see `find`.
+
+    Returns the content of their file, or None where nothing is to be loaded.
+    """
+    if not trainer.get_model_names():
+        print(f"{type(trainer).__name__} tunes nothing, no checkpoint is loaded")
+        return None
+    if not directory:
+        print("No --model-dir given: evaluating without tuned weights")
+        return None
+    folders = [osp.join(directory, name) for name in (trainer.model_name, trainer.former_name) if name]
+    return load_weights(trainer, find(next(filter(osp.isdir, folders), folders[0]), epoch))
+
+
+def find(folder: str, epoch: int | None = None) -> str:
+    """Path in `folder` of the checkpoint of `epoch`; else of the best on validation data, else the newest.
+
+    Without checkpoints it is that of the tuned tensors alone.
+    """
+    if epoch is not None:
+        name = f"model.pth.tar-{epoch}"
+    else:
+        name = BEST if osp.isfile(osp.join(folder, BEST)) else newest(folder) or tuned_weights.NAME
+    return osp.join(folder, name)
+
+
+def load_weights(trainer, path: str) -> dict:
+    """Put the tuned tensors of the file at `path` in place; returns its content."""
+    state = read(path)
+    put_in_place(trainer, state, path)
+    print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    return state
+
+
+def put_in_place(trainer, state: dict, path: str) -> None:
+    """Give the trainer the tuned tensors of `state`, which was read from `path`.
+
+    Raises:
+        ValueError: they belong to another backbone, to other classes or to other tuned parameters.
+    """
+    state = {**state, "state_dict": dict(state["state_dict"])}
+    with sound(path):
+        leave_out(trainer, state["state_dict"])
+        trainer.before_load(state)
+        check_fits(trainer, state, path)
+        trainer.tuned.load_state_dict(state["state_dict"])
+    trainer.tuned_epoch = state.get("epoch")
+
+
+@contextlib.contextmanager
+def sound(path: str):
+    """Turn what a file made by hand can cause into a ValueError that names it."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} does not hold what a checkpoint does ({type(error).__name__}: {reason})") from error
+
+
+def resume(trainer, directory: str) -> int:
+    """Continue from the newest checkpoint under `directory`, if any; returns the epoch to start with."""
+    directory = where_to_resume(trainer, directory)
+    folder = osp.join(directory, trainer.model_name)
+    name = newest(folder)
+    if name is None:
+        if trainer.cfg.RESUME:
+            raise FileNotFoundError(f"--resume {directory}: no checkpoint in {folder}")
+        print("No checkpoint found, train from scratch")
+        return 0
+    path = osp.join(folder, name)
+    state = load_weights(trainer, path)
+    check_settings(trainer, state, directory)
+    if trainer.optim and not state.get("optimizer"):
+        raise ValueError(
+            f"{path} comes from another program and has no optimiser state that can be read: "
+            "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
+        )
+    with sound(path):
+        epoch = int(state["epoch"])
+        restore(trainer, state)
+    bring_best(trainer, directory)
+    if name == BEST and is_due(trainer, epoch):  # killed after the best was saved and before its own checkpoint was
+        save(trainer, epoch - 1, trainer.output_dir)
+    print(f"Resuming after epoch {epoch}")
+    return epoch
+
+
+def restore(trainer, state: dict) -> None:
+    """Put everything but the tuned tensors in place."""
+    if trainer.optim:
+        trainer.optim.load_state_dict(state["optimizer"])
+        load_scheduler_state(trainer.sched, state["scheduler"])
+    if "random" in state:  # not in those of other programs
+        trainer.scaler.load_state_dict(state["scaler"])
+        trainer.best_result = state["best_result"]
+        trainer.earlier_seconds = state.get("train_seconds", 0.0)
+        set_random_state(state["random"])
+
+
+def is_due(trainer, epoch: int) -> bool:
+    """Whether Dassl saves a checkpoint after `epoch` (counted from 1)."""
+    frequency = trainer.cfg.TRAIN.CHECKPOINT_FREQ
+    return epoch == trainer.max_epoch or (frequency > 0 and epoch % frequency == 0)
+
+
+def where_to_resume(trainer, directory: str) -> str:
+    """`directory`, but where --resume names another run's folder and this run has got further: its own."""
+    own = trainer.output_dir
+    if osp.abspath(directory) != osp.abspath(own) and newest(osp.join(own, trainer.model_name)):
+        print(f"Note: {own} holds checkpoints of its own, so this run goes on from these and not from {directory}")
+        return own
+    return directory
+
+
+def bring_best(trainer, directory: str) -> None:
+    """Check that the best epoch so far can be deployed at the end; bring it along from another run's folder."""
+    if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
+        return
+    best, own = (osp.join(place, trainer.model_name, BEST) for place in (directory, trainer.output_dir))
+    try:
+        read(best)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(
+            f"{best}, the best epoch so far, is {'damaged' if osp.isfile(best) else 'missing'}: restore a copy, go on "
+            f"without it (--resume {directory} ... TEST.FINAL_MODEL last_step), or train again in another --output-dir"
+        ) from error
+    if osp.abspath(best) != osp.abspath(own):
+        with open(best, "rb") as file:
+            write_atomically(own, file.read())
+
+
+def leave_out(trainer, tensors: dict) -> None:
+    """Remove the tensors that CoOp-family files hold beside the tuned ones; the trainer makes them anew itself."""
+    left_out = [name for name in tensors if name.startswith(trainer.left_out)]
+    for name in left_out:
+        del tensors[name]
+    if left_out:
+        print(f"Note: {len(left_out)} tensors of the checkpoint are not tuned and not loaded: {shorten(left_out)}")
+
+
+def check_fits(trainer, state: dict, path: str) -> None:
+    """Raise ValueError if a checkpoint belongs to another backbone or to other tuned tensors."""
+    meta, own = state.get("meta", {}), record.identity(trainer)
+    if meta and meta["fingerprint"] != own["fingerprint"]:
+        raise ValueError(
+            f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
+            f"{own['backbone']} ({own['fingerprint']}): pass --backbone {meta['backbone']}"
+        )
+    if meta and trainer.per_class and meta["classnames"] != own["classnames"]:
+        raise ValueError(
+            f"{path} holds tensors of its own for every class it was tuned on ({shorten(meta['classnames'])}), which "
+            f"cannot be used for other classes ({shorten(own['classnames'])}); evaluate it on the same classes"
+        )
+    ours = {name: tuple(t.shape) for name, t in trainer.tuned.state_dict().items()}
+    theirs = {name: tuple(t.shape) for name, t in state["state_dict"].items()}
+    if ours != theirs:
+        differ = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        example = f"{differ[0]}: {theirs.get(differ[0], 'absent')} there, {ours.get(differ[0], 'absent')} here"
+        tune = f'; it was made with TRAINER.{trainer.section}.TUNE "{tuple(meta["tune"])}"' if meta else ""
+        raise ValueError(f"{path} holds other tuned tensors: {len(differ)} differ, e.g. {example}{tune}")
+    if meta and meta["template"] != own["template"]:
+        print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{own["template"]}"')
+
+
+def shorten(names: list[str]) -> str:
+    """The first three names, as one text."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def check_settings(trainer, state: dict, directory: str) -> None:
+    """Raise ValueError if a run is about to be continued with other settings than it began with."""
+    old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
+    differ = [] if old is None else record.differences(old, new)
+    if not differ:
+        return
+    message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
+    asked = trainer.cfg.RESUME and osp.abspath(trainer.cfg.RESUME) == osp.abspath(directory)
+    if not asked:  # continuing with other settings must be asked for
+        raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")
+    print(f"Note: {message}")
