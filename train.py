@@ -54,8 +54,10 @@ def setup_cfg(args):
         ValueError: an unknown key, or a value of the wrong type.
     """
     import datasets  # noqa: F401  (registers datasets and their config keys)
-    import trainers  # noqa: F401  (registers methods and their config keys)
     from dassl.config import get_cfg_default
+    from trainers import register_all
+
+    register_all()
 
     cfg = get_cfg_default()
     for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):

@@ -61,7 +61,9 @@ def run(args) -> dict:
 
 
 def precision(args) -> list[str]:
-    import trainers  # noqa: F401  (registers the methods)
+    from trainers import register_all
+
+    register_all()
     from dassl.engine import TRAINER_REGISTRY
 
     return [f"TRAINER.{TRAINER_REGISTRY.get(args.case).section}.PREC", args.precision]

@@ -1,16 +1,13 @@
-"""The methods; importing this package registers all of them."""
+"""The methods, one file each."""
+
+import importlib
+import pkgutil
 
 import runtime  # noqa: F401  (makes dassl importable)
 
-from . import (  # noqa: F401
-    clip_adapter,
-    clipfit,
-    cocoop,
-    coop,
-    kgcoop,
-    maple,
-    prograd,
-    tip_adapter,
-    tip_adapter_f,
-    zsclip,
-)
+
+def register_all() -> None:
+    """Import every method, which registers its trainer and its config keys with Dassl."""
+    for module in pkgutil.iter_modules(__path__):
+        if not module.ispkg:
+            importlib.import_module(f"{__name__}.{module.name}")

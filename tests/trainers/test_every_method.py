@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import train  # noqa: F401  (makes dassl importable)
-import trainers  # noqa: F401  (registers the methods)
 from dassl.engine import TRAINER_REGISTRY
 from tools.recipe import read_table, recipe
+from trainers import register_all
 
 from .crash import content
 from .helpers import batch_of, train_step
 
+register_all()
 # The project's own; other tests register toys.
 OURS = "trainers."
 METHODS = sorted(n for n in TRAINER_REGISTRY.registered_names() if TRAINER_REGISTRY.get(n).__module__.startswith(OURS))

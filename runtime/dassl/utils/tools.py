@@ -11,7 +11,6 @@ from difflib import SequenceMatcher
 from importlib import metadata
 from typing import IO, Any
 
-import torch
 from PIL import Image
 
 
@@ -94,6 +93,8 @@ def write_json(obj: Any, fpath: str) -> None:
 
 def download_url(url: str, dst: str) -> None:
     """Download `url` to the file `dst` with a progress bar; `dst` appears only when complete."""
+    import torch
+
     print(f'* url="{url}"')
     print(f'* destination="{dst}"')
     mkdir_if_missing(os.path.dirname(dst))
@@ -124,6 +125,8 @@ def read_image(path: str) -> Image.Image:
 
 def collect_env_info() -> str:
     """Versions and devices, one a line. Starts no other programs, so it costs no time."""
+    import torch
+
     lines = [f"Python: {platform.python_version()}", f"Platform: {platform.platform()}"]
     lines.append(f"CPU cores: {os.cpu_count()}")
     for package in ("torch", "torchvision", "numpy", "pillow", "scikit-learn"):

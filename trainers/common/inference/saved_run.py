@@ -74,11 +74,21 @@ def find_method(name: str) -> type:
     from ..trainer import ClipTrainer
 
     if name not in TRAINER_REGISTRY.registered_names():
-        importlib.import_module("...clipfit", __package__)  # in a CoOp checkout, train.py may not have imported it
+        register_methods()
     method = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
     if method is None or not issubclass(method, ClipTrainer):
         raise ValueError(f"the method {name!r} is not one of this program's: it cannot be used without its train.py")
     return method
+
+
+def register_methods() -> None:
+    """Import the methods: all of this repository; in a CoOp checkout, whose train.py may not have done so, CLIPFit."""
+    package = __package__.partition(".")[0]
+    register_all = getattr(importlib.import_module(package), "register_all", None)
+    if register_all:
+        register_all()
+    else:
+        importlib.import_module(f"{package}.clipfit")
 
 
 def make_cfg(state: dict, changes: dict | None = None):

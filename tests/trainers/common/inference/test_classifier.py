@@ -17,7 +17,7 @@ from trainers.common.inference.saved_run import read_run
 
 from ...test_every_method import FAST, METHODS, config
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+ROOT = str(Path(__file__).resolve().parents[4])
 
 
 @pytest.fixture
