@@ -99,7 +99,7 @@ def convert(file: str, trainer, classes: list[str]) -> dict:
         raise ValueError(f"{file} is not a checkpoint of the official CLIPFit code, but {kind}")
     half = any(str(tensor.dtype) == "torch.float16" for tensor in old["state_dict"].values())
     put_in_place(trainer, old, file)
-    state = copy.deepcopy(tuned_state(trainer))  # the next file's tensors go into the same places
+    state = copy.deepcopy(tuned_state(trainer, trainer.model_name))  # the next file's tensors go into the same places
     state["meta"].update(classnames=classes, precision="fp16" if half else "fp32")
     state["settings"] = {key: value for key, value in state["settings"].items() if key.startswith(KNOWN)}
     return {**state, "optimizer": None, "scheduler": None, "val_result": None}

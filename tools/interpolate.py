@@ -111,6 +111,7 @@ def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[s
 def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str, float]:
     """Accuracy in percent on the split; for "val" the mean cross-entropy too, as "loss"."""
     trainer.tuned.load_state_dict(tensors)
+    trainer.tuned_changed()
     if split == "val":
         return validate(trainer)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

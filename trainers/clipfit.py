@@ -15,18 +15,16 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.losses import distillation_loss
+from .common.losses import REGULARISERS, TextChange
 from .common.models.loading import resolve_precision
 from .common.prompts import KGCOOP_TEMPLATES, add_coop_options, get_template
 from .common.runs import official
 from .common.trainer import ClipTrainer
 
-REGULARISERS = ("kd", "mse", "none")
-
 cfg_default.TRAINER.CLIPFIT = CN()
 cfg_default.TRAINER.CLIPFIT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.CLIPFIT.TUNE = ("text_ffn_output_bias", "image_layernorm")  # names of parameter sets
-cfg_default.TRAINER.CLIPFIT.REG = "kd"  # kd: features (eq. 3, 4), mse: biases (eq. 5), none
+cfg_default.TRAINER.CLIPFIT.REG = "kd"  # a regulariser of trainers/common/losses.py, or none
 cfg_default.TRAINER.CLIPFIT.BETA = 8.0  # weight of the regulariser; 2 in the paper's few-shot runs
 
 add_coop_options()
@@ -45,8 +43,8 @@ class CLIPFit(ClipTrainer):
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.CLIPFIT
-        if options.REG not in REGULARISERS:
-            raise ValueError(f"TRAINER.CLIPFIT.REG must be one of {REGULARISERS}, got {options.REG!r}")
+        if options.REG not in (*REGULARISERS, "none"):
+            raise ValueError(f"TRAINER.CLIPFIT.REG must be one of {(*REGULARISERS, 'none')}, got {options.REG!r}")
         if not options.TUNE:
             raise ValueError(
                 "TRAINER.CLIPFIT.TUNE is empty, so nothing would be tuned; the default is "
@@ -57,22 +55,30 @@ class CLIPFit(ClipTrainer):
 
     def build_model(self):
         super().build_model()
-        self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
-        if self.options.REG != "none" and not self.text_names:
+        if self.regulariser and not self.text_names:
             raise ValueError(
                 f"TRAINER.CLIPFIT.REG {self.options.REG!r} has nothing to hold: TRAINER.CLIPFIT.TUNE "
                 f"{tuple(self.options.TUNE)} tunes no text parameter; set TRAINER.CLIPFIT.REG none"
             )
 
+    @property
+    def regulariser(self):
+        """The function that TRAINER.CLIPFIT.REG names; None for "none"."""
+        return REGULARISERS.get(self.options.REG)
+
     def losses(self, image, label):
         text = self.text_features()  # (n_cls, E)
         logits = self.logits(self.encode_image(image), text)
         terms = {"ce": F.cross_entropy(logits, label)}
-        if self.options.REG == "kd":
-            terms["kd"] = self.options.BETA * distillation_loss(text, self.zero_shot_text)
-        elif self.options.REG == "mse":
-            terms["mse"] = self.options.BETA * self.bias_distance()
+        if self.regulariser:
+            terms[self.options.REG] = self.options.BETA * self.regulariser(self.text_change(text))
         return logits, terms
+
+    def text_change(self, text: torch.Tensor) -> TextChange:
+        """What a regulariser is computed from, for the current text features (n_cls, E)."""
+        tuned = [self.tuned.get_parameter(name) for name in self.text_names]
+        frozen = [self.clip.get_parameter(name).float() for name in self.text_names]
+        return TextChange(text, self.zero_shot_features(), tuned, frozen)
 
     def before_load(self, state):
         """Take the tuned tensors out of a checkpoint of the official code, which holds both encoders whole."""
@@ -82,14 +88,6 @@ class CLIPFit(ClipTrainer):
         theirs = get_template(self.cfg, KGCOOP_TEMPLATES)  # the official code has KgCoOp's
         if theirs != self.template:
             print(f'Note: the official code has the prompt "{theirs}" here, this run "{self.template}"')
-
-    def bias_distance(self) -> torch.Tensor:
-        """(1/L) sum_l |b_l - b_l^clip|^2 over the L tuned text tensors: eq. 5."""
-        squares = [
-            (self.tuned.get_parameter(name) - self.clip.get_parameter(name).float()).square().sum()
-            for name in self.text_names
-        ]
-        return torch.stack(squares).mean()
 
 
 class ClipFit(CLIPFit):

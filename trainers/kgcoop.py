@@ -37,12 +37,8 @@ class KgCoOp(CoOp):
     def prompt_template(self):
         return get_template(self.cfg, KGCOOP_TEMPLATES)
 
-    def build_model(self):
-        super().build_model()
-        self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
-
     def losses(self, image, label):
         text = self.text_features()  # (n_cls, E)
         logits = self.logits(self.encode_image(image), text)
-        distance = distillation_loss(text, self.zero_shot_text)
+        distance = distillation_loss(text, self.zero_shot_features())
         return logits, {"ce": F.cross_entropy(logits, label), "kd": self.options.W * distance}

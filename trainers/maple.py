@@ -60,6 +60,7 @@ class MaPLe(ClipTrainer):
 
     section = "MAPLE"
     model_name = "MultiModalPromptLearner"
+    needs_vit = True
     # The official checkpoints hold the whole model.
     left_out = ("image_encoder.", "text_encoder.", "logit_scale", "prompt_learner.token_")
 
@@ -76,8 +77,6 @@ class MaPLe(ClipTrainer):
 
     def build_tuned(self, classnames):
         visual, n_ctx, depth = self.clip.visual, self.options.N_CTX, self.options.PROMPT_DEPTH
-        if not hasattr(visual, "transformer"):
-            raise ValueError(f"MaPLe needs a ViT, MODEL.BACKBONE.NAME {self.cfg.MODEL.BACKBONE.NAME} is a ResNet")
         most = min(len(visual.transformer.resblocks), len(self.clip.transformer.resblocks))
         if not 1 <= depth <= most:
             raise ValueError(f"TRAINER.MAPLE.PROMPT_DEPTH must be 1 to {most} on this backbone, got {depth}")

@@ -61,16 +61,12 @@ class ProGrad(CoOp):
         ctx = F.pad(word_context(self.text_encoder, words, n_words), (0, 0, n_ctx - n_words, 0))
         return f"{placeholders(n_ctx - n_words)} {words}".strip(), ctx
 
-    def build_model(self):
-        super().build_model()
-        self.zero_shot_text = self.zero_shot_features()  # (n_cls, E)
-
     def losses(self, image, label):
         features = self.encode_image(image)
         logits = self.logits(features, self.text_features())
         with torch.no_grad():
-            untouched = self.encode_image(image, tuned=False) if self.clip_names else features
-            teacher = self.logits(untouched, self.zero_shot_text)
+            frozen = self.encode_image(image, tuned=False) if self.clip_names else features
+            teacher = self.logits(frozen, self.zero_shot_features())
         T = self.cfg.LOSS.T
         kl = F.cross_entropy(logits / T, F.softmax(teacher / T, dim=-1)) * T * T  # without the teacher's entropy
         return logits, {"xe_loss": F.cross_entropy(logits, label), "kl_loss": kl}

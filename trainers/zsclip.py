@@ -22,9 +22,11 @@ cfg_default.TRAINER.ZEROSHOT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(ClipTrainer):
-    """One prompt a class."""
+    """One prompt per class."""
 
     section = "ZEROSHOT"
+    trainable = False
+    zero_shot = True
 
     def train(self):
         print("Zero-shot CLIP has nothing to train, evaluating it")

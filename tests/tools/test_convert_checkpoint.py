@@ -98,7 +98,7 @@ def test_an_official_run_is_evaluated_as_it_is(backbone, tmp_path, make, capsys)
     save_official(model, tmp_path / "old", 7)
     trainer = make("CLIPFit", backbone=backbone)
     trainer.load_model(str(tmp_path / "old"), epoch=7)
-    assert "prompt_learner/model.pth.tar-7" in capsys.readouterr().out and trainer.source["epoch"] == 7
+    assert "prompt_learner/model.pth.tar-7" in capsys.readouterr().out and trainer.run.source["epoch"] == 7
     trainer.set_model_mode("eval")
     image, names = torch.randn(4, 3, 32, 32), trainer.dm.dataset.classnames
     with torch.no_grad():

@@ -78,7 +78,7 @@ def test_kd_pulls_towards_zero_shot(make):
             p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(1)), alpha=0.05)
 
     def cosine():
-        return torch.cosine_similarity(trainer.text_features(), trainer.zero_shot_text).mean()
+        return torch.cosine_similarity(trainer.text_features(), trainer.zero_shot_features()).mean()
 
     before = cosine().item()
     batch = batch_of(trainer)
@@ -144,16 +144,21 @@ def test_every_loss_term_is_there_at_every_precision(make, precision, reg):
         assert values[precision][name] == pytest.approx(value, rel=0.2), name
 
 
-def test_evaluation_encodes_the_classes_once(make, monkeypatch):
+def test_evaluations_encode_the_classes_once_until_the_tuned_parameters_change(make, monkeypatch, tmp_path):
     trainer = make("CLIPFit", "DATALOADER.TEST.BATCH_SIZE", "100")
     calls = []
     encode = trainer.encode_text
     monkeypatch.setattr(trainer, "encode_text", lambda *a, **k: calls.append(1) or encode(*a, **k))
     trainer.test()
+    trainer.test(split="val")
     assert len(calls) == 1 and len(trainer.test_loader) > 1
+    trainer.save_model(0, str(tmp_path))
     train_step(trainer, batch_of(trainer))
     trainer.test()
-    assert len(calls) == 3  # once for the step, once for the second evaluation
+    assert len(calls) == 4  # the teacher, the step, the second evaluation
+    trainer.load_model(str(tmp_path), epoch=1)
+    trainer.test()
+    assert len(calls) == 5
 
 
 def test_new_classes_after_training_on_base(make, tmp_path):

@@ -44,7 +44,7 @@ def test_every_method_leaves_its_curves(build, method, tmp_path):  # noqa: F811
     assert set(found) == terms | results
     assert [step for step, _ in found["val/accuracy"]] == [0, 1]
     (final,) = found["test/accuracy"]
-    assert final == (1, pytest.approx(trainer.metrics["test"]["accuracy"]))
+    assert final == (1, pytest.approx(trainer.run.metrics["test"]["accuracy"]))
 
 
 def test_a_finished_run_tests_again_at_its_last_epoch(build, tmp_path):  # noqa: F811

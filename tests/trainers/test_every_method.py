@@ -127,7 +127,7 @@ def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run("broken", stop_at=(2, 1))
     resumed = run("broken")
-    assert resumed.start_epoch == 2 and resumed.metrics == whole.metrics
+    assert resumed.start_epoch == 2 and resumed.run.metrics == whole.run.metrics
     for name in ("model.pth.tar-1", "model.pth.tar-2", "model.pth.tar-3", "model-best.pth.tar"):
         one, other = (content(tmp_path / folder / whole.model_name / name) for folder in ("whole", "broken"))
         assert one == other, name

@@ -122,7 +122,7 @@ def test_best_epoch_is_deployed_and_reruns_change_nothing(make, tmp_path):
     assert all(torch.equal(best["state_dict"][name], t) for name, t in trainer.tuned.state_dict().items())
     again = make("TipAdapterF", *SEARCH, *ADAMW, *BEST, output=output)
     again.train()
-    assert again.start_epoch == 3 and again.metrics["test"] == trainer.metrics["test"]
+    assert again.start_epoch == 3 and again.run.metrics["test"] == trainer.run.metrics["test"]
 
 
 def test_new_classes_are_zero_shot_and_known_ones_are_found_by_name(make, tmp_path, capsys):

@@ -6,6 +6,8 @@ type, so zero-shot features of the same object are available at any time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,7 +19,7 @@ from .models.image import image_encoder
 from .models.loading import PRECISIONS, check_input_size, load_clip, resolve_precision
 from .models.packed_prompts import PackedPrompts, pack
 from .models.parameter_sets import add_parameters, cast_like, select
-from .models.text import TextEncoder
+from .models.text import Start, TextEncoder
 from .prompts import fill, get_template, tokenize
 
 # Keep only the input of each block for the backward pass, which computes the block once more: slower, far less memory
@@ -26,6 +28,15 @@ cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 cfg_default.MODEL.COMPILE = False
 # Forward and backward pass of a training step as one CUDA graph, where there is a GPU
 cfg_default.MODEL.CUDA_GRAPH = True
+
+
+@dataclass
+class TextCache:
+    """Text features (n_cls, E) and activations that need not be computed again."""
+
+    zero_shot: torch.Tensor | None = None  # of the frozen CLIP
+    start: Start | None = None  # the text encoder's work before the first tuned parameter
+    tuned: torch.Tensor | None = None  # in evaluations: with the current tuned parameters; see `tuned_changed`
 
 
 class TunedClip:
@@ -38,10 +49,13 @@ class TunedClip:
     model_name = ""  # registered name: the folder of its checkpoints
     former_name = ""  # the folder that upstream's checkpoints of the method lie in, where it is another one
     left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
-    per_class = False  # whether the tuned tensors belong to the very classes they were trained on
-    _zero_shot_text = None  # text features, where nothing tuned changes them
-    _text_start = None  # what of the text encoder's work no tuned parameter changes
-    _eval_text = None  # text features of the evaluation that is under way
+
+    # What scripts, sweep, report and tests ask a method for
+    trainable = True  # False: no gradient step is made
+    zero_shot = False  # True: no training image is used, so results depend neither on the seed nor on the shots
+    per_class = False  # True: holds tensors of its own for each class it was trained on; no base-to-new
+    needs_vit = False  # True: the backbone's image encoder must be a ViT
+    image_conditioned_text = False  # True: text features depend on the image
 
     # What a method states
 
@@ -56,13 +70,11 @@ class TunedClip:
     def text_features(self) -> torch.Tensor:
         """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
         if self.text_names:
-            if self._text_start is None:
+            if self.text_cache.start is None:
                 with torch.inference_mode(False), self.autocast():
-                    self._text_start = self.text_encoder.constant_start(self.packed_prompts, self.text_names)
-            return self.encode_text(self.packed_prompts, start=self._text_start)
-        if self._zero_shot_text is None:
-            self._zero_shot_text = self.zero_shot_features()
-        return self._zero_shot_text
+                    self.text_cache.start = self.text_encoder.constant_start(self.packed_prompts, self.text_names)
+            return self.encode_text(self.packed_prompts, start=self.text_cache.start)
+        return self.zero_shot_features()
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised.
@@ -99,9 +111,13 @@ class TunedClip:
         """Set `clip`, its encoders, the prompts and what is tuned."""
         cfg = self.cfg
         self.precision = self.choose_precision()
+        self.text_cache = TextCache()
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         self.clip = self.make_clip()
         check_input_size(cfg, self.clip)
+        if self.needs_vit and not hasattr(self.clip.visual, "transformer"):
+            name = cfg.MODEL.BACKBONE.NAME
+            raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT, MODEL.BACKBONE.NAME {name} is a ResNet")
         self.image_encoder, self.text_encoder = image_encoder(self.clip.visual), TextEncoder(self.clip)
         self.image_encoder.recompute = self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
         self.image_encoder.compiled = cfg.MODEL.COMPILE
@@ -143,12 +159,18 @@ class TunedClip:
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
-    @torch.inference_mode(False)  # an evaluation may be the first to ask, and training then goes on with them
+    @torch.inference_mode(False)  # an evaluation may be the first to ask, and training then uses them too
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
-        """Normalised features of the zero-shot prompts by the untouched CLIP: (n_cls, E), fp32."""
-        with self.autocast():
-            return self.encode_text(self.packed_prompts, tuned=False)
+        """Normalised features of the zero-shot prompts by the frozen CLIP: (n_cls, E), fp32; computed once."""
+        if self.text_cache.zero_shot is None:
+            with self.autocast():
+                self.text_cache.zero_shot = self.encode_text(self.packed_prompts, tuned=False)
+        return self.text_cache.zero_shot
+
+    def tuned_changed(self) -> None:
+        """Drop what was computed from the tuned parameters; to be called by whatever changes them."""
+        self.text_cache.tuned = None
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]
@@ -166,8 +188,8 @@ class TunedClip:
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision == "amp")
 
     def model_inference(self, image):
-        """Logits (B, n_cls); the classes are encoded once an evaluation."""
+        """Logits (B, n_cls); the classes are encoded once per evaluation."""
         with self.autocast():
-            if self._eval_text is None:
-                self._eval_text = self.text_features()
-            return self.logits(self.encode_image(image), self._eval_text)
+            if self.text_cache.tuned is None:
+                self.text_cache.tuned = self.text_features()
+            return self.logits(self.encode_image(image), self.text_cache.tuned)

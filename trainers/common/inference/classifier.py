@@ -24,7 +24,6 @@ from dassl.data.transforms import build_transform
 from dassl.utils import read_image
 
 from ..runs.checkpoint import put_in_place
-from ..trainer import ClipTrainer
 from .saved_run import find_method, make_bare, make_cfg, read_run
 
 
@@ -145,7 +144,7 @@ class Classifier:
 
         Raises ValueError for a method whose text features depend on the image (CoCoOp).
         """
-        if type(self.trainer).model_inference is not ClipTrainer.model_inference:
+        if self.trainer.image_conditioned_text:
             raise ValueError(f"{self.trainer.cfg.TRAINER.NAME} has no text features that are the same for all images")
         with torch.no_grad(), self.trainer.autocast():
             return self.trainer.text_features().float().cpu()

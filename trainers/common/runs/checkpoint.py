@@ -1,4 +1,4 @@
-"""Checkpoints of a ClipTrainer: the tuned tensors, what they fit, and all that a resumed run needs.
+"""Checkpoints of a trainer: the weights of its registered models, what they fit, and all that a resumed run needs.
 
 They lie in `OUTPUT_DIR/<model name>`; `checkpoint_file.py` says how they are written and read.
 """
@@ -17,26 +17,28 @@ from .rng import random_state, set_random_state
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
-    """Save the state after `epoch` (counted from 0) under `directory`."""
-    trainer.tuned_epoch = epoch + 1
-    state = {
-        **tuned_state(trainer),
-        "optimizer": trainer.optim.state_dict() if trainer.optim else None,
-        "scheduler": scheduler_state(trainer.sched) if trainer.sched else None,
-        "val_result": None if val_result is None else float(val_result),
-        "scaler": trainer.scaler.state_dict(),
-        "random": random_state(),
-        "best_result": float(trainer.best_result),
-        "train_seconds": trainer.train_seconds(),
-    }
-    write(state, osp.join(directory, trainer.model_name), is_best, model_name)
+    """Save the state after `epoch` (counted from 0) under `directory`, a file for each registered model."""
+    trainer.run.epoch = epoch + 1
+    for name in trainer.get_model_names():
+        optimizer, scheduler, scaler = trainer._optims[name], trainer._scheds[name], getattr(trainer, "scaler", None)
+        state = {
+            **tuned_state(trainer, name),
+            "optimizer": optimizer.state_dict() if optimizer else None,
+            "scheduler": scheduler_state(scheduler) if scheduler else None,
+            "val_result": None if val_result is None else float(val_result),
+            "scaler": scaler.state_dict() if scaler else {},
+            "random": random_state(),
+            "best_result": float(trainer.best_result),
+            "train_seconds": trainer.run.train_seconds(),
+        }
+        write(state, osp.join(directory, name), is_best, model_name)
 
 
-def tuned_state(trainer) -> dict:
-    """The tuned tensors and what they fit."""
+def tuned_state(trainer, name: str) -> dict:
+    """The weights of the model registered as `name` and what they fit."""
     return {
-        "state_dict": trainer.tuned.state_dict(),
-        "epoch": trainer.tuned_epoch,
+        "state_dict": trainer._models[name].state_dict(),
+        "epoch": trainer.run.epoch,
         "meta": record.identity(trainer),
         "settings": record.settings(trainer.cfg, trainer.section),
     }
@@ -69,16 +71,16 @@ def find(folder: str, epoch: int | None = None) -> str:
     return osp.join(folder, name)
 
 
-def load_weights(trainer, path: str) -> dict:
-    """Put the tuned tensors of the file at `path` in place; returns its content."""
-    state = read(path)
-    put_in_place(trainer, state, path)
-    print(f"Loaded {path} to {trainer.model_name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+def load_weights(trainer, path: str, name: str = "") -> dict:
+    """Give the model `name` (default: the only one) the weights of the file at `path`; returns the file's content."""
+    name, state = name or trainer.get_model_names()[0], read(path)
+    trainer.put_in_place(name, state, path)
+    print(f"Loaded {path} to {name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
     return state
 
 
 def put_in_place(trainer, state: dict, path: str) -> None:
-    """Give the trainer the tuned tensors of `state`, which was read from `path`.
+    """Give a ClipTrainer the tuned tensors of `state`, which was read from `path`.
 
     Raises:
         ValueError: they belong to another backbone, to other classes or to other tuned parameters.
@@ -89,7 +91,8 @@ def put_in_place(trainer, state: dict, path: str) -> None:
         trainer.before_load(state)
         check_fits(trainer, state, path)
         trainer.tuned.load_state_dict(state["state_dict"])
-    trainer.tuned_epoch = state.get("epoch")
+    trainer.tuned_changed()
+    trainer.run.epoch = state.get("epoch")
 
 
 @contextlib.contextmanager
@@ -103,42 +106,51 @@ def sound(path: str):
 
 
 def resume(trainer, directory: str) -> int:
-    """Continue from the newest checkpoint under `directory`, if any; returns the epoch to start with."""
+    """Continue from the newest checkpoints under `directory`, if any; returns the epoch to start with."""
     directory = where_to_resume(trainer, directory)
-    folder = osp.join(directory, trainer.model_name)
-    name = newest(folder)
-    if name is None:
+    folders = {name: osp.join(directory, name) for name in trainer.get_model_names()}
+    files = {name: newest(folder) for name, folder in folders.items()}
+    if None in files.values():
         if trainer.cfg.RESUME:
-            raise FileNotFoundError(f"--resume {directory}: no checkpoint in {folder}")
+            raise FileNotFoundError(f"--resume {directory}: no checkpoint in {', '.join(folders.values())}")
         print("No checkpoint found, train from scratch")
         return 0
-    path = osp.join(folder, name)
-    state = load_weights(trainer, path)
-    check_settings(trainer, state, directory)
-    if trainer.optim and not state.get("optimizer"):
-        raise ValueError(
-            f"{path} comes from another program and has no optimiser state that can be read: "
-            "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
-        )
-    with sound(path):
-        epoch = int(state["epoch"])
-        restore(trainer, state)
+    epochs = {name: resume_model(trainer, name, osp.join(folders[name], file)) for name, file in files.items()}
+    if len(set(epochs.values())) > 1:
+        raise ValueError(f"the checkpoints in {directory} are of different epochs ({epochs}): train again elsewhere")
+    epoch = next(iter(epochs.values()))
     bring_best(trainer, directory)
-    if name == BEST and is_due(trainer, epoch):  # killed after the best was saved and before its own checkpoint was
+    if BEST in files.values() and is_due(trainer, epoch):  # killed between saving the best and its own checkpoint
         save(trainer, epoch - 1, trainer.output_dir)
     print(f"Resuming after epoch {epoch}")
     return epoch
 
 
-def restore(trainer, state: dict) -> None:
-    """Put everything but the tuned tensors in place."""
-    if trainer.optim:
-        trainer.optim.load_state_dict(state["optimizer"])
-        load_scheduler_state(trainer.sched, state["scheduler"])
+def resume_model(trainer, name: str, path: str) -> int:
+    """Restore a model, its optimiser and all that goes with them from the file at `path`; returns its epoch."""
+    state = load_weights(trainer, path, name)
+    check_settings(trainer, state, osp.dirname(osp.dirname(path)))
+    if trainer._optims[name] and not state.get("optimizer"):
+        raise ValueError(
+            f"{path} comes from another program and has no optimiser state that can be read: "
+            "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
+        )
+    with sound(path):
+        restore(trainer, name, state)
+        return int(state["epoch"])
+
+
+def restore(trainer, name: str, state: dict) -> None:
+    """Put everything but the weights in place."""
+    if trainer._optims[name]:
+        trainer._optims[name].load_state_dict(state["optimizer"])
+    if trainer._scheds[name]:
+        load_scheduler_state(trainer._scheds[name], state["scheduler"])
     if "random" in state:  # not in those of other programs
-        trainer.scaler.load_state_dict(state["scaler"])
+        if getattr(trainer, "scaler", None):
+            trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
-        trainer.earlier_seconds = state.get("train_seconds", 0.0)
+        trainer.run.earlier_seconds = state.get("train_seconds", 0.0)
         set_random_state(state["random"])
 
 
@@ -151,7 +163,8 @@ def is_due(trainer, epoch: int) -> bool:
 def where_to_resume(trainer, directory: str) -> str:
     """`directory`, but where --resume names another run's folder and this run has got further: its own."""
     own = trainer.output_dir
-    if osp.abspath(directory) != osp.abspath(own) and newest(osp.join(own, trainer.model_name)):
+    begun = any(newest(osp.join(own, name)) for name in trainer.get_model_names())
+    if begun and osp.abspath(directory) != osp.abspath(own):
         print(f"Note: {own} holds checkpoints of its own, so this run goes on from these and not from {directory}")
         return own
     return directory
@@ -161,7 +174,16 @@ def bring_best(trainer, directory: str) -> None:
     """Check that the best epoch so far can be deployed at the end; bring it along from another run's folder."""
     if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
         return
-    best, own = (osp.join(place, trainer.model_name, BEST) for place in (directory, trainer.output_dir))
+    for name in trainer.get_model_names():
+        best, own = (osp.join(place, name, BEST) for place in (directory, trainer.output_dir))
+        check_best(best, directory)
+        if osp.abspath(best) != osp.abspath(own):
+            with open(best, "rb") as file:
+                write_atomically(own, file.read())
+
+
+def check_best(best: str, directory: str) -> None:
+    """Raise FileNotFoundError or ValueError, with what can be done, if the best epoch's file cannot be read."""
     try:
         read(best)
     except (FileNotFoundError, ValueError) as error:
@@ -169,9 +191,6 @@ def bring_best(trainer, directory: str) -> None:
             f"{best}, the best epoch so far, is {'damaged' if osp.isfile(best) else 'missing'}: restore a copy, go on "
             f"without it (--resume {directory} ... TEST.FINAL_MODEL last_step), or train again in another --output-dir"
         ) from error
-    if osp.abspath(best) != osp.abspath(own):
-        with open(best, "rb") as file:
-            write_atomically(own, file.read())
 
 
 def leave_out(trainer, tensors: dict) -> None:

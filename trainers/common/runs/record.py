@@ -28,12 +28,17 @@ VOLATILE = (
 )  # fmt: skip
 
 FILE = "result.json"
+ALL_SECTIONS = "*"  # for trainers that do not say which section of TRAINER is theirs
 WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")  # tell runs apart
 
 
 def settings(cfg, section: str) -> dict:
-    """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002."""
-    own = flatten(cfg.TRAINER[section], f"TRAINER.{section}.") if section else {}
+    """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002.
+
+    `section` is the key under TRAINER with the method's options, "" for none.
+    """
+    names = [name for name in cfg.TRAINER if name != "NAME"] if section == ALL_SECTIONS else [section][: bool(section)]
+    own = {key: value for name in names for key, value in flatten(cfg.TRAINER[name], f"TRAINER.{name}.").items()}
     return {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME, **own}
 
 
@@ -54,10 +59,9 @@ def identity(trainer) -> dict:
     return {
         "trainer": trainer.cfg.TRAINER.NAME,
         "backbone": trainer.cfg.MODEL.BACKBONE.NAME,
-        "fingerprint": trainer.clip.fingerprint,
-        "precision": trainer.precision,
-        "tune": list(trainer.sets),
-        "template": trainer.template,
+        **{key: getattr(trainer, key, "") for key in ("precision", "template")},
+        "fingerprint": trainer.clip.fingerprint if hasattr(trainer, "clip") else "",
+        "tune": list(getattr(trainer, "sets", ())),
         "classnames": list(trainer.dm.dataset.classnames),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
@@ -75,9 +79,9 @@ def describe(trainer) -> dict:
         "seed": cfg.SEED,
         "root": cfg.DATASET.ROOT and os.path.abspath(cfg.DATASET.ROOT),
         "metrics": {},
-        "eval_only": trainer.train_started is None,
-        "epochs": 0 if trainer.train_started is None else trainer.max_epoch,
-        "source": trainer.source,
+        "eval_only": not trainer.run.training,
+        "epochs": trainer.max_epoch if trainer.run.training else 0,
+        "source": trainer.run.source,
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "identity": identity(trainer),
         "settings": settings(cfg, trainer.section),
@@ -108,11 +112,11 @@ def begin(trainer) -> None:
     The record of a finished run is not lost: one of the same run stays until it is replaced by the new final one,
     one of another run gets its time as suffix, as Dassl keeps logs.
     """
-    trainer.run_record = describe(trainer)
+    trainer.run.record = describe(trainer)
     path = os.path.join(trainer.cfg.OUTPUT_DIR, FILE)
     old = read(path)
     if old and old.get("finished"):
-        if same_run(old, trainer.run_record):
+        if same_run(old, trainer.run.record):
             print(f"{path} is of a finished run with these settings; it stays until this run is finished, too")
             return
         kept = f"{path}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.localtime(os.path.getmtime(path)))}"
@@ -120,18 +124,18 @@ def begin(trainer) -> None:
             kept += "-2"
         os.replace(path, kept)
         print(f"{path} was of a finished run with other settings; it is kept as {kept}")
-    write_atomically(path, json.dumps(trainer.run_record, indent=1) + "\n")
+    write_atomically(path, json.dumps(trainer.run.record, indent=1) + "\n")
 
 
-def write(trainer, test_seconds: float) -> None:
+def write(trainer) -> None:
     """Write OUTPUT_DIR/result.json of a run that is finished, atomically."""
-    cuda = trainer.device.type == "cuda"
+    cuda, run = trainer.device.type == "cuda", trainer.run
     result = {
-        **trainer.run_record,
+        **run.record,
         "finished": True,
-        "metrics": trainer.metrics,
-        "train_seconds": None if trainer.train_started is None else round(trainer.train_seconds() - test_seconds, 3),
-        "test_seconds": round(test_seconds, 3),
+        "metrics": run.metrics,
+        "train_seconds": run.trained_seconds,
+        "test_seconds": round(run.test_seconds, 3),
         "peak_memory_mb": round(peak_memory(trainer.device)),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "written": now(),

@@ -94,7 +94,7 @@ def test_a_run_leaves_its_tuned_tensors(make, tmp_path, capsys):
     assert meta["trainer"] == "CLIPFit" and meta["fingerprint"] == trainer.clip.fingerprint
     assert meta["template"] == "a photo of the number {}." and meta["classnames"] == trainer.dm.dataset.classnames
     assert {"python", "torch"} <= meta["versions"].keys() and settings["TRAINER.CLIPFIT.BETA"] == 8.0
-    assert json.loads(header["metrics"]) == trainer.metrics and trainer.metrics["test"]["accuracy"] > 0
+    assert json.loads(header["metrics"]) == trainer.run.metrics and trainer.run.metrics["test"]["accuracy"] > 0
     assert json.loads(header["epoch"]) == 3
 
 
