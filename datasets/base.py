@@ -26,8 +26,9 @@ cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the cl
 class FewShotDataset(DatasetBase):
     """A dataset in CoOp's folders.
 
-    A sub-class states where things lie and, in `read_data`, how raw data are read. Order, as in CoOp: split
-    file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or new classes.
+    A subclass states its folders, the facts that `catalogue` passes on, and in `read_data` how raw data are read.
+    Order, as in CoOp: split file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or
+    new classes.
 
     Sampling draws from `random.Random(cfg.SEED)`: what CoOp draws after seeding Python's global generator,
     without touching that one. With no seed set nothing is cached: a file would fix what is to vary.
@@ -39,6 +40,12 @@ class FewShotDataset(DatasetBase):
     default_root = ""  # used where DATASET.ROOT is not set
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits
     keep_selection = True  # whether few-shot selections are kept in `split_fewshot`
+
+    template = "a photo of a {}."  # the paper's prompt (its Table 8, CoOp's zero-shot templates), {} for the class name
+    counts = ()  # published numbers of classes, train, val and test images, None for one unknown; () for none
+    paper_order = None  # 1 to 11: row in the papers' tables, ImageNet first; None for others
+    variant_of = ""  # registry name of the dataset with the same classes whose distribution shift this is
+    variant_order = None  # 1, 2, ...: row in the papers' tables among the variants of one dataset
 
     def __init__(self, cfg):
         self.place(cfg.DATASET.ROOT)

@@ -54,6 +54,8 @@ class Digits(FewShotDataset):
     image_dir = "images"
     split_file = "split_zhou_Digits.json"
     default_root = "data"
+    template = "a photo of the number {}."
+    counts = (10, 898, 359, 540)
 
     def prepare(self):
         if os.path.isdir(self.image_dir):

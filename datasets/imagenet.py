@@ -34,6 +34,8 @@ class ImageNet(FewShotDataset):
 
     dataset_dir = "imagenet"
     image_dir = "images"
+    counts = (1_000, 1_281_167, 0, 50_000)
+    paper_order = 1
 
     def read_data(self):
         listed = os.path.join(self.dataset_dir, "preprocessed.pkl")
@@ -47,6 +49,8 @@ class ImageNet(FewShotDataset):
 
 class ShiftedImageNet(FewShotDataset):
     """A variant for testing: train holds the test images too, for their class names, and is never sampled."""
+
+    variant_of = "ImageNet"
 
     def read_data(self):
         items = named_items(self.dataset_dir, self.image_dir)
