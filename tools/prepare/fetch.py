@@ -22,7 +22,7 @@ def fetch(source, root, folder):
     """Path in `folder` of the file that `source` names; one that is there already is not fetched again.
 
     Args:
-        source: a `recipes.Source`.
+        source: a `download_plans.Source`.
         root: data folder, for data:<path>.
 
     Raises:
