@@ -113,7 +113,6 @@ class FewShotCache:
     def save(self, train, val):
         """Write the selection; where that is not possible, say so and go on."""
         try:
-            os.makedirs(self.folder, exist_ok=True)
             print(f"Saving preprocessed few-shot data to {self.json}")
             write_json({"train": train, "val": val}, self.json)
         except OSError as error:
