@@ -29,7 +29,7 @@ class Item(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Lists of `Item`; `val` is empty where a dataset has no validation images."""
+    """Lists of `Item`; `val` is empty if a dataset has no validation images."""
 
     train: list
     val: list
@@ -54,7 +54,7 @@ def remove_leftovers(pattern, seconds=3600):
 
 
 def read_json(path):
-    """Contents of a JSON file; ValueError naming the file where it is not JSON."""
+    """Contents of a JSON file; ValueError naming the file if it is not JSON."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
@@ -118,7 +118,7 @@ def check_images(items, image_dir, source):
 
 
 def check_classes(split, source):
-    """ValueError where labels and class names do not make a classification task of classes 0 .. C-1."""
+    """ValueError if labels and class names do not make a classification task of classes 0 .. C-1."""
     if not split.train or not split.test:
         raise ValueError(f"{source} has no {'test' if split.train else 'train'} images")
     names = {}
@@ -164,7 +164,7 @@ def subsample_classes(split, which):
 
 
 def sample_shots(items, shots, rng):
-    """`shots` images of each class, in CoOp's order of random calls; all of them where a class has fewer.
+    """`shots` images per class, in CoOp's order of random calls; all images of a class that has fewer.
 
     Classes come in the order of their first image.
     """

@@ -1,4 +1,4 @@
-"""UCF101: 101 actions (Soomro et al., 2012), one middle frame a video; `ApplyEyeMakeup` is named `Apply_Eye_Makeup`."""
+"""UCF101: 101 actions (Soomro et al., 2012), the middle frame of each video; classes as `Apply_Eye_Makeup`."""
 
 import re
 

@@ -1,7 +1,7 @@
 """Fetches datasets into CoOp's folders, and checks them.
 
-python tools/prepare_data.py eurosat dtd --root DATA     fetch; run it again to go on where it stopped
-python tools/prepare_data.py --check --root DATA         what is there, what is missing or wrong, and the remedy
+python tools/prepare_data.py eurosat dtd --root DATA     fetch; run it again to resume
+python tools/prepare_data.py --check --root DATA         what is complete, what is missing or wrong, and the remedy
 python tools/prepare_data.py --check folder --root IMAGES
 
 Datasets go by their file in configs/datasets or their registry name. The exit code is 0 if all is good.
@@ -46,10 +46,10 @@ def show(report):
 
 
 def fetch(name, root):
-    """Fetch one dataset; returns what could not be fetched, one line each."""
+    """Fetch one dataset; returns one line per file or folder that could not be fetched."""
     dataset = DATASET_REGISTRY.get(name)
     if not dataset.dataset_dir:
-        raise ValueError("images of your own need no preparing; docs/datasets.md tells how they are laid out")
+        raise ValueError("images of your own need no preparing; docs/datasets.md explains their layouts")
     if dataset.default_root:
         dataset.at(root).prepare()
         return []
@@ -76,7 +76,7 @@ def run(args):
 
 
 def main(argv=None):
-    again = "Interrupted. The same command goes on where it stopped."
+    again = "Interrupted. The same command resumes where it stopped."
     return exit_code(run, parse_args(argv), interrupted=again)
 
 

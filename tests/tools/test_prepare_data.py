@@ -91,7 +91,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
         (["eurosta"], "unknown dataset 'eurosta'; did you mean eurosat? there are: imagenet, caltech101"),
         (["Imagenet-R"], "did you mean imagenet"),
         ([], "name the datasets to fetch, or pass --check"),
-        (["folder"], "images of your own need no preparing"),
+        (["folder"], "docs/datasets.md"),
         (["--check", "--root", "/nowhere/at/all"], "there is no data folder /nowhere/at/all"),
     ],
 )

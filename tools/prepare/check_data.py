@@ -1,4 +1,4 @@
-"""The doctor: whether a dataset is complete, readable and where CoOp's layout has it, and what to do if not."""
+"""Checks whether a dataset is complete, readable and in CoOp's layout, and says what to do if not."""
 
 import functools
 import os
@@ -66,7 +66,7 @@ def check(name, root, decode=True):
 
 
 def misplaced(places, layout):
-    """Images that lie where other layouts have them, and archives that were never unpacked."""
+    """Images in the folders of other layouts, and archives that were never unpacked."""
     problems = []
     folder = Path(places.dataset_dir)
     for pattern in layout.get("wrong", []):
@@ -86,7 +86,7 @@ def misplaced(places, layout):
 
 
 def check_split(places, made, source):
-    """Whether results on the split compare with published ones."""
+    """Problems that keep results on the split from being comparable with published ones."""
     if not places.split_path or places.default_root:
         return []
     name = os.path.basename(places.split_path)
@@ -121,7 +121,7 @@ def unreadable(paths, image_dir):
 
 
 def why_unreadable(path):
-    """Why the image cannot be used, "" where it can."""
+    """Why the image cannot be used, "" if it can."""
     try:
         with Image.open(path) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:

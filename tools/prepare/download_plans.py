@@ -11,7 +11,7 @@ class Source(NamedTuple):
     """A file or an archive: http(s)://..., gdrive:<id>, or data:<path below the data folder>."""
 
     url: str
-    md5: str = ""  # where one is published
+    md5: str = ""  # if one is published
     inner: str = ""  # name of the archive inside the archive that has the images
 
 

@@ -1,4 +1,4 @@
-"""Following a download plan: fetch, unpack beside the target, and move what is wanted into place in one step."""
+"""Following a download plan: fetch, unpack beside the target, and move the targets into place in one step."""
 
 import contextlib
 import glob
@@ -18,7 +18,7 @@ WORK = ".prepare"  # in the dataset's folder: downloads and what is being unpack
 
 
 def prepare(name, root):
-    """Fetch the dataset `name` into `root`. Returns what could not be had, one line each.
+    """Fetch the dataset `name` into `root`. Returns one line per file or folder that could not be fetched.
 
     Raises:
         ValueError: the dataset has no download plan.
@@ -47,7 +47,7 @@ def prepare(name, root):
 
 
 def run_step(name, plan, step, places, work):
-    """Try the sources of a step in turn; what is missing afterwards, as a list of one line or none."""
+    """Try the sources of a step in turn; returns a line on what is still missing, as a list of one or none."""
     wanted = [target for every in plan.steps for target in every.targets]
     for source in step.sources:
         if not missing(places, step.targets):
@@ -135,12 +135,12 @@ def find(tree, *names):
 
 
 def move(path, target, places):
-    """Put a finished file or folder into place; selections drawn from a split that is replaced go with it."""
+    """Put a finished file or folder into place; replacing a split deletes the few-shot selections sampled from it."""
     goal = os.path.join(places.dataset_dir, target)
     replaces = os.path.isfile(goal) and goal == places.split_path
     os.makedirs(os.path.dirname(goal), exist_ok=True)
     os.replace(path, goal)
     if replaces:
         for selection in glob.glob(os.path.join(glob.escape(places.split_fewshot_dir), "shot_*.json")):
-            print(f"  {selection} was drawn from the split that is replaced: deleted")
+            print(f"  {selection} was sampled from the split that is replaced: deleted")
             os.remove(selection)

@@ -75,7 +75,7 @@ def dataset_template(name: str) -> str:
 
 
 def fill(template: str, classnames: list[str]) -> list[str]:
-    """One prompt a class; `_` in a class name reads as a space."""
+    """One prompt per class; `_` in a class name reads as a space."""
     return [template.replace("{}", name.replace("_", " ")) for name in classnames]
 
 
