@@ -1,41 +1,13 @@
-"""Datasets by registry name; importing this package fills Dassl's `DATASET_REGISTRY`."""
+"""Datasets by registry name; importing this package imports its modules, which fills Dassl's `DATASET_REGISTRY`."""
 
-from . import (
-    caltech101,
-    digits,
-    dtd,
-    eurosat,
-    fgvc_aircraft,
-    folder,
-    food101,
-    imagenet,
-    imagenet_a,
-    imagenet_r,
-    imagenet_sketch,
-    imagenetv2,
-    oxford_flowers,
-    oxford_pets,
-    stanford_cars,
-    sun397,
-    ucf101,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "caltech101",
-    "digits",
-    "dtd",
-    "eurosat",
-    "fgvc_aircraft",
-    "folder",
-    "food101",
-    "imagenet",
-    "imagenet_a",
-    "imagenet_r",
-    "imagenet_sketch",
-    "imagenetv2",
-    "oxford_flowers",
-    "oxford_pets",
-    "stanford_cars",
-    "sun397",
-    "ucf101",
-]
+
+def register_all() -> None:
+    """Import every module here: a dataset is registered because its file exists."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+register_all()

@@ -26,19 +26,26 @@ cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the cl
 class FewShotDataset(DatasetBase):
     """A dataset in CoOp's folders.
 
-    A sub-class states where things lie and, in `read_data`, how raw data are read. Order, as in CoOp: split
-    file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or new classes.
+    A subclass states its folders, the facts that `catalogue` passes on, and in `read_data` how raw data are read.
+    Order, as in CoOp: split file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or
+    new classes.
 
     Sampling draws from `random.Random(cfg.SEED)`: what CoOp draws after seeding Python's global generator,
-    without touching that one. With no seed set nothing is cached: a file would fix what is to vary.
+    without touching that one. Without a seed nothing is cached: a file would fix what should vary.
     """
 
     dataset_dir = ""  # folder under DATASET.ROOT
     image_dir = "images"  # folder under dataset_dir; "" is dataset_dir itself
-    split_file = ""  # e.g. split_zhou_Caltech101.json; "" where CoOp has none
-    default_root = ""  # used where DATASET.ROOT is not set
+    split_file = ""  # e.g. split_zhou_Caltech101.json; "" if CoOp has none
+    default_root = ""  # used if DATASET.ROOT is not set
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits
-    keep_selection = True  # whether few-shot selections are kept in `split_fewshot`
+    keep_selection = True  # whether few-shot selections are saved in `split_fewshot`
+
+    template = "a photo of a {}."  # the paper's prompt (its Table 8, CoOp's zero-shot templates), {} for the class name
+    counts = ()  # published numbers of classes, train, val and test images, None for one unknown; () for none
+    paper_order = None  # 1 to 11: row in the papers' tables, ImageNet first; None for others
+    variant_of = ""  # registry name of the dataset with the same classes whose distribution shift this is
+    variant_order = None  # 1, 2, ...: row in the papers' tables among the variants of one dataset
 
     def __init__(self, cfg):
         self.place(cfg.DATASET.ROOT)
@@ -51,7 +58,7 @@ class FewShotDataset(DatasetBase):
         super().__init__(train_x=train, val=val or None, test=test)
 
     def place(self, root):
-        """Set where things lie below `root`."""
+        """Set the paths below `root`."""
         self.name = type(self).__name__
         if not (root or self.default_root):
             raise ValueError(
@@ -66,17 +73,17 @@ class FewShotDataset(DatasetBase):
 
     @classmethod
     def at(cls, root):
-        """The dataset's places and `read_split`, with nothing read, checked or written; for tools."""
+        """The dataset with its paths and `read_split`, nothing read, checked or written; for tools."""
         dataset = cls.__new__(cls)
         dataset.place(root)
         return dataset
 
     def read_data(self):
-        """`Split` made from the raw data where there is no split file, without the global random state."""
+        """`Split` made from the raw data if there is no split file; leaves the global random state as it is."""
         raise FileNotFoundError(f"{self.name} needs {self.split_path}. {self.remedy()}")
 
     def prepare(self):
-        """Writes the data themselves; only for datasets that come with a package."""
+        """Writes the images; only for datasets that come with a package."""
 
     def remedy(self):
         return f"Get it with `python tools/prepare_data.py {self.name} --root {self.root}` (see docs/datasets.md)"
@@ -119,11 +126,11 @@ class FewShotDataset(DatasetBase):
             print(f"WARNING: the split could not be saved ({error}); the next run makes the same one")
 
     def take_shots(self, split, shots, seed):
-        """`shots` images a class for train, min(shots, 4) for val; all of them where shots < 1."""
+        """`shots` training and min(shots, 4) validation images per class; all images if shots < 1."""
         if shots < 1:
             return split
         if seed < 0:
-            print("SEED is not set: the few-shot images are drawn anew in each run, and not kept")
+            print("SEED is not set: every run samples its own few-shot images, and none are saved")
         cache = None
         if seed >= 0 and self.keep_selection:
             cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.marker)

@@ -15,6 +15,8 @@ class Caltech101(FewShotDataset):
     dataset_dir = "caltech-101"
     image_dir = "101_ObjectCategories"
     split_file = "split_zhou_Caltech101.json"
+    counts = (100, 4_128, 1_649, 2_465)
+    paper_order = 2
 
     def read_data(self):
         return split_three(folder_items(self.image_dir, IGNORED, CLASSNAMES))

@@ -3,6 +3,7 @@
 Written once as 8x8 grey PNG files in CoOp's folder form; the transforms enlarge them.
 """
 
+import glob
 import os
 import random
 import shutil
@@ -30,7 +31,7 @@ def write_images(folder):
     os.makedirs(parent, exist_ok=True)
     digits = load_digits()
     pixels = (digits.images * 255 / 16).round().astype("uint8")  # (1797, 8, 8), stored as 0..16
-    remove_leftovers(os.path.join(parent, ".images-"))
+    remove_leftovers(os.path.join(glob.escape(parent), ".images-*"))
     temporary = tempfile.mkdtemp(prefix=".images-", dir=parent)
     try:
         built = os.path.join(temporary, "images")
@@ -54,6 +55,8 @@ class Digits(FewShotDataset):
     image_dir = "images"
     split_file = "split_zhou_Digits.json"
     default_root = "data"
+    template = "a photo of the number {}."
+    counts = (10, 898, 359, 540)
 
     def prepare(self):
         if os.path.isdir(self.image_dir):

@@ -12,6 +12,9 @@ class DescribableTextures(FewShotDataset):
     dataset_dir = "dtd"
     image_dir = "images"
     split_file = "split_zhou_DescribableTextures.json"
+    template = "{} texture."
+    counts = (47, 2_820, 1_128, 1_692)
+    paper_order = 9
 
     def read_data(self):
         return split_three(folder_items(self.image_dir))

@@ -23,6 +23,9 @@ class EuroSAT(FewShotDataset):
     dataset_dir = "eurosat"
     image_dir = "2750"
     split_file = "split_zhou_EuroSAT.json"
+    template = "a centered satellite photo of {}."
+    counts = (10, 13_500, 5_400, 8_100)
+    paper_order = 10
 
     def read_data(self):
         return split_three(folder_items(self.image_dir, classnames=CLASSNAMES))

@@ -38,7 +38,7 @@ def relative_path(impath, image_dir, marker):
 
 
 def read_pickle(path, image_dir, marker):
-    """Lists of `Item` by key of one of CoOp's pickles; ValueError where it is anything else."""
+    """Lists of `Item` by key of one of CoOp's pickles; ValueError if it is anything else."""
     try:
         with open(path, "rb") as file:
             data = _Unpickler(file).load()
@@ -55,13 +55,13 @@ def read_pickle(path, image_dir, marker):
 
 
 def _in_split(chosen, items, path, key):
-    """The split's own items for the `chosen` ones; ValueError where some belong to another split."""
+    """The split's own items for the `chosen` ones; ValueError if some belong to another split."""
     own = {(item.path, item.label): item for item in items}
     foreign = [item.path for item in chosen if (item.path, item.label) not in own]
     if foreign:
         raise ValueError(
-            f"{path} was drawn from another split: {len(foreign)} of its {len(chosen)} {key} images are not "
-            f"among the {key} images now, the first being {foreign[0]}; delete it to draw anew"
+            f"{path} was sampled from another split: {len(foreign)} of its {len(chosen)} {key} images are not "
+            f"among the {key} images now, the first being {foreign[0]}; delete it to sample again"
         )
     return [own[item.path, item.label] for item in chosen]
 
@@ -81,7 +81,7 @@ class FewShotCache:
         self.pkl, self.json = stem + ".pkl", stem + ".json"
 
     def load(self, train, val):
-        """`(train, val)` as they were chosen, or None where there is no file.
+        """`(train, val)` as they were sampled, or None if there is no file.
 
         CoOp's pickle goes before ours, because that is what CoOp would use.
         """
@@ -94,7 +94,7 @@ class FewShotCache:
             return None
         path, data = next(iter(found.items()))
         print(f"Loading preprocessed few-shot data from {path}")
-        print("(these images are used whatever the random state; delete the file to draw them anew)")
+        print("(these images are used whatever the random state; delete the file to sample again)")
         chosen = [_in_split(data.get(key, []), items, path, key) for key, items in (("train", train), ("val", val))]
         if len(found) == 2 and self._keys(found[self.pkl]) != self._keys(found[self.json]):
             print(f"WARNING: {self.json} holds another selection and is not used")
@@ -103,7 +103,7 @@ class FewShotCache:
     def _read_json(self):
         data = read_json(self.json)
         if not isinstance(data, dict) or "train" not in data:
-            raise ValueError(f"{self.json} is not a few-shot file: it has no 'train'; delete it to draw anew")
+            raise ValueError(f"{self.json} is not a few-shot file: it has no 'train'; delete it to sample again")
         return {key: rows_to_items(data.get(key, []), self.json) for key in ("train", "val")}
 
     @staticmethod
@@ -111,9 +111,8 @@ class FewShotCache:
         return [[item[:2] for item in data.get(key, [])] for key in ("train", "val")]
 
     def save(self, train, val):
-        """Write the selection; where that is not possible, say so and go on."""
+        """Write the selection; if that fails, warn and go on."""
         try:
-            os.makedirs(self.folder, exist_ok=True)
             print(f"Saving preprocessed few-shot data to {self.json}")
             write_json({"train": train, "val": val}, self.json)
         except OSError as error:

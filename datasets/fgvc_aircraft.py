@@ -11,6 +11,9 @@ from .splits import Item, Split
 class FGVCAircraft(FewShotDataset):
     dataset_dir = "fgvc_aircraft"
     image_dir = "images"
+    template = "a photo of a {}, a type of aircraft."
+    counts = (100, 3_334, 3_333, 3_333)
+    paper_order = 7
 
     def read_data(self):
         labels = {name: label for label, name in enumerate(read_lines(self.dataset_dir, "variants.txt"))}

@@ -1,7 +1,7 @@
 """Folder: your own images. DATASET.ROOT (`--root`) is the folder with them, in one of three forms.
 
-1. One folder a class: `cat/1.jpg dog/2.jpg`. Split by a fixed rule: 50 % train, 20 % val, 30 % test of each class.
-2. `train/ val/ test/`, each with one folder a class. Without `test/`, `val/` is the test; `val/` may be missing.
+1. One folder per class: `cat/1.jpg dog/2.jpg`. Split by a fixed rule: 50 % train, 20 % val, 30 % test of each class.
+2. `train/ val/ test/`, each with one folder per class. Without `test/`, `val/` is the test set; `val/` may be missing.
 3. A list, DATASET.FOLDER.LIST: see `folder_lists`.
 
 Images lie directly in their class folder. Nothing is written here: the selection follows from images and seed.
@@ -41,7 +41,7 @@ class Folder(FewShotDataset):
         super().__init__(cfg)
 
     def remedy(self):
-        return "docs/datasets.md tells how images of your own are laid out"
+        return "docs/datasets.md explains the layouts of your own images"
 
     def read_data(self):
         names = {}
@@ -60,7 +60,7 @@ class Folder(FewShotDataset):
         return split, made, self.options.LIST or self.root
 
     def part_folders(self):
-        """Folder of each part, empty where this is not the `train/ val/ test/` form."""
+        """Folder of each part, empty if this is not the `train/ val/ test/` form."""
         folders = list_folders(self.root)
         val = next((name for name in VAL_NAMES if name in folders), "")
         if "test" in folders:

@@ -40,7 +40,7 @@ def read_names(path):
 
 
 def read_list(path):
-    """`(image path, class)` rows by part: `train`, `test` and maybe `val`, or `all` where no part is given."""
+    """`(image path, class)` rows by part: `train`, `test` and maybe `val`, or `all` if no part is given."""
     rows = read_rows(path)
     if isinstance(rows, dict):  # CoOp's: class is the third column
         items = {part: rows_to_items(rows.get(part, []), path) for part in Split._fields}
@@ -55,7 +55,7 @@ def read_list(path):
         if part not in ("all", *Split._fields):
             raise ValueError(f"{path}: the part of {image} must be train, val or test, got {part!r}")
         if image in seen:
-            raise ValueError(f"{path} has {image} twice")
+            raise ValueError(f"{path}: duplicate image {image}")
         seen.add(image)
         parts.setdefault(part, []).append((image, name))
     if set(parts) != {"all"} and not {"train", "test"} <= set(parts) <= set(Split._fields):

@@ -30,7 +30,7 @@ def list_images(folder):
 
 
 def folder_items(image_dir, ignored=(), classnames=None, under=""):
-    """`Item`s of one folder a class, labels by sorted folder name. ValueError for a folder without images.
+    """`Item`s of one folder per class, labels by sorted folder name. ValueError for a folder without images.
 
     Args:
         image_dir: folder that the items' paths are relative to.

@@ -20,7 +20,7 @@ def read_classnames(folder):
 
 
 def named_items(dataset_dir, image_dir, under=""):
-    """`Item`s of one folder a class with names from `classnames.txt`. ValueError for a folder without a name."""
+    """`Item`s of one folder per class with names from `classnames.txt`. ValueError for a folder without a name."""
     classnames = read_classnames(dataset_dir)
     unnamed = [name for name in list_folders(os.path.join(image_dir, under)) if name not in classnames]
     if unnamed:
@@ -30,14 +30,16 @@ def named_items(dataset_dir, image_dir, under=""):
 
 @DATASET_REGISTRY.register()
 class ImageNet(FewShotDataset):
-    """There is no val: CoOp puts the test images there too, but nothing is to be chosen on them."""
+    """No validation split: CoOp uses the test images, on which nothing should be chosen."""
 
     dataset_dir = "imagenet"
     image_dir = "images"
+    counts = (1_000, 1_281_167, 0, 50_000)
+    paper_order = 1
 
     def read_data(self):
         listed = os.path.join(self.dataset_dir, "preprocessed.pkl")
-        if os.path.exists(listed):  # CoOp's list: its order, the file system's, decides what is drawn
+        if os.path.exists(listed):  # CoOp's list, in the file system's order, which few-shot sampling depends on
             print(f"Reading the list of images from {listed}")
             data = read_pickle(listed, self.image_dir, self.marker)
             return Split(data["train"], [], data["test"])
@@ -47,6 +49,8 @@ class ImageNet(FewShotDataset):
 
 class ShiftedImageNet(FewShotDataset):
     """A variant for testing: train holds the test images too, for their class names, and is never sampled."""
+
+    variant_of = "ImageNet"
 
     def read_data(self):
         items = named_items(self.dataset_dir, self.image_dir)

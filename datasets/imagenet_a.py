@@ -9,3 +9,5 @@ from .imagenet import ShiftedImageNet
 class ImageNetA(ShiftedImageNet):
     dataset_dir = "imagenet-adversarial"
     image_dir = "imagenet-a"
+    counts = (200, None, None, 7_500)
+    variant_order = 3

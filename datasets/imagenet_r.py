@@ -9,3 +9,5 @@ from .imagenet import ShiftedImageNet
 class ImageNetR(ShiftedImageNet):
     dataset_dir = "imagenet-rendition"
     image_dir = "imagenet-r"
+    counts = (200, None, None, 30_000)
+    variant_order = 4

@@ -9,3 +9,5 @@ from .imagenet import ShiftedImageNet
 class ImageNetSketch(ShiftedImageNet):
     dataset_dir = "imagenet-sketch"
     image_dir = "images"
+    counts = (1_000, None, None, 50_889)
+    variant_order = 2

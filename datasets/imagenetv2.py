@@ -13,6 +13,8 @@ from .splits import Item, Split
 class ImageNetV2(ShiftedImageNet):
     dataset_dir = "imagenetv2"
     image_dir = "imagenetv2-matched-frequency-format-val"
+    counts = (1_000, None, None, 10_000)
+    variant_order = 1
 
     def read_data(self):
         """Folders are named by label: 0, 1, ... in the order of `classnames.txt`."""

@@ -15,6 +15,9 @@ class OxfordFlowers(FewShotDataset):
     dataset_dir = "oxford_flowers"
     image_dir = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
+    template = "a photo of a {}, a type of flower."
+    counts = (102, 4_093, 1_633, 2_463)
+    paper_order = 5
 
     def read_data(self):
         labels = read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0]  # from 1

@@ -13,6 +13,9 @@ class OxfordPets(FewShotDataset):
     dataset_dir = "oxford_pets"
     image_dir = "images"
     split_file = "split_zhou_OxfordPets.json"
+    template = "a photo of a {}, a type of pet."
+    counts = (37, 2_944, 736, 3_669)
+    paper_order = 3
     rule = "20 % of each class of trainval.txt as val"
 
     def read_data(self):

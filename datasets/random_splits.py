@@ -1,8 +1,8 @@
-"""Making a split where none is published: independent of directory order and of Python's global random state.
+"""Making a split if none is published: independent of directory order and of Python's global random state.
 
 The images of a class are sorted, then shuffled by a generator of its own, seeded by the class name. So the
-split of a class depends on its own images alone, and the few-shot sampling that follows draws what it draws
-when the split file is already there.
+split of a class depends on its own images alone, and few-shot sampling gives the same images whether or not the
+split file was already there.
 """
 
 import random

@@ -10,11 +10,12 @@ import glob
 import json
 import math
 import os
-import random
 import shutil
 import time
 from collections import defaultdict
 from typing import NamedTuple
+
+from trainers.common.runs.files import write_atomically
 
 SUBSAMPLES = ("all", "base", "new")
 
@@ -28,7 +29,7 @@ class Item(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Lists of `Item`; `val` is empty where a dataset has no validation images."""
+    """Lists of `Item`; `val` is empty if a dataset has no validation images."""
 
     train: list
     val: list
@@ -37,29 +38,23 @@ class Split(NamedTuple):
 
 def write_json(obj, path):
     """Write `obj` to `path` so that another process, and one after a power failure, sees the whole file or none."""
-    remove_leftovers(f"{path}.tmp-")
-    temporary = f"{path}.tmp-{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
+    remove_leftovers(glob.escape(str(path)) + "." + "[0-9a-f]" * 8 + ".tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(obj, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        write_atomically(path, json.dumps(obj, ensure_ascii=False))
+    except OSError as error:
+        raise error.__cause__ from None  # the remedies in `error` are for a run's output folder
 
 
-def remove_leftovers(beginning, seconds=3600):
+def remove_leftovers(pattern, seconds=3600):
     """Remove unfinished files and folders of killed processes; younger ones may be another process's, still at work."""
-    for leftover in glob.glob(glob.escape(beginning) + "*"):
+    for leftover in glob.glob(pattern):
         with contextlib.suppress(OSError):
             if time.time() - os.path.getmtime(leftover) > seconds:
                 shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
 
 
 def read_json(path):
-    """Contents of a JSON file; ValueError naming the file where it is not JSON."""
+    """Contents of a JSON file; ValueError naming the file if it is not JSON."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
@@ -123,7 +118,7 @@ def check_images(items, image_dir, source):
 
 
 def check_classes(split, source):
-    """ValueError where labels and class names do not make a classification task of classes 0 .. C-1."""
+    """ValueError if labels and class names do not make a classification task of classes 0 .. C-1."""
     if not split.train or not split.test:
         raise ValueError(f"{source} has no {'test' if split.train else 'train'} images")
     names = {}
@@ -169,7 +164,7 @@ def subsample_classes(split, which):
 
 
 def sample_shots(items, shots, rng):
-    """`shots` images of each class, in CoOp's order of random calls; all of them where a class has fewer.
+    """`shots` images per class, in CoOp's order of random calls; all images of a class that has fewer.
 
     Classes come in the order of their first image.
     """

@@ -13,6 +13,8 @@ class StanfordCars(FewShotDataset):
     dataset_dir = "stanford_cars"
     image_dir = ""
     split_file = "split_zhou_StanfordCars.json"
+    counts = (196, 6_509, 1_635, 8_041)
+    paper_order = 4
     rule = "20 % of each class of cars_train as val"
 
     def read_data(self):

@@ -16,6 +16,8 @@ class SUN397(FewShotDataset):
     dataset_dir = "sun397"
     image_dir = "SUN397"
     split_file = "split_zhou_SUN397.json"
+    counts = (397, 15_880, 3_970, 19_850)
+    paper_order = 8
     rule = "20 % of each class of Training_01.txt as val"
 
     def read_data(self):

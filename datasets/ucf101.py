@@ -1,4 +1,4 @@
-"""UCF101: 101 actions (Soomro et al., 2012), one middle frame a video; `ApplyEyeMakeup` is named `Apply_Eye_Makeup`."""
+"""UCF101: 101 actions (Soomro et al., 2012), the middle frame of each video; classes as `Apply_Eye_Makeup`."""
 
 import re
 
@@ -15,6 +15,9 @@ class UCF101(FewShotDataset):
     dataset_dir = "ucf101"
     image_dir = "UCF-101-midframes"
     split_file = "split_zhou_UCF101.json"
+    template = "a photo of a person doing {}."
+    counts = (101, 7_639, 1_898, 3_783)
+    paper_order = 11
     rule = "20 % of each class of trainlist01.txt as val"
 
     def read_data(self):

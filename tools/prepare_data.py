@@ -1,14 +1,13 @@
 """Fetches datasets into CoOp's folders, and checks them.
 
-python tools/prepare_data.py eurosat dtd --root DATA     fetch; run it again to go on where it stopped
-python tools/prepare_data.py --check --root DATA         what is there, what is missing or wrong, and the remedy
+python tools/prepare_data.py eurosat dtd --root DATA     fetch; run it again to resume
+python tools/prepare_data.py --check --root DATA         what is complete, what is missing or wrong, and the remedy
 python tools/prepare_data.py --check folder --root IMAGES
 
 Datasets go by their file in configs/datasets or their registry name. The exit code is 0 if all is good.
 """
 
 import argparse
-import difflib
 import os
 import sys
 from pathlib import Path
@@ -17,31 +16,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
-import datasets  # noqa: E402
 from dassl.data.datasets import DATASET_REGISTRY  # noqa: E402
+from datasets import catalogue  # noqa: E402
+from runtime.user_errors import exit_code  # noqa: E402
 from tools.prepare.check_data import check  # noqa: E402
 from tools.prepare.install import prepare  # noqa: E402
-from tools.prepare.download_plans import load_recipes  # noqa: E402
 
 
 def parse_args(argv=None):
+    known = " ".join(catalogue.by_config())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"one of: {' '.join(datasets.__all__)}")
+    parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"one of: {known}")
     parser.add_argument("--root", required=True, help="data folder, the one that train.py takes as --root")
-    parser.add_argument("--check", action="store_true", help="check only, all of CoOp's datasets if none is named")
+    parser.add_argument("--check", action="store_true", help="check only; all but digits and folder if none is named")
     parser.add_argument("--no-images", action="store_true", help="check without reading the images")
     return parser.parse_args(argv)
 
 
-def registry_name(name):
-    """Registry name of a dataset that goes by it or by its config file; ValueError with the nearest name."""
-    known = {DATASET_REGISTRY.get(n).__module__.split(".")[-1]: n for n in (*load_recipes(), "Digits", "Folder")}
-    known |= {registered.lower(): registered for registered in known.values()}
-    if name.lower() not in known:
-        nearest = difflib.get_close_matches(name.lower(), known, 1, 0.4)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are: {', '.join(datasets.__all__)}"
-        raise ValueError(f"unknown dataset {name!r}; {hint}")
-    return known[name.lower()]
+def to_be_fetched():
+    """Registry names of the datasets that do not come with a package and are not the user's own images."""
+    classes = map(DATASET_REGISTRY.get, catalogue.entries())
+    return [cls.__name__ for cls in classes if cls.dataset_dir and not cls.default_root]
 
 
 def show(report):
@@ -51,24 +46,25 @@ def show(report):
 
 
 def fetch(name, root):
-    """Fetch one dataset; what could not be had, one line each."""
-    if name == "Folder":
-        raise ValueError("images of your own need no preparing; docs/datasets.md tells how they are laid out")
-    if name == "Digits":
-        DATASET_REGISTRY.get(name).at(root).prepare()
+    """Fetch one dataset; returns one line per file or folder that could not be fetched."""
+    dataset = DATASET_REGISTRY.get(name)
+    if not dataset.dataset_dir:
+        raise ValueError("images of your own need no preparing; docs/datasets.md explains their layouts")
+    if dataset.default_root:
+        dataset.at(root).prepare()
         return []
     return prepare(name, root)
 
 
 def run(args):
-    """Returns whether all is good."""
-    names = list(dict.fromkeys(map(registry_name, args.datasets)))
+    """Returns the exit code, 0 if all is good."""
+    names = list(dict.fromkeys(catalogue.resolve(text).name for text in args.datasets))
     if not names and not args.check:
         raise ValueError("name the datasets to fetch, or pass --check; --help lists them")
     if args.check and not os.path.isdir(args.root):
         raise FileNotFoundError(f"there is no data folder {args.root}: pass the right --root")
     good = True
-    for name in names or load_recipes():
+    for name in names or to_be_fetched():
         failures = [] if args.check else fetch(name, args.root)
         for failure in failures:
             print(f"error: {failure}", file=sys.stderr)
@@ -76,19 +72,12 @@ def run(args):
             report = check(name, args.root, decode=args.check and not args.no_images)
             show(report)
         good = good and not failures and report.state == "ok"
-    return good
+    return 0 if good else 1
 
 
 def main(argv=None):
-    """Run; a mistake of the user's becomes one line on stderr. Returns the exit code."""
-    try:
-        return 0 if run(parse_args(argv)) else 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    again = "Interrupted. The same command resumes where it stopped."
+    return exit_code(run, parse_args(argv), interrupted=again)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def fingerprint(data):
 
 
 def write_images(folder, names):
-    """Tiny images, each of a colour of its own."""
+    """Tiny images, each in its own colour."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(names):
@@ -43,7 +43,7 @@ def write_images(folder, names):
 
 
 def write_classes(folder, counts):
-    """One folder a class with `counts[class]` images."""
+    """One folder per class with `counts[class]` images."""
     for name, count in counts.items():
         write_images(Path(folder) / name, [f"{name}_{i:03d}.jpg" for i in range(count)])
 

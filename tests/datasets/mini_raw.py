@@ -16,7 +16,7 @@ CLASSNAMES_TXT = "n01440764 tench\nn01443537 goldfish\nn01484850 great white sha
 
 
 def folders(path, names):
-    """A builder of one folder a class; `names` maps folder to class name, None for a folder to be ignored."""
+    """A builder of one folder per class; `names` maps folder to class name, None for a folder to be ignored."""
 
     def make(root):
         write_classes(Path(root) / path, {name: 10 for name in names})

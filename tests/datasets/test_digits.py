@@ -142,6 +142,6 @@ def test_killed_while_writing(tmp_path):
         for leftover in folder.glob(".images-*"):
             os.utime(leftover, (0, 0))
         assert mini.fingerprint(mini.build("Digits", root, shots=4)) == whole
-        names = sorted(path.name for path in folder.iterdir() if ".tmp-" not in path.name)
+        names = sorted(path.name for path in folder.iterdir() if path.suffix != ".tmp")
         assert names == ["images", "split_fewshot", "split_zhou_Digits.json"]
     assert unfinished

@@ -57,7 +57,7 @@ def test_list_with_absolute_paths(root, tmp_path_factory):
         ("x.csv", None, "there is no file .*x.csv"),
         ("x.csv", "", "must have images for train and test, or no parts"),
         ("x.csv", "a.jpg\n", r"a row must be path, class or path, class, part, got \['a.jpg'\]"),
-        ("x.csv", "a.jpg,cat\na.jpg,dog\n", "has a.jpg twice"),
+        ("x.csv", "a.jpg,cat\na.jpg,dog\n", "duplicate image a.jpg"),
         ("x.csv", "a.jpg,cat,training\n", "the part of a.jpg must be train, val or test, got 'training'"),
         ("x.csv", "a.jpg,cat,train\nb.jpg,cat,val\n", "must have images for train and test"),
         ("x.csv", "a.jpg,\n", "a row must be path, class"),

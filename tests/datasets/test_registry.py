@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dassl.data.datasets import DATASET_REGISTRY
+from datasets import catalogue
 from tests.datasets import mini
 from tests.datasets.mini_raw import BUILDERS
 
@@ -29,14 +30,8 @@ def roots(tmp_path_factory):
 
 
 def test_every_dataset_is_tested_and_has_a_config():
-    names = set(DATASET_REGISTRY.registered_names()) & set(read_names().values())
-    assert set(BUILDERS) | {"Digits", "Folder"} == names
-    modules = {Path(DATASET_REGISTRY.get(n).__module__.replace(".", "/")).name for n in names}
-    assert {path.stem for path in CONFIGS} == modules
-
-
-def read_names():
-    return {path.stem: yaml.safe_load(path.read_text())["DATASET"]["NAME"] for path in CONFIGS}
+    assert set(BUILDERS) | {"Digits", "Folder"} == set(catalogue.entries())
+    assert {path.stem for path in CONFIGS} == set(catalogue.by_config())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -3,6 +3,9 @@
 import json
 import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from datasets import splits
 from datasets.splits import Item, Split
 
+ROOT = Path(__file__).resolve().parents[2]
 counts_strategy = st.lists(st.integers(1, 12), min_size=1, max_size=12)
 
 
@@ -124,14 +128,31 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 def test_leftovers_of_killed_processes_go_when_they_are_old(tmp_path):
     path = tmp_path / "split [1].json"
-    old, young, other = (tmp_path / f"{name}.tmp-1-x" for name in ("split [1].json", "split [1].json", "else.json"))
-    young = young.with_name(young.name + "y")
-    for file in (old, young, other):
-        file.touch()
-    for file in (old, other):
-        os.utime(file, (0, 0))
+    old, young, other = f"{path.name}.0123abcd.tmp", f"{path.name}.0123abce.tmp", "else.json.0123abcd.tmp"
+    for name in (old, young, other):
+        (tmp_path / name).touch()
+    for name in (old, other):
+        os.utime(tmp_path / name, (0, 0))
     splits.write_json([1], path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, young.name, other.name])
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, young, other}
+
+
+def test_a_killed_process_leaves_what_the_next_one_removes(tmp_path):
+    """The pattern of the leftovers is that of the temporary files really written."""
+    path = tmp_path / "split.json"
+    killed = "import os, sys; os.replace = lambda *_: os._exit(1); import runtime; from datasets import splits; "
+    subprocess.run([sys.executable, "-c", f"{killed}splits.write_json([1], sys.argv[1])", path], cwd=ROOT)
+    (leftover,) = tmp_path.iterdir()
+    os.utime(leftover, (0, 0))
+    splits.write_json([2], path)
+    assert [p.name for p in tmp_path.iterdir()] == ["split.json"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as error:
+        splits.write_json([1], tmp_path / "file" / "split.json")
+    assert str(tmp_path / "file") in str(error.value) and "--output-dir" not in str(error.value)
 
 
 def test_missing_images_are_counted(tmp_path):

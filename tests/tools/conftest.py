@@ -4,17 +4,18 @@ import random
 
 import pytest
 
+from datasets.eurosat import EuroSAT
 from tests.tools.eurosat import IMAGES, split_file
 from tests.tools.local_server import make_tar, make_zip, serve
 from tools import prepare_data
-from tools.prepare import check_data, fetch, install
-from tools.prepare.download_plans import Recipe, Source, Step
+from tools.prepare import fetch, install
+from tools.prepare.download_plans import DownloadPlan, Source, Step
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(fetch, "RETRIES", 0)
-    monkeypatch.setattr(check_data, "load_layouts", lambda: {"EuroSAT": {"counts": [2, 4, 2, 2]}})
+    monkeypatch.setattr(EuroSAT, "counts", (2, 4, 2, 2))
     with serve() as server:
         server.files = {
             "good.zip": make_zip(IMAGES),
@@ -40,7 +41,7 @@ def prepare(server, tmp_path, monkeypatch):
         sources = tuple(Source(p if ":" in p else server.url(p), md5, inner) for p in paths)
         splits = tuple(Source(p if ":" in p else server.url(p)) for p in split)
         steps = Step(("2750",), sources, ("EuroSAT_RGB",)), Step(("split_zhou_EuroSAT.json",), splits)
-        monkeypatch.setattr(install, "load_recipes", lambda: {"EuroSAT": Recipe(steps, by_hand)})
+        monkeypatch.setattr(install, "load_download_plans", lambda: {"EuroSAT": DownloadPlan(steps, by_hand)})
         return prepare_data.main(["eurosat", "--root", str(tmp_path / "data")])
 
     return run

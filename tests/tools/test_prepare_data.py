@@ -7,11 +7,12 @@ from pathlib import Path
 import gdown
 import pytest
 
+from datasets import catalogue
 from tests.tools.eurosat import IMAGES, images, split_file
 from tests.tools.local_server import make_tar, make_zip
 from tools import prepare_data
-from tools.prepare import check_data
-from tools.prepare.download_plans import load_recipes
+from tools.prepare import check_data, install
+from tools.prepare.download_plans import load_download_plans
 
 
 def test_fetch_and_again(prepare, server, tmp_path, capsys):
@@ -79,7 +80,7 @@ def test_by_hand(prepare, tmp_path, capsys):
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "data").write_text("a file")
-    assert prepare_data.main(["dtd", "--root", str(tmp_path / "data")]) == 2
+    assert prepare_data.main(["dtd", "--root", str(tmp_path / "data")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and str(tmp_path / "data") in error
 
@@ -87,15 +88,15 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        (["eurosta"], "unknown dataset 'eurosta'; did you mean eurosat?"),
+        (["eurosta"], "unknown dataset 'eurosta'; did you mean eurosat? there are: imagenet, caltech101"),
         (["Imagenet-R"], "did you mean imagenet"),
         ([], "name the datasets to fetch, or pass --check"),
-        (["folder"], "images of your own need no preparing"),
+        (["folder"], "docs/datasets.md"),
         (["--check", "--root", "/nowhere/at/all"], "there is no data folder /nowhere/at/all"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, arguments, word):
-    assert prepare_data.main(["--root", str(tmp_path), *arguments]) == 2
+    assert prepare_data.main(["--root", str(tmp_path), *arguments]) == 1
     error = capsys.readouterr().err
     assert word in error and error.count("\n") == 1
 
@@ -105,15 +106,23 @@ def test_digits_are_written(tmp_path, capsys):
     assert "ok       10 classes, 898 train, 359 val, 540 test" in capsys.readouterr().out
 
 
-def test_recipes_fit_the_datasets():
-    recipes = load_recipes()
-    assert set(recipes) == set(check_data.load_layouts()) - {"Digits"}
-    for name, recipe in recipes.items():
+def test_a_dataset_without_a_download_plan(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(install, "load_download_plans", dict)
+    assert prepare_data.main(["eurosat", "--root", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "EuroSAT" in error and "sources.yaml" in error and str(tmp_path / "eurosat" / "2750") in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_plans_fit_the_datasets():
+    plans = load_download_plans()
+    assert set(plans) == {entry.name for entry in catalogue.entries().values() if entry.paper_order or entry.variant_of}
+    for name, plan in plans.items():
         places = check_data.DATASET_REGISTRY.get(name).at("/data")
-        targets = {os.path.join(places.dataset_dir, target) for step in recipe.steps for target in step.targets}
+        targets = {os.path.join(places.dataset_dir, target) for step in plan.steps for target in step.targets}
         assert any(Path(target).is_relative_to(places.image_dir) for target in targets), name
         assert not places.split_path or places.split_path in targets, name
-        for source in (source for step in recipe.steps for source in step.sources):
+        for source in (source for step in plan.steps for source in step.sources):
             assert source.url.startswith(("https://", "http://", "gdrive:", "data:")), source
             assert source.md5 == "" or len(source.md5) == 32 and set(source.md5) <= set("0123456789abcdef"), source
-        assert all(step.sources for step in recipe.steps) or recipe.by_hand, name
+        assert all(step.sources for step in plan.steps) or plan.by_hand, name

@@ -100,7 +100,7 @@ def test_one_process_at_a_time(prepare, tmp_path, capsys):
     work = tmp_path / "data" / "eurosat" / ".prepare"
     work.mkdir(parents=True)
     with filelock.FileLock(work / "lock"):
-        assert prepare("good.zip") == 2
+        assert prepare("good.zip") == 1
     assert "another process is preparing EuroSAT" in capsys.readouterr().err
     assert prepare("good.zip") == 0
 
@@ -111,7 +111,7 @@ def test_a_full_disk_keeps_the_download(prepare, server, tmp_path, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(install, "unpack", full)
-        assert prepare("good.zip") == 2
+        assert prepare("good.zip") == 1
     assert errors(capsys) == ["error: no room: make room"]
     server.files.pop("good.zip")
     assert prepare("good.zip") == 0

@@ -1,4 +1,4 @@
-"""The doctor: whether a dataset is complete, readable and where CoOp's layout has it, and what to do if not."""
+"""Checks whether a dataset is complete, readable and in CoOp's layout, and says what to do if not."""
 
 import functools
 import os
@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dassl.data.datasets import DATASET_REGISTRY
+from datasets import catalogue
 from datasets.splits import check_classes, check_images
 
 PARTS = ("classes", "train", "val", "test")
@@ -29,7 +30,7 @@ class Report(NamedTuple):
 
 @functools.cache
 def load_layouts():
-    """What is known of each dataset, by registry name; see layouts.yaml."""
+    """Layouts other than CoOp's, by registry name; see layouts.yaml."""
     return yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
 
 
@@ -52,7 +53,7 @@ def check(name, root, decode=True):
         return Report(name, "wrong", "", [*problems, str(error)])
     problems += check_split(places, made, source)
     counts = [len({item.label for item in split.train}), *map(len, split)]
-    problems += check_counts(counts, layout.get("counts"))
+    problems += check_counts(counts, catalogue.entries()[name].counts)
     images = {item.path: item for part in split for item in part}
     try:
         check_images(images.values(), places.image_dir, source)
@@ -65,7 +66,7 @@ def check(name, root, decode=True):
 
 
 def misplaced(places, layout):
-    """Images that lie where other layouts have them, and archives that were never unpacked."""
+    """Images in the folders of other layouts, and archives that were never unpacked."""
     problems = []
     folder = Path(places.dataset_dir)
     for pattern in layout.get("wrong", []):
@@ -85,7 +86,7 @@ def misplaced(places, layout):
 
 
 def check_split(places, made, source):
-    """Whether results on the split compare with published ones."""
+    """Problems that keep results on the split from being comparable with published ones."""
     if not places.split_path or places.default_root:
         return []
     name = os.path.basename(places.split_path)
@@ -99,7 +100,7 @@ def check_split(places, made, source):
 def check_counts(counts, expected):
     wrong = [
         f"{count:,} {part} instead of {right:,}"
-        for count, part, right in zip(counts, PARTS, expected or (), strict=False)
+        for count, part, right in zip(counts, PARTS, expected, strict=False)  # () compares nothing
         if right is not None and count != right
     ]
     return [f"it has {', '.join(wrong)}: data or split are incomplete or another version's"] if wrong else []
@@ -120,7 +121,7 @@ def unreadable(paths, image_dir):
 
 
 def why_unreadable(path):
-    """Why the image cannot be used, "" where it can."""
+    """Why the image cannot be used, "" if it can."""
     try:
         with Image.open(path) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:

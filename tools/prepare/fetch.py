@@ -1,4 +1,4 @@
-"""Getting one file: over HTTP or from Google Drive, resumed where it stopped, and checked."""
+"""Fetches one file over HTTP or from Google Drive, resumes it where it stopped, and checks it."""
 
 import errno
 import glob
@@ -22,11 +22,11 @@ def fetch(source, root, folder):
     """Path in `folder` of the file that `source` names; one that is there already is not fetched again.
 
     Args:
-        source: a `recipes.Source`.
+        source: a `download_plans.Source`.
         root: data folder, for data:<path>.
 
     Raises:
-        SourceError: it could not be had, or is not what its checksum says.
+        SourceError: it could not be fetched, or its checksum is wrong.
     """
     name = os.path.basename(urlsplit(source.url).path) or "file"
     path = os.path.join(folder, f"{hashlib.sha256(source.url.encode()).hexdigest()[:8]}-{name}")
@@ -42,7 +42,7 @@ def fetch(source, root, folder):
 
 
 def download(url, path):
-    """Fetch `url` to `path`, which appears whole or not at all; parts stay beside it for the next try."""
+    """Fetch `url` to `path`, which appears complete or not at all; parts stay beside it for the next try."""
     options = {"id": url.removeprefix("gdrive:")} if url.startswith("gdrive:") else {"url": url}
     options |= {"output": path, "resume": True, "timeout": TIMEOUT, "retries": RETRIES, "quiet": True}
     with tqdm(desc=f"Fetching {os.path.basename(path)}", unit="B", unit_scale=True, leave=False) as bar:
@@ -81,7 +81,7 @@ def remove_parts(path):
 
 
 def check_file(path, md5=""):
-    """SourceError, and the file is deleted, where it is empty, a web page, or not what its checksum says."""
+    """SourceError, and the file is deleted, if it is empty, a web page, or has another checksum."""
     problem = ""
     with open(path, "rb") as file:
         start = file.read(64).lstrip().lower()
@@ -105,7 +105,7 @@ def md5_of(path):
 
 
 def check_content(path, target):
-    """SourceError where a single file is not of the kind that `target` ends in."""
+    """SourceError if a single file is not of the type that `target` ends in."""
     with open(path, "rb") as file:
         content = file.read()
     try:

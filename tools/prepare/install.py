@@ -1,4 +1,4 @@
-"""Following a recipe: fetch, unpack beside the target, and move what is wanted into place in one step."""
+"""Following a download plan: fetch, unpack beside the target, and move the targets into place in one step."""
 
 import contextlib
 import glob
@@ -11,26 +11,32 @@ import filelock
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .archives import SourceError, is_archive, unpack
-from .download_plans import load_recipes
+from .download_plans import load_download_plans
 from .fetch import check_content, fetch
 
 WORK = ".prepare"  # in the dataset's folder: downloads and what is being unpacked
 
 
 def prepare(name, root):
-    """Fetch the dataset `name` into `root`. Returns what could not be had, one line each.
+    """Fetch the dataset `name` into `root`. Returns one line per file or folder that could not be fetched.
 
-    Raises OSError where the disk is full, not writable, or another process prepares the same dataset.
+    Raises:
+        ValueError: the dataset has no download plan.
+        OSError: the disk is full or not writable, or another process prepares the same dataset.
     """
-    recipe = load_recipes()[name]
     places = DATASET_REGISTRY.get(name).at(root)
+    if name not in load_download_plans():
+        raise ValueError(
+            f"{name} has no download plan in tools/prepare/sources.yaml: put its images in {places.image_dir} by hand"
+        )
+    plan = load_download_plans()[name]
     work = os.path.join(places.dataset_dir, WORK)
     os.makedirs(work, exist_ok=True)
     try:
         with filelock.FileLock(os.path.join(work, "lock"), timeout=0):
             for leftover in glob.glob(os.path.join(work, "tree*")):
                 shutil.rmtree(leftover)
-            failures = [line for step in recipe.steps for line in run_step(name, recipe, step, places, work)]
+            failures = [line for step in plan.steps for line in run_step(name, plan, step, places, work)]
     except filelock.Timeout:
         raise OSError(f"another process is preparing {name} in {places.dataset_dir}: wait for it") from None
     if not failures or os.listdir(work) == ["lock"]:
@@ -40,9 +46,9 @@ def prepare(name, root):
     return failures
 
 
-def run_step(name, recipe, step, places, work):
-    """Try the sources of a step in turn; what is missing afterwards, as a list of one line or none."""
-    wanted = [target for every in recipe.steps for target in every.targets]
+def run_step(name, plan, step, places, work):
+    """Try the sources of a step in turn; returns a line on what is still missing, as a list of one or none."""
+    wanted = [target for every in plan.steps for target in every.targets]
     for source in step.sources:
         if not missing(places, step.targets):
             break
@@ -59,7 +65,7 @@ def run_step(name, recipe, step, places, work):
         print(f"{name}: {' '.join(step.targets)} in place")
         return []
     paths = ", ".join(os.path.join(places.dataset_dir, target) for target in left)
-    hint = recipe.by_hand or "Fetch it by hand from one of: " + " ".join(map(page, step.sources))
+    hint = plan.by_hand or "Fetch it by hand from one of: " + " ".join(map(page, step.sources))
     return [f"{name}: {paths} could not be fetched. {hint}"]
 
 
@@ -129,12 +135,12 @@ def find(tree, *names):
 
 
 def move(path, target, places):
-    """Put a finished file or folder into place; selections drawn from a split that is replaced go with it."""
+    """Put a finished file or folder into place; replacing a split deletes the few-shot selections sampled from it."""
     goal = os.path.join(places.dataset_dir, target)
     replaces = os.path.isfile(goal) and goal == places.split_path
     os.makedirs(os.path.dirname(goal), exist_ok=True)
     os.replace(path, goal)
     if replaces:
         for selection in glob.glob(os.path.join(glob.escape(places.split_fewshot_dir), "shot_*.json")):
-            print(f"  {selection} was drawn from the split that is replaced: deleted")
+            print(f"  {selection} was sampled from the split that is replaced: deleted")
             os.remove(selection)

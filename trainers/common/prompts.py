@@ -1,4 +1,4 @@
-"""Prompt templates, one table, and their tokens."""
+"""Prompt templates and their tokens."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import torch
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
+from dassl.data.datasets import DATASET_REGISTRY
 
 from .models.loading import clip
 
-cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: DATASET_TEMPLATES' for this dataset
+cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
 
+# For datasets whose class has no `template`: CoOp's own, and where `datasets` is not imported.
 DEFAULT_TEMPLATE = "a photo of a {}."
-# By registry name: the paper's Table 8 and CoOp's zero-shot templates. All others: DEFAULT_TEMPLATE.
-DATASET_TEMPLATES = {
+FALLBACK_TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
     "OxfordFlowers": "a photo of a {}, a type of flower.",
     "Food101": "a photo of {}, a type of food.",
@@ -23,7 +24,7 @@ DATASET_TEMPLATES = {
     "UCF101": "a photo of a person doing {}.",
     "Digits": "a photo of the number {}.",
 }
-# Where a method's own code differs from the table, for that method alone.
+# Where a method's own code differs from the dataset's template, for that method alone.
 KGCOOP_TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
 PROGRAD_TEMPLATES = {
     "OxfordPets": "a type of pet, a photo of a {}.",
@@ -58,16 +59,23 @@ def add_coop_options() -> None:
 
 
 def get_template(cfg, own: dict[str, str] | None = None) -> str:
-    """The prompt template of a run: DATASET.TEMPLATE, else the method's `own` for DATASET.NAME, else the table's."""
-    templates = {**DATASET_TEMPLATES, **(own or {})}
-    template = cfg.DATASET.TEMPLATE or templates.get(cfg.DATASET.NAME, DEFAULT_TEMPLATE)
+    """The prompt template of a run: DATASET.TEMPLATE, else the method's `own` for DATASET.NAME, else the dataset's."""
+    name = cfg.DATASET.NAME
+    template = cfg.DATASET.TEMPLATE or (own or {}).get(name) or dataset_template(name)
     if template.count("{}") != 1:
         raise ValueError(f"DATASET.TEMPLATE must hold one {{}} for the class name, got {template!r}")
     return template
 
 
+def dataset_template(name: str) -> str:
+    """The `template` of the dataset's class, else that of FALLBACK_TEMPLATES, else DEFAULT_TEMPLATE."""
+    registered = name in DATASET_REGISTRY.registered_names()
+    template = getattr(DATASET_REGISTRY.get(name), "template", "") if registered else ""
+    return template or FALLBACK_TEMPLATES.get(name, DEFAULT_TEMPLATE)
+
+
 def fill(template: str, classnames: list[str]) -> list[str]:
-    """One prompt a class; `_` in a class name reads as a space."""
+    """One prompt per class; `_` in a class name reads as a space."""
     return [template.replace("{}", name.replace("_", " ")) for name in classnames]
 
 

@@ -3,17 +3,39 @@
 import pytest
 from clip import clip
 
-from trainers.common.prompts import DATASET_TEMPLATES, fill, get_template, tokenize
+from dassl.data.datasets import DATASET_REGISTRY
+from datasets.catalogue import entries
+from trainers.common.prompts import (
+    DEFAULT_TEMPLATE,
+    FALLBACK_TEMPLATES,
+    dataset_template,
+    fill,
+    get_template,
+    tokenize,
+)
 
 from ..helpers import make_cfg
 
 
-def test_paper_templates():
-    """Table 8 of the paper; every dataset it does not list with another prompt has "a photo of a {}."."""
-    assert DATASET_TEMPLATES["DescribableTextures"] == "{} texture."  # not the official code's
-    assert DATASET_TEMPLATES["Food101"] == "a photo of {}, a type of food."
-    assert "ImageNet" not in DATASET_TEMPLATES
-    assert all(template.count("{}") == 1 for template in DATASET_TEMPLATES.values())
+def test_the_fallback_agrees_with_the_datasets():
+    """Both say the same of CoOp's datasets; of ours alone, the fallback may say nothing."""
+    for entry in entries().values():
+        if entry.paper_order or entry.variant_of or entry.name in FALLBACK_TEMPLATES:
+            assert FALLBACK_TEMPLATES.get(entry.name, DEFAULT_TEMPLATE) == entry.template, entry.name
+    assert FALLBACK_TEMPLATES.keys() <= entries().keys()
+
+
+def test_the_datasets_class_goes_before_the_fallback(monkeypatch):
+    class Plain:  # as in CoOp
+        pass
+
+    class Tuned(Plain):
+        template = "a sketch of a {}."
+
+    for name, cls in (("Food101", Plain), ("Toy", Tuned), ("Other", Plain)):
+        monkeypatch.setitem(DATASET_REGISTRY._obj_map, name, cls)
+    found = [dataset_template(name) for name in ("Food101", "Toy", "Other", "unregistered")]
+    assert found == ["a photo of {}, a type of food.", "a sketch of a {}.", DEFAULT_TEMPLATE, DEFAULT_TEMPLATE]
 
 
 def test_template_of_a_run(tmp_path, tiny):

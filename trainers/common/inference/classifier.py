@@ -99,7 +99,7 @@ class Classifier:
             raise ValueError(f"{file} does not say which classes it was tuned with: name those to tell apart")
         self.classnames = check_classes(state["meta"]["classnames"] if classnames is None else classnames)
         changes = {
-            "DATASET.TEMPLATE": template,
+            "DATASET.TEMPLATE": template or state["meta"]["template"],  # `datasets` need not be imported here
             "MODEL.BACKBONE.NAME": os.fspath(backbone),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dassl.data.datasets import DATASET_REGISTRY
 from dassl.data.transforms import build_transform
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
@@ -130,6 +131,16 @@ def test_precision_template_and_epoch(train, tmp_path):
     other = load_tuned(tmp_path / "run", template="a drawing of {}.")
     assert not torch.equal(other.predict(paths).logits, classifier.predict(paths).logits)
     assert other.with_classes(["one"]).trainer.template == "a drawing of {}."
+
+
+def test_the_runs_prompt_needs_no_dataset(train, tmp_path, monkeypatch):
+    """As a library, nothing imports `datasets`, which knows the prompt of the run's dataset."""
+    monkeypatch.setattr(DATASET_REGISTRY.get("Digits"), "template", "a drawing of a {}.")
+    trainer = train("CLIPFit")
+    monkeypatch.delitem(DATASET_REGISTRY._obj_map, "Digits")
+    classifier = load_tuned(tmp_path / "run")
+    assert trainer.template == classifier.trainer.template == "a drawing of a {}."
+    assert classifier.with_classes(["one"]).trainer.template == "a drawing of a {}."
 
 
 def test_the_wrong_backbone_is_refused(train, tiny_rn, tmp_path):
