@@ -37,6 +37,10 @@ def parse_args(argv=None):
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({key})", **kind)
     parser.add_argument("--config-file", default="", help="YAML of the method, under configs/trainers")
     parser.add_argument("--dataset-config-file", default="", help="YAML of the dataset, under configs/datasets")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="method or dataset of others to import; may be repeated (also CLIPFIT_PLUGINS, PLUGINS)",
+    )  # fmt: skip
     parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
     parser.add_argument("--model-dir", default="", help="output folder of the run to evaluate, with --eval-only")
     parser.add_argument("--load-epoch", type=int, help="epoch to evaluate (default: the best, else the newest)")
@@ -53,12 +57,12 @@ def setup_cfg(args):
         FileNotFoundError: a config file is missing.
         ValueError: an unknown key, or a value of the wrong type.
     """
-    import datasets  # noqa: F401  (registers datasets and their config keys)
     from dassl.config import get_cfg_default
-    from trainers import register_all
 
-    register_all()
-
+    opts = [o for o in args.opts if o != "--"]
+    if len(opts) % 2:
+        raise ValueError(f"trailing options come as KEY VALUE pairs, got {' '.join(opts)}")
+    plugins = register(args, opts)
     cfg = get_cfg_default()
     for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
         if path:
@@ -70,12 +74,20 @@ def setup_cfg(args):
             for part in leaf[:-1]:
                 node = node[part]
             node[leaf[-1]] = value
-    opts = [o for o in args.opts if o != "--"]
-    if len(opts) % 2:
-        raise ValueError(f"trailing options come as KEY VALUE pairs, got {' '.join(opts)}")
     with_remedy(cfg, lambda: cfg.merge_from_list(whole_to_float(cfg, opts)), "command line")
+    cfg.PLUGINS = tuple(plugins)
     cfg.freeze()
     return cfg
+
+
+def register(args, opts: list[str]) -> list[str]:
+    """Register methods, datasets and plugins with their config keys; returns the plugins as the user named them."""
+    from trainers.common.runs import plugins
+
+    files = [path for path in (args.dataset_config_file, args.config_file) if os.path.isfile(path)]
+    sources = plugins.named(args.plugin, files, dict(zip(opts[::2], opts[1::2], strict=True)))
+    plugins.load_all(sources)
+    return sources
 
 
 def merge_file(cfg, path: str, flag: str) -> None:

@@ -23,7 +23,7 @@ def test_has_every_flag_of_coop():
         "root output_dir resume seed source_domains target_domains transforms config_file dataset_config_file trainer "
         "backbone head eval_only model_dir load_epoch no_train opts"
     )
-    assert set(args) == {*coop.split(), "wandb"}
+    assert set(args) == {*coop.split(), "wandb", "plugin"}
 
 
 def test_precedence(tmp_path):

@@ -17,12 +17,25 @@ OPTIONS = {
 def add_options(parser, *names: str) -> None:
     """Add RUN and the options of these names to a parser; all of them where none is named."""
     parser.add_argument("run", metavar="RUN", help="output folder of a run, a checkpoint, or a tuned.safetensors")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="plugin that the run was made with, if it was never named on this machine (also CLIPFIT_PLUGINS)",
+    )  # fmt: skip
     for name in names or OPTIONS:
         parser.add_argument(f"--{name}", **OPTIONS[name])
 
 
+def load_plugins(args) -> None:
+    """Import the plugins named by --plugin."""
+    if args.plugin:
+        from trainers.common.runs import plugins
+
+        plugins.load_all(args.plugin)
+
+
 def load(args, **fixed):
     """The classifier that the options ask for; `fixed` are those that a tool does not offer."""
+    load_plugins(args)
     options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)} | fixed
     return load_tuned(args.run, read_classes(options.pop("classes")), **options)
 

@@ -34,7 +34,7 @@ import train  # noqa: E402
 from dassl.engine import build_trainer  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
-from tools.classifier_options import add_options  # noqa: E402
+from tools.classifier_options import add_options, load_plugins  # noqa: E402
 from trainers.common.runs import checkpoint, record, tuned_weights  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 from trainers.common.inference.saved_run import find_method, make_cfg, read_run  # noqa: E402
@@ -173,6 +173,7 @@ def run(args) -> None:
     from tools.reporting.plots import save
 
     check_args(args)
+    load_plugins(args)
     state, file = read_run(args.run, args.epoch)
     beside = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
     folder = args.out or os.path.join(beside, "interpolation")

@@ -233,6 +233,9 @@ def shorten(names: list[str]) -> str:
 
 def check_settings(trainer, state: dict, directory: str) -> None:
     """Raise ValueError if a run is about to be continued with other settings than it began with."""
+    then, now = state.get("meta", {}).get("plugins") or [], record.loaded_plugins
+    if {plugin["sha256"] for plugin in then} != {plugin["sha256"] for plugin in now}:
+        print(f"Note: {directory} was begun with other plugins, or with another version of them")
     old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
     differ = [] if old is None else record.differences(old, new)
     if not differ:

@@ -24,6 +24,7 @@ import sys
 import types
 from pathlib import Path
 
+import yaml
 from yacs.config import CfgNode
 
 from dassl.config import cfg_default
@@ -31,6 +32,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 
 from .files import write_atomically
+from .record import loaded_plugins
 from .recorded import recorded
 
 cfg_default.PLUGINS = ()  # paths or names of modules, beside those of --plugin and CLIPFIT_PLUGINS
@@ -38,12 +40,15 @@ cfg_default.PLUGINS = ()  # paths or names of modules, beside those of --plugin 
 VARIABLE = "CLIPFIT_PLUGINS"  # environment: paths or names, separated as in PATH
 KNOWN = Path("~/.cache/clipfit/plugins.json")  # digest -> path of each plugin that the user has named on this machine
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
-_loaded: dict[str, dict] = {}  # path -> what records say of it
 
 
-def loaded() -> list[dict]:
-    """The plugins of this process, as records name them: [{"path": ..., "sha256": ...}]."""
-    return list(_loaded.values())
+def load_all(sources) -> None:
+    """Register this repository's methods and datasets, then import plugins that the user has named."""
+    importlib.import_module("datasets")
+    prefer_own_clip(sources)
+    importlib.import_module("trainers").register_all()
+    for source in sources:
+        load(source)
 
 
 def load(source: str) -> None:
@@ -54,16 +59,33 @@ def load(source: str) -> None:
         ValueError: it cannot be imported; the message says why.
     """
     path = find(source)
-    if str(path) in _loaded:
+    if str(path) in [plugin["path"] for plugin in loaded_plugins]:
         return
     entry = {"path": str(path), "sha256": digest_of(path)}
     share_packages(path)
     with new_names(source):
         module = import_plugin(source, path)
     add_config_keys(module, path)
-    _loaded[str(path)] = entry
+    loaded_plugins.append(entry)
     remember(entry)
     print(f"Plugin: {path} (sha256 {entry['sha256'][:12]})")
+
+
+def named(flags, files=(), opts=None) -> list[str]:
+    """The plugins that the user names: in the environment, in config files, in --plugin and as PLUGINS VALUE."""
+    sources = [source for source in os.environ.get(VARIABLE, "").split(os.pathsep) if source]
+    for file in files:
+        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # told when the config is read
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            sources += as_list(content.get("PLUGINS") if isinstance(content, dict) else None)
+    with contextlib.suppress(ValueError, SyntaxError):
+        sources += as_list(ast.literal_eval((opts or {}).get("PLUGINS", "()")))
+    return list(dict.fromkeys([*sources, *flags]))
+
+
+def as_list(value) -> list[str]:
+    """The value of PLUGINS as a list of names."""
+    return [value] if isinstance(value, str) else [str(item) for item in value or ()]
 
 
 def find(source: str) -> Path:
@@ -100,23 +122,31 @@ def import_plugin(source: str, path: Path):
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     try:
         return importlib.import_module(".".join([name, *parts]))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(f"plugin {source}: it cannot be imported ({reason})") from error
 
 
+def prefer_own_clip(sources) -> None:
+    """Import the `clip` folder of a plugin's checkout, if it has one: it may build models that OpenAI's cannot.
+
+    To be called before anything else imports `clip`.
+    """
+    for source in sources:
+        top = top_folder(find(source))
+        if (top / "clip" / "clip.py").is_file() and "clip" not in sys.modules:
+            sys.path.insert(0, str(top))
+            try:
+                importlib.import_module("clip")
+            finally:
+                sys.path.remove(str(top))
+
+
 def share_packages(path: Path) -> None:
-    """Let a plugin import what only its checkout has: its `clip`, `trainers.x`, `datasets.x`, other modules."""
+    """Let a plugin import what only its checkout has: `trainers.x`, `datasets.x`, modules beside train.py."""
     top = top_folder(path)
-    if (top / "clip" / "clip.py").is_file() and "clip" not in sys.modules:  # may build models that OpenAI's cannot
-        sys.path.insert(0, str(top))
-        try:
-            importlib.import_module("clip")
-        finally:
-            sys.path.remove(str(top))
     for name in ("trainers", "datasets"):
-        package = importlib.import_module(name)
-        folder = str(top / name)
+        package, folder = importlib.import_module(name), str(top / name)
         if os.path.isdir(folder) and folder not in package.__path__:
             package.__path__.append(folder)
     if str(top) not in sys.path:
@@ -229,13 +259,16 @@ def find_again(entries) -> None:
     Raises:
         ValueError: one is not loaded, and the user has never named its code on this machine.
     """
-    for entry in entries or ():
+    if not entries:
+        return
+    load_all(named(()))
+    for entry in entries:
         path, sha = str(entry["path"]), str(entry["sha256"])
-        if any(sha == other["sha256"] for other in loaded()):
+        if any(sha == other["sha256"] for other in loaded_plugins):
             continue
-        named = [other for other in loaded() if os.path.basename(other["path"]) == os.path.basename(path)]
-        if named:
-            print(f"Note: the plugin {named[0]['path']} is not as it was when the run was made", file=sys.stderr)
+        same_name = [other for other in loaded_plugins if os.path.basename(other["path"]) == os.path.basename(path)]
+        if same_name:
+            print(f"Note: the plugin {same_name[0]['path']} is not as it was when the run was made", file=sys.stderr)
             continue
         here = known_plugins().get(sha, "")
         if not os.path.isfile(here) or digest_of(Path(here)) != sha:
@@ -243,4 +276,4 @@ def find_again(entries) -> None:
                 f"the run was made with the plugin {path} (sha256 {sha[:12]}), which is not known on this machine or "
                 f"has changed: name it with --plugin, or in the environment variable {VARIABLE}"
             )
-        load(here)
+        load_all([here])

@@ -21,7 +21,7 @@ from .files import write_atomically
 
 # Keys that do not change what is learned: where files lie, what is printed, how it is tested.
 VOLATILE = (
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
+    "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TRAINER",
     "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH", "DATALOADER.CACHE_GB",
     "TEST.EVALUATOR", "TEST.SPLIT", "TEST.NO_TEST", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT",
@@ -30,6 +30,9 @@ VOLATILE = (
 FILE = "result.json"
 ALL_SECTIONS = "*"  # for trainers that do not say which section of TRAINER is theirs
 WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")  # tell runs apart
+
+
+loaded_plugins: list[dict] = []  # of this process, as records name them: {"path": ..., "sha256": ...}
 
 
 def settings(cfg, section: str) -> dict:
@@ -63,6 +66,7 @@ def identity(trainer) -> dict:
         "fingerprint": trainer.clip.fingerprint if hasattr(trainer, "clip") else "",
         "tune": list(getattr(trainer, "sets", ())),
         "classnames": list(trainer.dm.dataset.classnames),
+        "plugins": [dict(plugin) for plugin in loaded_plugins],
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
 
