@@ -19,8 +19,8 @@ import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes f
 
 import datasets  # noqa: E402
 from dassl.data.datasets import DATASET_REGISTRY  # noqa: E402
+from runtime.user_errors import USER_ERRORS, one_line  # noqa: E402
 from tools.prepare.check_data import check  # noqa: E402
-from tools.prepare.install import prepare  # noqa: E402
 from tools.prepare.download_plans import load_recipes  # noqa: E402
 
 
@@ -57,6 +57,8 @@ def fetch(name, root):
     if name == "Digits":
         DATASET_REGISTRY.get(name).at(root).prepare()
         return []
+    from tools.prepare.install import prepare  # the check needs no requirements-data.txt
+
     return prepare(name, root)
 
 
@@ -86,8 +88,8 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where it stopped.", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except USER_ERRORS as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
 
 
