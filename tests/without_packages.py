@@ -9,6 +9,7 @@ import io
 import json
 import runpy
 import sys
+import traceback
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def run(command: list[str]) -> dict:
             runpy.run_path(command[0], run_name="__main__")
         except SystemExit as stop:
             code = stop.code or 0
+        except Exception:
+            code = 1
+            traceback.print_exc()
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
 
