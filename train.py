@@ -13,6 +13,7 @@ import threading
 from contextlib import nullcontext
 
 import runtime  # noqa: F401  (makes dassl importable)
+from runtime.user_errors import USER_ERRORS, one_line
 
 FLAGS = {  # flag: (config key, help)
     "root": ("DATASET.ROOT", "folder with the datasets"),
@@ -160,9 +161,10 @@ def run(args) -> None:
     print(f"** System info **\n{collect_env_info()}\n")
 
     if args.wandb:
-        from trainers.common.runs.wandb_curves import curves_of, import_wandb
+        import wandb  # noqa: F401  (if it is missing, fail before anything is built)
 
-        import_wandb()  # its absence is told before anything is built
+        from trainers.common.runs.wandb_curves import curves_of
+
     trainer = build_trainer(cfg)
     if args.no_train and not args.eval_only:
         return
@@ -201,10 +203,10 @@ def main(argv=None) -> int:
         name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
         print(f"\n{name}. The same command continues from the last checkpoint.", file=sys.stderr)
         return code
-    except (ValueError, OSError, FloatingPointError) as error:
+    except USER_ERRORS as error:
         if os.environ.get("CLIPFIT_DEBUG"):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)

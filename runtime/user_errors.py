@@ -1,7 +1,14 @@
-"""How a tool answers its user's mistakes: one line on stderr and a non-zero exit code."""
+"""How a program answers its user's mistakes: one line on stderr and a non-zero exit code."""
 
 import os
+import re
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+# "pillow>=10.3,<14  # import PIL": the package, and the name of its module if that is another one
+REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^#]*(?:# import (?P<module>\w+))?")
 
 
 def exit_code(run, *args, interrupted: str = "Interrupted.") -> int:
@@ -17,11 +24,29 @@ def exit_code(run, *args, interrupted: str = "Interrupted.") -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+    except USER_ERRORS as error:
         if os.environ.get("CLIPFIT_DEBUG"):
             raise
-        message = " ".join(str(error).split())
-        if isinstance(error, ModuleNotFoundError):
-            message = f"this needs the package {error.name}: pip install -r requirements-optional.txt"
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
+
+
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks; of a missing package, its name and the command that installs it."""
+    message = " ".join(str(error).split())
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return message
+    package, file = find_requirement(error.name.partition(".")[0])
+    if file is None:
+        return f"{message}: install the package that has it"
+    return f"this needs the package {package}: pip install -r {os.path.relpath(file)}"
+
+
+def find_requirement(module: str) -> tuple:
+    """(package, path of the requirements file that lists it) for the name of a top-level module, else (None, None)."""
+    for file in sorted(ROOT.glob("requirements*.txt")):  # none in a checkout of CoOp
+        for line in file.read_text(encoding="utf-8").splitlines():
+            found = REQUIREMENT.match(line)
+            if found and module == (found["module"] or found["package"].replace("-", "_")):
+                return found["package"], file
+    return None, None

@@ -24,7 +24,7 @@ for argument; do
     esac
 done
 . scripts/setup.sh
-setup requirements.txt
+setup requirements.txt requirements-report.txt requirements-fast.txt
 echo "Handwritten digits: trained on zero to four (Base), tested on these and on five to nine (New)"
 "$PYTHON" tools/sweep.py base2new --methods ZeroshotCLIP CLIPFit --output "${OUTPUT:-output/quickstart}" "$@"
 echo

@@ -1,6 +1,7 @@
-# Sourced: makes .venv with the given requirements file and sets PYTHON to its interpreter.
-#   setup requirements.txt
-# Does nothing when .venv was set up with it and no list of requirements has changed since. PYTHON=... names the interpreter to build it from.
+# Sourced: makes .venv with the given requirements files and sets PYTHON to its interpreter.
+#   setup requirements.txt requirements-report.txt
+# Does nothing if .venv was set up with them and no requirements file has changed since. PYTHON=... names the interpreter
+# to build it from.
 
 find_python() {  # prints a Python of version 3.10 or later
     local candidate
@@ -14,10 +15,19 @@ find_python() {  # prints a Python of version 3.10 or later
     return 1
 }
 
+installed() {  # installed WANTED FILE ...: whether .venv runs and was set up with each of these files
+    local wanted=$1 file
+    shift
+    for file; do
+        [ "$(cat ".venv/installed-$file" 2>/dev/null)" = "$wanted" ] || return
+    done
+    .venv/bin/python -c '' 2>/dev/null
+}
+
 setup() {
-    local requirements=$1 stamp=.venv/installed-$1 wanted
+    local wanted
     wanted=$(cat requirements*.txt)
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    if ! installed "$wanted" "$@"; then
         if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
             PYTHON=$(find_python)
             "$PYTHON" -m venv --clear .venv || {
@@ -25,12 +35,12 @@ setup() {
                 return 1
             }
         fi
-        echo "Setting up .venv from $requirements with $(.venv/bin/python --version); once, and it downloads PyTorch."
-        .venv/bin/python -m pip install --disable-pip-version-check -r "$requirements" || {
-            echo "error: pip could not install $requirements (see above); run this command again to retry" >&2
+        echo "Setting up .venv from $* with $(.venv/bin/python --version); once, and it downloads PyTorch."
+        .venv/bin/python -m pip install --disable-pip-version-check "${@/#/--requirement=}" || {
+            echo "error: pip could not install $* (see above); run this command again to retry" >&2
             return 1
         }
-        printf '%s\n' "$wanted" > "$stamp"
+        printf '%s\n' "$wanted" | tee "${@/#/.venv/installed-}" > /dev/null
     fi
     PYTHON=.venv/bin/python
 }

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 
-from runtime.user_errors import exit_code  # noqa: E402
+from runtime.user_errors import exit_code, one_line  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
 from tools.exporting import TARGETS  # noqa: E402
 from tools.exporting.common import about, write_json  # noqa: E402
@@ -77,7 +77,7 @@ def compare(target, classifier, folder: str) -> None:
     try:
         found = target.check(classifier, folder, images)
     except ImportError as error:
-        print(f"Not checked, because the package {error.name} is not installed")
+        print(f"Not checked: {one_line(error)}")
         return
     if not found <= TOLERANCE * classifier.trainer.clip.logit_scale.exp().item():
         raise ValueError(f"what was written gives other logits, they differ by up to {found:.2g}: nothing is kept")

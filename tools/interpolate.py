@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
-import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -130,8 +129,10 @@ def validate(trainer) -> dict[str, float]:
     return {"accuracy": 100 * right / len(losses), "loss": sum(losses) / len(losses)}
 
 
-def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd.DataFrame:
-    """Accuracies over alpha; `tested` maps a column to (trainer, split). Written after every alpha."""
+def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str):
+    """Data frame of accuracies over alpha; `tested` maps a column to (trainer, split). Written after every alpha."""
+    import pandas as pd
+
     rows = []
     steps = tqdm(total=len(args.alphas) * len(tested), unit="test")
     for alpha in args.alphas:
@@ -150,12 +151,10 @@ def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str) -> pd
     return pd.DataFrame(rows)
 
 
-def choose(found: pd.DataFrame, write: str) -> float:
+def choose(found, write: str) -> float:
     """The alpha to write; the best by validation accuracy, where that is equal by validation loss."""
     if write != "best":
         return float(write)
-    if "val" not in found:
-        raise ValueError("--write best needs validation images other than the test images, and the dataset has none")
     return found.sort_values(["val", "val_loss"], ascending=[False, True], kind="stable")["alpha"].iloc[0]
 
 
@@ -169,7 +168,7 @@ def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
 
 
 def run(args) -> None:
-    from tools.reporting.interpolation import draw  # matplotlib takes a second to import
+    from tools.reporting.interpolation import draw  # imports pandas and matplotlib
     from tools.reporting.plots import save
 
     check_args(args)
@@ -190,7 +189,7 @@ def run(args) -> None:
     for dataset in args.also:
         tested[dataset] = (build(state, args, "all", dataset), "test")
     if args.write == "best" and "val" not in tested:
-        choose(pd.DataFrame(), args.write)
+        raise ValueError("--write best needs validation images other than the test images, and the dataset has none")
     found = curve(tested, state["state_dict"], args, folder)
     chosen = None if args.write is None else choose(found, args.write)
     title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"

@@ -20,7 +20,6 @@ from dassl.data.datasets import DATASET_REGISTRY  # noqa: E402
 from datasets import catalogue  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.prepare.check_data import check  # noqa: E402
-from tools.prepare.install import prepare  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -53,6 +52,8 @@ def fetch(name, root):
     if dataset.default_root:
         dataset.at(root).prepare()
         return []
+    from tools.prepare.install import prepare  # the check needs no requirements-data.txt
+
     return prepare(name, root)
 
 

@@ -240,7 +240,8 @@ def test_without_the_library_nothing_is_checked(call, monkeypatch):
 
     monkeypatch.setattr(TARGETS["open_clip"], "check", missing)
     code, out, _ = call("open_clip")
-    assert code == 0 and "Not checked, because the package open_clip is not installed" in out
+    (line,) = [line for line in out.splitlines() if "Not checked" in line]
+    assert code == 0 and "open_clip_torch" in line and "pip install -r requirements-optional.txt" in line
 
 
 def test_default_folder_and_classes_of_a_delta(trained, capsys):  # noqa: F811

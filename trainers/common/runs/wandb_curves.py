@@ -14,15 +14,6 @@ from . import record
 from .files import write_atomically
 
 
-def import_wandb():
-    """The package. Raises ValueError with the remedy where it is missing."""
-    try:
-        import wandb
-    except ImportError as error:
-        raise ValueError("--wandb needs the package wandb: pip install -r requirements-optional.txt") from error
-    return wandb
-
-
 @contextmanager
 def curves_of(trainer):
     """While it lasts, every scalar that the trainer writes is also a point of a W&B run.
@@ -30,7 +21,8 @@ def curves_of(trainer):
     The run is that of the output folder: a training that continues there continues its W&B run. Raises ValueError with
     W&B's reason where it cannot start.
     """
-    wandb = import_wandb()
+    import wandb
+
     try:
         run = wandb.init(**settings(trainer.cfg, getattr(trainer, "section", "")))
     except wandb.errors.Error as error:

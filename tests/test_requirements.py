@@ -1,0 +1,115 @@
+"""Each package stands in one requirements file, and a program that lacks one names the file that has it."""
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from runtime.user_errors import REQUIREMENT
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
+LISTED = [  # (file, package, its module)
+    (file, found["package"], found["module"] or found["package"].replace("-", "_"))
+    for file, lines in LINES.items()
+    for found in map(REQUIREMENT.match, lines)
+    if found and not found[0].startswith("-r")
+]
+FILES = {module: file for file, _, module in LISTED}
+EXTRAS = [module for module, file in FILES.items() if file not in ("requirements.txt", "requirements-test.txt")]
+PROGRAMS = [
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "train.py", ROOT / "parse_test_res.py", *sorted(ROOT.glob("tools/*.py")))
+    if "__main__" in path.read_text()
+]
+
+
+def test_each_package_has_one_place_and_bounds():
+    packages = [package.lower() for _, package, _ in LISTED]
+    assert sorted(packages) == sorted(set(packages))
+    for line in (line for lines in LINES.values() for line in lines if line and line[0] not in "#-"):
+        assert re.match(r"[\w.-]+>=[\d.]+,<[\d.]+(  # .+)?$", line), line
+
+
+def test_all_and_test_include_the_others():
+    others = LINES.keys() - {"requirements-all.txt", "requirements-test.txt"}
+    assert sorted(LINES["requirements-all.txt"]) == sorted(f"-r {file}" for file in others)
+    assert LINES["requirements-test.txt"][0] == "-r requirements-all.txt"
+
+
+def test_modules_are_those_of_their_packages():
+    owners = importlib.metadata.packages_distributions()
+    installed = [(package, module) for _, package, module in LISTED if module in owners]
+    assert len(installed) > 10
+    for package, module in installed:
+        assert package.replace("-", "_") in {owner.lower().replace("-", "_") for owner in owners[module]}, module
+
+
+def test_what_is_imported_is_listed():
+    own = {path.stem for path in ROOT.iterdir()} | {"dassl"}
+    for path in (path for path in ROOT.rglob("*.py") if not path.is_relative_to(ROOT / "tests")):
+        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+            continue
+        siblings = {file.stem for file in path.parent.glob("*.py")}
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for module in (name.partition(".")[0] for name in names):
+                known = module in own | siblings or module in sys.stdlib_module_names
+                assert known or FILES.get(module, "requirements-test.txt") != "requirements-test.txt", (path, module)
+
+
+@pytest.fixture(scope="module")
+def without_extras(tmp_path_factory):
+    """Results of COMMANDS where no extra is installed: key -> {code, out, err}."""
+    folder = tmp_path_factory.mktemp("without")
+    Image.new("RGB", (32, 32)).save(folder / "image.png")
+    train = (
+        "train.py --root {0}/data --trainer CLIPFit --backbone micro --seed 1 --dataset-config-file "
+        "configs/datasets/digits.yaml --config-file configs/trainers/CLIPFit/micro_ep100.yaml --output-dir {0}/"
+    )
+    options = " DATASET.NUM_SHOTS 1 OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0"
+    commands = {program: f"{program} --help" for program in PROGRAMS} | {
+        "train": f"{train}run{options}",
+        "predict": "tools/predict.py {0}/run {0}/image.png",
+        "export head": "tools/export.py {0}/run --to head",
+        "check": "tools/prepare_data.py --check digits --root {0}/data",
+        "report": "tools/report.py {0}/run",
+        "interpolate": "tools/interpolate.py {0}/run",
+        "fetch": "tools/prepare_data.py dtd --root {0}/fetched",
+        "export onnx": "tools/export.py {0}/run --to onnx",
+        "slurm": "tools/sweep.py base2new --slurm cluster=local --output {0}/sweep",
+        "wandb": f"{train}wandb --wandb{options}",
+    }
+    asked = {"missing": EXTRAS, "commands": [text.format(folder).split() for text in commands.values()]}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "tests/without_packages.py"],
+        cwd=ROOT, input=json.dumps(asked), capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(commands, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("key", [*PROGRAMS, "train", "predict", "export head", "check"])
+def test_what_needs_no_extra(without_extras, key):
+    result = without_extras[key]
+    assert result["code"] == 0 and "pip install" not in result["out"] + result["err"], result
+
+
+@pytest.mark.parametrize(
+    "key, file",
+    [("report", "report"), ("interpolate", "report"), ("fetch", "data"), ("export onnx", "optional"),
+     ("slurm", "optional"), ("wandb", "optional")],
+)  # fmt: skip
+def test_a_missing_extra_is_one_line(without_extras, key, file):
+    result = without_extras[key]
+    assert result["code"] != 0 and "Traceback" not in result["err"], result
+    (line,) = [line for line in result["err"].splitlines() if "pip install" in line]
+    assert line.startswith("error: ") and line.endswith(f": pip install -r requirements-{file}.txt")
+    assert any(f"requirements-{file}.txt" == listed and package in line for listed, package, _ in LISTED), line
