@@ -13,7 +13,7 @@ import threading
 from contextlib import nullcontext
 
 import runtime  # noqa: F401  (makes dassl importable)
-from runtime.user_errors import USER_ERRORS, one_line
+from runtime.user_errors import Terminated, exit_code
 
 FLAGS = {  # flag: (config key, help)
     "root": ("DATASET.ROOT", "folder with the datasets"),
@@ -176,10 +176,6 @@ def run(args) -> None:
             trainer.train()
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as SLURM and Docker send it before they kill: ends a run as Ctrl-C does."""
-
-
 def terminate(number, frame) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch need not tell that loader processes have been stopped, too
@@ -198,19 +194,9 @@ def main(argv=None) -> int:
     before = signal.signal(signal.SIGTERM, terminate)
     threading.excepthook = in_thread
     try:
-        run(args)
-    except KeyboardInterrupt as stop:
-        name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
-        print(f"\n{name}. The same command continues from the last checkpoint.", file=sys.stderr)
-        return code
-    except USER_ERRORS as error:
-        if os.environ.get("CLIPFIT_DEBUG"):
-            raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        return exit_code(run, args, resume="The same command continues from the last checkpoint.")
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 if __name__ == "__main__":

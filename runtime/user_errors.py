@@ -11,16 +11,21 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^#]*(?:# import (?P<module>\w+))?")
 
 
-def exit_code(run, *args, interrupted: str = "Interrupted.") -> int:
-    """Call `run(*args)`; gives its return value (None: 0), 130 after Ctrl-C, and 1 after a mistake of the user's.
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as SLURM and Docker send it before they kill: ends a program as Ctrl-C does."""
 
-    CLIPFIT_DEBUG=1 shows the traceback of a mistake.
+
+def exit_code(run, *args, resume: str = "") -> int:
+    """Call `run(*args)`; returns what it returns (None: 0), 130 after Ctrl-C, and 1 after a user's mistake.
+
+    `resume` says how to continue after an interruption. CLIPFIT_DEBUG=1 shows the traceback of a mistake.
     """
     try:
         return run(*args) or 0
-    except KeyboardInterrupt:
-        print(f"\n{interrupted}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
+        print(f"\n{name}. {resume}".rstrip(), file=sys.stderr)
+        return code
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -165,8 +165,8 @@ def report(what: str, names: list[str]) -> None:
 
 
 def main(argv=None) -> int:
-    again = "Interrupted. The same command goes on where it stopped."
-    return exit_code(run, parse_args(argv), interrupted=again)
+    again = "The same command continues where it stopped."
+    return exit_code(run, parse_args(argv), resume=again)
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ def run(args):
 
 
 def main(argv=None):
-    again = "Interrupted. The same command resumes where it stopped."
-    return exit_code(run, parse_args(argv), interrupted=again)
+    again = "The same command continues where it stopped."
+    return exit_code(run, parse_args(argv), resume=again)
 
 
 if __name__ == "__main__":

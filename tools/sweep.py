@@ -154,7 +154,7 @@ def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
 
 def main(argv=None) -> int:
     """Run; returns the exit code."""
-    return exit_code(sweep, parse_args(argv), interrupted="Interrupted. The same command goes on.")
+    return exit_code(sweep, parse_args(argv), resume="The same command continues.")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class TipAdapter(ClipTrainer):
     section = "TIP"
     model_name = "tip_adapter"
     trainable = False
+    zero_shot_on_new_classes = True
 
     def __init__(self, cfg):
         super().__init__(cfg)

@@ -54,6 +54,7 @@ class TunedClip:
     trainable = True  # False: no gradient step is made
     zero_shot = False  # True: no training image is used, so results depend neither on the seed nor on the shots
     per_class = False  # True: holds tensors of its own for each class it was trained on; no base-to-new
+    zero_shot_on_new_classes = False  # True: for other classes than those it was trained on it is zero-shot CLIP
     needs_vit = False  # True: the backbone's image encoder must be a ViT
     image_conditioned_text = False  # True: text features depend on the image
 
