@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from parse_test_res import EPOCH, TRAINED
+from trainers.common.runs.log_lines import COUNT, EPOCH, SPLIT, TESTED, TRAINED, metric
 
 from .run import CLASSES, LAST, OFFICIAL_NAMES, Run, Training, dataset_name
 
@@ -18,6 +18,7 @@ NEEDED = {
     "MODEL.BACKBONE.NAME": str,
 }  # fmt: skip
 OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
+ACCURACY = metric("accuracy")
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
 
@@ -119,13 +120,13 @@ def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
         line = line.strip()
         if line in TRAINED:
             ready = True
-        elif match := re.match(r"Evaluate on the \*(\w+)\* set", line):
+        elif match := SPLIT.match(line):
             split = match[1]
-        elif line == "=> result":
+        elif line in TESTED:
             counts = {}
-        elif match := re.match(r"\* (total|correct): ([\d,]+)$", line):
+        elif match := COUNT.match(line):
             counts[match[1]] = int(match[2].replace(",", ""))
-        elif ready and (match := re.match(r"\* accuracy: ([\d.eE+-]+)%", line)):
+        elif ready and (match := ACCURACY.match(line)):
             accuracy = float(match[1])
             if counts.get("total") and "correct" in counts:
                 exact = 100 * counts["correct"] / counts["total"]
