@@ -12,47 +12,40 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 
 from .files import write_atomically
-
-# Keys that do not change what is learned: where files lie, what is printed, how it is tested.
-VOLATILE = (
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TRAINER",
-    "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH", "DATALOADER.CACHE_GB",
-    "TEST.EVALUATOR", "TEST.SPLIT", "TEST.NO_TEST", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT",
-)  # fmt: skip
-
-FILE = "result.json"
-WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")  # tell runs apart
+from .record_schema import FILE, WHICH_RUN, check, counts
 
 
 def settings(cfg, section: str) -> dict:
     """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002."""
+    shared = {key: value for key, value in flatten(cfg).items() if not key.startswith("TRAINER.")}
     own = flatten(cfg.TRAINER[section], f"TRAINER.{section}.") if section else {}
-    return {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME, **own}
+    return {**shared, "TRAINER.NAME": cfg.TRAINER.NAME, **own}
 
 
 def flatten(node: CfgNode, prefix: str = "") -> dict:
-    """Values of a config below `prefix`, by dotted key; without the VOLATILE ones."""
+    """Values of a config below `prefix`, by dotted key; only those that count (`record_schema.counts`)."""
     flat = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, CfgNode) and name not in VOLATILE:
+        if isinstance(value, CfgNode):
             flat.update(flatten(value, f"{name}."))
-        elif name not in VOLATILE:
+        elif counts(name):
             flat[name] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def identity(trainer) -> dict:
     """What tuned tensors belong to: method, backbone, prompts, classes, versions."""
+    import torch
+
     return {
         "trainer": trainer.cfg.TRAINER.NAME,
+        "zero_shot": getattr(trainer, "zero_shot", False),
         "backbone": trainer.cfg.MODEL.BACKBONE.NAME,
         "fingerprint": trainer.clip.fingerprint,
         "precision": trainer.precision,
@@ -120,11 +113,13 @@ def begin(trainer) -> None:
             kept += "-2"
         os.replace(path, kept)
         print(f"{path} was of a finished run with other settings; it is kept as {kept}")
-    write_atomically(path, json.dumps(trainer.run_record, indent=1) + "\n")
+    save(trainer.run_record, path)
 
 
 def write(trainer, test_seconds: float) -> None:
     """Write OUTPUT_DIR/result.json of a run that is finished, atomically."""
+    import torch
+
     cuda = trainer.device.type == "cuda"
     result = {
         **trainer.run_record,
@@ -136,7 +131,13 @@ def write(trainer, test_seconds: float) -> None:
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "written": now(),
     }
-    write_atomically(os.path.join(trainer.cfg.OUTPUT_DIR, FILE), json.dumps(result, indent=1) + "\n")
+    save(result, os.path.join(trainer.cfg.OUTPUT_DIR, FILE))
+
+
+def save(result: dict, path: str) -> None:
+    """Write a record, atomically. Raises ValueError if a field is missing, unknown, or not of its type."""
+    check(result, complete=True)
+    write_atomically(path, json.dumps(result, indent=1) + "\n")
 
 
 def read(path: str) -> dict | None:
@@ -166,8 +167,7 @@ def differences(old: dict, new: dict) -> list[str]:
     """
     keys = old.keys() | new.keys()
     if old.keys() != new.keys():
-        cfg = get_cfg_default()
-        defaults = {**flatten(cfg), **flatten(cfg.TRAINER, "TRAINER.")}
+        defaults = flatten(get_cfg_default())
         defaults = {key: defaults[key] for key in keys & defaults.keys()}
         old, new = {**defaults, **old}, {**defaults, **new}
     return [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in sorted(keys) if old.get(key) != new.get(key)]
@@ -179,9 +179,11 @@ def evaluated(result: dict) -> tuple:
     return source.get("settings"), source.get("epoch")
 
 
-def peak_memory(device: torch.device) -> float:
+def peak_memory(device) -> float:
     """In MB: of CUDA's allocator, else of the process."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
