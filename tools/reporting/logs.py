@@ -5,14 +5,10 @@ import re
 from pathlib import Path
 
 from trainers.common.runs.log_lines import COUNT, EPOCH, SPLIT, TESTED, TRAINED, metric
+from trainers.common.runs.record_schema import FIELDS, FINAL_MODEL, counts
 
-from .run import CLASSES, LAST, OFFICIAL_NAMES, Run, Training, dataset_name
+from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name, is_zero_shot
 
-# Dassl's config keys that do not decide what is learned.
-IGNORED = (
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
-)  # fmt: skip
 NEEDED = {
     "DATASET.NAME": str, "DATASET.SUBSAMPLE_CLASSES": str, "DATASET.NUM_SHOTS": int, "SEED": int, "TRAINER.NAME": str,
     "MODEL.BACKBONE.NAME": str,
@@ -42,9 +38,11 @@ def read_log(path: Path) -> Run:
         own=own,
         training=own,
         eval_only=eval_only,
-        chosen=str(config.get("TEST.FINAL_MODEL", LAST)),
+        chosen=str(config.get(FINAL_MODEL, LAST)),
         origin="ours" if OWN_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
+        command=command_of(arguments),
+        zero_shot=is_zero_shot(trainer),
         extra={"log": path.name},
     )
     if eval_only and not run.zero_shot:
@@ -68,19 +66,21 @@ def own_training(config: dict) -> Training:
             raise ValueError(f"no {key} in its config")
         if type(config[key]) is not kind:
             raise ValueError(f"{key} is {config[key]!r:.60}")
-    if config["DATASET.SUBSAMPLE_CLASSES"] not in CLASSES:
+    if config["DATASET.SUBSAMPLE_CLASSES"] not in FIELDS["classes"].choices:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {config['DATASET.SUBSAMPLE_CLASSES']!r:.60}")
     return Training(
         dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
         config["DATASET.SUBSAMPLE_CLASSES"],
         config["DATASET.NUM_SHOTS"],
         config["SEED"],
-        {key: value for key, value in config.items() if not ignored(key)},
+        {key: value for key, value in config.items() if counts(key) and key != FINAL_MODEL},
     )
 
 
-def ignored(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in IGNORED)
+def command_of(arguments: dict) -> list[str]:
+    """The part of the command line that sets config keys: the method's YAML and the trailing KEY VALUE pairs."""
+    pairs = literal(arguments.get("opts", ""))
+    return ["--config-file", arguments.get("config_file", ""), *map(str, pairs if isinstance(pairs, list) else ())]
 
 
 def read_head(lines: list[str]) -> tuple[dict, dict]:

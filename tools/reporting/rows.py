@@ -8,11 +8,10 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from trainers.common.runs.record_schema import OF_TRAINING, PER_DATASET, PER_RUN, among
+
 from .run import LAST, Run
 
-WHICH_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
-OF_TRAINING = ("OPTIM.", "TRAIN.", "DATALOADER.", "INPUT.TRANSFORMS")  # without meaning where nothing is trained
-EXPECTED = ("DATASET.TEMPLATE",)  # differs between datasets by design
 SHOWN = 4  # settings named in a label
 TESTED = "tested model"
 UNKNOWN = "unknown"
@@ -41,15 +40,15 @@ class Row:
 
 def fingerprint(settings: dict | None) -> str:
     """Equal for equal settings, whatever the seed, the shots and the classes."""
-    kept = {key: value for key, value in (settings or {}).items() if key not in WHICH_RUN}
+    kept = {key: value for key, value in (settings or {}).items() if key not in PER_RUN}
     return json.dumps(kept, sort_keys=True, default=str)
 
 
 def comparable(run: Run) -> dict[str, str]:
     """What must be equal in two runs for them to be repetitions, as text."""
-    settings = {key: value for key, value in (run.training.settings or {}).items() if key not in WHICH_RUN}
+    settings = {key: value for key, value in (run.training.settings or {}).items() if key not in PER_RUN}
     if run.zero_shot:
-        settings = {key: value for key, value in settings.items() if not key.startswith(OF_TRAINING)}
+        settings = {key: value for key, value in settings.items() if not among(key, OF_TRAINING)}
     else:
         settings[TESTED] = run.chosen
     return {key: json.dumps(value, default=str) for key, value in settings.items()}
@@ -61,7 +60,7 @@ def split_rows(entries: list) -> list[Row]:
     for entry in entries:
         methods[entry.run.method].append(entry)
     rows = []
-    for method in sorted(methods, key=lambda name: (not name.startswith("ZeroshotCLIP"), name.lower())):
+    for method in sorted(methods, key=lambda name: (not methods[name][0].run.zero_shot, name.lower())):
         origins = defaultdict(list)
         for entry in methods[method]:
             origins[entry.run.origin].append(entry)
@@ -136,7 +135,7 @@ def tell_apart(rows: list[Row]) -> None:
 def between(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
     """A note on each setting of a row's (entry, settings) that is not the same on all datasets or numbers of shots."""
     notes = []
-    for key in sorted(set(keys) - set(EXPECTED)):
+    for key in sorted(key for key in keys if not among(key, PER_DATASET)):
         values = {(entry.dataset, entry.column): own[key] for entry, own in entries if key in own}
         if len(set(values.values())) > 1:
             places = group_places(values)

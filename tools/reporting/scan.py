@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 from parse_test_res import logs_in
+from trainers.common.runs.record_schema import FILE as RECORD
 
 from .logs import how_far, read_log
 from .problems import Problem
-from .run import RECORD, Run, read_record
+from .run import Run, read_record
 
 SKIPPED = ("tensorboard", "__pycache__", "node_modules")
 RECENT = 600  # seconds since its log was last written in which a run may still be going on
