@@ -10,6 +10,8 @@ Zero-shot CLIP trains on nothing: it stands in every table of its backbone that 
 
 from dataclasses import dataclass
 
+from datasets import catalogue
+
 from .match_runs import model_key
 from .rows import at, fingerprint
 from .run import Run
@@ -21,7 +23,6 @@ TITLES = {
     "domain_shift": "Domain shift",
 }
 ALL_IMAGES = "all"  # for NUM_SHOTS -1
-SHIFTED = {"ImageNet": ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")}
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def place_of(run: Run) -> tuple[Key, str] | None:
         return None
     if same:
         return Key("fewshot", run.backbone), shots_column(trained.shots)
-    protocol = "domain_shift" if run.dataset in SHIFTED.get(trained.dataset, ()) else "cross_dataset"
+    entry = catalogue.entries().get(run.dataset)
+    protocol = "domain_shift" if entry and entry.variant_of == trained.dataset else "cross_dataset"
     return Key(protocol, run.backbone, trained.dataset, trained.shots), "Accuracy"
 
 

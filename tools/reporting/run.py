@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
+from datasets import catalogue
 from trainers.common.runs.record_schema import FINAL_MODEL, ZERO_SHOT, check
 
 LAST = "last_step"
@@ -142,3 +144,12 @@ def dataset_name(name: str, root: str) -> str:
 def kind_of(dataset: str) -> str:
     """The registry name of a dataset."""
     return dataset.partition(": ")[0]
+
+
+@cache
+def known_dataset(text: str) -> str | None:
+    """Registry name of the dataset with this registry or config name, in any case: "dtd" -> "DescribableTextures"."""
+    try:
+        return catalogue.resolve(text).name
+    except ValueError:
+        return None

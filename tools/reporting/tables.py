@@ -4,15 +4,12 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from datasets import catalogue
+
 from .problems import Problem
-from .protocols import SHIFTED, Entry, Key
+from .protocols import Entry, Key
 from .rows import Row, split_rows
 from .stats import Stat, average, harmonic, over_seeds
-
-ORDER = (
-    "ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",
-    "DescribableTextures", "EuroSAT", "UCF101", *SHIFTED["ImageNet"],
-)  # fmt: skip  (of the papers)
 
 
 @dataclass
@@ -51,7 +48,7 @@ def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
             grid[dataset][row.title] = cells
             problems += [Problem(kind, f"{row.title} on {dataset} ({key.title})", text) for kind, text in wrong]
     columns = columns_of(key, entries)
-    datasets = sorted(grid, key=lambda name: (name != key.source, ORDER.index(name) if name in ORDER else 99, name))
+    datasets = sorted(grid, key=lambda name: (name != key.source, catalogue.order(name), name))
     groups, notes = averages(key, datasets, rows, grid)
     groups += [Group(name, [name], {row.title: grid[name][row.title] for row in rows if row.title in grid[name]})
                for name in datasets]  # fmt: skip
