@@ -55,6 +55,7 @@ class CoCoOp(ClipTrainer):
 
     section = "COCOOP"
     model_name = "prompt_learner"
+    image_conditioned_text = True
     left_out = ("token_prefix", "token_suffix")
 
     def check_cfg(self, cfg):

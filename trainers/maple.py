@@ -60,6 +60,7 @@ class MaPLe(ClipTrainer):
 
     section = "MAPLE"
     model_name = "MultiModalPromptLearner"
+    needs_vit = True
     # The official checkpoints hold the whole model.
     left_out = ("image_encoder.", "text_encoder.", "logit_scale", "prompt_learner.token_")
 

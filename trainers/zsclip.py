@@ -25,6 +25,8 @@ class ZeroshotCLIP(ClipTrainer):
     """One prompt a class."""
 
     section = "ZEROSHOT"
+    trainable = False
+    zero_shot = True
 
     def train(self):
         print("Zero-shot CLIP has nothing to train, evaluating it")

@@ -38,7 +38,11 @@ class TunedClip:
     model_name = ""  # registered name: the folder of its checkpoints
     former_name = ""  # the folder that upstream's checkpoints of the method lie in, where it is another one
     left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
+    trainable = True  # False: no gradient step is made
+    zero_shot = False  # whether no training images are used, so that results depend on neither seed nor shots
     per_class = False  # whether the tuned tensors belong to the very classes they were trained on
+    needs_vit = False  # whether it runs on a ViT only
+    image_conditioned_text = False  # whether the text features depend on the image
     _zero_shot_text = None  # text features, where nothing tuned changes them
     _text_start = None  # what of the text encoder's work no tuned parameter changes
     _eval_text = None  # text features of the evaluation that is under way
