@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
+from .labels import at
 from .problems import Problem
-from .rows import at
 from .tables import Table, seed_of
 
 NO_SHOTS = ("Base", "New", "Accuracy")  # columns that are not numbers of shots

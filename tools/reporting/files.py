@@ -95,7 +95,8 @@ def write(path: Path, content: str | bytes) -> None:
 
 def interval(stat) -> str:
     """[85.43, 87.27]; empty for a single seed, and where all seeds agree."""
-    return "" if stat is None or not stat.half else f"[{stat.mean - stat.half:.2f}, {stat.mean + stat.half:.2f}]"
+    half = stat and stat.confidence_half_width
+    return f"[{stat.mean - half:.2f}, {stat.mean + half:.2f}]" if half else ""
 
 
 def svg(section: Section) -> str:

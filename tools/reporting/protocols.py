@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from datasets import catalogue
 
+from .labels import at
 from .match_runs import model_key
-from .rows import at, fingerprint
+from .rows import fingerprint
 from .run import Run
 
 TITLES = {

@@ -27,7 +27,7 @@ def table_rows(table: Table) -> list[dict]:
                 stat = cells.get(column)
                 row[column] = stat and stat.mean
                 row[f"{column} std"] = stat and stat.std
-                row[f"{column} ci95"] = stat and stat.half
+                row[f"{column} ci95"] = stat and stat.confidence_half_width
             rows.append({**row, "seeds": seed_count(cells)})
     return rows
 
@@ -46,9 +46,10 @@ def long_rows(section) -> list[dict]:
                     "dataset": group.title, "average": group.average, "method": table.row(title).method,
                     "setting": table.row(title).setting(group.datasets),
                     "metric": "Accuracy" if table.key.protocol == "fewshot" else column,
-                    "mean": stat.mean, "std": stat.std, "ci95": stat.half, "n": stat.n,
+                    "mean": stat.mean, "std": stat.std, "ci95": stat.confidence_half_width, "n": stat.n,
                     "seeds": " ".join(map(str, stat.seeds)), "paper": paper and paper.printed,
                     "difference": paper and paper.difference, "beyond_seeds": paper and paper.outside,
+                    "recipe": table.row(title).recipe(group.datasets),
                 })  # fmt: skip
     return rows
 
@@ -63,4 +64,5 @@ def run_row(run) -> dict:
         "eval_only": run.eval_only, "tested_model": run.chosen, "config": run.config,
         "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
+        **((trained or run.own).settings or {}),
     }  # fmt: skip

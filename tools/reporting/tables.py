@@ -40,7 +40,7 @@ class Table:
 
 
 def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
-    rows, problems = split_rows(entries), []
+    rows, problems = split_rows(entries, key.protocol), []
     grid = defaultdict(dict)  # dataset -> row title -> column -> number
     for row in rows:
         for dataset in {entry.dataset for entry in row.entries}:

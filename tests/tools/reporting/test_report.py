@@ -93,7 +93,7 @@ def test_the_paper_beside(tmp_path, capsys):
         write_record(folder, "TipAdapterF", "EuroSAT", seed, accuracy=80.0 + seed, backbone="ViT-B/16")
     _, out, _ = run(capsys, tmp_path, "--no-files", "--paper")
     lines = out[out.index("Beside the paper") :].splitlines()
-    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96"]
+    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96", "no recipe"]
     assert lines[4].startswith("[1] printed as Tip-Adapter;")  # and t(1) is 12.7, so 5.96 says nothing
 
 
