@@ -47,9 +47,9 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written.
     """
-    looks = plots.looks(report.tables)
+    styles = plots.row_styles(report.tables)
     sections = [
-        Section(table, comparisons, plots.draw(table, looks))
+        Section(table, comparisons, plots.draw(table, styles))
         for table, comparisons in zip(report.tables, report.comparisons, strict=True)
     ]
     content = {

@@ -25,7 +25,7 @@ def text(value: str) -> str:
     return value.strip('"').replace(LAST, "last epoch")
 
 
-def at(*columns: str) -> str:
+def shots_text(*columns: str) -> str:
     """1 shot, 16 shots, 1, 2, 4 shots, all images, unknown shots"""
     if columns in (("all",), ("?",)):
         return {"all": "all images", "?": "unknown shots"}[columns[0]]
@@ -59,7 +59,7 @@ def changed(runs: list, without: tuple = ()) -> list[str]:
     return names
 
 
-def between(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
+def notes_on_variation(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
     """A note on each setting of a row's (entry, settings) that is not the same on all datasets or numbers of shots."""
     notes = []
     for key in sorted(key for key in keys if not among(key, PER_DATASET)):
@@ -76,8 +76,8 @@ def group_places(values: dict[tuple, str]) -> dict[str, list[str]]:
     """Value -> where it holds, from (dataset, column) -> value: by dataset, by shots, or both, whichever suffices."""
     ways = (
         lambda dataset, column: f"on {dataset}",
-        lambda dataset, column: f"at {at(column)}",
-        lambda dataset, column: f"on {dataset} at {at(column)}",
+        lambda dataset, column: f"at {shots_text(column)}",
+        lambda dataset, column: f"on {dataset} at {shots_text(column)}",
     )
     for way in ways:
         places = defaultdict(set)

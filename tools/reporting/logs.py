@@ -38,7 +38,7 @@ def read_log(path: Path) -> Run:
         own=own,
         training=own,
         eval_only=eval_only,
-        chosen=str(config.get(FINAL_MODEL, LAST)),
+        tested_model=str(config.get(FINAL_MODEL, LAST)),
         origin="ours" if OWN_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
         command=command_of(arguments),
@@ -48,11 +48,11 @@ def read_log(path: Path) -> Run:
     if eval_only and not run.zero_shot:
         run.training, run.model_dir = None, arguments.get("model_dir", "")
         if arguments.get("load_epoch", "None") != "None":
-            run.chosen = f"epoch {arguments['load_epoch']}"
+            run.tested_model = f"epoch {arguments['load_epoch']}"
     run.split, run.accuracy = read_result(lines, eval_only)
     run.finished = run.accuracy is not None
     if not run.finished:
-        run.remark = how_far(lines, eval_only)
+        run.remark = where_it_stopped(lines, eval_only)
     elif not 0 <= run.accuracy <= 100:
         raise ValueError(f"its accuracy is {run.accuracy}")
     return run
@@ -134,7 +134,7 @@ def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
     return split, accuracy
 
 
-def how_far(lines: list[str], eval_only: bool) -> str:
+def where_it_stopped(lines: list[str], eval_only: bool) -> str:
     """Where a log without a result ends: the epoch, and its last line that looks like an error."""
     progress = [match for match in map(EPOCH.match, lines) if match]
     if eval_only or any(line.strip() in TRAINED for line in lines):

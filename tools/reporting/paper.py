@@ -62,7 +62,7 @@ def compare(table: Table) -> list[Comparison]:
         for title, cells in group.cells.items():
             row = table.row(title)
             for column in table.columns:
-                path = place(table.key, group, row, column)
+                path = path_in_paper(table.key, group, row, column)
                 printed = look_up(path) if path and column in cells else None
                 if printed is not None:
                     ours, notes = cells[column], notes_on(path, row)
@@ -72,7 +72,7 @@ def compare(table: Table) -> list[Comparison]:
     return found
 
 
-def place(key: Key, group: Group, row: Row, column: str) -> list[str] | None:
+def path_in_paper(key: Key, group: Group, row: Row, column: str) -> list[str] | None:
     """Where the paper's number stands in its file; None if the average is over other datasets."""
     section = {"base2new": "base_to_new", "fewshot": "few_shot", "domain_shift": "distribution_shift"}
     path = [section.get(key.protocol, key.protocol)]

@@ -19,7 +19,7 @@ from tools.recipe import read_table, recipe
 from trainers.common.runs.record_schema import FINAL_MODEL, among
 
 from .logs import literal
-from .run import LAST, Run, kind_of, option
+from .run import LAST, Run, option, registry_name
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NOT_OF_RECIPES = ("DATASET.FOLDER",)  # says where one's own images lie
@@ -42,7 +42,7 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> dict[str, 
     if stated is None:
         return None
     stated = {TESTED: stated.get(FINAL_MODEL, LAST), **stated}
-    named = run.command + (run.maker.command if run.maker else [])
+    named = run.command + (run.source_run.command if run.source_run else [])
     keys = {*stated, *(own or ()), *named} & settings.keys()
     found = {key: settings[key] for key in sorted(keys) if key not in stated or not equal(settings[key], stated[key])}
     found = {key: value for key, value in found.items() if not among(key, NOT_OF_RECIPES)}
@@ -54,7 +54,7 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> dict[str, 
 def of_recipe(run: Run, protocol: str) -> tuple[str, dict | None]:
     """Name of the recipe's YAML and the values that YAML and recipe state; None if there is no recipe."""
     trained = run.training or run.own
-    dataset = kind_of(trained.dataset)
+    dataset = registry_name(trained.dataset)
     entry = catalogue.entries().get(dataset)
     try:
         where = (run.method, protocol, entry.config if entry else dataset, trained.shots, run.backbone)

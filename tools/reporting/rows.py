@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, among
 
-from .labels import SHOWN, between, cell, changed, named, shorten
+from .labels import SHOWN, cell, changed, named, notes_on_variation, shorten
 from .recipes import TESTED, differences
 from .run import Run
 
@@ -71,7 +71,7 @@ def comparable(run: Run) -> dict[str, str]:
     if run.zero_shot:
         settings = {key: value for key, value in settings.items() if not among(key, OF_TRAINING)}
     else:
-        settings[TESTED] = run.chosen
+        settings[TESTED] = run.tested_model
     return {key: json.dumps(value, default=str) for key, value in settings.items()}
 
 
@@ -127,7 +127,7 @@ def notes_on(row: Row, shared: list[str]) -> list[str]:
         notes.append(f"{row.title}: rows of {row.method} differ in {', '.join(row.split_by)}.")
     if len(changes) > SHOWN:
         notes.append(f"{row.title}: differs from the recipe in {', '.join(changes)}.")
-    return notes + between(row.title, [(entry, settings) for entry, settings, _ in row.runs], shared)
+    return notes + notes_on_variation(row.title, [(entry, settings) for entry, settings, _ in row.runs], shared)
 
 
 def tell_apart(rows: list[Row]) -> None:

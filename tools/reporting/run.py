@@ -39,9 +39,9 @@ class Run:
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
-    chosen: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
+    tested_model: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
     model_dir: str = ""  # of an evaluation: where its model came from, as the command named it
-    maker: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
+    source_run: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
     origin: str = "ours"  # the code it is of: "ours", or "others" on Dassl, of which there are only logs
     untrained: bool = False  # an evaluation of CLIP as it is with a method that could be trained
     config: str = ""  # name of the method's config file
@@ -69,7 +69,7 @@ def from_record(record: dict, folder: Path) -> Run:
     """The run of a record that `check` has passed."""
     identity, evaluation = record["identity"], record.get("evaluation") or {}
     settings = {**record["settings"], "precision": identity["precision"], "weights": identity["fingerprint"]}
-    settings.pop(FINAL_MODEL, None)  # it is in `chosen`
+    settings.pop(FINAL_MODEL, None)  # it is in `tested_model`
     command = [str(part) for part in record.get("command") or []]
     dataset = dataset_name(record["dataset"], option(command, "--root", "DATASET.ROOT"))
     own = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
@@ -85,7 +85,7 @@ def from_record(record: dict, folder: Path) -> Run:
         finished=record["finished"],
         eval_only=record["eval_only"],
         split=evaluation.get("split") or "test",
-        chosen=evaluation.get("final_model") or LAST,
+        tested_model=evaluation.get("final_model") or LAST,
         config=config_name(command),
         command=command,
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
@@ -98,12 +98,12 @@ def from_record(record: dict, folder: Path) -> Run:
             where = f"metrics.{run.split}.accuracy"
             raise ValueError(f"not a valid record: {where} must be from 0 to 100, got {run.accuracy!r:.60}")
     if run.eval_only:
-        tested_from(run, record.get("source"))
+        set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`
     return run
 
 
-def tested_from(run: Run, source: dict | None) -> None:
+def set_source(run: Run, source: dict | None) -> None:
     """Enter which training an evaluated model comes from, as far as the record's `source` tells."""
     if run.zero_shot:
         return
@@ -113,9 +113,9 @@ def tested_from(run: Run, source: dict | None) -> None:
     if not settings:  # an older record, or a checkpoint of another program
         return
     settings = {**settings, "precision": run.own.settings["precision"], "weights": run.own.settings["weights"]}
-    run.chosen = str(settings.pop(FINAL_MODEL, run.chosen))
-    if run.chosen == LAST and source.get("epoch") is not None:
-        run.chosen = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
+    run.tested_model = str(settings.pop(FINAL_MODEL, run.tested_model))
+    if run.tested_model == LAST and source.get("epoch") is not None:
+        run.tested_model = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
     run.training = Training(*(source.get(key) for key in ("dataset", "classes", "shots", "seed")), settings)
 
 
@@ -141,7 +141,7 @@ def dataset_name(name: str, root: str) -> str:
     return f"{FOLDER}: {place}" if name == FOLDER and place else name
 
 
-def kind_of(dataset: str) -> str:
+def registry_name(dataset: str) -> str:
     """The registry name of a dataset."""
     return dataset.partition(": ")[0]
 

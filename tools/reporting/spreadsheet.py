@@ -61,7 +61,7 @@ def run_row(run) -> dict:
         "classes": run.classes, "trained_on": trained and trained.dataset,
         "trained_classes": trained and trained.classes, "shots": trained and trained.shots,
         "seed": trained and trained.seed, "accuracy": run.accuracy, "finished": run.finished,
-        "eval_only": run.eval_only, "tested_model": run.chosen, "config": run.config,
+        "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
         "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
         **((trained or run.own).settings or {}),
