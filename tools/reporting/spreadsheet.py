@@ -1,7 +1,6 @@
 """The CSV files of a report: unrounded numbers, one value a cell."""
 
-import csv
-import io
+import pandas as pd
 
 from .tables import Table
 from .text import seed_count
@@ -9,11 +8,7 @@ from .text import seed_count
 
 def text(rows: list[dict]) -> str:
     """Rows as CSV; columns are those of any row, in the order of their first use."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)
 
 
 def table_rows(table: Table) -> list[dict]:
