@@ -9,6 +9,11 @@ import pytest
 from tests.tools.reporting.trees import report, write_log, write_pair, write_record
 from tools.reporting import recipes
 from tools.reporting.files import write_files
+from tools.reporting.rows import comparable
+from tools.reporting.run import read_record
+from tools.sweep import parse_args
+from tools.sweeping.plan import plan
+from tools.sweeping.state import expect
 from trainers.common.runs.record_schema import counts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -178,3 +183,24 @@ def test_real_recipes_and_a_real_record(monkeypatch):
     monkeypatch.setattr(recipes, "CONFIGS", ROOT / "configs")
     found = settings(report(ROOT / "tests" / "fixtures" / "earlier" / "base"))
     assert found == {("Digits", "CLIPFit (MAX_EPOCH 2)"): "micro_ep100, MAX_EPOCH 2"}
+
+
+@pytest.mark.parametrize("protocol", ["base2new", "fewshot", "cross_dataset", "domain_shift"])
+def test_a_sweep_runs_the_recipes(tmp_path, monkeypatch, protocol):
+    """What train.py would record of each method's runs differs from the recipe in nothing."""
+    monkeypatch.setattr(recipes, "CONFIGS", ROOT / "configs")
+    datasets = ["imagenet"] if protocol in ("cross_dataset", "domain_shift") else ["dtd", "digits"]
+    shots = ["1", "8"] if protocol == "fewshot" else ["16"]
+    argv = [protocol, "--methods", "all", "--datasets", *datasets, "--seeds", "1", "--shots", *shots]
+    args = parse_args([*argv, "--root", str(tmp_path), "--output", str(tmp_path)])
+    for job in plan(args):
+        if job.training is None:
+            wanted = expect(job)
+            method = job.argv[job.argv.index("--trainer") + 1]
+            identity = {"trainer": method, "backbone": wanted["backbone"], "fingerprint": "f00d", "precision": "fp32"}
+            changes = {"command": job.argv, "identity": identity, "evaluation": wanted["evaluation"]}
+            own = wanted["settings"]
+            folder = write_record(tmp_path, dataset=own["DATASET.NAME"], shots=own["DATASET.NUM_SHOTS"],
+                                  changes={**changes, "settings": own})  # fmt: skip
+            run = read_record(folder / "result.json")
+            assert recipes.differences(run, protocol, comparable(run)) == {}, job.title
