@@ -41,15 +41,15 @@ def changed(runs: list, without: tuple = ()) -> list[str]:
     """What differs from the recipe in a row: "BETA 4.0", or "BETA 4.0 on EuroSAT" if it does not hold in all of it.
 
     Args:
-        runs: (entry, its settings, in which of them it differs from the recipe).
+        runs: (entry, its settings, its `Differences` from the recipe).
         without: keys that are left out.
     """
     names = []
-    for key in sorted({key for _, _, differences in runs for key in differences or ()} - set(without)):
+    for key in sorted({key for *_, differences in runs for key in differences.values} - set(without)):
         values, differ = {}, set()
         for entry, settings, differences in runs:
-            values[cell(entry)] = (differences or {}).get(key, settings.get(key))
-            differ |= {cell(entry)} if key in (differences or {}) else set()
+            values[cell(entry)] = differences.values.get(key, settings.get(key))
+            differ |= {cell(entry)} if key in differences.values else set()
         if len(set(values.values())) == 1:
             names.append(named(key, values.popitem()[1]))
             continue

@@ -6,12 +6,15 @@ A recipe states the values of its YAML and, over these, its own keys. A run diff
 - each other key that its command line or its own YAML sets. What the recipe has for it is a default of the code, which
   is not known here, so the key is shown even if it was set to that default: nothing that was changed is hidden.
 
+The settings of an evaluation are those of its training. The training's command line is known if its folder is there.
+
 A method without a recipe is compared with the YAML of the run. Logs of other code are compared with nothing.
 """
 
 import json
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import catalogue
 from runtime.config_files import read_yaml
@@ -27,28 +30,36 @@ TESTED = "tested model"  # stands for TEST.FINAL_MODEL, or the epoch that an eva
 YAML = "YAML"
 
 
-def differences(run: Run, protocol: str, settings: dict[str, str]) -> dict[str, str] | None:
-    """Key -> value of each setting that differs from the recipe; None if there is nothing to compare with.
+class Differences(NamedTuple):
+    """The settings of a run that are not those of what it is compared with."""
+
+    compared_with: str  # "recipe", "YAML" or, of other code, nothing
+    values: dict[str, str]  # key -> the run's value, as JSON text
+
+
+def differences(run: Run, protocol: str, settings: dict[str, str]) -> Differences:
+    """In which settings a run differs from its method's recipe for a protocol.
 
     Args:
         settings: of the run, each value as JSON text (`rows.comparable`).
     """
     if run.origin != "ours":
-        return None
+        return Differences("", {})
     own = of_yaml(option(run.command, "--config-file"))
-    recipe_config, stated = of_recipe(run, protocol)
+    config, stated = of_recipe(run, protocol)
+    compared_with = "YAML" if stated is None else "recipe"
     if stated is None:
-        recipe_config, stated = run.config, own
+        config, stated = run.config, own
     if stated is None:
-        return None
+        return Differences("", {})
     stated = {TESTED: stated.get(FINAL_MODEL, LAST), **stated}
     named = run.command + (run.source_run.command if run.source_run else [])
     keys = {*stated, *(own or ()), *named} & settings.keys()
     found = {key: settings[key] for key in sorted(keys) if key not in stated or not equal(settings[key], stated[key])}
     found = {key: value for key, value in found.items() if not among(key, NOT_OF_RECIPES)}
-    if own is None and run.config != recipe_config:
+    if own is None and run.config != config:
         found[YAML] = json.dumps("not found")
-    return found
+    return Differences(compared_with, found)
 
 
 def of_recipe(run: Run, protocol: str) -> tuple[str, dict | None]:

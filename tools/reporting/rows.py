@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 @dataclass
 class Row:
     method: str
-    runs: list  # (entry, its settings, in which of them it differs from the recipe)
+    runs: list  # (entry, its settings, its `Differences` from the recipe)
     split_by: tuple = ()  # settings in which the rows of the method differ
     split: str = ""  # the values that they have here
     notes: list = field(default_factory=list)
@@ -48,9 +48,9 @@ class Row:
         return ", ".join(filter(None, ["/".join(configs), self.split, shorten(changed(runs, self.split_by))]))
 
     def recipe(self, datasets: list[str]) -> str:
-        """"recipe" if the settings on these datasets are the recipe's, what differs, or "no recipe"."""
+        """Whether the settings on these datasets are the recipe's: "recipe", what differs, or "no recipe"."""
         runs = self.on(datasets)
-        if any(differ is None for *_, differ in runs):
+        if any(differ.compared_with != "recipe" for *_, differ in runs):
             return "no recipe"
         return ", ".join(changed(runs)) or "recipe"
 

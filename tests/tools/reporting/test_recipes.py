@@ -146,7 +146,9 @@ def test_a_method_without_a_recipe_is_compared_with_its_yaml(tmp_path, configs):
     (configs / "trainers" / "Mine").mkdir()
     shutil.copy(configs / "trainers/CLIPFit/usual.yaml", configs / "trainers/Mine/usual.yaml")
     write(tmp_path, EPOCHS, 5, method="Mine")
-    assert setting(report(tmp_path)) == "usual, MAX_EPOCH 5"
+    result = report(tmp_path)
+    assert setting(result) == "usual, MAX_EPOCH 5"
+    assert result.tables[0].rows[0].recipe(["Digits"]) == "no recipe"
 
 
 def test_logs_of_this_project_and_of_others(tmp_path):
@@ -203,4 +205,4 @@ def test_a_sweep_runs_the_recipes(tmp_path, monkeypatch, protocol):
             folder = write_record(tmp_path, dataset=own["DATASET.NAME"], shots=own["DATASET.NUM_SHOTS"],
                                   changes={**changes, "settings": own})  # fmt: skip
             run = read_record(folder / "result.json")
-            assert recipes.differences(run, protocol, comparable(run)) == {}, job.title
+            assert recipes.differences(run, protocol, comparable(run)) == ("recipe", {}), job.title

@@ -1,6 +1,9 @@
 """The command: what it prints, what it refuses, and its exit codes."""
 
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +105,9 @@ def test_intervals_in_place_of_the_std(tmp_path, capsys):
         write_record(tmp_path / f"seed{seed}", seed=seed, accuracy=80.0 + seed)
     _, out, _ = run(capsys, tmp_path, "--no-files", "--ci95")
     assert "mean ± half of the 95 % interval over seeds" in out and "82.00 ± 2.48" in out  # 4.303 / sqrt(3)
+
+
+def test_without_torch_and_pandas():
+    """They take longer to import than most reports take to print."""
+    code = "import sys, tools.reporting.build, tools.report; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(report.__file__).parent.parent).returncode == 0
