@@ -10,7 +10,7 @@ EXPERIMENT holds one folder a seed, each with a log.txt:
 
 Command line, numbers and lines are CoOp's (population standard deviation; means of the printed, rounded values). A seed
 without a result is named and left out. Where log.txt has none but a later log.txt-<date> does, that one is
-read, and the line says so. Exit code 1 if nothing is found. Needs nothing but Python.
+read, and the line says so. Exit code 1 if nothing is found. Needs no package but this repository's.
 
 Base, New and their harmonic mean, unrounded, of whole output trees: python tools/report.py OUTPUT
 """
@@ -23,9 +23,7 @@ import statistics
 import sys
 from pathlib import Path
 
-TRAINED = ("Finish training", "Finished training")  # the second is printed by ProGrad's and KgCoOp's fork of Dassl
-TESTED = ("=> result",)
-EPOCH = re.compile(r"^epoch \[(\d+)/(\d+)\]")
+from trainers.common.runs.log_lines import EPOCH, TESTED, TRAINED, metric
 
 
 def logs_in(folder) -> list[Path]:
@@ -40,7 +38,7 @@ def read_lines(path) -> list[str]:
 
 def last_result(lines: list[str], keyword: str, signals: tuple) -> float | None:
     """The last "* keyword: number%" after a line that is one of the signals."""
-    pattern, result, ready = re.compile(rf"\* {keyword}: ([\.\deE+-]+)%"), None, False
+    pattern, result, ready = metric(keyword), None, False
     for line in lines:
         ready = ready or line in signals
         if ready and (match := pattern.search(line)):

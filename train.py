@@ -92,19 +92,22 @@ def register(args, opts: list[str]) -> list[str]:
 
 
 def merge_file(cfg, path: str, flag: str) -> None:
-    """Merge a YAML file; a missing one is answered with the files there are."""
+    """Merge a YAML file and its bases; a missing one is answered with the files there are."""
+    from yacs.config import CfgNode
+
+    from runtime.config_files import read_chain
+
     if not os.path.isfile(path):
         folder = os.path.dirname(path)
         there = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if os.path.isdir(folder) else []
         hint = f"; {folder} has {', '.join(there)}" if there else ""
         raise FileNotFoundError(f"{flag} {path} does not exist{hint}")
-    with_remedy(cfg, lambda: cfg.merge_from_file(path), path)
+    for file, content in read_chain(path):
+        with_remedy(cfg, lambda content=content: cfg.merge_from_other_cfg(CfgNode(content)), file)
 
 
 def with_remedy(cfg, merge, source: str) -> None:
     """Run a merge; turn yacs' errors into one line that names the nearest known key."""
-    import yaml
-
     try:
         merge()
     except (KeyError, AssertionError) as error:
@@ -112,7 +115,7 @@ def with_remedy(cfg, merge, source: str) -> None:
         nearest = difflib.get_close_matches(key, flat_keys(cfg), 1, 0.4)
         hint = f" (did you mean {nearest[0]}?)" if nearest else ""
         raise ValueError(f"{source}: unknown config key {key}{hint}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
 
 

@@ -8,6 +8,7 @@ import yaml
 import train
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
+from runtime.config_files import overlay, read_chain
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))
 TRAINERS = sorted(Path("configs/trainers").rglob("*.yaml"))
@@ -18,10 +19,31 @@ DATASETS = sorted(Path("configs/datasets").glob("*.yaml"))
 def test_trainer_config(path):
     argv = ["--config-file", str(path), "--dataset-config-file", "configs/datasets/digits.yaml"]
     cfg = train.setup_cfg(train.parse_args(argv))
-    assert path.parent.name in TRAINER_REGISTRY.registered_names()
+    assert path.parent.name in (*TRAINER_REGISTRY.registered_names(), "_base_")
     assert cfg.MODEL.BACKBONE.NAME and cfg.INPUT.INTERPOLATION == "bicubic" and cfg.INPUT.PIXEL_MEAN[0] == 0.48145466
     if path.stem.startswith("micro"):
         assert "random_flip" not in cfg.INPUT.TRANSFORMS and cfg.INPUT.RRCROP_SCALE[0] >= 0.5  # digits
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=str)
+def test_states_only_what_its_base_does_not(path):
+    """A value that the base has is not repeated."""
+    chain = read_chain(str(path))
+    base = {}
+    for _, content in chain[:-1]:
+        base = overlay(base, content)
+    for key, value in flat(chain[-1][1]):
+        assert value != dict(flat(base)).get(key), f"{path} repeats {'.'.join(key)} of its base"
+
+
+def flat(content, prefix=()):
+    """Pairs of a path of keys and the value there."""
+    for key, value in content.items():
+        yield from flat(value, (*prefix, key)) if isinstance(value, dict) else [((*prefix, key), value)]
+
+
+def test_every_method_builds_on_the_shared_files():
+    assert all(len(read_chain(str(path))) > 1 for path in TRAINERS if path.parent.name != "_base_")
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=str)

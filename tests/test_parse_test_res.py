@@ -107,11 +107,8 @@ def test_nothing_there(tmp_path, capsys):
     assert code == 1 and err.startswith("error: --keyword '(' is no regular expression")
 
 
-def test_it_stands_alone(tmp_path):
-    """Copied elsewhere, without this repository and without site-packages."""
+def test_it_needs_no_installed_package(tmp_path):
     experiment(tmp_path / "exp")
-    script = tmp_path / "parse_test_res.py"
-    script.write_bytes(open(parse_test_res.__file__, "rb").read())
-    command = [sys.executable, "-I", "-S", str(script), "exp"]
+    command = [sys.executable, "-E", "-S", parse_test_res.__file__, "exp"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0 and "* accuracy: 81.47% +- 1.40%" in run.stdout

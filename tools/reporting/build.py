@@ -4,11 +4,11 @@ import difflib
 from dataclasses import dataclass
 
 from .checks import check_table
-from .match_runs import dataset_names, link
+from .match_runs import link
 from .paper import Comparison, compare
 from .problems import Problem
-from .protocols import TITLES, place
-from .run import FOLDER, Run, kind_of
+from .protocols import TITLES, sort_into_tables
+from .run import FOLDER, Run, known_dataset, registry_name
 from .scan import scan
 from .tables import Table, make_table
 
@@ -34,7 +34,7 @@ def build(args) -> Report:
     runs, dropped, missing = select(runs, args)
     left_out = {str(run.folder) for run in dropped}
     problems = [problem for problem in problems if problem.where not in left_out] + missing
-    placed, unplaced = place(runs)
+    placed, unplaced = sort_into_tables(runs)
     problems += [Problem("unplaced", str(run.folder), why_unplaced(run)) for run in unplaced]
     tables = []
     for key, entries in placed.items():
@@ -51,20 +51,18 @@ def build(args) -> Report:
 
 def asked(args) -> dict[str, set]:
     """Values named on the command line, as tables have them."""
-    names = dataset_names()
     return {
         "seeds": set(args.seed),
         "shots": set(map(str, args.shots)),
-        "datasets": {names.get(name.lower(), name) for name in args.dataset} - {FOLDER},
+        "datasets": {known_dataset(name) or name for name in args.dataset} - {FOLDER},
     }
 
 
 def select(runs: list[Run], args) -> tuple[list[Run], list[Run], list[Problem]]:
     """(runs that fit all filters, the others, values that no run has)."""
-    names = dataset_names()
     filters = {
         "method": ([name.lower() for name in args.method], lambda run: run.method.lower()),
-        "dataset": ([names.get(name.lower(), name) for name in args.dataset], lambda run: kind_of(run.dataset)),
+        "dataset": ([known_dataset(name) or name for name in args.dataset], lambda run: registry_name(run.dataset)),
         "shots": (args.shots, lambda run: None if run.zero_shot else (run.training or run.own).shots),
         "seed": (args.seed, lambda run: None if run.zero_shot else (run.training or run.own).seed),
     }

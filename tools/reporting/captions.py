@@ -5,9 +5,9 @@ from .tables import Table
 
 SPREAD = (
     "Accuracy in %: mean ± population standard deviation over seeds, as CoOp's parse_test_res.py has it; in brackets "
-    "the 95 % interval of the mean (Student's t with the sample standard deviation). Nothing is rounded before it is "
-    "averaged. The spread of an average is over the seeds that all of its datasets have. Bold: the highest mean. Bars "
-    "and bands in plots: one standard deviation."
+    "the 95 % confidence interval of the mean (Student's t with the sample standard deviation). Nothing is rounded "
+    "before it is averaged. The spread of an average is over the seeds that all of its datasets have. Bold: the "
+    "highest mean. Bars and bands in plots: one standard deviation."
 )
 PROTOCOLS = {
     "base2new": (
@@ -24,10 +24,11 @@ PROTOCOLS = {
 }
 PAPER = (
     "The paper's numbers are means of three seeds, printed without their spread. Marked are those that the seeds do "
-    "not explain: they lie outside the interval in which the mean of three more seeds falls in 95 of 100 cases if "
-    "these vary as one's own n seeds do, t(n - 1) s sqrt(1/n + 1/3) on either side with the sample standard deviation "
-    "s, widened by the rounding of the print. With one seed nothing can be said (?), except of zero-shot CLIP, which "
-    "does not depend on the seed. Whether the settings are the paper's is not checked."
+    "not explain: they lie outside the 95 % prediction interval for the mean of three more seeds, which reaches "
+    "t(n - 1) s sqrt(1/n + 1/3) to either side of one's own mean, with the sample standard deviation s of one's own n "
+    "seeds, widened by the rounding of the print. With one seed nothing can be said (?), except of zero-shot CLIP, "
+    "which does not depend on the seed. Settings: \"recipe\" if they are those of configs/recipes.yaml, which follow "
+    "the papers where these publish them; else what differs. \"no recipe\": that is not known, as for other code."
 )
 
 

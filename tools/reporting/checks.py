@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
+from .labels import shots_text
 from .problems import Problem
-from .rows import at
 from .tables import Table, seed_of
 
 NO_SHOTS = ("Base", "New", "Accuracy")  # columns that are not numbers of shots
@@ -15,17 +15,17 @@ def check_table(table: Table, asked: dict[str, set]) -> list[Problem]:
     problems = []
     for row in trained:
         where = f"{row.title} ({table.key.title})"
-        kind, text = uneven(row, trained, asked)
+        kind, text = missing_of_others(row, trained, asked)
         problems += [Problem(kind, where, text)] if text else []
-        problems += [Problem("stale", where, text) for text in revisions(row)]
-    problems += [Problem("stale", table.key.title, text) for text in images(table)]
+        problems += [Problem("stale", where, text) for text in mixed_revisions(row)]
+    problems += [Problem("stale", table.key.title, text) for text in different_images(table)]
     return problems + [Problem("stale", where, text) for where, text in mixed_folders(table)]
 
 
-def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
+def missing_of_others(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
     """(kind, text): datasets, shots and seeds that other rows have, or the user asked for, and this one lacks."""
-    have = held(row)
-    every = [held(other) for other in rows]
+    have = seeds_by_cell(row)
+    every = [seeds_by_cell(other) for other in rows]
     datasets = {dataset for cells in every for dataset, _ in cells} | asked["datasets"]
     columns = {column for cells in every for _, column in cells}
     columns |= asked["shots"] if columns != {""} else set()
@@ -44,11 +44,11 @@ def uneven(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
     parts = [f"nothing on {', '.join(lost)}"] if lost else []
     for (dataset, without), places in gaps.items():
         what = "nothing" if without == seeds else f"no seed {', '.join(sorted(map(str, without)))}"
-        parts.append(f"{what} on {dataset}" + (f" at {at(*places)}" if places != [""] else ""))
+        parts.append(f"{what} on {dataset}" + (f" at {shots_text(*places)}" if places != [""] else ""))
     return ("missing" if missing else "uneven"), "; ".join(parts)
 
 
-def held(row) -> dict[tuple, set]:
+def seeds_by_cell(row) -> dict[tuple, set]:
     """(dataset, column) -> seeds. Base and New are one column: what is lacking of a pair is named elsewhere."""
     cells = defaultdict(set)
     for entry in row.entries:
@@ -56,7 +56,7 @@ def held(row) -> dict[tuple, set]:
     return cells
 
 
-def revisions(row) -> list[str]:
+def mixed_revisions(row) -> list[str]:
     """A remark if the runs of one number were made by different revisions of the code."""
     found = defaultdict(lambda: defaultdict(set))
     for entry in row.entries:
@@ -70,7 +70,7 @@ def revisions(row) -> list[str]:
     return sorted(texts)
 
 
-def images(table: Table) -> list[str]:
+def different_images(table: Table) -> list[str]:
     """Remarks on datasets where the rows were not tested on the same images, or not trained on the same."""
     tested, trained = defaultdict(set), defaultdict(set)
     for row in table.rows:
@@ -80,11 +80,10 @@ def images(table: Table) -> list[str]:
             if not entry.run.eval_only and not row.zero_shot:
                 trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
     texts = [f"{d}: tested on different images" for (d, _), hashes in tested.items() if len(hashes - {None}) > 1]
-    texts += [
-        f"{dataset}: trained on different images with seed {seed}" + ("" if column in NO_SHOTS else f" at {at(column)}")
-        for (dataset, column, seed), hashes in trained.items()
-        if len(hashes - {None}) > 1
-    ]
+    for (dataset, column, seed), hashes in trained.items():
+        if len(hashes - {None}) > 1:
+            where = "" if column in NO_SHOTS else f" at {shots_text(column)}"
+            texts.append(f"{dataset}: trained on different images with seed {seed}{where}")
     return sorted(set(texts))
 
 

@@ -47,9 +47,9 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written.
     """
-    looks = plots.looks(report.tables)
+    styles = plots.row_styles(report.tables)
     sections = [
-        Section(table, comparisons, plots.draw(table, looks))
+        Section(table, comparisons, plots.draw(table, styles))
         for table, comparisons in zip(report.tables, report.comparisons, strict=True)
     ]
     content = {
@@ -95,7 +95,8 @@ def write(path: Path, content: str | bytes) -> None:
 
 def interval(stat) -> str:
     """[85.43, 87.27]; empty for a single seed, and where all seeds agree."""
-    return "" if stat is None or not stat.half else f"[{stat.mean - stat.half:.2f}, {stat.mean + stat.half:.2f}]"
+    half = stat and stat.confidence_half_width
+    return f"[{stat.mean - half:.2f}, {stat.mean + half:.2f}]" if half else ""
 
 
 def svg(section: Section) -> str:

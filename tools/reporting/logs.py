@@ -4,20 +4,17 @@ import ast
 import re
 from pathlib import Path
 
-from parse_test_res import EPOCH, TRAINED
+from trainers.common.runs.log_lines import COUNT, EPOCH, SPLIT, TESTED, TRAINED, metric
+from trainers.common.runs.record_schema import FIELDS, FINAL_MODEL, counts
 
-from .run import CLASSES, LAST, OFFICIAL_NAMES, Run, Training, dataset_name
+from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name, is_zero_shot
 
-# Dassl's config keys that do not decide what is learned.
-IGNORED = (
-    "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TEST",
-)  # fmt: skip
 NEEDED = {
     "DATASET.NAME": str, "DATASET.SUBSAMPLE_CLASSES": str, "DATASET.NUM_SHOTS": int, "SEED": int, "TRAINER.NAME": str,
     "MODEL.BACKBONE.NAME": str,
 }  # fmt: skip
 OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
+ACCURACY = metric("accuracy")
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
 
@@ -41,19 +38,21 @@ def read_log(path: Path) -> Run:
         own=own,
         training=own,
         eval_only=eval_only,
-        chosen=str(config.get("TEST.FINAL_MODEL", LAST)),
+        tested_model=str(config.get(FINAL_MODEL, LAST)),
         origin="ours" if OWN_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
+        command=command_of(arguments),
+        zero_shot=is_zero_shot(trainer),
         extra={"log": path.name},
     )
     if eval_only and not run.zero_shot:
         run.training, run.model_dir = None, arguments.get("model_dir", "")
         if arguments.get("load_epoch", "None") != "None":
-            run.chosen = f"epoch {arguments['load_epoch']}"
+            run.tested_model = f"epoch {arguments['load_epoch']}"
     run.split, run.accuracy = read_result(lines, eval_only)
     run.finished = run.accuracy is not None
     if not run.finished:
-        run.remark = how_far(lines, eval_only)
+        run.remark = where_it_stopped(lines, eval_only)
     elif not 0 <= run.accuracy <= 100:
         raise ValueError(f"its accuracy is {run.accuracy}")
     return run
@@ -67,19 +66,21 @@ def own_training(config: dict) -> Training:
             raise ValueError(f"no {key} in its config")
         if type(config[key]) is not kind:
             raise ValueError(f"{key} is {config[key]!r:.60}")
-    if config["DATASET.SUBSAMPLE_CLASSES"] not in CLASSES:
+    if config["DATASET.SUBSAMPLE_CLASSES"] not in FIELDS["classes"].choices:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {config['DATASET.SUBSAMPLE_CLASSES']!r:.60}")
     return Training(
         dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
         config["DATASET.SUBSAMPLE_CLASSES"],
         config["DATASET.NUM_SHOTS"],
         config["SEED"],
-        {key: value for key, value in config.items() if not ignored(key)},
+        {key: value for key, value in config.items() if counts(key) and key != FINAL_MODEL},
     )
 
 
-def ignored(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in IGNORED)
+def command_of(arguments: dict) -> list[str]:
+    """The part of the command line that sets config keys: the method's YAML and the trailing KEY VALUE pairs."""
+    pairs = literal(arguments.get("opts", ""))
+    return ["--config-file", arguments.get("config_file", ""), *map(str, pairs if isinstance(pairs, list) else ())]
 
 
 def read_head(lines: list[str]) -> tuple[dict, dict]:
@@ -119,13 +120,13 @@ def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
         line = line.strip()
         if line in TRAINED:
             ready = True
-        elif match := re.match(r"Evaluate on the \*(\w+)\* set", line):
+        elif match := SPLIT.match(line):
             split = match[1]
-        elif line == "=> result":
+        elif line in TESTED:
             counts = {}
-        elif match := re.match(r"\* (total|correct): ([\d,]+)$", line):
+        elif match := COUNT.match(line):
             counts[match[1]] = int(match[2].replace(",", ""))
-        elif ready and (match := re.match(r"\* accuracy: ([\d.eE+-]+)%", line)):
+        elif ready and (match := ACCURACY.match(line)):
             accuracy = float(match[1])
             if counts.get("total") and "correct" in counts:
                 exact = 100 * counts["correct"] / counts["total"]
@@ -133,7 +134,7 @@ def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
     return split, accuracy
 
 
-def how_far(lines: list[str], eval_only: bool) -> str:
+def where_it_stopped(lines: list[str], eval_only: bool) -> str:
     """Where a log without a result ends: the epoch, and its last line that looks like an error."""
     progress = [match for match in map(EPOCH.match, lines) if match]
     if eval_only or any(line.strip() in TRAINED for line in lines):

@@ -5,36 +5,31 @@ log's own settings need not be those of the training: KgCoOp's test script, for 
 """
 
 import re
-from pathlib import Path, PurePath
-
-import yaml
+from pathlib import PurePath
 
 from .rows import fingerprint
-from .run import FOLDER, LAST, Run, Training, kind_of
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "datasets"
+from .run import FOLDER, LAST, Run, Training, known_dataset, registry_name
 
 
 def link(runs: list[Run]) -> None:
-    """Enter `maker` and `training` in evaluations; what cannot be told stays None."""
+    """Enter `source_run` and `training` in evaluations; what cannot be told stays None."""
     trained = {}
     for run in runs:
         if not run.eval_only:
             trained.setdefault(run.folder.name, []).append(run)
-    names = dataset_names()
     for run in runs:
         if run.eval_only and not run.zero_shot and not run.untrained:
-            run.maker = find_maker(run, trained, names)
+            run.source_run = find_source_run(run, trained)
             if run.training is None:
-                run.training = run.maker.own if run.maker else guess(run, names)
+                run.training = run.source_run.own if run.source_run else guess_training(run)
             elif run.training.dataset == FOLDER:  # a record does not say which
-                run.training.dataset = run.maker.own.dataset if run.maker else run.dataset
+                run.training.dataset = run.source_run.own.dataset if run.source_run else run.dataset
     last_epochs = {model_key(run): run.extra.get("epochs") for run in runs if not run.eval_only and run.finished}
     for run in runs:
-        if run.training and run.training.settings and run.chosen.startswith("epoch "):
+        if run.training and run.training.settings and run.tested_model.startswith("epoch "):
             last = last_epochs.get(model_key(run)) or run.training.settings.get("OPTIM.MAX_EPOCH")
-            if run.chosen == f"epoch {last}":
-                run.chosen = LAST
+            if run.tested_model == f"epoch {last}":
+                run.tested_model = LAST
 
 
 def model_key(run: Run) -> tuple:
@@ -44,7 +39,7 @@ def model_key(run: Run) -> tuple:
     return run.method, run.backbone, run.origin, *which, fingerprint(trained and trained.settings)
 
 
-def find_maker(run: Run, trained: dict[str, list[Run]], names: dict[str, str]) -> Run | None:
+def find_source_run(run: Run, trained: dict[str, list[Run]]) -> Run | None:
     """The training run whose folder is the evaluation's model_dir, as far as the end of the path tells.
 
     A tree may have been moved since, so only the end counts; of several runs, the one that lies nearest.
@@ -53,25 +48,25 @@ def find_maker(run: Run, trained: dict[str, list[Run]], names: dict[str, str]) -
     if not wanted:
         return None
     candidates = []
-    for maker in trained.get(wanted[-1], []):
-        if could_be(maker, run, wanted, names):
-            shared = common(reversed(wanted), reversed(maker.folder.parts))
-            near = common(run.folder.parts, maker.folder.parts)
-            candidates.append((shared, near, maker))
-    shared, _, maker = max(candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))
-    return maker if shared >= min(3, len(wanted)) else None
+    for candidate in trained.get(wanted[-1], []):
+        if may_be_source(candidate, run, wanted):
+            shared = shared_parts(reversed(wanted), reversed(candidate.folder.parts))
+            near = shared_parts(run.folder.parts, candidate.folder.parts)
+            candidates.append((shared, near, candidate))
+    shared, _, candidate = max(candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))
+    return candidate if shared >= min(3, len(wanted)) else None
 
 
-def could_be(maker: Run, run: Run, wanted: tuple, names: dict[str, str]) -> bool:
+def may_be_source(candidate: Run, run: Run, wanted: tuple) -> bool:
     """Whether nothing that is known of an evaluation speaks against this training run."""
-    own, named = maker.own, run.training
-    if (maker.method, maker.seed, maker.origin) != (run.method, run.seed, run.origin):
+    own, named = candidate.own, run.training
+    if (candidate.method, candidate.seed, candidate.origin) != (run.method, run.seed, run.origin):
         return False
     if named is not None:
-        return (kind_of(own.dataset), own.classes, own.shots) == (named.dataset, named.classes, named.shots)
+        return (registry_name(own.dataset), own.classes, own.shots) == (named.dataset, named.classes, named.shots)
     if run.classes != "all":
         return (own.dataset, own.classes) == (run.dataset, "base")
-    datasets = [names[part.lower()] for part in wanted if part.lower() in names]
+    datasets = datasets_in(wanted)
     return own.classes == "all" and (not datasets or datasets[-1] == own.dataset)
 
 
@@ -82,7 +77,7 @@ def training_folder(run: Run) -> tuple:
     return (*parts[: places[-1]], "train_base", *parts[places[-1] + 1 :]) if places else ()
 
 
-def common(one, other) -> int:
+def shared_parts(one, other) -> int:
     """How many of their first parts two paths share."""
     count = 0
     for a, b in zip(one, other, strict=False):
@@ -92,12 +87,12 @@ def common(one, other) -> int:
     return count
 
 
-def guess(run: Run, names: dict[str, str]) -> Training | None:
+def guess_training(run: Run) -> Training | None:
     """Without the training run: what folders' names say, as CoOp's scripts give them, and the own settings."""
     own = run.own
     if run.classes != "all":
         return Training(run.dataset, "base", own.shots, own.seed, own.settings)
-    sources = [names[part.lower()] for part in PurePath(run.model_dir).parts if part.lower() in names]
+    sources = datasets_in(PurePath(run.model_dir).parts)
     if sources and sources[-1] != run.dataset:
         shots = shots_in(run.model_dir) or (own.shots if own.shots > 0 else None)
         return Training(sources[-1], "all", shots, own.seed, own.settings)
@@ -106,14 +101,12 @@ def guess(run: Run, names: dict[str, str]) -> Training | None:
     return None
 
 
+def datasets_in(parts) -> list[str]:
+    """Datasets that are named by parts of a path, in order."""
+    return [name for name in map(known_dataset, parts) if name]
+
+
 def shots_in(path: str) -> int | None:
     """16 from .../vit_b16_16shots/seed1 or .../shots_16/..."""
     match = re.search(r"(\d+)shots|shots_(\d+)", path)
     return int(match[1] or match[2]) if match else None
-
-
-def dataset_names() -> dict[str, str]:
-    """Names of config files and of datasets, in lower case -> the dataset's name: "dtd" -> "DescribableTextures"."""
-    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONFIGS.glob("*.yaml")}
-    known = {stem: config["DATASET"]["NAME"] for stem, config in files.items()}
-    return known | {name.lower(): name for name in known.values()}

@@ -1,9 +1,9 @@
 """The CLIPFit paper's numbers (arXiv 2409.16718) beside one's own, and whether seeds explain the difference.
 
-The paper gives means of three seeds without their spread. Taking the spread to be that of one's own n seeds (sample std
-s), the mean of three more seeds lies within t(n - 1) s sqrt(1/n + 1/3) of one's own mean in 95 of 100 cases. A printed
-mean beyond that, and beyond its rounding, is marked. With one seed nothing is said, except for zero-shot CLIP, which
-does not depend on the seed.
+The paper gives means of three seeds without their spread. If that is the spread of one's own n seeds (sample standard
+deviation s), the 95 % prediction interval for the mean of three more seeds is one's own mean
+± t(n - 1) s sqrt(1/n + 1/3). A printed mean outside this interval, widened by the rounding of the print, is marked.
+With one seed nothing is said, except for zero-shot CLIP, which does not depend on the seed.
 """
 
 import json
@@ -35,6 +35,7 @@ class Comparison:
     ours: Stat
     printed: float
     outside: bool | None  # None: nothing can be said
+    recipe: str  # "recipe" if the settings are the recipe's, what differs, or "no recipe"
     notes: list[str]
 
     @property
@@ -61,16 +62,17 @@ def compare(table: Table) -> list[Comparison]:
         for title, cells in group.cells.items():
             row = table.row(title)
             for column in table.columns:
-                path = place(table.key, group, row, column)
+                path = path_in_paper(table.key, group, row, column)
                 printed = look_up(path) if path and column in cells else None
                 if printed is not None:
                     ours, notes = cells[column], notes_on(path, row)
                     judged = outside(ours, printed, row.zero_shot)
-                    found.append(Comparison(group.title, row, column, ours, printed, judged, notes))
+                    recipe = row.recipe(group.datasets)
+                    found.append(Comparison(group.title, row, column, ours, printed, judged, recipe, notes))
     return found
 
 
-def place(key: Key, group: Group, row: Row, column: str) -> list[str] | None:
+def path_in_paper(key: Key, group: Group, row: Row, column: str) -> list[str] | None:
     """Where the paper's number stands in its file; None if the average is over other datasets."""
     section = {"base2new": "base_to_new", "fewshot": "few_shot", "domain_shift": "distribution_shift"}
     path = [section.get(key.protocol, key.protocol)]
@@ -100,7 +102,7 @@ def look_up(path: list[str]):
 
 def outside(ours: Stat, printed: float, zero_shot: bool) -> bool | None:
     """Whether the spread over one's own seeds leaves the printed mean unexplained."""
-    half = 0.0 if zero_shot else ours.half_for_new_mean(SEEDS)
+    half = 0.0 if zero_shot else ours.prediction_half_width(SEEDS)
     return None if half is None else abs(ours.mean - printed) > half + ROUNDING
 
 

@@ -27,7 +27,7 @@ STYLE = {
 }  # fmt: skip
 
 
-def looks(tables: list[Table]) -> dict[str, dict]:
+def row_styles(tables: list[Table]) -> dict[str, dict]:
     """Colour and marker of each row, the same in all plots of a report; zero-shot CLIP is grey."""
     titles = list(dict.fromkeys(row.title for table in tables for row in table.rows if not row.zero_shot))
     found = {
@@ -38,14 +38,14 @@ def looks(tables: list[Table]) -> dict[str, dict]:
     return found | {title: {"color": GREY, "marker": "*x+"[i % 3]} for i, title in enumerate(zero)}
 
 
-def draw(table: Table, look: dict[str, dict]) -> Figure | None:
+def draw(table: Table, styles: dict[str, dict]) -> Figure | None:
     """The plot of a table; None if it has nothing to show beyond the numbers."""
     with matplotlib.rc_context(STYLE):
         if table.key.protocol == "base2new":
-            return panels(table, look, base_new_panel, 2.9) if any(pairs(group) for group in table.groups) else None
+            return panels(table, styles, base_new_panel, 2.9) if any(pairs(group) for group in table.groups) else None
         if table.key.protocol == "fewshot":
-            return panels(table, look, shots_panel, 2.5) if len(shots_ticks(table)) > 1 else None
-        return dots(table, look)
+            return panels(table, styles, shots_panel, 2.5) if len(shots_ticks(table)) > 1 else None
+        return draw_accuracies(table, styles)
 
 
 def save(figure: Figure, kind: str) -> bytes:
@@ -66,7 +66,7 @@ def inline_svg(figure: Figure, table: Table) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
 
 
-def panels(table: Table, look: dict, panel, height: float) -> Figure:
+def panels(table: Table, styles: dict, panel, height: float) -> Figure:
     """A panel for each group of a table, averages first, and one legend."""
     columns = min(4, len(table.groups))
     rows = math.ceil(len(table.groups) / columns)
@@ -75,7 +75,7 @@ def panels(table: Table, look: dict, panel, height: float) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     for index, group in enumerate(table.groups):
         ax = figure.add_subplot(rows, columns, index + 1)
-        panel(ax, table, group, look)
+        panel(ax, table, group, styles)
         ax.set_title(short(group.title), fontweight="bold" if group.average else "normal")
         ax.grid(True)
         last_in_column = index + columns >= len(table.groups)
@@ -83,16 +83,16 @@ def panels(table: Table, look: dict, panel, height: float) -> Figure:
             ax.set_xlabel("")
         if index % columns:
             ax.set_ylabel("")
-    legend(figure, table, look, 2 if single else 2 * columns, lines=panel is shots_panel)
+    legend(figure, table, styles, 2 if single else 2 * columns, lines=panel is shots_panel)
     return figure
 
 
-def legend(figure: Figure, table: Table, look: dict, per_line: int, lines: bool) -> None:
+def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: bool) -> None:
     """Names of the rows over a figure; `lines` says whether the dots in it are joined."""
     handles = []
     for row in table.rows:
         style = {"linestyle": ""} if not lines else {"linestyle": "--", "marker": ""} if row.zero_shot else {}
-        handles.append(Line2D([], [], label=row.title, **look[row.title] | style))
+        handles.append(Line2D([], [], label=row.title, **styles[row.title] | style))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(per_line, len(handles)), frameon=False)
 
 
@@ -110,19 +110,19 @@ def shots_ticks(table: Table) -> dict[str, float]:
     return ticks
 
 
-def shots_panel(ax, table: Table, group: Group, look: dict) -> None:
+def shots_panel(ax, table: Table, group: Group, styles: dict) -> None:
     """Accuracy over shots, on a logarithmic axis, with bands of one standard deviation."""
     ticks = shots_ticks(table)
     for title, cells in group.cells.items():
         if "0" in cells:
-            ax.axhline(cells["0"].mean, linestyle="--", linewidth=1, color=look[title]["color"])
+            ax.axhline(cells["0"].mean, linestyle="--", linewidth=1, color=styles[title]["color"])
         shown = [column for column in ticks if column in cells]
         x, y = [ticks[column] for column in shown], [cells[column].mean for column in shown]
         spread = [cells[column].std or 0 for column in shown]
-        ax.plot(x, y, **look[title])
+        ax.plot(x, y, **styles[title])
         ax.fill_between(
             x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread, strict=True)],
-            color=look[title]["color"], alpha=0.18, linewidth=0,
+            color=styles[title]["color"], alpha=0.18, linewidth=0,
         )  # fmt: skip
     ax.set_xticks(list(ticks.values()), list(ticks))
     ax.set_xlabel("training images a class")
@@ -133,13 +133,13 @@ def pairs(group: Group) -> dict:
     return {title: cells for title, cells in group.cells.items() if "H" in cells}
 
 
-def base_new_panel(ax, table: Table, group: Group, look: dict) -> None:
+def base_new_panel(ax, table: Table, group: Group, styles: dict) -> None:
     """New over Base with bars of one standard deviation, on lines of equal harmonic mean."""
     shown = pairs(group)
     for title, cells in shown.items():
         base, new = cells["Base"], cells["New"]
         ax.errorbar(
-            base.mean, new.mean, xerr=base.std, yerr=new.std, linestyle="", elinewidth=1, capsize=2, **look[title]
+            base.mean, new.mean, xerr=base.std, yerr=new.std, linestyle="", elinewidth=1, capsize=2, **styles[title]
         )
     ax.margins(0.18)
     ax.autoscale_view()
@@ -160,7 +160,7 @@ def equal_h(ax) -> None:
     ax.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def dots(table: Table, look: dict) -> Figure:
+def draw_accuracies(table: Table, styles: dict) -> Figure:
     """Accuracy on each dataset, a line of dots each, with bars of one standard deviation."""
     titles = [row.title for row in table.rows]
     figure = Figure(figsize=(7.2, 1.3 + len(table.groups) * max(0.34, 0.1 * len(titles))), layout="constrained")
@@ -171,12 +171,12 @@ def dots(table: Table, look: dict) -> Figure:
         for i, title in enumerate(title for title in titles if title in group.cells):
             stat = group.cells[title]["Accuracy"]
             y = place + 0.8 * ((i + 1) / (len(group.cells) + 1) - 0.5)
-            ax.errorbar(stat.mean, y, xerr=stat.std, linestyle="", elinewidth=1, capsize=2, **look[title])
+            ax.errorbar(stat.mean, y, xerr=stat.std, linestyle="", elinewidth=1, capsize=2, **styles[title])
     ax.set_yticks(range(len(table.groups)), [short(group.title) for group in table.groups])
     for label, group in zip(ax.get_yticklabels(), table.groups, strict=True):
         label.set_fontweight("bold" if group.average else "normal")
     ax.set_ylim(len(table.groups) - 0.5, -0.5)
     ax.grid(True, axis="x")
     ax.set_xlabel("accuracy (%)")
-    legend(figure, table, look, per_line=4, lines=False)
+    legend(figure, table, styles, per_line=4, lines=False)
     return figure

@@ -10,8 +10,11 @@ Zero-shot CLIP trains on nothing: it stands in every table of its backbone that 
 
 from dataclasses import dataclass
 
+from datasets import catalogue
+
+from .labels import shots_text
 from .match_runs import model_key
-from .rows import at, fingerprint
+from .rows import fingerprint
 from .run import Run
 
 TITLES = {
@@ -21,7 +24,6 @@ TITLES = {
     "domain_shift": "Domain shift",
 }
 ALL_IMAGES = "all"  # for NUM_SHOTS -1
-SHIFTED = {"ImageNet": ("ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR")}
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Key:
         if self.source:
             parts.append(f"trained on {self.source}")
         if self.protocol != "fewshot":
-            parts.append(at(shots_column(self.shots)))
+            parts.append(shots_text(shots_column(self.shots)))
         return ", ".join([*parts, self.backbone])
 
     @property
@@ -59,14 +61,15 @@ class Entry:
     run: Run
 
 
-def place(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
+def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
     """Entries of every table, and the runs that belong to none. Only finished runs have a place."""
     tables, unplaced = {}, []
     finished = [run for run in runs if run.finished]
     for run in finished:
-        spot = None if run.zero_shot else place_of(run)
-        if spot:
-            tables.setdefault(spot[0], []).append(Entry(run.dataset, spot[1], run))
+        found = None if run.zero_shot else table_and_column(run)
+        if found:
+            key, column = found
+            tables.setdefault(key, []).append(Entry(run.dataset, column, run))
         elif not run.zero_shot or run.split != "test":
             unplaced.append(run)
     sources = []
@@ -85,7 +88,7 @@ def place(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
     return dict(sorted(tables.items(), key=sort_key)), unplaced
 
 
-def place_of(run: Run) -> tuple[Key, str] | None:
+def table_and_column(run: Run) -> tuple[Key, str] | None:
     """(table, column) of a run that was trained; None if it belongs to no protocol or is not known well enough."""
     trained = run.training
     if run.split != "test" or trained is None or trained.dataset is None:
@@ -97,7 +100,8 @@ def place_of(run: Run) -> tuple[Key, str] | None:
         return None
     if same:
         return Key("fewshot", run.backbone), shots_column(trained.shots)
-    protocol = "domain_shift" if run.dataset in SHIFTED.get(trained.dataset, ()) else "cross_dataset"
+    entry = catalogue.entries().get(run.dataset)
+    protocol = "domain_shift" if entry and entry.variant_of == trained.dataset else "cross_dataset"
     return Key(protocol, run.backbone, trained.dataset, trained.shots), "Accuracy"
 
 
@@ -111,16 +115,17 @@ def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:
 
     Known by their folder; where that is not there, any run of the same settings and seed stands in.
     """
-    makers = {id(entry.run.maker): entry.run.maker for entry in entries if entry.run.maker and entry.run.maker.finished}
-    wanted = {(model_key(entry.run), entry.run.chosen) for entry in entries}
-    wanted -= {(model_key(run), run.chosen) for run in makers.values()}
+    known = [entry.run.source_run for entry in entries if entry.run.source_run]
+    source_runs = {id(run): run for run in known if run.finished}
+    wanted = {(model_key(entry.run), entry.run.tested_model) for entry in entries}
+    wanted -= {(model_key(run), run.tested_model) for run in source_runs.values()}
     same = [
         run
         for run in runs
         if run.split == "test" and run.classes == "all" and run.training and run.dataset == key.source
-        if not run.zero_shot and (model_key(run), run.chosen) in wanted
+        if not run.zero_shot and (model_key(run), run.tested_model) in wanted
     ]
-    return [*makers.values(), *same]
+    return [*source_runs.values(), *same]
 
 
 def without_sources(entries: list[Entry], sources: list[Run]) -> list[Entry]:
@@ -136,8 +141,9 @@ def without_sources(entries: list[Entry], sources: list[Run]) -> list[Entry]:
     for entry in (entry for entry in entries if id(entry.run) in chosen):
         of_method = [other for other in own if other.run.method == entry.run.method]
         beside = [other for other in of_method if (other.dataset, other.column) == (entry.dataset, entry.column)]
-        rivals = {fingerprint(run.training.settings) for run in sources if place_of(run) == place_of(entry.run)
-                  and run.dataset == entry.dataset and run.method == entry.run.method}  # fmt: skip
+        same = [run for run in sources if run.method == entry.run.method and run.dataset == entry.dataset]
+        same = [run for run in same if table_and_column(run) == table_and_column(entry.run)]
+        rivals = {fingerprint(run.training.settings) for run in same}
         if beside:
             fits = all(fingerprint(other.run.training.settings) == fingerprint(entry.run.training.settings)
                        and other.run.seed != entry.run.seed for other in beside)  # fmt: skip

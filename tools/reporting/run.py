@@ -2,23 +2,14 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-RECORD = "result.json"
-CLASSES = ("all", "base", "new")
+from datasets import catalogue
+from trainers.common.runs.record_schema import FINAL_MODEL, ZERO_SHOT, check
+
 LAST = "last_step"
 FOLDER = "Folder"  # the dataset of one's own images: what it is depends on where it lies
-# Fields of a record and their kinds: those that it must have, and those that may be missing or null. A pair of such
-# dicts stands for fields within a field.
-SOURCE = {"dataset": str, "classes": str, "shots": int, "seed": int, "settings": dict, "model_dir": str, "epoch": int}
-NEEDED = {
-    "dataset": str, "classes": str, "shots": int, "seed": int, "finished": bool, "eval_only": bool, "settings": dict,
-    "metrics": dict, "identity": ({"trainer": str, "backbone": str, "fingerprint": str, "precision": str}, {}),
-}  # fmt: skip
-OPTIONAL = {
-    "source": ({}, SOURCE), "evaluation": ({}, {"split": str, "final_model": str}), "command": list, "git": str,
-    "written": str, "epochs": int, "data": ({}, {"train_x": str, "val": str, "test": str}),
-}  # fmt: skip
 EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data")
 OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer names of the methods' own code
 
@@ -48,19 +39,16 @@ class Run:
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
-    chosen: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
+    tested_model: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
     model_dir: str = ""  # of an evaluation: where its model came from, as the command named it
-    maker: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
+    source_run: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
     origin: str = "ours"  # the code it is of: "ours", or "others" on Dassl, of which there are only logs
     untrained: bool = False  # an evaluation of CLIP as it is with a method that could be trained
     config: str = ""  # name of the method's config file
+    command: list = field(default_factory=list)  # the command line, as far as it is known
+    zero_shot: bool = False  # no training images are used: the result does not depend on the seed or the shots
     remark: str = ""  # how far it came, if it is not finished
     extra: dict = field(default_factory=dict)  # revision, time, memory, ...
-
-    @property
-    def zero_shot(self) -> bool:
-        """Nothing is trained: the result does not depend on the seed or the shots."""
-        return self.method.startswith("ZeroshotCLIP")
 
 
 def read_record(path: Path) -> Run:
@@ -73,29 +61,15 @@ def read_record(path: Path) -> Run:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # also bytes that are not UTF-8
         raise ValueError(f"not JSON ({error})") from error
-    check_fields(record)
+    check(record)
     return from_record(record, path.parent)
 
 
-def check_fields(record, needed: dict = NEEDED, optional: dict = OPTIONAL, name: str = "record") -> None:
-    """Raise ValueError where a field is missing or not of its kind; a kind may be a pair of dicts for a nested one."""
-    if not isinstance(record, dict):
-        raise ValueError(f"not a valid record: {name} is {record!r:.60}")
-    for key, kind in {**optional, **needed}.items():
-        value = record.get(key)
-        if value is None and key not in needed:
-            continue
-        if isinstance(kind, tuple):
-            check_fields(value, *kind, key)
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ValueError(f"not a valid record: {key} is {value!r:.60}")
-
-
 def from_record(record: dict, folder: Path) -> Run:
-    """The run of a record that has all fields."""
+    """The run of a record that `check` has passed."""
     identity, evaluation = record["identity"], record.get("evaluation") or {}
     settings = {**record["settings"], "precision": identity["precision"], "weights": identity["fingerprint"]}
-    settings.pop("TEST.FINAL_MODEL", None)  # it is in `chosen`
+    settings.pop(FINAL_MODEL, None)  # it is in `tested_model`
     command = [str(part) for part in record.get("command") or []]
     dataset = dataset_name(record["dataset"], option(command, "--root", "DATASET.ROOT"))
     own = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
@@ -111,24 +85,25 @@ def from_record(record: dict, folder: Path) -> Run:
         finished=record["finished"],
         eval_only=record["eval_only"],
         split=evaluation.get("split") or "test",
-        chosen=evaluation.get("final_model") or LAST,
+        tested_model=evaluation.get("final_model") or LAST,
         config=config_name(command),
+        command=command,
+        zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
         extra={key: record.get(key) for key in EXTRA},
     )
-    if run.classes not in CLASSES:
-        raise ValueError(f"not a valid record: classes is {run.classes!r:.60}")
     if run.finished:
         numbers = record["metrics"].get(run.split)
         run.accuracy = numbers.get("accuracy") if isinstance(numbers, dict) else None
         if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100:  # nan fails, too
-            raise ValueError(f"not a valid record: accuracy is {run.accuracy!r:.60}")
+            where = f"metrics.{run.split}.accuracy"
+            raise ValueError(f"not a valid record: {where} must be from 0 to 100, got {run.accuracy!r:.60}")
     if run.eval_only:
-        tested_from(run, record.get("source"))
+        set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`
     return run
 
 
-def tested_from(run: Run, source: dict | None) -> None:
+def set_source(run: Run, source: dict | None) -> None:
     """Enter which training an evaluated model comes from, as far as the record's `source` tells."""
     if run.zero_shot:
         return
@@ -138,10 +113,15 @@ def tested_from(run: Run, source: dict | None) -> None:
     if not settings:  # an older record, or a checkpoint of another program
         return
     settings = {**settings, "precision": run.own.settings["precision"], "weights": run.own.settings["weights"]}
-    run.chosen = str(settings.pop("TEST.FINAL_MODEL", run.chosen))
-    if run.chosen == LAST and source.get("epoch") is not None:
-        run.chosen = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
-    run.training = Training(*(source[key] for key in ("dataset", "classes", "shots", "seed")), settings)
+    run.tested_model = str(settings.pop(FINAL_MODEL, run.tested_model))
+    if run.tested_model == LAST and source.get("epoch") is not None:
+        run.tested_model = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
+    run.training = Training(*(source.get(key) for key in ("dataset", "classes", "shots", "seed")), settings)
+
+
+def is_zero_shot(trainer: str, recorded: bool | None = None) -> bool:
+    """Whether a method uses no training images; known by its name where that was not recorded."""
+    return trainer in ZERO_SHOT if recorded is None else recorded
 
 
 def config_name(command: list) -> str:
@@ -161,6 +141,15 @@ def dataset_name(name: str, root: str) -> str:
     return f"{FOLDER}: {place}" if name == FOLDER and place else name
 
 
-def kind_of(dataset: str) -> str:
+def registry_name(dataset: str) -> str:
     """The registry name of a dataset."""
     return dataset.partition(": ")[0]
+
+
+@cache
+def known_dataset(text: str) -> str | None:
+    """Registry name of the dataset with this registry or config name, in any case: "dtd" -> "DescribableTextures"."""
+    try:
+        return catalogue.resolve(text).name
+    except ValueError:
+        return None

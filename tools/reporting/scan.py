@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 
 from parse_test_res import logs_in
+from trainers.common.runs.record_schema import FILE as RECORD
 
-from .logs import how_far, read_log
+from .logs import read_log, where_it_stopped
 from .problems import Problem
-from .run import RECORD, Run, read_record
+from .run import Run, read_record
 
 SKIPPED = ("tensorboard", "__pycache__", "node_modules")
 RECENT = 600  # seconds since its log was last written in which a run may still be going on
@@ -75,7 +76,7 @@ def check_record(run: Run, logs: list[Path]) -> list[Problem]:
         run.remark = "did not finish"
         if logs:
             lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-            run.remark = how_far(lines, run.eval_only) + still_running(logs[-1])
+            run.remark = where_it_stopped(lines, run.eval_only) + still_running(logs[-1])
         return [*problems, Problem("unfinished", where, run.remark)]
     written = (run.extra["written"] or "")[:19].replace(":", "-").replace("T", "-")  # as Dassl dates its logs
     for path in logs:

@@ -1,7 +1,6 @@
 """The CSV files of a report: unrounded numbers, one value a cell."""
 
-import csv
-import io
+import pandas as pd
 
 from .tables import Table
 from .text import seed_count
@@ -9,11 +8,7 @@ from .text import seed_count
 
 def text(rows: list[dict]) -> str:
     """Rows as CSV; columns are those of any row, in the order of their first use."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return pd.DataFrame(rows, dtype=object).to_csv(index=False)
 
 
 def table_rows(table: Table) -> list[dict]:
@@ -27,7 +22,7 @@ def table_rows(table: Table) -> list[dict]:
                 stat = cells.get(column)
                 row[column] = stat and stat.mean
                 row[f"{column} std"] = stat and stat.std
-                row[f"{column} ci95"] = stat and stat.half
+                row[f"{column} ci95"] = stat and stat.confidence_half_width
             rows.append({**row, "seeds": seed_count(cells)})
     return rows
 
@@ -46,9 +41,10 @@ def long_rows(section) -> list[dict]:
                     "dataset": group.title, "average": group.average, "method": table.row(title).method,
                     "setting": table.row(title).setting(group.datasets),
                     "metric": "Accuracy" if table.key.protocol == "fewshot" else column,
-                    "mean": stat.mean, "std": stat.std, "ci95": stat.half, "n": stat.n,
+                    "mean": stat.mean, "std": stat.std, "ci95": stat.confidence_half_width, "n": stat.n,
                     "seeds": " ".join(map(str, stat.seeds)), "paper": paper and paper.printed,
                     "difference": paper and paper.difference, "beyond_seeds": paper and paper.outside,
+                    "recipe": table.row(title).recipe(group.datasets),
                 })  # fmt: skip
     return rows
 
@@ -60,7 +56,8 @@ def run_row(run) -> dict:
         "classes": run.classes, "trained_on": trained and trained.dataset,
         "trained_classes": trained and trained.classes, "shots": trained and trained.shots,
         "seed": trained and trained.seed, "accuracy": run.accuracy, "finished": run.finished,
-        "eval_only": run.eval_only, "tested_model": run.chosen, "config": run.config,
+        "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
         "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
+        **((trained or run.own).settings or {}),
     }  # fmt: skip

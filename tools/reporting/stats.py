@@ -27,14 +27,14 @@ class Stat:
         return statistics.pstdev(self.seeds.values()) if self.n > 1 else None
 
     @property
-    def half(self) -> float | None:
-        """Half the width of the 95 % interval of the mean (Student's t, sample std); None for fewer than two seeds."""
+    def confidence_half_width(self) -> float | None:
+        """Half the width of the mean's 95 % confidence interval (Student's t, sample std); None for fewer than two."""
         if self.n < 2:
             return None
         return t_quantile(self.n - 1) * statistics.stdev(self.seeds.values()) / self.n**0.5
 
-    def half_for_new_mean(self, n: int) -> float | None:
-        """Half the width of the 95 % interval around `mean` for the mean of n other seeds of the same kind."""
+    def prediction_half_width(self, n: int) -> float | None:
+        """Half the width of the 95 % prediction interval for the mean of n other seeds; None for fewer than two."""
         if self.n < 2:
             return None
         return t_quantile(self.n - 1) * statistics.stdev(self.seeds.values()) * (1 / self.n + 1 / n) ** 0.5

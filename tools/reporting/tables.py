@@ -4,15 +4,12 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from datasets import catalogue
+
 from .problems import Problem
-from .protocols import SHIFTED, Entry, Key
+from .protocols import Entry, Key
 from .rows import Row, split_rows
 from .stats import Stat, average, harmonic, over_seeds
-
-ORDER = (
-    "ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",
-    "DescribableTextures", "EuroSAT", "UCF101", *SHIFTED["ImageNet"],
-)  # fmt: skip  (of the papers)
 
 
 @dataclass
@@ -43,15 +40,15 @@ class Table:
 
 
 def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
-    rows, problems = split_rows(entries), []
+    rows, problems = split_rows(entries, key.protocol), []
     grid = defaultdict(dict)  # dataset -> row title -> column -> number
     for row in rows:
         for dataset in {entry.dataset for entry in row.entries}:
-            cells, wrong = fill(row, [entry for entry in row.entries if entry.dataset == dataset])
+            cells, wrong = cells_of_row(row, [entry for entry in row.entries if entry.dataset == dataset])
             grid[dataset][row.title] = cells
             problems += [Problem(kind, f"{row.title} on {dataset} ({key.title})", text) for kind, text in wrong]
     columns = columns_of(key, entries)
-    datasets = sorted(grid, key=lambda name: (name != key.source, ORDER.index(name) if name in ORDER else 99, name))
+    datasets = sorted(grid, key=lambda name: (name != key.source, catalogue.order(name), name))
     groups, notes = averages(key, datasets, rows, grid)
     groups += [Group(name, [name], {row.title: grid[name][row.title] for row in rows if row.title in grid[name]})
                for name in datasets]  # fmt: skip
@@ -68,9 +65,9 @@ def columns_of(key: Key, entries: list[Entry]) -> list[str]:
     return ["Accuracy"]
 
 
-def fill(row: Row, entries: list[Entry]) -> tuple[dict[str, Stat], list[tuple]]:
+def cells_of_row(row: Row, entries: list[Entry]) -> tuple[dict[str, Stat], list[tuple]]:
     """Numbers of one row on one dataset, and (kind of problem, text)."""
-    values, problems = once_a_seed(entries)
+    values, problems = accuracy_by_seed(entries)
     if row.zero_shot:
         problems = [(kind, text) for kind, text in problems if "same result" not in text]
     if not values.keys() & {"Base", "New"}:
@@ -86,7 +83,7 @@ def fill(row: Row, entries: list[Entry]) -> tuple[dict[str, Stat], list[tuple]]:
     return {column: stat for column, stat in cells.items() if stat}, problems
 
 
-def once_a_seed(entries: list[Entry]) -> tuple[dict[str, dict], list[tuple]]:
+def accuracy_by_seed(entries: list[Entry]) -> tuple[dict[str, dict], list[tuple]]:
     """Column -> seed -> accuracy, and a problem for every seed that is there twice: the newer run counts."""
     runs, problems = defaultdict(dict), []
     for entry in sorted(entries, key=lambda entry: entry.run.extra.get("written") or ""):
@@ -126,7 +123,7 @@ def averages(key: Key, datasets: list[str], rows: list[Row], grid: dict) -> tupl
         cells = {row.title: average_row(row, names, grid, key) for row in rows}
         if names is not common:
             partial = [row for row in rows if not all(complete(row, name, grid) for name in names)]
-            notes += [lacking(row, title, names, grid) for row in partial]
+            notes += [missing_note(row, title, names, grid) for row in partial]
             title = f"{title} ({len(names)} datasets)"
         group = Group(title, names, {row: found for row, found in cells.items() if found}, average=True)
         groups += [group] if group.cells else []
@@ -151,6 +148,6 @@ def average_row(row: Row, datasets: list[str], grid: dict, key: Key) -> dict[str
     return found
 
 
-def lacking(row: Row, title: str, names: list[str], grid: dict) -> str:
+def missing_note(row: Row, title: str, names: list[str], grid: dict) -> str:
     without = [name for name in names if not complete(row, name, grid)]
     return f"{row.title}: no full {title}, as runs are missing on {', '.join(without)}."

@@ -12,7 +12,7 @@ def number(stat: Stat | None, ci95: bool = False) -> str:
     """86.35 ± 0.30; without a spread for a single seed."""
     if stat is None:
         return "-"
-    spread = stat.half if ci95 else stat.std
+    spread = stat.confidence_half_width if ci95 else stat.std
     return f"{stat.mean:.2f}" if spread is None else f"{stat.mean:.2f} ± {spread:.2f}"
 
 
@@ -38,7 +38,8 @@ def table_text(table: Table, ci95: bool = False) -> str:
 
 def paper_text(comparisons: list[Comparison]) -> list[str]:
     """Lines of the numbers beside the paper's, and the notes on these."""
-    lines, group, notes = [["", "", "ours", "seeds", "paper", "difference", ""]], "", distinct_notes(comparisons)
+    lines = [["", "", "ours", "seeds", "paper", "difference", "", "settings"]]
+    group, notes = "", distinct_notes(comparisons)
     for item in comparisons:
         if item.group != group:
             group = item.group
@@ -48,6 +49,7 @@ def paper_text(comparisons: list[Comparison]) -> list[str]:
         lines.append([
             f"  {item.row.title}", what, number(item.ours), str(item.ours.n),
             f"{item.printed:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes), item.signed, mark,
+            item.recipe,
         ])  # fmt: skip
     return aligned(lines) + [f"[{place}] {note}" for place, note in enumerate(notes, 1)]
 

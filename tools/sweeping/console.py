@@ -1,16 +1,15 @@
 """What a job of a sweep prints: console.log in its folder, with a line at the start and at the end of each attempt."""
 
 import os
-import re
 import shlex
 import time
 from pathlib import Path
 
+from trainers.common.runs.log_lines import ACCURACY, BATCH, share_trained
+
 FILE = "console.log"
 STARTED = "== started "
 ENDED = "== ended with exit code "
-EPOCH = re.compile(r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\]", re.M)
-ACCURACY = re.compile(r"^\* accuracy: (\S+)", re.M)
 CUT_OFF = 130  # exit code of a job that was ended together with the sweep
 SIGNALS = {-9: "killed (out of memory?)", 137: "killed (out of memory?)", -15: "terminated", 143: "terminated"}
 
@@ -61,11 +60,8 @@ def fraction(folder: Path) -> float:
             text = file.read().decode(errors="replace")
     except OSError:
         return 0.0
-    found = EPOCH.findall(text[max(0, text.rfind(STARTED)) :])
-    if not found:
-        return 0.0
-    epoch, epochs, batch, batches = map(int, found[-1])
-    return (epoch - 1 + batch / batches) / epochs
+    found = list(BATCH.finditer(text, max(0, text.rfind(STARTED))))
+    return share_trained(found[-1]) if found else 0.0
 
 
 def accuracy(folder: Path) -> str:

@@ -54,7 +54,7 @@ def test_a_training_of_every_method(tmp_path, trainer):
 def test_an_evaluation(tmp_path):
     write_log(tmp_path, "KgCoOp", classes="new", model_dir="output/base2new/train_base/dtd/seed1", load_epoch=100)
     run = read_log(tmp_path / "log.txt")
-    assert run.eval_only and run.training is None and run.accuracy == 80 and run.chosen == "epoch 100"
+    assert run.eval_only and run.training is None and run.accuracy == 80 and run.tested_model == "epoch 100"
     assert run.model_dir == "output/base2new/train_base/dtd/seed1" and run.own.classes == "new"
 
 

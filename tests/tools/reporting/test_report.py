@@ -1,6 +1,9 @@
 """The command: what it prints, what it refuses, and its exit codes."""
 
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,7 +96,7 @@ def test_the_paper_beside(tmp_path, capsys):
         write_record(folder, "TipAdapterF", "EuroSAT", seed, accuracy=80.0 + seed, backbone="ViT-B/16")
     _, out, _ = run(capsys, tmp_path, "--no-files", "--paper")
     lines = out[out.index("Beside the paper") :].splitlines()
-    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96"]
+    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96", "no recipe"]
     assert lines[4].startswith("[1] printed as Tip-Adapter;")  # and t(1) is 12.7, so 5.96 says nothing
 
 
@@ -102,3 +105,9 @@ def test_intervals_in_place_of_the_std(tmp_path, capsys):
         write_record(tmp_path / f"seed{seed}", seed=seed, accuracy=80.0 + seed)
     _, out, _ = run(capsys, tmp_path, "--no-files", "--ci95")
     assert "mean ± half of the 95 % interval over seeds" in out and "82.00 ± 2.48" in out  # 4.303 / sqrt(3)
+
+
+def test_without_torch_and_pandas():
+    """They take longer to import than most reports take to print."""
+    code = "import sys, tools.reporting.build, tools.report; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(report.__file__).parent.parent).returncode == 0

@@ -17,12 +17,13 @@ def test_mean_std_and_t_interval(values):
     stat = over_seeds(dict(enumerate(values)))
     assert stat.mean == pytest.approx(np.mean(values)) and stat.std == pytest.approx(np.std(values), abs=1e-9)
     spread = np.std(values, ddof=1) / np.sqrt(len(values))
-    assert stat.half == pytest.approx(scipy_stats.t.ppf(0.975, len(values) - 1) * spread, abs=1e-9)
+    assert stat.confidence_half_width == pytest.approx(scipy_stats.t.ppf(0.975, len(values) - 1) * spread, abs=1e-9)
 
 
 def test_a_single_seed_has_no_spread():
     stat = over_seeds({1: 80.0})
-    assert (stat.mean, stat.n, stat.std, stat.half, stat.half_for_new_mean(3)) == (80.0, 1, None, None, None)
+    assert (stat.mean, stat.n) == (80.0, 1)
+    assert stat.std is stat.confidence_half_width is stat.prediction_half_width(3) is None
     assert over_seeds({}) is None
 
 

@@ -84,6 +84,14 @@ def test_zero_shot_does_not_depend_on_training_settings(tmp_path):
     assert numbers(table, "Digits", "ZeroshotCLIP") == {"0": (80, 2)}
 
 
+def test_the_record_says_whether_a_method_uses_training_images(tmp_path):
+    identity = {"trainer": "Mine", "backbone": "micro", "fingerprint": "f00d", "precision": "fp32"}
+    for seed, zero_shot in ((1, True), (2, True), (3, False)):
+        write_record(tmp_path / f"{seed}", seed=seed, changes={"identity": {**identity, "zero_shot": zero_shot}})
+    (table,) = report(tmp_path).tables
+    assert table.columns == ["0", "16"]
+
+
 def test_averages(tmp_path):
     """Three datasets, one method complete, one without UCF101: that has no Average, but one without UCF101."""
     names = ("DescribableTextures", "EuroSAT", "UCF101")

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
-import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 
 from .files import write_atomically
+from .provenance import data_hash, git_revision, now, peak_memory
+from .record_schema import FILE, WHICH_RUN, check, counts
 
-# Keys that do not change what is learned: where files lie, what is printed, how it is tested.
-VOLATILE = (
-    "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.TEST", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.BACKBONE.NAME", "TRAINER",
-    "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH", "DATALOADER.CACHE_GB",
-    "TEST.EVALUATOR", "TEST.SPLIT", "TEST.NO_TEST", "TEST.PER_CLASS_RESULT", "TEST.COMPUTE_CMAT",
-)  # fmt: skip
-
-FILE = "result.json"
 ALL_SECTIONS = "*"  # for trainers that do not say which section of TRAINER is theirs
-WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")  # tell runs apart
-
-
 loaded_plugins: list[dict] = []  # of this process, as records name them: {"path": ..., "sha256": ...}
 
 
@@ -40,27 +25,31 @@ def settings(cfg, section: str) -> dict:
 
     `section` is the key under TRAINER with the method's options, "" for none.
     """
+    shared = {key: value for key, value in flatten(cfg).items() if not key.startswith("TRAINER.")}
     names = [name for name in cfg.TRAINER if name != "NAME"] if section == ALL_SECTIONS else [section][: bool(section)]
     own = {key: value for name in names for key, value in flatten(cfg.TRAINER[name], f"TRAINER.{name}.").items()}
-    return {**flatten(cfg), "TRAINER.NAME": cfg.TRAINER.NAME, **own}
+    return {**shared, "TRAINER.NAME": cfg.TRAINER.NAME, **own}
 
 
 def flatten(node: CfgNode, prefix: str = "") -> dict:
-    """Values of a config below `prefix`, by dotted key; without the VOLATILE ones."""
+    """Values of a config below `prefix`, by dotted key; only those that count (`record_schema.counts`)."""
     flat = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, CfgNode) and name not in VOLATILE:
+        if isinstance(value, CfgNode):
             flat.update(flatten(value, f"{name}."))
-        elif name not in VOLATILE:
+        elif counts(name):
             flat[name] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def identity(trainer) -> dict:
     """What tuned tensors belong to: method, backbone, prompts, classes, versions."""
+    import torch
+
     return {
         "trainer": trainer.cfg.TRAINER.NAME,
+        "zero_shot": getattr(trainer, "zero_shot", False),
         "backbone": trainer.cfg.MODEL.BACKBONE.NAME,
         **{key: getattr(trainer, key, "") for key in ("precision", "template")},
         "fingerprint": trainer.clip.fingerprint if hasattr(trainer, "clip") else "",
@@ -128,11 +117,13 @@ def begin(trainer) -> None:
             kept += "-2"
         os.replace(path, kept)
         print(f"{path} was of a finished run with other settings; it is kept as {kept}")
-    write_atomically(path, json.dumps(trainer.run.record, indent=1) + "\n")
+    save(trainer.run.record, path)
 
 
 def write(trainer) -> None:
     """Write OUTPUT_DIR/result.json of a run that is finished, atomically."""
+    import torch
+
     cuda, run = trainer.device.type == "cuda", trainer.run
     result = {
         **run.record,
@@ -144,7 +135,13 @@ def write(trainer) -> None:
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "written": now(),
     }
-    write_atomically(os.path.join(trainer.cfg.OUTPUT_DIR, FILE), json.dumps(result, indent=1) + "\n")
+    save(result, os.path.join(trainer.cfg.OUTPUT_DIR, FILE))
+
+
+def save(result: dict, path: str) -> None:
+    """Write a record, atomically. Raises ValueError if a field is missing, unknown, or not of its type."""
+    check(result, complete=True)
+    write_atomically(path, json.dumps(result, indent=1) + "\n")
 
 
 def read(path: str) -> dict | None:
@@ -174,8 +171,7 @@ def differences(old: dict, new: dict) -> list[str]:
     """
     keys = old.keys() | new.keys()
     if old.keys() != new.keys():
-        cfg = get_cfg_default()
-        defaults = {**flatten(cfg), **flatten(cfg.TRAINER, "TRAINER.")}
+        defaults = flatten(get_cfg_default())
         defaults = {key: defaults[key] for key in keys & defaults.keys()}
         old, new = {**defaults, **old}, {**defaults, **new}
     return [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in sorted(keys) if old.get(key) != new.get(key)]
@@ -185,35 +181,3 @@ def evaluated(result: dict) -> tuple:
     """Settings and epoch of the training whose checkpoint a record's run evaluated."""
     source = result.get("source") or {}
     return source.get("settings"), source.get("epoch")
-
-
-def peak_memory(device: torch.device) -> float:
-    """In MB: of CUDA's allocator, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def data_hash(items) -> str | None:
-    """16 hex digits over (file name within its folder, label, class name) of a split's images, in order."""
-    if not items:
-        return None
-    digest = hashlib.sha256()
-    for item in items:
-        place = "/".join(Path(item.impath).parts[-2:])
-        digest.update(f"{place}\t{item.label}\t{item.classname}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def git_revision() -> str | None:
-    """Commit of the code, with "+" if it was changed since; None outside a git checkout."""
-    root = Path(__file__).resolve().parent
-    try:
-        run = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(run, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

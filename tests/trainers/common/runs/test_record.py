@@ -54,6 +54,22 @@ def test_an_evaluation_names_the_run_it_evaluates(make, tmp_path):
     }
 
 
+@pytest.mark.parametrize("zero_shot", [False, True])
+def test_whether_the_method_uses_training_images(make, tmp_path, monkeypatch, zero_shot):
+    trainer = make("CLIPFit")
+    monkeypatch.setattr(type(trainer), "zero_shot", zero_shot, raising=False)
+    trainer.test()
+    assert read(tmp_path / "run")["identity"]["zero_shot"] is zero_shot
+
+
+def test_a_field_of_another_type_is_not_written(make, tmp_path, monkeypatch):
+    trainer = make("CLIPFit")
+    monkeypatch.setattr(type(trainer), "zero_shot", "no", raising=False)
+    with pytest.raises(ValueError, match="identity.zero_shot"):
+        trainer.test()
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
 def test_the_best_epoch_of_a_run_is_no_other_run(make, tmp_path):
     trainer = make("CLIPFit", "TEST.FINAL_MODEL", "best_val")
     trainer.train()
