@@ -16,7 +16,7 @@ import pytest
 from tests.reference.models import random_clip, save_clip
 from tools import install_into_coop
 
-from .checkouts import COOP, DASSL, ROOT, make_coop, make_dassl, write_textures
+from .checkouts import COOP, DASSL, ROOT, make_coop, make_dassl, python_path, write_textures
 
 SHOTS, EPOCHS, STEPS = 4, 5, 15
 OPTIONS = (
@@ -88,9 +88,9 @@ def test_install_train_evaluate_parse_uninstall(tmp_path):
     before = files_in(coop)
     assert install_into_coop.main([str(coop)]) == 0
 
-    places = {"bundled": (ROOT, {"CLIPFIT_DASSL": "bundled"}), "coop": (coop, {"PYTHONPATH": str(dassl)})}
+    places = {"bundled": (ROOT, {"CLIPFIT_DASSL": "bundled"}), "coop": (coop, python_path(dassl))}
     if DASSL:  # a stand-in would show nothing here that it does not show in the CoOp checkout
-        places["ours"] = (ROOT, {"PYTHONPATH": DASSL})
+        places["ours"] = (ROOT, python_path(DASSL))
     outputs, printed = {}, {}
     for name, (checkout, environment) in places.items():
         outputs[name] = tmp_path / name / "output"
