@@ -147,7 +147,7 @@ def uninstall(checkout: Path, dry_run: bool) -> None:
     (checkout / MANIFEST).unlink()
     print(f"CLIPFit is uninstalled from {checkout}; outputs of runs are still there")
     if lines_for_clipfit(without):
-        print("train.py still has lines for CLIPFit that you added; remove them:")
+        print("train.py still names CLIPFit; undo by hand what you added for it:")
         print(*(f"    train.py:{line}" for line in lines_for_clipfit(without)), sep="\n")
 
 
