@@ -80,6 +80,11 @@ def test_what_is_in_nobodys_way(tmp_path, line):
     assert obstacles(tmp_path, line, settings=settings) == []
 
 
+def test_a_function_that_lets_clipfit_pass_before_its_list(tmp_path):
+    settings = RAISES.replace("    if", "    if trainer == 'CLIPFit':\n        return []\n    if", 1)
+    assert obstacles(tmp_path, "use(lookup(cfg.DATASET.NAME, args.trainer))", settings=settings) == []
+
+
 def test_a_train_py_of_another_python_is_left_alone(tmp_path):
     write(tmp_path / "train.py", "print 'Python 2'\nclean_cfg(cfg, 'COOP')\n")
     assert find_obstacles(tmp_path) == []
