@@ -217,6 +217,7 @@ def test_an_interrupted_update_is_completed_too(checkout, calls, tmp_path, monke
     before = snapshot(checkout)
     main([str(checkout)])
     later = tmp_path / "later"
+    shutil.copytree(SOURCE / "configs", later / "configs")  # all of them: YAML files may have bases
     for path in contents.sources().values():
         (later / path.relative_to(SOURCE)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, later / path.relative_to(SOURCE))
