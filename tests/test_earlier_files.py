@@ -14,6 +14,7 @@ import torch
 import train
 from tests.trainers.conftest import digits_root  # noqa: F401  (a fixture)
 from tools import install_into_coop, report
+from tools.coop_checkout.train_py import SOURCE
 from trainers.common import load_tuned
 from trainers.common.runs import checkpoint_file
 
@@ -88,7 +89,7 @@ def test_a_coop_checkout_is_updated_and_uninstalled(tmp_path):
     with zipfile.ZipFile(EARLIER / "coop_checkout.zip") as archive:
         archive.extractall(checkout)
     assert install_into_coop.main([str(checkout)]) == 0
-    installed, here = (folder / "trainers" / "common" for folder in (checkout, install_into_coop.SOURCE))
+    installed, here = (folder / "trainers" / "common" for folder in (checkout, SOURCE))
     modules = [sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py")) for folder in (installed, here)]
     assert modules[0] == modules[1]
     assert install_into_coop.main([str(checkout), "--uninstall"]) == 0

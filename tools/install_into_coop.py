@@ -7,7 +7,8 @@
 PATH is the folder with train.py. Files are added, and train.py gets one more import line; nothing else of the checkout
 changes, no file is overwritten but those of an earlier installation, and nothing is installed into Python. The list of
 what was added, .clipfit-installed.json, stays in the checkout. Run again, it completes what was interrupted and updates
-what is outdated. Needs Python 3.8 or later and nothing else. docs/coop_users.md tells more.
+what is outdated. If train.py would keep CLIPFit from running, nothing is done; the lines to change are shown.
+Needs Python 3.8 or later and nothing else. docs/coop_users.md tells more.
 """
 
 from __future__ import annotations
@@ -24,38 +25,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.coop_checkout import (  # noqa: E402
+from tools.coop_checkout.contents import contents  # noqa: E402
+from tools.coop_checkout.files import (  # noqa: E402
     MANIFEST,
-    SOURCE,
-    add_line,
-    find_checkout,
     missing_folders,
-    read_if_there,
+    read_if_exists,
     read_manifest,
     remove,
     remove_if_empty,
-    remove_line,
     sha256,
     temporary_name,
     unchanged,
     write,
     write_manifest,
 )
-
-FILES = (  # what the scripts of CLIPFit need beside what every CoOp checkout has
-    "trainers/clipfit.py",
-    "trainers/common/**/*.py",
-    "configs/trainers/CLIPFit/vit_*.yaml",
-    "configs/recipes.yaml",
-    "scripts/clipfit/*.sh",
-    "scripts/base2new.sh",
-    "scripts/fewshot.sh",
-    "scripts/cross_dataset.sh",
-    "scripts/domain_shift.sh",
-    "scripts/options.sh",
-    "scripts/progress.py",
-    "tools/recipe.py",
-)
+from tools.coop_checkout.obstacles import find_obstacles  # noqa: E402
+from tools.coop_checkout.train_py import add_line, find_checkout, lines_for_clipfit, remove_line  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -74,9 +59,10 @@ def run(args) -> None:
 
 def install(checkout: Path, dry_run: bool) -> None:
     manifest = read_manifest(checkout)
-    new = {str(p.relative_to(SOURCE)): p.read_bytes() for pattern in FILES for p in sorted(SOURCE.glob(pattern))}
+    new = contents()
     add, outdated = plan(checkout, manifest, new)
     train_py, with_line = add_line(checkout)
+    refuse_obstacles(checkout)
     adds_line = with_line != train_py
     show_diff(train_py, with_line)
     report("adds", add)
@@ -90,7 +76,7 @@ def install(checkout: Path, dry_run: bool) -> None:
     # The list comes first and the import last: a first installation that is interrupted leaves a train.py that works,
     # and running it again completes it.
     for name in add:
-        before = [sha256(content) for content in (read_if_there(checkout / name),) if content is not None]
+        before = [sha256(content) for content in (read_if_exists(checkout / name),) if content is not None]
         manifest["files"][name] = [sha256(new[name]), *before]
     manifest["folders"] = sorted(set(manifest["folders"]) | missing_folders(checkout, add))
     manifest["import_line"] = manifest["import_line"] or adds_line
@@ -109,9 +95,21 @@ def install(checkout: Path, dry_run: bool) -> None:
     print("    bash scripts/clipfit/base2new.sh dtd 1 --data DATA      (--help tells the options)")
 
 
+def refuse_obstacles(checkout: Path) -> None:
+    """Raise ValueError if something in the checkout keeps CLIPFit from running; prints what, and the remedy."""
+    obstacles = find_obstacles(checkout)
+    if obstacles:
+        print(*obstacles, sep="\n")
+        places = ", ".join(obstacle.split(": ")[0] for obstacle in obstacles)
+        raise ValueError(
+            f"CLIPFit would not run as it should in {checkout}, because of {places}; change that as shown above and "
+            "run this again. Nothing was done"
+        )
+
+
 def plan(checkout: Path, manifest: dict, new: dict[str, bytes]) -> tuple[list[str], list[str]]:
     """Names to write and names of former files to remove. Raises ValueError where a local file is in the way."""
-    add = [name for name, content in new.items() if read_if_there(checkout / name) != content]
+    add = [name for name, content in new.items() if read_if_exists(checkout / name) != content]
     in_the_way = [name for name in add if (checkout / name).exists() and not unchanged(checkout, manifest, name)]
     in_the_way += [name for name in ("trainers/common.py",) if (checkout / name).exists()]  # hidden by the folder
     if in_the_way:
@@ -148,6 +146,9 @@ def uninstall(checkout: Path, dry_run: bool) -> None:
         remove_if_empty(checkout / folder)
     (checkout / MANIFEST).unlink()
     print(f"CLIPFit is uninstalled from {checkout}; outputs of runs are still there")
+    if lines_for_clipfit(without):
+        print("train.py still names CLIPFit; undo by hand what you added for it:")
+        print(*(f"    train.py:{line}" for line in lines_for_clipfit(without)), sep="\n")
 
 
 def show_diff(old: bytes, new: bytes) -> None:

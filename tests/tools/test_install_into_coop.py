@@ -1,18 +1,19 @@
 """CLIPFit goes into checkouts of CoOp and its relatives and out again, whatever is in the way or interrupts it."""
 
-import ast
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
-from tools import coop_checkout
 from tools import install_into_coop as installer
-from tools.install_into_coop import MANIFEST, SOURCE, main
+from tools.coop_checkout import contents, files
+from tools.coop_checkout.files import MANIFEST
+from tools.coop_checkout.train_py import SOURCE
+from tools.install_into_coop import main
 
-COOP = "import argparse\n\nimport datasets.dtd\n\nimport trainers.coop\nimport trainers.zsclip\n\n\ndef print_args():\n"
+from .coop_checkout.stand_in import COOP, make_checkout, snapshot, write
+
 TRAIN_PY = {
     "CoOp": COOP,
     "KgCoOp": COOP.replace("import trainers.zsclip\n\n\n", "import trainers.zsclip\nimport trainers.kgcoop\n"),
@@ -20,29 +21,21 @@ TRAIN_PY = {
     "Windows": COOP.replace("\n", "\r\n"),
     "Latin-1": COOP + "# \xe9\n",
     "no end of line": "import trainers.coop",
+    "package": "import datasets\nimport trainers\n\n\ndef print_args():\n",
+    "from": "from trainers.constants import get\nfrom trainers.coprompt import CoPrompt\nfrom datasets import dtd\n",
+    "inner imports": "import trainers.coop\nfrom trainers.vpt import (\n    VPT\n)\n\n\nif 0:\n    import trainers.x\n",
 }
-
-
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def snapshot(folder):
-    return {str(p.relative_to(folder)): p.is_dir() or p.read_bytes() for p in Path(folder).rglob("*")}
+# The line before the import of CLIPFit
+AFTER = {
+    "package": "import trainers",
+    "from": "from trainers.coprompt import CoPrompt",
+    "inner imports": "import trainers.coop",
+}
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A CoOp checkout as far as the installer looks at it."""
-    folder = tmp_path / "CoOp"
-    for name in ("trainers/__init__.py", "trainers/coop.py", "datasets/dtd.py", "scripts/coop/main.sh"):
-        write(folder / name, f"# {name}\n")
-    for name in ("configs/datasets/dtd.yaml", "configs/trainers/CoOp/vit_b16.yaml"):
-        write(folder / name, f"# {name}\n")
-    write(folder / "train.py", COOP)
-    (folder / "train.py").chmod(0o755)
-    return folder
+    return make_checkout(tmp_path / "CoOp")
 
 
 def error_of(capsys, *argv):
@@ -59,8 +52,9 @@ def test_install_twice_and_uninstall(checkout, layout, capsys):
     assert main([str(checkout)]) == 0
     assert "+import trainers.clipfit" in capsys.readouterr().out
     lines = (checkout / "train.py").read_bytes().splitlines(keepends=True)
-    last = max(i for i, line in enumerate(lines) if line.startswith(b"import trainers."))
-    assert lines[last].strip() == b"import trainers.clipfit" and lines.count(lines[last]) == 1
+    (last,) = (i for i, line in enumerate(lines) if line.strip() == b"import trainers.clipfit")
+    later_imports = [line for line in lines[last + 1 :] if re.match(rb"import trainers", line)]
+    assert not later_imports and lines[last - 1].strip().decode().startswith(AFTER.get(layout, "import trainers."))
     assert b"".join(line for line in lines if b"clipfit" not in line).strip() == before["train.py"].strip()
     assert (layout == "Windows") == lines[last].endswith(b"\r\n")
     assert (checkout / "train.py").stat().st_mode & 0o777 == 0o755
@@ -97,8 +91,8 @@ def test_what_is_no_checkout_is_named(checkout, tmp_path, capsys):
     line = error_of(capsys, tmp_path)
     assert "is not a CoOp checkout, it has no train.py, no trainers, " in line and line.endswith(f"; give {checkout}")
     assert "is CLIPFit itself" in error_of(capsys, SOURCE)
-    (checkout / "train.py").write_text("from trainers import coop\n")
-    assert "has no line 'import trainers. ...'" in error_of(capsys, checkout)
+    (checkout / "train.py").write_text("import coop\n")
+    assert "'import trainers.clipfit'" in error_of(capsys, checkout)
 
 
 @pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/options.sh", "tools/recipe.py", "trainers/common.py"])
@@ -128,13 +122,36 @@ def test_an_edited_file_is_kept_by_uninstalling_and_refused_by_updating(checkout
     assert not (checkout / "trainers" / "common").exists()
 
 
-def test_a_line_that_was_there_already_stays(checkout):
+def test_a_line_that_was_there_already_stays_and_is_named(checkout, capsys):
     (checkout / "train.py").write_text(COOP.replace("import trainers.zsclip", "import trainers.clipfit  # mine"))
     before = (checkout / "train.py").read_text()
     main([str(checkout)])
     assert (checkout / "train.py").read_text() == before
+    capsys.readouterr()
     main([str(checkout), "--uninstall"])
     assert (checkout / "train.py").read_text() == before
+    assert "train.py:6: import trainers.clipfit  # mine" in capsys.readouterr().out
+
+
+OBSTACLE = COOP + "    clean_cfg(cfg, 'COOP')\n"
+REMOVED = COOP + '    if args.trainer != "CLIPFit":\n        clean_cfg(cfg, "COOP")\n'
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_obstacles_in_train_py_are_refused_and_their_remedy_is_named_at_uninstalling(checkout, flags, capsys):
+    (checkout / "train.py").write_text(OBSTACLE)
+    before = snapshot(checkout)
+    assert main([str(checkout), *flags]) == 1
+    printed = capsys.readouterr()
+    assert "train.py:10: clean_cfg" in printed.out and 'if args.trainer != "CLIPFit":' in printed.out
+    assert "train.py:10" in printed.err and len(printed.err.splitlines()) == 1 and snapshot(checkout) == before
+
+    (checkout / "train.py").write_text(REMOVED)
+    assert main([str(checkout)]) == 0
+    capsys.readouterr()
+    assert main([str(checkout), "--uninstall"]) == 0
+    assert 'train.py:10: if args.trainer != "CLIPFit":' in capsys.readouterr().out
+    assert (checkout / "train.py").read_text() == REMOVED
 
 
 def test_compiled_modules_go_too(checkout):
@@ -164,8 +181,8 @@ def interrupt_after(monkeypatch, calls):
 
         return call
 
-    write, remove = dying(coop_checkout.write), dying(coop_checkout.remove)
-    for module in (installer, coop_checkout):
+    write, remove = dying(files.write), dying(files.remove)
+    for module in (installer, files):
         monkeypatch.setattr(module, "write", write)
         monkeypatch.setattr(module, "remove", remove)
 
@@ -200,14 +217,14 @@ def test_an_interrupted_update_is_completed_too(checkout, calls, tmp_path, monke
     before = snapshot(checkout)
     main([str(checkout)])
     later = tmp_path / "later"
-    for pattern in installer.FILES:
-        for path in SOURCE.glob(pattern):
-            (later / path.relative_to(SOURCE)).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, later / path.relative_to(SOURCE))
+    shutil.copytree(SOURCE / "configs", later / "configs")  # all of them: YAML files may have bases
+    for path in contents.sources().values():
+        (later / path.relative_to(SOURCE)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, later / path.relative_to(SOURCE))
     write(later / "trainers" / "clipfit.py", "later\n")
     write(later / "trainers" / "common" / "new.py", "new\n")
     (later / "tools" / "recipe.py").unlink()
-    monkeypatch.setattr(installer, "SOURCE", later)
+    monkeypatch.setattr(contents, "SOURCE", later)
     with monkeypatch.context() as patch:
         interrupt_after(patch, calls)
         try:
@@ -225,29 +242,10 @@ OUTSIDE = '{"files": {"../x": ["0"]}, "folders": [], "import_line": true}'
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", OUTSIDE, '{"files": 3'])
-def test_a_damaged_list_is_named(checkout, content, capsys):
+def test_a_corrupted_list_is_named(checkout, content, capsys):
     main([str(checkout)])
     (checkout / MANIFEST).write_text(content)
     installed = snapshot(checkout)
     capsys.readouterr()
-    assert re.search(rf"{MANIFEST} is damaged: ", error_of(capsys, checkout, "--uninstall"))
+    assert re.search(rf"{MANIFEST} is corrupted: ", error_of(capsys, checkout, "--uninstall"))
     assert snapshot(checkout) == installed
-
-
-def test_the_scripts_find_all_they_call(checkout):
-    main([str(checkout)])
-    for script in (checkout / "scripts").rglob("*.sh"):
-        for name in re.findall(r"\b(?:scripts|tools|configs)/[\w/]+\.(?:sh|py|yaml)", script.read_text()):
-            assert (checkout / name).exists() or name == "tools/report.py", f"{script} names {name}"
-
-
-def test_all_of_it_runs_on_the_python_of_coops_users():
-    """CoOp and Dassl say to use Python 3.8. Ruff sees to annotations, this to syntax and to what later ones added."""
-    later = {"removeprefix", "removesuffix", "batched", "pairwise", "bit_count", "BooleanOptionalAction"}
-    patterns = [*installer.FILES, "tools/install_into_coop.py", "tools/coop_checkout.py", "runtime/user_errors.py"]
-    for path in [path for pattern in patterns for path in SOURCE.glob(pattern) if path.suffix == ".py"]:
-        for node in ast.walk(ast.parse(path.read_text(), feature_version=(3, 8))):
-            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-            assert name not in later, f"{path}:{node.lineno}: {name} needs a later Python than 3.8"
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip":
-                assert not node.keywords, f"{path}:{node.lineno}: zip(strict=) needs a later Python than 3.8"

@@ -51,6 +51,11 @@ def make_dassl(folder: Path) -> Path:
     return folder
 
 
+def python_path(folder) -> dict:
+    """Environment variable that puts `folder` before the caller's own PYTHONPATH."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

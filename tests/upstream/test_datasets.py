@@ -16,7 +16,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from tests.datasets import mini
 from tests.datasets.mini_raw import BUILDERS
 
-from .checkouts import COOP, DASSL, ROOT
+from .checkouts import COOP, DASSL, ROOT, python_path
 
 TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
 SETTINGS = [(-1, 1, "all"), (1, 1, "base"), (2, 2, "new"), (4, 3, "all"), (16, 1, "base")]
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not COOP, reason="UPSTREAM_COOP is not set: upst
 def dump(checkout, jobs):
     """Datasets of `[module, class, root, shots, seed, subsample]` jobs as plain rows, from a checkout's own code."""
     command = [sys.executable, str(Path(__file__).with_name("dump_dataset.py")), str(checkout)]
-    environment = {**os.environ, "PYTHONPATH": DASSL} if DASSL else None
+    environment = {**os.environ, **python_path(DASSL)} if DASSL else None
     run = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300, env=environment)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
