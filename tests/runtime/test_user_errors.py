@@ -3,7 +3,7 @@
 import pytest
 
 from runtime import user_errors
-from runtime.user_errors import exit_code
+from runtime.user_errors import Terminated, exit_code
 
 
 def failing(error):
@@ -54,7 +54,8 @@ def test_without_requirements_files(tmp_path, monkeypatch, capsys):
 def test_mistakes_and_exit_codes(monkeypatch, capsys):
     assert exit_code(lambda: None) == 0 and exit_code(lambda code: code, 3) == 3
     assert exit_code(failing(ValueError("a\n  b"))) == 1 and capsys.readouterr().err == "error: a b\n"
-    assert exit_code(failing(KeyboardInterrupt()), interrupted="Go on.") == 130 and "Go on." in capsys.readouterr().err
+    for stop, code in ((KeyboardInterrupt(), 130), (Terminated(), 143)):
+        assert exit_code(failing(stop), resume="Go on.") == code and "Go on." in capsys.readouterr().err
     with pytest.raises(TypeError):
         exit_code(failing(TypeError("ours")))
     monkeypatch.setenv("CLIPFIT_DEBUG", "1")
