@@ -78,7 +78,7 @@ def test_paths_from_another_folder(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["base2new", "--methods", "Adapter"], "error: unknown method 'Adapter'; there are: CLIPFit"),
+        (["base2new", "--methods", "Adapter"], "error: unknown method 'Adapter'; there are: ZeroshotCLIP"),
         (["base2new", "--", "TRAINER.CLIPFIT.BETTA", "2"], "error: command line: unknown config key TRAINER.CLIP"),
         (["base2new", "--", "OPTIM.LR"], "error: trailing options come as KEY VALUE pairs"),
     ],

@@ -29,7 +29,7 @@ def test_all_run_once_in_order_and_the_report_follows(world, capsys):
     assert world.run(*TWO, "--jobs", "1") == 0
     order = itertools.product((1, 2), ("CLIPFit", "CoOp"), ("train_base", "test_new"))
     assert [short(path) for path in world.calls()] == [f"{part}/{method}/seed{seed}" for seed, method, part in order]
-    assert world.reports == [str(world.out)]
+    assert world.reports == [[str(world.out)]]
     out = capsys.readouterr().out
     assert "8 jobs: 8 to run; 1 at a time" in out and out.endswith("8 of 8 jobs are finished\n")
     assert "[8/8] CoOp on digits new, 16 shots, seed 2: accuracy 50.00%; time left 0:00:00" in out
