@@ -101,7 +101,7 @@ def test_what_is_no_checkout_is_named(checkout, tmp_path, capsys):
     assert "has no line 'import trainers. ...'" in error_of(capsys, checkout)
 
 
-@pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/base2new.sh", "tools/recipe.py", "trainers/common.py"])
+@pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/fewshot.sh", "tools/recipe.py", "trainers/common.py"])
 def test_local_files_are_not_overwritten(checkout, name, capsys):
     write(checkout / name, "mine\n")
     before = snapshot(checkout)

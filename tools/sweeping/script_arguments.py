@@ -14,8 +14,8 @@ from tools.sweeping.plan import PROTOCOLS, fewshot, plan, transfer
 DESCRIPTION = """  METHOD           CLIPFit, CoOp, MaPLe, ..., or all
   {dataset:<16} name of a file under configs/datasets, to train on (default: {default}){shots}
   SEED ...         default: 1 2 3"""
-AFTER = """Environment variables in brackets do the same as their options. -- KEY VALUE sets more config keys, as train.py takes
-them, e.g. -- TRAINER.CLIPFIT.BETA 2.0. Logs, checkpoints and result.json go to folders in OUTPUT whose names end in
+AFTER = """Environment variables in brackets do the same as their options. -- KEY VALUE sets config keys of train.py,
+e.g. -- TRAINER.CLIPFIT.BETA 2.0. Logs, checkpoints and result.json go to folders in OUTPUT whose names end in
 shots_N/METHOD/CONFIG/seedS; with --best-val CONFIG ends in _best_val. Started again, it continues where it stopped.
 tools/sweep.py runs many methods, datasets and shots at once."""
 
@@ -39,8 +39,9 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     transfers, few = PROTOCOLS[protocol] is transfer, PROTOCOLS[protocol] is fewshot
     dataset, default = ("SOURCE", "imagenet") if transfers else ("DATASET", "digits, which needs no download")
     shots = "\n  SHOTS            training images per class (default: 16)" if few else ""
+    words = f"METHOD [{dataset}]{' [SHOTS]' if few else ''} [SEED ...]"
     parser = Parser(
-        usage=f"bash scripts/{protocol}.sh METHOD [{dataset}]{' [SHOTS]' * few} [SEED ...] [options] [-- KEY VALUE ...]",
+        usage=f"bash scripts/{protocol}.sh {words} [options] [-- KEY VALUE ...]",
         description=DESCRIPTION.format(dataset=dataset, default=default, shots=shots), epilog=AFTER,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
