@@ -13,7 +13,6 @@ import statistics
 from cases import ROOT, batch, in_process, machine, make_parser, our_trainer, random_weights, the_device, time_steps
 
 PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
-UNTRAINED = ("ZeroshotCLIP", "TipAdapter")  # of the recipes' table; they make no training step
 
 
 def main() -> None:
@@ -26,9 +25,7 @@ def main() -> None:
     if args.case:
         print(json.dumps(run(args)))
         return
-    from tools.recipe import read_table
-
-    methods = args.methods or [name for name in read_table() if name not in UNTRAINED]
+    methods = args.methods or trained()
     options = ["--classes", args.classes, "--size", args.size, "--precision", args.precision]
     options += ["--batch", args.batch] if args.batch else []
     runs = {method: [] for method in methods}
@@ -39,15 +36,22 @@ def main() -> None:
     report(args, runs)
 
 
+def trained() -> list[str]:
+    """Names of the methods that make training steps."""
+    from tools.sweeping.methods import known
+
+    return [name for name, trainer in known().items() if getattr(trainer, "trainable", True)]
+
+
 def run(args) -> dict:
     """Parameters, batch size, seconds of a step and peak memory of the method `args.case`."""
     import torch
 
     from tests.reference.models import SIZES
-    from tools.recipe import recipe
+    from tools.recipe import config_file, recipe
 
     config, keys = recipe(args.case, "base2new", "caltech101")
-    argv = ["--config-file", f"configs/trainers/{args.case}/{config}.yaml"]
+    argv = ["--config-file", config_file(args.case, config)]
     argv += [str(x) for pair in keys.items() for x in pair]
     device, side = the_device(), SIZES[args.size][1]
     trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *args.opts])

@@ -1,13 +1,4 @@
 #!/usr/bin/env bash
-# Cross-dataset transfer: train on all classes of one dataset, ImageNet in the literature, and test on ten others.
-set -euo pipefail
-
-PROTOCOL=cross_dataset
-OTHERS="caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
-
-usage() { transfer_help "$OTHERS"; }
-
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. scripts/options.sh
-parse_options "$@"
-transfer $OTHERS
+# Cross-dataset transfer: trains on one dataset, ImageNet in the literature, and tests on ten others.
+# bash scripts/cross_dataset.sh METHOD [SOURCE] [SEED ...] [options]; --help tells the options.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/run.sh" cross_dataset "$@"

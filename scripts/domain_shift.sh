@@ -1,13 +1,4 @@
 #!/usr/bin/env bash
-# Distribution shift: train on ImageNet and test on other images of the same classes: V2, Sketch, A and R.
-set -euo pipefail
-
-PROTOCOL=domain_shift
-SHIFTED="imagenetv2 imagenet_sketch imagenet_a imagenet_r"
-
-usage() { transfer_help "$SHIFTED"; }
-
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. scripts/options.sh
-parse_options "$@"
-transfer $SHIFTED
+# Distribution shift: trains on ImageNet and tests on other images of its classes: V2, Sketch, A and R.
+# bash scripts/domain_shift.sh METHOD [SOURCE] [SEED ...] [options]; --help tells the options.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/run.sh" domain_shift "$@"

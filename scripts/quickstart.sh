@@ -6,7 +6,7 @@ usage() {
     cat <<'HELP'
 Usage: bash scripts/quickstart.sh [--methods NAME ...] [--seeds N ...] [--jobs N] [options of tools/sweep.py]
 
-  --methods    folders under configs/trainers, or all (default: ZeroshotCLIP CLIPFit)
+  --methods    CLIPFit, CoOp, MaPLe, ..., or all (default: ZeroshotCLIP CLIPFit)
   --seeds      default: 1 2 3
   --jobs       runs at a time (default: one a core)
 

@@ -1,10 +1,11 @@
-"""Shows the settings that configs/recipes.yaml has for a run, for people and for the scripts.
+"""Shows the settings that configs/recipes.yaml has for a run.
 
     python tools/recipe.py CLIPFit fewshot dtd --shots 4 --backbone ViT-B/16
     python tools/recipe.py --methods
 
-Prints the name of the config file in configs/trainers/METHOD, then the config keys that differ from it and their
-values, each on a line of its own. With --methods: the methods of the table, one a line.
+Prints the name of the config file, then the config keys that differ from it and their values, each on its own line.
+The file is in configs/trainers/METHOD, or else in configs/trainers/_base_. A method that the table does not name gets
+the table's default. With --methods: the methods of the table, one per line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import yaml
 
-TABLE = Path(__file__).resolve().parent.parent / "configs" / "recipes.yaml"
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+TABLE = CONFIGS / "recipes.yaml"
+DEFAULT = "default"  # row of the methods that the table does not name
+SHARED = "_base_"  # folder of the config files that belong to no method
 CONDITIONS = {"backbone": "backbone", "datasets": "dataset", "shots": "shots"}
 
 
@@ -24,22 +28,36 @@ def read_table(path: Path = TABLE) -> dict:
 
 
 def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: str = "ViT-B/16", table=None):
-    """Name of the config file and the config keys beside it, as a dict.
+    """Name of the config file and the config keys beside it, as a dict; the default for a method without an entry.
 
     Raises:
-        ValueError: the table has no such method or protocol; its message names those it has.
+        ValueError: the table has no such protocol, or neither the method nor a default; names those it has.
     """
     table = read_table() if table is None else table
-    if method not in table:
+    row = table.get(method, table.get(DEFAULT))
+    if row is None:
         raise ValueError(f"configs/recipes.yaml has no method {method!r}, only {', '.join(table)}")
-    if protocol not in table[method]:
-        raise ValueError(f"configs/recipes.yaml has no {protocol!r} for {method}, only {', '.join(table[method])}")
+    if protocol not in row:
+        raise ValueError(f"configs/recipes.yaml has no {protocol!r} for {method}, only {', '.join(row)}")
     run = {"backbone": backbone, "dataset": dataset, "shots": shots}
     settings = {}
-    for rule in flat(table[method][protocol]):
+    for rule in flat(row[protocol]):
         if all(holds(rule[key], run[name]) for key, name in CONDITIONS.items() if key in rule):
             settings.update({key: value for key, value in rule.items() if key not in CONDITIONS})
     return settings.pop("config"), settings
+
+
+def config_file(method: str, config: str) -> str:
+    """Path of a method's config file, from the repository's folder: its own, else the shared one.
+
+    Raises:
+        ValueError: there is none; names those there are.
+    """
+    for folder in (method, SHARED):
+        if (CONFIGS / "trainers" / folder / f"{config}.yaml").is_file():
+            return f"configs/trainers/{folder}/{config}.yaml"
+    files = [path for folder in (method, SHARED) for path in (CONFIGS / "trainers" / folder).glob("*.yaml")]
+    raise ValueError(f"unknown config {config!r} for {method}; there are: {', '.join(sorted({f.stem for f in files}))}")
 
 
 def flat(rules: list) -> list[dict]:
@@ -60,16 +78,19 @@ def main(argv=None) -> int:
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--backbone", default="ViT-B/16")
     args = parser.parse_args(argv)
+    table = read_table()
     if args.methods:
-        print(*read_table(), sep="\n")
+        print(*(name for name in table if name != DEFAULT), sep="\n")
         return 0
     if args.dataset is None:
         parser.error("METHOD PROTOCOL DATASET are needed, or --methods")
     try:
-        config, keys = recipe(args.method, args.protocol, args.dataset, args.shots, args.backbone)
+        config, keys = recipe(args.method, args.protocol, args.dataset, args.shots, args.backbone, table)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if args.method not in table:
+        print(f"configs/recipes.yaml does not name {args.method}: its default", file=sys.stderr)
     print(config)
     for key, value in keys.items():
         print(key, value, sep="\n")

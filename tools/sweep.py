@@ -1,12 +1,12 @@
-"""Runs a protocol for many methods, datasets, seeds and shots: what is finished is left out, what was cut off goes on.
+"""Runs a protocol for many methods, datasets, seeds and shots: skips what is finished, resumes what was cut off.
 
 python tools/sweep.py base2new --methods CLIPFit CoOp KgCoOp --datasets all --seeds 1 2 3 --root DATA
 python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA --dry-run
 python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
 
-Jobs are those of scripts/<protocol>.sh, in the same folders. Ctrl-C ends the jobs that are running; the same command
-goes on. Ends with the report of tools/report.py. The exit code is 0 if all jobs are finished, 130 after Ctrl-C.
-docs/experiments.md tells more.
+Ctrl-C ends the jobs that are running; the same command goes on. Ends with the report of tools/report.py. The exit code
+is 0 if all jobs are finished, 130 after Ctrl-C. scripts/<protocol>.sh are short forms of it for one method and one
+dataset. docs/experiments.md tells more.
 """
 
 import argparse
@@ -25,7 +25,9 @@ from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402
 from tools.sweeping.process import PROGRAM  # noqa: E402
 from tools.sweeping.slurm import AT_A_TIME, queued, submit  # noqa: E402
 from tools.sweeping.state import expect, look  # noqa: E402
-from tools.sweeping.summary import conclude, count, overlay, print_plan  # noqa: E402
+from tools.sweeping.summary import conclude, count, overlay, print_plan, print_settings  # noqa: E402
+
+RESUME = "The same command continues."
 
 
 def parse_args(argv=None):
@@ -67,10 +69,18 @@ def parse_args(argv=None):
     )  # fmt: skip
     where.add_argument("--dry-run", action="store_true", help="list the jobs, how far they are and what they may cost")
     where.add_argument("--commands", action="store_true", help="print the jobs' commands and do nothing")
+    where.add_argument("--log", action="store_true", help="show each job's log as it comes; one job at a time")
+    where.add_argument(
+        "--table", action="store_true", help="end with a table of these jobs only, and write no report files"
+    )
     args = parser.parse_args(argv[:at])
     args.opts = argv[at + 1 :]
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more, got {args.jobs}")
+    if args.log:
+        if args.jobs not in (None, 1) or args.slurm is not None:
+            parser.error("--log shows one job at a time, here: leave out --slurm, and --jobs or make it 1")
+        args.jobs = 1
     return args
 
 
@@ -108,7 +118,11 @@ def place(args) -> None:
 def sweep(args) -> int:
     """Everything between the command line and the exit code."""
     place(args)
-    jobs = plan(args)
+    return carry_out(args, plan(args))
+
+
+def carry_out(args, jobs) -> int:
+    """Run the jobs, or show them; returns the exit code."""
     if args.commands:
         for job in jobs:
             print(shlex.join([sys.executable, PROGRAM, *job.argv]))
@@ -123,24 +137,25 @@ def sweep(args) -> int:
         states = overlay(states, queued(output))
         at_a_time = args.jobs or AT_A_TIME
         costs.read_records(output)
+    print_settings(jobs)
     if args.dry_run:
         print_plan(states, costs, at_a_time)
         return 0
     print(f"{count(states)}; {at_a_time} at a time", flush=True)
     if args.slurm is not None:
         return to_slurm(args, wanted, states, at_a_time)
-    runner = Runner([job for job in jobs if states[job].kind != "finished"], wanted, slots, costs)
+    runner = Runner([job for job in jobs if states[job].kind != "finished"], wanted, slots, costs, args.log)
     outcomes = runner.run()
     if runner.stops:
         print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. The same command goes on.")
         return 130
-    return conclude(states, outcomes, args.output)
+    return conclude(states, outcomes, args)
 
 
 def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
     """Submit what is neither finished nor queued, or report where all is finished; returns the exit code."""
     if all(state.kind == "finished" for state in states.values()):
-        return conclude(states, {}, args.output)
+        return conclude(states, {}, args)
     blocked = {job for job, state in states.items() if state.kind == "blocked"}
     to_run = [job for job, state in states.items() if state.kind not in ("finished", "queued")]
     to_run = [job for job in to_run if not blocked & {job, job.training}]
@@ -154,7 +169,7 @@ def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
 
 def main(argv=None) -> int:
     """Run; returns the exit code."""
-    return exit_code(sweep, parse_args(argv), resume="The same command continues.")
+    return exit_code(sweep, parse_args(argv), resume=RESUME)
 
 
 if __name__ == "__main__":

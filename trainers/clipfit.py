@@ -93,6 +93,8 @@ class CLIPFit(ClipTrainer):
 class ClipFit(CLIPFit):
     """The official code's name for it. TRAINER.COOP.PREC counts, as there; its other COOP keys have no effect."""
 
+    alias_of = "CLIPFit"
+
     def choose_precision(self):
         precision = self.cfg.TRAINER.COOP.PREC
         if precision == "auto":

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Zero-shot CLIP on the base and the new classes: bash scripts/zsclip/base2new.sh [DATASET] [SEED ...] [options].
-exec bash "$(dirname "${BASH_SOURCE[0]}")/../base2new.sh" ZeroshotCLIP "$@"
+# The former name of scripts/zeroshot_clip/base2new.sh.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../zeroshot_clip/base2new.sh" "$@"

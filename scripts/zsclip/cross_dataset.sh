@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Zero-shot CLIP, cross-dataset: bash scripts/zsclip/cross_dataset.sh [SOURCE] [SEED ...] [options]; --help tells the options.
-exec bash "$(dirname "${BASH_SOURCE[0]}")/../cross_dataset.sh" ZeroshotCLIP "$@"
+# The former name of scripts/zeroshot_clip/cross_dataset.sh.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../zeroshot_clip/cross_dataset.sh" "$@"

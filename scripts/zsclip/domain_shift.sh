@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Zero-shot CLIP, distribution shift: bash scripts/zsclip/domain_shift.sh [SOURCE] [SEED ...] [options]; --help tells the options.
-exec bash "$(dirname "${BASH_SOURCE[0]}")/../domain_shift.sh" ZeroshotCLIP "$@"
+# The former name of scripts/zeroshot_clip/domain_shift.sh.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../zeroshot_clip/domain_shift.sh" "$@"

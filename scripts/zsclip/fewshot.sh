@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Zero-shot CLIP on all classes: bash scripts/zsclip/fewshot.sh [DATASET] [SHOTS] [SEED ...] [options].
-exec bash "$(dirname "${BASH_SOURCE[0]}")/../fewshot.sh" ZeroshotCLIP "$@"
+# The former name of scripts/zeroshot_clip/fewshot.sh.
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../zeroshot_clip/fewshot.sh" "$@"

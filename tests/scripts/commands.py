@@ -2,30 +2,19 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import train
-
-# Stands in for Python: notes the calls of train.py and of the report, and runs everything else.
-NOTING = """#!/bin/bash
-case $1 in
-    train.py | tools/report.py) printf '%s\\0' "$@" >> "{file}"; printf '\\1' >> "{file}" ;;
-    *) exec "{python}" "$@" ;;
-esac
-"""
+from tools import sweep
+from tools.sweeping.plan import plan
+from tools.sweeping.script_arguments import make_parser, sweep_arguments
 
 
-def commands(tmp_path, script, *arguments):
-    """Argument lists of the script's calls of train.py, and of those of tools/report.py."""
-    python, file = tmp_path / "python", tmp_path / "calls"
-    python.write_text(NOTING.format(file=file, python=sys.executable))
-    python.chmod(0o755)
-    file.write_text("")
-    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)}
-    subprocess.run(["bash", script, *arguments], env=environment, check=True, capture_output=True)
-    calls = [call.split("\0")[:-1] for call in file.read_text().split("\1")[:-1]]
-    return [c[1:] for c in calls if c[0] == "train.py"], [c[1:] for c in calls if c[0] != "train.py"]
+def commands(protocol, *arguments):
+    """Argument lists of train.py for the arguments of a protocol's script."""
+    args = sweep.parse_args(sweep_arguments(make_parser(protocol, {}), protocol, list(arguments)))
+    sweep.place(args)
+    return [job.argv for job in plan(args)]
 
 
 def run(argv, monkeypatch):

@@ -95,7 +95,7 @@ def test_what_is_no_checkout_is_named(checkout, tmp_path, capsys):
     assert "'import trainers.clipfit'" in error_of(capsys, checkout)
 
 
-@pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/options.sh", "tools/recipe.py", "trainers/common.py"])
+@pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/fewshot.sh", "tools/recipe.py", "trainers/common.py"])
 def test_local_files_are_not_overwritten(checkout, name, capsys):
     write(checkout / name, "mine\n")
     before = snapshot(checkout)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import train
-from tools.recipe import main, read_table, recipe
+from tools.recipe import DEFAULT, config_file, main, read_table, recipe
 
 TABLE = read_table()
 DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
@@ -13,7 +13,7 @@ DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
 
 def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
     name, keys = recipe(method, protocol, dataset, shots, backbone, TABLE)
-    argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", "--trainer", method]
+    argv = ["--config-file", config_file(method, name), "--trainer", method]
     return train.setup_cfg(train.parse_args([*argv, *(str(x) for pair in keys.items() for x in pair)]))
 
 
@@ -27,9 +27,9 @@ def test_every_cell_is_a_configuration(method):
                 name, keys = recipe(method, protocol, dataset, shots, table=TABLE)
                 cells.add((name, tuple((k, str(v)) for k, v in keys.items())))
             assert recipe(method, protocol, dataset, 16, "micro", TABLE)[0].startswith("micro")
-        cfg_of(method, protocol, "digits", 16, "micro")
+        assert cfg_of(method, protocol, "digits", 16, "micro").MODEL.BACKBONE.NAME == "micro"
     for name, keys in sorted(cells):
-        argv = ["--config-file", f"configs/trainers/{method}/{name}.yaml", *(x for pair in keys for x in pair)]
+        argv = ["--config-file", config_file(method, name), *(x for pair in keys for x in pair)]
         assert train.setup_cfg(train.parse_args(argv)).MODEL.BACKBONE.NAME == "ViT-B/16"
 
 
@@ -95,13 +95,29 @@ def test_later_rules_win_and_conditions_are_all_needed():
     assert recipe("M", "p", "dtd", 1, "micro", table=table) == ("c", {"X.Y": 2})
 
 
+def test_a_method_without_an_entry_gets_the_default():
+    assert recipe("TaskRes", "base2new", "dtd") == ("vit_b16_ep100", {})
+    assert recipe("TaskRes", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
+    with pytest.raises(ValueError, match="'M', only N"):
+        recipe("M", "p", "dtd", table={"N": {}})
+
+
+def test_config_files():
+    assert config_file("CoOp", "vit_b16_ep100") == "configs/trainers/CoOp/vit_b16_ep100.yaml"  # its own comes first
+    assert config_file("CoOp", "micro_ep100") == "configs/trainers/_base_/micro_ep100.yaml"
+    with pytest.raises(ValueError) as error:
+        config_file("CoOp", "rn50")
+    assert all(name in str(error.value) for name in ("'rn50'", "CoOp", "vit_b16_ctxv1", "micro_ep100"))
+
+
 def test_command_line(capsys):
     assert main(["CLIPFit", "fewshot", "dtd", "--shots", "4"]) == 0
-    assert capsys.readouterr().out == "vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n"
+    assert capsys.readouterr() == ("vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n", "")
     assert main(["--methods"]) == 0
-    assert capsys.readouterr().out.split() == list(TABLE)
-    assert main(["Adapter", "fewshot", "dtd"]) == 1
-    assert "has no method 'Adapter', only ZeroshotCLIP, CLIPFit" in capsys.readouterr().err
+    assert capsys.readouterr().out.split() == [name for name in TABLE if name != DEFAULT]
+    assert main(["TaskRes", "fewshot", "dtd"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "vit_b16_ep100\n" and "TaskRes" in err and "default" in err
     assert main(["CoOp", "zeroshot", "dtd"]) == 1
     assert "has no 'zeroshot' for CoOp, only base2new, fewshot, cross_dataset" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -78,7 +78,7 @@ def test_paths_from_another_folder(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["base2new", "--methods", "Adapter"], "error: unknown method 'Adapter'; there are: CLIPFit"),
+        (["base2new", "--methods", "Adapter"], "error: unknown method 'Adapter'; there are: ZeroshotCLIP"),
         (["base2new", "--", "TRAINER.CLIPFIT.BETTA", "2"], "error: command line: unknown config key TRAINER.CLIP"),
         (["base2new", "--", "OPTIM.LR"], "error: trailing options come as KEY VALUE pairs"),
     ],
@@ -89,7 +89,13 @@ def test_mistakes(argv, message, tmp_path, capsys):
     assert err.startswith(message) and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("argv", [["base2old"], [], ["fewshot", "--jobs", "0"], ["fewshot", "--seeds", "one"]])
+WRONG = (
+    ["base2old"], [], ["fewshot", "--jobs", "0"], ["fewshot", "--seeds", "one"], ["fewshot", "--log", "--jobs", "2"],
+    ["fewshot", "--log", "--slurm"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", WRONG)
 def test_wrong_arguments(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         sweep.parse_args(argv)

@@ -35,9 +35,9 @@ class Costs:
                 self.recorded[kind].append((length(settings), *seconds))
 
     def kind(self, job: Job) -> tuple:
-        settings = self.wanted[job]["settings"]
-        evaluation = job.training is not None or settings["TRAINER.NAME"].startswith("ZeroshotCLIP")
-        return (evaluation, self.wanted[job]["backbone"], *(settings[key] for key in SAME))
+        wanted = self.wanted[job]
+        evaluation = job.training is not None or wanted["zero_shot"]
+        return (evaluation, wanted["backbone"], *(wanted["settings"][key] for key in SAME))
 
     def add(self, job: Job, seconds: float) -> None:
         """Take note of how long a finished job of this sweep took, all in all."""

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from . import console
 from .cost import Costs, clock
+from .follow import Follower
 from .plan import Job
 from .process import Process, end_all
 from .state import State, look, take
@@ -23,13 +24,17 @@ class Runner:
         jobs: what is to run, each after the job that it needs.
         wanted: what `state.expect` says of each job.
         environments: variables of the jobs that run at a time, one set each: which GPU, how many threads.
+        log: whether to print the jobs' logs as they come, instead of a progress bar; for one job at a time.
 
     `outcomes` then holds a State of each job that was settled: "finished", "blocked", "failed", or "left" where the
     training was none of these but finished.
     """
 
-    def __init__(self, jobs: list[Job], wanted: dict[Job, dict], environments: list[dict[str, str]], costs: Costs):
+    def __init__(
+        self, jobs: list[Job], wanted: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False
+    ):
         self.jobs, self.wanted, self.costs = set(jobs), wanted, costs
+        self.log, self.follower = log, None  # of the running job
         self.slots = [(environment, None) for environment in environments]  # with a Process, where one is running
         self.waiting, self.elsewhere = list(jobs), []  # elsewhere: run by processes that are not ours
         self.outcomes, self.stops = {}, 0
@@ -38,7 +43,8 @@ class Runner:
         """Run until all is settled or we are asked to stop, by Ctrl-C or SIGTERM; returns the outcomes."""
         before = {number: signal.signal(number, self.stop) for number in SIGNALS}
         form = "{percentage:3.0f}%|{bar}| {desc}"
-        with tqdm(total=len(self.jobs), bar_format=form, disable=None, dynamic_ncols=True) as self.bar:
+        disable = True if self.log else None  # None: unless stderr is a terminal
+        with tqdm(total=len(self.jobs), bar_format=form, disable=disable, dynamic_ncols=True) as self.bar:
             try:
                 while not self.stops and (self.waiting or self.elsewhere or self.running()):
                     self.collect()
@@ -47,6 +53,7 @@ class Runner:
                     time.sleep(POLL)
             finally:
                 end_all(self.running(), impatient=lambda: self.stops > 1)
+                self.follow()
                 for number, handler in before.items():
                     signal.signal(number, handler)
         return self.outcomes
@@ -64,6 +71,7 @@ class Runner:
         for i, (environment, process) in enumerate(self.slots):
             if process and process.ended():
                 self.slots[i] = environment, None
+                self.follow()
                 state = look(process.job, self.wanted)
                 if state.kind == "finished":
                     self.costs.add(process.job, time.time() - process.started)
@@ -106,6 +114,9 @@ class Runner:
         lock = take(job.output)
         state = look(job, self.wanted, held=True) if lock else State("running")
         if state.kind not in ("running", "finished", "blocked"):
+            if self.log:
+                self.say(f"== {job.title}")
+                self.follower = Follower(job.output)
             return Process(job, self.wanted[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
         if lock:
             lock.close()
@@ -134,7 +145,12 @@ class Runner:
             return None
         return max([sum(left + whole) / len(self.slots), *left])
 
+    def follow(self) -> None:
+        if self.follower:
+            self.follower.copy()
+
     def show(self) -> None:
+        self.follow()
         failed = sum(state.kind != "finished" for state in self.outcomes.values())
         running = self.running()
         self.bar.n = len(self.outcomes) + sum(console.fraction(process.job.output) for process in running)

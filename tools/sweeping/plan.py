@@ -1,15 +1,15 @@
-"""The jobs of a protocol: argument lists of train.py, in the folders and with the settings of the scripts."""
+"""The jobs of a protocol: argument lists of train.py, their folders and settings."""
 
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.recipe import read_table, recipe
+import runtime  # noqa: F401  (makes dassl importable)
+from datasets import catalogue
+from tools.recipe import CONFIGS, config_file, recipe
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TEN = "caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101".split()
-ELEVEN = ["imagenet", *TEN]
-SHIFTED = "imagenetv2 imagenet_sketch imagenet_a imagenet_r".split()
+from .methods import choose
+
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # of the papers; 16 in the other protocols
 
 
@@ -20,6 +20,7 @@ class Job:
     title: str
     output: Path
     argv: list[str]  # arguments of train.py
+    setting: "Setting"  # of its training
     training: "Job | None" = None  # of an evaluation: the run whose model it evaluates
 
 
@@ -34,9 +35,7 @@ class Setting:
             self.config, keys = args.config, {}
         else:
             self.config, keys = recipe(method, args.protocol, self.dataset, shots, self.backbone)
-        if not (CONFIGS / "trainers" / method / f"{self.config}.yaml").is_file():
-            there = names_in(CONFIGS / "trainers" / method)
-            raise ValueError(f"unknown config {self.config!r} for {method}; there are: {there}")
+        self.file = config_file(method, self.config)
         label = f"{self.config}_best_val" if args.best_val else self.config
         keys = keys | ({"TEST.FINAL_MODEL": "best_val"} if args.best_val else {})
         self.keys = [str(x) for pair in keys.items() for x in pair]
@@ -48,11 +47,11 @@ class Setting:
         folder = Path(self.args.output) / output
         argv = ["--root", data, "--trainer", self.method, "--backbone", self.backbone]
         argv += ["--dataset-config-file", f"configs/datasets/{name}.yaml"]
-        argv += ["--config-file", f"configs/trainers/{self.method}/{self.config}.yaml"]
+        argv += ["--config-file", self.file]
         argv += ["--seed", str(self.seed), "--output-dir", str(folder)]
         argv += ["--eval-only", "--model-dir", str(training.output)] if training else []
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
-        return Job(f"{self.method} {what}, {self.shots} shots, seed {self.seed}", folder, argv, training)
+        return Job(f"{self.method} {what}, {self.shots} shots, seed {self.seed}", folder, argv, self, training)
 
 
 def base2new(setting: Setting) -> list[Job]:
@@ -90,7 +89,7 @@ def plan(args) -> list[Job]:
         args: of tools/sweep.py; lists that were not given are filled in.
 
     Raises:
-        ValueError: an unknown method, dataset or config; the message names those there are.
+        ValueError: an unknown method, dataset or config, or a method that cannot run the protocol.
     """
     fill_in(args)
     jobs = []
@@ -101,40 +100,33 @@ def plan(args) -> list[Job]:
 
 def fill_in(args) -> None:
     """Defaults and "all", then checks."""
-    trained = ["imagenet"] if PROTOCOLS[args.protocol] is transfer else ["digits"]
-    targets = SHIFTED if args.protocol == "domain_shift" else TEN
-    args.methods = every(args.methods, list(read_table()))
-    args.datasets = every(args.datasets or trained, ELEVEN)
-    if args.targets and PROTOCOLS[args.protocol] is not transfer:
+    transfers = PROTOCOLS[args.protocol] is transfer
+    if args.targets and not transfers:
         raise ValueError(f"--targets is for cross_dataset and domain_shift, not for {args.protocol}")
-    args.targets = every(args.targets or ["all"], targets)
+    args.datasets = every(args.datasets or (["imagenet"] if transfers else ["digits"]), catalogue.paper_configs())
+    args.targets = every(args.targets or ["all"], catalogue.targets(args.protocol)) if transfers else []
     args.shots = args.shots or SHOTS.get(args.protocol, [16])
-    check("method", args.methods, [folder.name for folder in (CONFIGS / "trainers").iterdir()])
     for what in ("datasets", "targets"):
-        names = [split_name(name)[0] for name in getattr(args, what)]
-        check("dataset", names, [path.stem for path in (CONFIGS / "datasets").glob("*.yaml")])
-        if len(set(names)) < len(names):
-            raise ValueError(f"--{what} names {next(n for n in names if names.count(n) > 1)} twice")
+        check_datasets(what, [split_name(name)[0] for name in getattr(args, what)])
     for what, least in (("shots", 1), ("seeds", 0)):
         wrong = [n for n in getattr(args, what) if n < least]
         if wrong:
             raise ValueError(f"--{what} must be {least} or more, got {wrong[0]}")
-    for what in ("methods", "shots", "seeds"):
         setattr(args, what, list(dict.fromkeys(getattr(args, what))))
+    args.methods = choose(args.methods, args.protocol, args.backbone or "")
 
 
 def every(names: list[str], everything: list[str]) -> list[str]:
     return everything if names == ["all"] else names
 
 
-def check(what: str, names: list[str], known: list[str]) -> None:
+def check_datasets(what: str, names: list[str]) -> None:
+    known = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown {what} {name!r}; there are: {', '.join(sorted(known))}")
-
-
-def names_in(folder: Path) -> str:
-    return ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+            raise ValueError(f"unknown dataset {name!r}; there are: {', '.join(known)}")
+        if names.count(name) > 1:
+            raise ValueError(f"--{what} names {name} twice")
 
 
 def split_name(dataset: str, root: str = "") -> tuple[str, str]:

@@ -34,7 +34,7 @@ KINDS = {
 
 
 def expect(job: Job) -> dict:
-    """What the record of the job must say: its settings, as train.py would see them.
+    """What the record of the job must say: its settings, as train.py would see them; and whether it is zero-shot.
 
     Raises:
         ValueError: train.py would refuse them.
@@ -44,9 +44,10 @@ def expect(job: Job) -> dict:
     from trainers.common.runs import record
 
     cfg = train.setup_cfg(train.parse_args(job.argv))
-    section = TRAINER_REGISTRY.get(cfg.TRAINER.NAME).section
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     wanted = {
-        "settings": record.settings(cfg, section),
+        "settings": record.settings(cfg, getattr(trainer, "section", "")),
+        "zero_shot": getattr(trainer, "zero_shot", False),
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "images": os.path.abspath(cfg.DATASET.ROOT) if cfg.DATASET.NAME == "Folder" else None,

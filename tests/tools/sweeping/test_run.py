@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from tools.sweeping import local, state
+from tools.sweeping import console, local, state
+from tools.sweeping.follow import Follower
 from tools.sweeping.plan import plan
 
 from .conftest import STAND_IN, record_of
@@ -29,7 +30,7 @@ def test_all_run_once_in_order_and_the_report_follows(world, capsys):
     assert world.run(*TWO, "--jobs", "1") == 0
     order = itertools.product((1, 2), ("CLIPFit", "CoOp"), ("train_base", "test_new"))
     assert [short(path) for path in world.calls()] == [f"{part}/{method}/seed{seed}" for seed, method, part in order]
-    assert world.reports == [str(world.out)]
+    assert world.reports == [[str(world.out)]]
     out = capsys.readouterr().out
     assert "8 jobs: 8 to run; 1 at a time" in out and out.endswith("8 of 8 jobs are finished\n")
     assert "[8/8] CoOp on digits new, 16 shots, seed 2: accuracy 50.00%; time left 0:00:00" in out
@@ -37,6 +38,60 @@ def test_all_run_once_in_order_and_the_report_follows(world, capsys):
     assert left == ["model.pth.tar-10"] * 4  # those on the way are gone
     assert world.run(*TWO, "--jobs", "1") == 0
     assert len(world.calls()) == 8 and "8 jobs: 8 finished" in capsys.readouterr().out
+
+
+def test_the_log_of_one_job_at_a_time(world, capsys):
+    world.orders["train_base"] = {"seconds": 1}
+    assert world.run(*TWO[:3], "--seeds", "1", "2", "--log") == 0
+    out = capsys.readouterr().out
+    assert "; 1 at a time" in out
+    titles = [f"== CLIPFit on digits {part}, 16 shots, seed {seed}" for seed in (1, 2) for part in ("base", "new")]
+    places = [out.index(f"{title}\n") for title in titles]
+    assert places == sorted(places)
+    first = out[places[0] : places[1]]
+    epochs = [f"epoch [{n}/10] batch" for n in range(1, 11)]
+    assert [first.count(epoch) for epoch in epochs] == [1] * 10  # whole, and nothing twice
+    assert first.index(epochs[9]) < first.index("* accuracy: 50.00%") < first.index("[1/4] CLIPFit on digits base")
+
+
+def test_what_a_follower_copies(tmp_path, capsys):
+    (tmp_path / console.FILE).write_text("earlier\n")
+    follower = Follower(tmp_path)
+    follower.copy()
+    with open(tmp_path / console.FILE, "ab") as file:
+        for part in (b"a", "\u00e4".encode()[:1], "\u00e4".encode()[1:] + b"b\xff"):
+            file.write(part)
+            file.flush()
+            follower.copy()
+    assert capsys.readouterr().out == "a\u00e4b\ufffd"
+    Follower(tmp_path / "none").copy()
+
+
+def test_a_table_of_these_jobs_alone(world, capsys):
+    world.orders["test_new/digits/shots_16/CLIPFit/micro_ep100/seed2"] = {"error": "error: no"}
+    assert world.run(*TWO[:3], "--seeds", "1", "2", "--table") == 1
+    run = "digits/shots_16/CLIPFit/micro_ep100/seed"
+    there = [str(world.out / f"{part}/{run}") for part in ("train_base", "test_new")]
+    runs = [f"{there[0]}1", f"{there[1]}1", f"{there[0]}2"]  # without the one that failed
+    assert world.reports == [["--no-files", "--protocol", "base2new", "--", *runs]]
+    world.orders[""] = {"error": "error: no"}
+    assert world.run("domain_shift", "--datasets", "digits", "--targets", "folder", "--seeds", "1", "--table") == 1
+    assert len(world.reports) == 1  # there is nothing to show
+
+
+def test_the_settings_are_shown(world, capsys):
+    argv = ("fewshot", "--methods", "CoOp", "CLIPFit", "--datasets", "dtd", "eurosat", "sun397", "--shots", "1", "4")
+    assert world.run(*argv, "--seeds", "1", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()[:4]
+    folder = "configs/trainers"
+    assert sorted(lines) == [
+        f"CLIPFit on dtd, sun397, 1, 4 shots: {folder}/CLIPFit/vit_b16_ep100.yaml with TRAINER.CLIPFIT.BETA 8.0; "
+        "backbone ViT-B/16",
+        f"CLIPFit on eurosat, 1, 4 shots: {folder}/CLIPFit/vit_b16_ep100.yaml with TRAINER.CLIPFIT.BETA 2.0; "
+        "backbone ViT-B/16",
+        f"CoOp on dtd, eurosat, sun397, 1 shots: {folder}/CoOp/vit_b16_ep50.yaml; backbone ViT-B/16",
+        f"CoOp on dtd, eurosat, sun397, 4 shots: {folder}/CoOp/vit_b16_ep100.yaml; backbone ViT-B/16",
+    ]
 
 
 def test_checkpoints_that_were_asked_for_stay(world):
