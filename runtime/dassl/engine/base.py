@@ -6,7 +6,7 @@ from collections import OrderedDict
 import torch
 
 from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
-from dassl.utils.checkpoint import load_weights, newest_checkpoint
+from dassl.utils.torchtools import load_part, newest_checkpoint
 
 BEST_MODEL = "model-best.pth.tar"
 
@@ -66,10 +66,7 @@ class TrainerBase:
             save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory) -> int:
-        """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any.
-
-        Raises ValueError if checkpoints do not fit, or were not saved in the same epoch.
-        """
+        """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any."""
         names = self.get_model_names()
         folders = [os.path.join(directory, name) for name in names]
         if not names or not all(newest_checkpoint(folder) for folder in folders):
@@ -85,19 +82,16 @@ class TrainerBase:
         return epochs[0]
 
     def load_model(self, directory, epoch=None) -> None:
-        """Load weights for evaluation: of `epoch` (from 1), else the best, else the newest ones.
-
-        Raises FileNotFoundError, or ValueError if the file does not fit.
-        """
+        """Load weights for evaluation: of `epoch` (from 1), else the best, else the newest ones."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
         for name in self.get_model_names():
             model_path = self._find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = load_checkpoint(model_path)
-            load_weights(self._models[name], checkpoint, model_path)
+            load_part(self._models[name], checkpoint, "state_dict", model_path)
             result = checkpoint.get("val_result")
-            shown = "None" if result is None else f"{result:.2f}"
+            shown = None if result is None else f"{result:.2f}"
             print(f"Load {model_path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
 
     @staticmethod
@@ -105,12 +99,10 @@ class TrainerBase:
         path = os.path.join(folder, BEST_MODEL if epoch is None else f"model.pth.tar-{epoch}")
         if os.path.isfile(path):
             return path
-        newest = newest_checkpoint(folder) if epoch is None else None
-        if newest is not None:
+        if epoch is None and (newest := newest_checkpoint(folder)):
             print(f"No {BEST_MODEL} in {folder}: taking the newest checkpoint")
             return newest
-        there = sorted(os.listdir(folder)) if os.path.isdir(folder) else "no such folder"
-        raise FileNotFoundError(f"No model at {path} (there: {there}): check --model-dir and --load-epoch")
+        raise FileNotFoundError(f"No model at {path}: check --model-dir and --load-epoch")
 
     # Steps of an optimiser
 
@@ -181,16 +173,13 @@ class TrainerBase:
         self.after_train()
 
     def before_train(self) -> None:
-        pass
+        """For subclasses, as the next three."""
 
-    def after_train(self) -> None:
-        pass
+    def after_train(self) -> None: ...
 
-    def before_epoch(self) -> None:
-        pass
+    def before_epoch(self) -> None: ...
 
-    def after_epoch(self) -> None:
-        pass
+    def after_epoch(self) -> None: ...
 
     def run_epoch(self) -> None:
         raise NotImplementedError
