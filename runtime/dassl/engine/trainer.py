@@ -5,11 +5,21 @@ import time
 
 from dassl.utils import AverageMeter, MetricMeter, check_availability
 
-from .base import TrainerBase
-from .simple_net import SimpleNet
-from .simple_trainer import SimpleTrainer
+from .base import TrainerBase, resume_from_checkpoint, save_checkpoint, tolist_if_not  # noqa: F401  (see below)
+from .simple_net import SimpleNet, build_backbone, build_head  # noqa: F401
+from .simple_trainer import (  # noqa: F401  (some trainers import these from here, as upstream Dassl has them)
+    DataManager,
+    SimpleTrainer,
+    build_evaluator,
+    build_lr_scheduler,
+    build_optimizer,
+    count_num_param,
+    load_checkpoint,
+    load_pretrained_weights,
+    mkdir_if_missing,
+)
 
-__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]  # and SummaryWriter
+__all__ = ["SimpleNet", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU"]
 
 
 def __getattr__(name):

@@ -1,8 +1,8 @@
-"""Networks by name, such as generators of images. None is built in."""
+"""Networks by name."""
 
 from dassl.utils import Registry
 
-from .build import build
+from ..build import build
 
 NETWORK_REGISTRY = Registry("NETWORK")
 

@@ -1,18 +1,12 @@
-"""Heads between a backbone and its classifier, by name."""
+"""A multilayer perceptron."""
 
 from torch import nn
 
-from dassl.utils import Registry, check_availability
+from dassl.utils import check_availability
 
-from .build import build
+from .build import HEAD_REGISTRY
 
-HEAD_REGISTRY = Registry("HEAD")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
-
-
-def build_head(name: str, verbose: bool = True, **kwargs):
-    """The registered head of that name. Raises ValueError on an unknown name."""
-    return build(HEAD_REGISTRY, "Head", "MODEL.HEAD.NAME", name, verbose, kwargs)
 
 
 class MLP(nn.Module):
