@@ -83,8 +83,8 @@ def test_files_without_weights(tmp_path):
     with pytest.raises(ValueError, match="model.pth.tar-3.*state_dict"):
         resume_from_checkpoint(str(tmp_path), net())
     torch.save(3, tmp_path / "model.pth.tar-3")
-    with pytest.raises(ValueError, match="model.pth.tar-3.*state_dict"):
-        resume_from_checkpoint(str(tmp_path), net())
+    with pytest.raises(ValueError, match="model.pth.tar-3.*int"):
+        load_checkpoint(str(tmp_path / "model.pth.tar-3"))
 
 
 def test_missing_files(tmp_path):
@@ -147,6 +147,8 @@ def test_resuming_restores_everything(tmp_path, capsys):
 @pytest.mark.parametrize(
     "change,words",
     [
+        (lambda model: everything(None, epochs=9), "T_max .* 5, .* 9"),
+        (lambda model: everything(None, lr=0.2), "base_lrs .*0.1., .*0.2."),
         (lambda model: (net(4), *everything(None)[1:]), "state_dict.*size mismatch"),
         (lambda model: (nn.Sequential(nn.Linear(2, 3)), *everything(None)[1:]), "state_dict.*Unexpected key"),
         (lambda model: (net().append(nn.Linear(2, 2)), None, None), "state_dict.*Missing key"),

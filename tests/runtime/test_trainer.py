@@ -149,6 +149,12 @@ def test_a_first_save_that_was_killed_starts_from_scratch(toy_root, tmp_path, ca
     assert "train from scratch" in capsys.readouterr().out
 
 
+def test_more_epochs_than_the_schedule_was_made_for(toy_root, tmp_path):
+    start(toy_root, tmp_path).train()
+    with pytest.raises(ValueError, match="T_max .*4, .*9"):
+        start(toy_root, tmp_path, OPTIM__MAX_EPOCH=9).train()
+
+
 @pytest.mark.parametrize("name", ["ToyTrainer", "ToyTrainerCoOp"])
 def test_evaluation_only(toy_root, tmp_path, capsys, name):
     trained = start(toy_root, tmp_path / "run")

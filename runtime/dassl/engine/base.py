@@ -6,7 +6,7 @@ from collections import OrderedDict
 import torch
 
 from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
-from dassl.utils.torchtools import load_part, newest_checkpoint
+from dassl.utils.checkpoint import load_part, newest_checkpoint
 
 BEST_MODEL = "model-best.pth.tar"
 

@@ -3,6 +3,7 @@
 import importlib
 
 _MODULES = {
+    "checkpoint": ("load_checkpoint", "load_pretrained_weights", "resume_from_checkpoint", "save_checkpoint"),
     "logger": ("Logger", "setup_logger"),
     "meters": ("AverageMeter", "MetricMeter"),
     "registry": ("Registry",),
@@ -12,8 +13,7 @@ _MODULES = {
         "set_random_seed", "tolist_if_not", "write_json",
     ),
     "torchtools": (
-        "count_num_param", "init_network_weights", "load_checkpoint", "load_pretrained_weights", "open_all_layers",
-        "open_specified_layers", "resume_from_checkpoint", "save_checkpoint", "set_bn_to_eval",
+        "count_num_param", "init_network_weights", "open_all_layers", "open_specified_layers", "set_bn_to_eval",
     ),
 }  # fmt: skip
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
