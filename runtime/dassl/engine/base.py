@@ -68,15 +68,15 @@ class TrainerBase:
     def resume_model_if_exist(self, directory) -> int:
         """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any."""
         names = self.get_model_names()
-        folders = [os.path.join(directory, name) for name in names]
-        if not names or not all(newest_checkpoint(folder) for folder in folders):
+        folders = {name: os.path.join(directory, name) for name in names}
+        if not names or not all(map(newest_checkpoint, folders.values())):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        epochs = [
-            resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
-            for name, folder in zip(names, folders, strict=True)
-        ]
+        epochs = []
+        for name, folder in folders.items():
+            parts = self._models[name], self._optims[name], self._scheds[name]
+            epochs.append(resume_from_checkpoint(folder, *parts))
         if len(set(epochs)) > 1:
             raise ValueError(f"Checkpoints of {names} in {directory} differ in epoch, {epochs}: start anew")
         return epochs[0]
@@ -92,7 +92,7 @@ class TrainerBase:
             load_part(self._models[name], checkpoint, "state_dict", model_path)
             result = checkpoint.get("val_result")
             shown = None if result is None else f"{result:.2f}"
-            print(f"Load {model_path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
+            print(f"Load {model_path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
 
     @staticmethod
     def _find_checkpoint(folder: str, epoch: int | None) -> str:
@@ -140,8 +140,6 @@ class TrainerBase:
         self.model_zero_grad(names)
         self.model_backward(loss)
         self.model_update(names)
-
-    # Curves
 
     def init_writer(self, log_dir) -> None:
         if self._writer is None:
