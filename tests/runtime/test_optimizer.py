@@ -6,6 +6,7 @@ from torch import nn
 
 from dassl.config import get_cfg_default
 from dassl.optim import build_optimizer
+from dassl.optim.radam import RAdam
 
 
 def options(**changes):
@@ -85,3 +86,31 @@ def test_mistakes():
         build_optimizer(list(model().parameters()), options(STAGED_LR=True, NEW_LAYERS=("2",)))
     with pytest.raises(ValueError, match="empty parameter list"):
         build_optimizer([], options())
+
+
+def plain_radam(weight, gradients, lr, betas, decay, eps=1e-8):
+    """The formulas of https://arxiv.org/abs/1908.03265, algorithm 2, with decoupled weight decay."""
+    m = v = 0.0
+    longest = 2 / (1 - betas[1]) - 1
+    for t, gradient in enumerate(gradients, 1):
+        m, v = betas[0] * m + (1 - betas[0]) * gradient, betas[1] * v + (1 - betas[1]) * gradient**2
+        weight *= 1 - lr * decay
+        length = longest - 2 * t * betas[1] ** t / (1 - betas[1] ** t)
+        step = m / (1 - betas[0] ** t)
+        if length > 5:
+            ratio = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            step *= (ratio * (1 - betas[1] ** t)) ** 0.5 / (v**0.5 + eps)
+        weight -= lr * step
+    return weight
+
+
+def test_radam_equals_the_papers_formulas():
+    weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    optimizer = RAdam([weight], lr=0.1, betas=(0.8, 0.9), weight_decay=0.05)
+    gradients = [0.5, -0.2, 0.7, 0.3, 0.9, -0.1, 0.4, 0.6, 0.2, 0.8]
+    for gradient in gradients:
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+    assert weight.item() == pytest.approx(plain_radam(2.0, gradients, 0.1, (0.8, 0.9), 0.05), rel=1e-9)
+    with pytest.raises(ValueError, match="degenerated_to_sgd must be True, got False"):
+        RAdam([weight], degenerated_to_sgd=False)

@@ -1,6 +1,10 @@
-"""Printed lines and pixels of the transforms."""
+"""Printed lines and pixels of the transforms, and what they draw from the random generators."""
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +14,13 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from dassl.config import get_cfg_default
-from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES, build_transform
+from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES, autoaugment, build_transform, randaugment
+from tests.upstream.checkouts import DASSL, ROOT
+
+from . import transform_digests
 
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-DASSL_CHOICES = (
-    "random_flip random_resized_crop normalize instance_norm random_crop random_translation center_crop cutout "
-    "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 gaussian_noise "
-    "colorjitter randomgrayscale gaussian_blur"
-).split()
+DASSL_CHOICES = transform_digests.CHOICES
 
 
 def make_cfg(*choices, size=(224, 224)):
@@ -130,29 +133,99 @@ def test_colours_and_blur_equal_torchvision(images, capsys):
     assert torch.equal(run(build_transform(cfg), images * 3), run(T.Compose(plain), images * 3))
 
 
-def test_cutout(images):
+def test_dassls_own_transforms_give_the_stored_digests():
+    """Pixels and random states of upstream Dassl; `transform_digests` says how they were made."""
+    expected = json.loads(Path(transform_digests.__file__).with_suffix(".json").read_text())
+    assert transform_digests.stored(build_transform) == expected
+
+
+@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its transforms were not compared with")
+def test_every_choice_and_combination_equals_upstreams():
+    command = [sys.executable, "-m", "tests.runtime.transform_digests", DASSL]
+    upstream = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    expected = json.loads(upstream.stdout)
+    ours = transform_digests.digests(build_transform)
+    assert len(ours) > 200 and [name for name in expected if ours[name] != expected[name]] == []
+
+
+def as_array(image):
+    return np.asarray(image).astype(int)
+
+
+@pytest.mark.parametrize(
+    "operation,value,formula",
+    [
+        (randaugment.invert, 0, lambda x: 255 - x),
+        (randaugment.posterize, 5.9, lambda x: x // 8 * 8),  # 5 bits are kept
+        (randaugment.solarize, 100.5, lambda x: np.where(x < 100.5, x, 255 - x)),
+        (randaugment.solarize_add, 30.7, lambda x: np.where(x < 98, x + 30, 255 - np.minimum(x + 30, 255))),
+        (randaugment.brightness, 0.3, lambda x: (x * np.float32(0.3)).astype(int)),
+        (randaugment.identity, 0, lambda x: x),
+        (randaugment.translate_x_pixels, 3, lambda x: np.pad(x, ((0, 0), (0, 3), (0, 0)))[:, 3:]),
+        (randaugment.translate_y, 0.25, lambda x: np.pad(x, ((0, 16), (0, 0), (0, 0)))[16:]),
+    ],
+)
+def test_operations_equal_plain_formulas(images, operation, value, formula):
+    random.seed(2)  # draws 0.956: the sign changes
+    image = images[3]
+    expected = formula(as_array(image))
+    if operation.__name__.startswith("translate"):
+        random.seed(1)  # draws 0.134: it does not
+    assert np.array_equal(as_array(operation(image, value)), expected)
+
+
+def test_policies_fill_with_gray_and_draw_a_sign(images):
+    image = images[3]
+    expected = {-1: as_array(image)[:, :-10], 1: as_array(image)[:, 10:]}
+    signs = set()
+    for seed in range(8):
+        random.seed(seed)
+        sign = random.choice([-1, 1])
+        random.seed(seed)
+        moved = as_array(autoaugment.OPERATIONS["translatex"](image, 10 / 64, (128, 128, 128)))
+        inside, border = (moved[:, :-10], moved[:, -10:]) if sign == 1 else (moved[:, 10:], moved[:, :10])
+        assert np.array_equal(inside, expected[sign]) and (border == 128).all()
+        signs.add(sign)
+    assert signs == {-1, 1}
+
+
+def test_cutout_equals_plain_formula():
     cfg = make_cfg("cutout", size=(32, 32))
-    cfg.INPUT.CUTOUT_LEN = 8
+    cfg.INPUT.CUTOUT_LEN, cfg.INPUT.CUTOUT_N = 8, 2
     white = [Image.new("RGB", (32, 32), "white")] * 200
     holes = 1 - run(build_transform(cfg), white)[:, 0]  # (200, 32, 32)
-    areas = holes.sum(dim=(1, 2))
-    assert areas.max() == 64 and 16 <= areas.min() < 64  # whole squares, and squares cut at the border
-    assert (holes.sum(dim=0) > 0).all()  # everywhere
-    for hole in holes[:20]:
-        rows, columns = hole.sum(1).nonzero(), hole.sum(0).nonzero()
-        assert hole.sum() == len(rows) * len(columns)  # a rectangle
+    np.random.seed(0)
+    rows, columns = np.mgrid[:32, :32]
+    for hole in holes:
+        expected = np.zeros((32, 32), bool)
+        for _ in range(2):
+            y, x = np.random.randint(32), np.random.randint(32)
+            expected |= (rows >= y - 4) & (rows < y + 4) & (columns >= x - 4) & (columns < x + 4)
+        assert np.array_equal(hole.bool().numpy(), expected)
 
 
-def test_noise_and_translation_happen_half_of_the_time():
+def test_noise_equals_plain_formula():
     gray = [Image.new("RGB", (32, 32), (128, 128, 128))] * 400
     noisy = run(build_transform(make_cfg("gaussian_noise", size=(32, 32))), gray)
-    changed = noisy.std(dim=(1, 2, 3)) > 0.01
-    assert 0.4 < changed.float().mean() < 0.6
-    assert noisy[changed].std() == pytest.approx(0.15, rel=0.05)
-    ramp = Image.fromarray(np.tile(np.arange(0, 256, 8, dtype=np.uint8)[:, None, None], (1, 32, 3)))
-    shifted = run(build_transform(make_cfg("random_translation", size=(32, 32))), [ramp] * 400)
-    untouched = (shifted == T.ToTensor()(ramp)).flatten(1).all(dim=1)
-    assert 0.4 < untouched.float().mean() < 0.6
+    random.seed(0)
+    torch.manual_seed(0)
+    changed = [random.random() <= 0.5 for _ in gray]
+    assert 0.4 < np.mean(changed) < 0.6
+    for image, noise in zip(noisy, changed, strict=True):
+        expected = 128 / 255 + (0.15 * torch.randn(3, 32, 32) if noise else 0)
+        torch.testing.assert_close(image, torch.as_tensor(expected).expand(3, 32, 32), check_dtype=False)
+
+
+def test_translation_equals_plain_formula(images):
+    moved = run(build_transform(make_cfg("random_translation", size=(32, 40))), images * 10)
+    random.seed(0)
+    for image, got in zip(images * 10, moved, strict=True):
+        image = image.resize((40, 32), Image.Resampling.BICUBIC)  # the first step brings it to its size
+        if random.random() <= 0.5:
+            larger = image.resize((45, 36), Image.Resampling.BILINEAR)
+            left, top = round(5 * random.random()), round(4 * random.random())
+            image = larger.crop((left, top, left + 40, top + 32))
+        assert torch.equal(got, T.ToTensor()(image))
 
 
 def test_instance_norm(images):
@@ -177,6 +250,10 @@ def test_no_transform(capsys):
 def test_mistakes():
     with pytest.raises(ValueError, match="INPUT.TRANSFORMS must be one of .*'normalise' .did you mean 'normalize'"):
         build_transform(make_cfg("normalise"))
+    cfg = make_cfg("randaugment")
+    cfg.INPUT.RANDAUGMENT_M = 31
+    with pytest.raises(ValueError, match="INPUT.RANDAUGMENT_M must be from 0 to 30, got 31"):
+        build_transform(cfg)
     cfg = make_cfg("normalize")
     cfg.INPUT.INTERPOLATION = "cubic"
     with pytest.raises(ValueError, match="INPUT.INTERPOLATION must be one of .*did you mean 'bicubic'"):

@@ -1,11 +1,17 @@
-"""Methods and datasets import from `dassl` what upstream has, and nothing that only the bundled one has."""
+"""The bundled `dassl` and upstream's by their names, and what methods and datasets import of them."""
 
 import ast
+import importlib
+import re
+import runpy
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 
 import pytest
 
 from .checkouts import DASSL, ROOT
+
+DOCS = ROOT / "docs" / "dassl_api.md"
 
 UPSTREAM = {
     "dassl.config": {"cfg_default", "get_cfg_default"},
@@ -49,27 +55,111 @@ def test_every_imported_name_is_upstreams():
 def test_upstream_has_them():
     """Without importing it beside the bundled one: from its source."""
     for module, names in UPSTREAM.items():
-        parts = Path(DASSL, *module.split("."))
-        source = parts.with_suffix(".py") if parts.with_suffix(".py").is_file() else parts / "__init__.py"
-        defined = names_of(source)
-        missing = {name for name in names if name not in defined and not (parts / f"{name}.py").is_file()}
+        defined = names_of(source_of(Path(DASSL), module))
+        folder = Path(DASSL, *module.split("."))
+        missing = {name for name in names if name not in defined and not (folder / f"{name}.py").is_file()}
         assert not missing, f"{module} has no {missing}"
 
 
-def names_of(source: Path) -> set[str]:
-    """What a module defines or imports, that of its star imports included."""
-    names = set()
+@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its names were not compared with")
+def test_the_bundled_api_lacks_what_the_docs_say():
+    """Every public name of upstream's modules is there by the same module, or in a row of the docs' table."""
+    left_out = [pattern for pattern in patterns("Left out") if pattern.startswith("dassl.")]
+    used = set()
+    for source in sorted(Path(DASSL, "dassl").rglob("*.py")):
+        module = ".".join(source.relative_to(DASSL).with_suffix("").parts).removesuffix(".__init__")
+        for name, origin in names_of(source).items():
+            if name.startswith("_") or exists(module, name):
+                continue
+            fits = {p for p in left_out if fnmatch(f"{module}.{name}", p) or fnmatch(f"{origin}.{name}", p)}
+            assert fits, f"the bundled {module} has no {name}: add it, or a row to {DOCS.name}"
+            used |= fits
+    assert used == set(left_out), f"{DOCS.name} lists what is there, or what upstream lacks: {set(left_out) - used}"
+
+
+@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its configuration was not compared with")
+def test_config_keys_and_defaults_are_upstreams():
+    upstream = flat(runpy.run_path(str(Path(DASSL, "dassl", "config", "defaults.py")))["_C"])
+    left_out = patterns("Left out")
+    bundled = {key: value for key, value in flat(fresh_defaults()).items() if key != "DATALOADER.CACHE_GB"}
+    expected = {k: v for k, v in upstream.items() if not any(fnmatch(k, p) for p in left_out)}
+    assert bundled == expected
+
+
+def sources(*folders: str) -> list[Path]:
+    return [ROOT / "train.py", *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
+
+
+def test_config_keys_that_nothing_reads_are_in_the_docs():
+    places = sources("runtime", "trainers", "datasets", "tools")
+    text = "\n".join(path.read_text() for path in places if path.name != "defaults.py")
+    unread = {key for key in flat(fresh_defaults()) if not re.search(rf"\.{key.rpartition('.')[2]}\b", text)}
+    assert unread == set(patterns("Config keys that nothing reads"))
+
+
+def test_what_nobody_here_calls_is_there_and_not_imported():
+    listed = patterns("Called by nobody in this repository")
+    imported = {name for path in sources("trainers", "datasets", "tools") for _, name in imports(path)}
+    assert listed
+    for full in listed:
+        module, _, name = full.rpartition(".")
+        assert exists(module, name), f"{DOCS.name} lists {full}, which is not there"
+        assert name not in imported, f"{full} is imported: take it off the list in {DOCS.name}"
+
+
+def patterns(heading: str) -> list[str]:
+    """What stands in backticks in the first column of the docs' table (or list) below a heading."""
+    section = DOCS.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    return [pattern for row in rows for pattern in re.findall("`([^`]+)`", row)]
+
+
+def exists(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return False
+
+
+def fresh_defaults():
+    """The bundled defaults, without the keys that methods and datasets add when they are imported."""
+    return runpy.run_path(str(ROOT / "runtime" / "dassl" / "config" / "defaults.py"))["cfg_default"]
+
+
+def flat(node, prefix: str = "") -> dict:
+    """Dotted key -> value."""
+    found = {}
+    for key, value in node.items():
+        found.update(flat(value, f"{prefix}{key}.") if hasattr(value, "items") else {f"{prefix}{key}": value})
+    return found
+
+
+def source_of(root: Path, module: str) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+
+
+def names_of(source: Path) -> dict[str, str]:
+    """What a module of upstream's defines, and what a package imports -> the module it comes from, "" for its own."""
+    names = {}
+    root = Path(DASSL)
     for node in ast.parse(source.read_text()).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            names.add(node.name)
+            names[node.name] = ""
         elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
-        elif isinstance(node, (ast.ImportFrom, ast.Import)):
+            names.update({target.id: "" for target in node.targets if isinstance(target, ast.Name)})
+        elif isinstance(node, ast.ImportFrom) and source.name == "__init__.py":
+            inside = ".".join(source.parent.relative_to(root).parts)
+            origin = f"{inside}.{node.module}" if node.level else node.module
             for alias in node.names:
-                if alias.name == "*":
-                    inner = source.parent / node.module.replace(".", "/")
-                    inner = inner.with_suffix(".py") if inner.with_suffix(".py").is_file() else inner / "__init__.py"
-                    names |= names_of(inner)
-                else:
-                    names.add(alias.asname or alias.name)
+                found = public(source_of(root, origin)) if alias.name == "*" else [alias.asname or alias.name]
+                names.update(dict.fromkeys(found, origin))
     return names
+
+
+def public(source: Path) -> list[str]:
+    """What a star import of a module gives: its __all__, else its names."""
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
+    return list(names_of(source))

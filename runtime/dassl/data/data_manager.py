@@ -3,19 +3,14 @@
 import math
 
 import torch
-from torch.utils.data import Dataset
-from torchvision import transforms as T
 
-from dassl.utils import read_image
-
+from .dataset_wrapper import DatasetWrapper
 from .datasets import build_dataset
 from .fast_loader import fast_pixels
-from .fast_loader.byte_batch import Images, split_transform
 from .fast_loader.image_cache import image_cache
-from .fast_loader.loader import Batch, Loader, start_method
-from .fast_loader.stored_image import stored
+from .fast_loader.loader import Loader, start_method
 from .samplers import build_sampler
-from .transforms import INTERPOLATION_MODES, build_transform
+from .transforms import build_transform
 
 
 def build_data_loader(
@@ -98,9 +93,9 @@ class DataManager:
                 once=once,
             )
 
-        loaders = cfg.DATALOADER
-        options_u = loaders.TRAIN_X if loaders.TRAIN_U.SAME_AS_X else loaders.TRAIN_U
-        self.train_loader_x = train_loader(dataset.train_x, loaders.TRAIN_X)
+        options_x, options_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
+        options_u = options_x if options_u.SAME_AS_X else options_u
+        self.train_loader_x = train_loader(dataset.train_x, options_x)
         self.train_loader_u = train_loader(dataset.train_u, options_u) if dataset.train_u else None
         every_epoch = cfg.TEST.FINAL_MODEL == "best_val"
         self.val_loader = test_loader(dataset.val, once=not every_epoch) if dataset.val else None
@@ -145,60 +140,3 @@ class DataManager:
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         ruler = "  ".join("-" * width for width in widths)
         print("\n".join([ruler, *(f"{name:<{widths[0]}}  {value}" for name, value in rows), ruler]))
-
-
-class DatasetWrapper(Dataset):
-    """Reads and transforms the images of a list of Datum.
-
-    `transform` may be a list, whose results are img, img2, img3, ...; with DATALOADER.K_TRANSFORMS > 1
-    each training result is a list of that many views.
-    """
-
-    cache = None  # an ImageCache to read from
-
-    def __init__(self, cfg, data_source, transform=None, is_train=False):
-        self.cfg = cfg
-        self.data_source = data_source
-        self.transform = transform
-        self.is_train = is_train
-        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
-        self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        if self.k_tfm > 1 and transform is None:
-            raise ValueError(f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform, but there is none")
-        mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
-        plain = [T.Resize(cfg.INPUT.SIZE, interpolation=mode), T.ToTensor()]
-        if "normalize" in cfg.INPUT.TRANSFORMS:
-            plain.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
-        self.to_tensor = T.Compose(plain)
-
-    def __len__(self) -> int:
-        return len(self.data_source)
-
-    def __getitem__(self, idx: int) -> dict:
-        return self._item(idx, self.transform)
-
-    def __getitems__(self, indices: list[int]) -> list[dict]:
-        """The items; for our loader without the last steps of the transform where it does them faster."""
-        parts = split_transform(self.transform) if isinstance(indices, Batch) and self.k_tfm == 1 else None
-        if parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__:
-            return [self[index] for index in indices]
-        return Images([self._item(index, parts[0]) for index in indices], tail=parts[1])
-
-    def _item(self, idx: int, transform) -> dict:
-        item = self.data_source[idx]
-        img0 = stored(read_image(item.impath)) if self.cache is None else self.cache.read(item.impath)
-        output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        if transform is None:
-            output["img"] = img0
-        elif isinstance(transform, (list, tuple)):
-            for i, tfm in enumerate(transform):
-                output["img" if i == 0 else f"img{i + 1}"] = self._transform_image(tfm, img0)
-        else:
-            output["img"] = self._transform_image(transform, img0)
-        if self.return_img0:
-            output["img0"] = self.to_tensor(img0)
-        return output
-
-    def _transform_image(self, tfm, img0):
-        views = [tfm(img0) for _ in range(self.k_tfm)]
-        return views[0] if len(views) == 1 else views

@@ -1,7 +1,8 @@
 """Trainers: what they share, and how they are found by name."""
 
-from .base import TrainerBase
 from .build import TRAINER_REGISTRY, build_trainer
-from .trainer import SimpleTrainer, TrainerX
+from .trainer import SimpleNet, SimpleTrainer, TrainerBase, TrainerX, TrainerXU
 
-__all__ = ["SimpleTrainer", "TRAINER_REGISTRY", "TrainerBase", "TrainerX", "build_trainer"]
+__all__ = [
+    "SimpleNet", "SimpleTrainer", "TRAINER_REGISTRY", "TrainerBase", "TrainerX", "TrainerXU", "build_trainer",
+]  # fmt: skip

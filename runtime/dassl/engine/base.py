@@ -6,7 +6,7 @@ from collections import OrderedDict
 import torch
 
 from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
-from dassl.utils.checkpoint import load_weights, newest_checkpoint
+from dassl.utils.checkpoint import load_part, newest_checkpoint
 
 BEST_MODEL = "model-best.pth.tar"
 
@@ -66,51 +66,43 @@ class TrainerBase:
             save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory) -> int:
-        """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any.
-
-        Raises ValueError if checkpoints do not fit, or were not saved in the same epoch.
-        """
+        """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any."""
         names = self.get_model_names()
-        folders = [os.path.join(directory, name) for name in names]
-        if not names or not all(newest_checkpoint(folder) for folder in folders):
+        folders = {name: os.path.join(directory, name) for name in names}
+        if not names or not all(map(newest_checkpoint, folders.values())):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        epochs = [
-            resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
-            for name, folder in zip(names, folders, strict=True)
-        ]
+        epochs = []
+        for name, folder in folders.items():
+            parts = self._models[name], self._optims[name], self._scheds[name]
+            epochs.append(resume_from_checkpoint(folder, *parts))
         if len(set(epochs)) > 1:
             raise ValueError(f"Checkpoints of {names} in {directory} differ in epoch, {epochs}: start anew")
         return epochs[0]
 
     def load_model(self, directory, epoch=None) -> None:
-        """Load weights for evaluation: of `epoch` (from 1), else the best, else the newest ones.
-
-        Raises FileNotFoundError, or ValueError if the file does not fit.
-        """
+        """Load weights for evaluation: of `epoch` (from 1), else the best, else the newest ones."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
         for name in self.get_model_names():
             model_path = self._find_checkpoint(os.path.join(directory, name), epoch)
             checkpoint = load_checkpoint(model_path)
-            load_weights(self._models[name], checkpoint, model_path)
+            load_part(self._models[name], checkpoint, "state_dict", model_path)
             result = checkpoint.get("val_result")
-            shown = "None" if result is None else f"{result:.2f}"
-            print(f"Load {model_path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
+            shown = None if result is None else f"{result:.2f}"
+            print(f"Load {model_path} to {name} (epoch={checkpoint.get('epoch')}, val_result={shown})")
 
     @staticmethod
     def _find_checkpoint(folder: str, epoch: int | None) -> str:
         path = os.path.join(folder, BEST_MODEL if epoch is None else f"model.pth.tar-{epoch}")
         if os.path.isfile(path):
             return path
-        newest = newest_checkpoint(folder) if epoch is None else None
-        if newest is not None:
+        if epoch is None and (newest := newest_checkpoint(folder)):
             print(f"No {BEST_MODEL} in {folder}: taking the newest checkpoint")
             return newest
-        there = sorted(os.listdir(folder)) if os.path.isdir(folder) else "no such folder"
-        raise FileNotFoundError(f"No model at {path} (there: {there}): check --model-dir and --load-epoch")
+        raise FileNotFoundError(f"No model at {path}: check --model-dir and --load-epoch")
 
     # Steps of an optimiser
 
@@ -149,8 +141,6 @@ class TrainerBase:
         self.model_backward(loss)
         self.model_update(names)
 
-    # Curves
-
     def init_writer(self, log_dir) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, needed for training only
@@ -181,16 +171,13 @@ class TrainerBase:
         self.after_train()
 
     def before_train(self) -> None:
-        pass
+        """For subclasses, as the next three."""
 
-    def after_train(self) -> None:
-        pass
+    def after_train(self) -> None: ...
 
-    def before_epoch(self) -> None:
-        pass
+    def before_epoch(self) -> None: ...
 
-    def after_epoch(self) -> None:
-        pass
+    def after_epoch(self) -> None: ...
 
     def run_epoch(self) -> None:
         raise NotImplementedError

@@ -6,8 +6,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-from dassl.utils import mkdir_if_missing, open_atomic
-from dassl.utils.rng import keep_python_random
+from dassl.utils import mkdir_if_missing
 
 from .build import EVALUATOR_REGISTRY
 
@@ -53,19 +52,16 @@ class Classification(EvaluatorBase):
         self._y_pred += y_pred
         self._y_true += y_true
 
-    @keep_python_random()
     def evaluate(self) -> OrderedDict:
         """Print and return the results, unrounded; `accuracy` comes first.
 
         Raises ValueError if nothing has been processed.
         """
-        from sklearn.metrics import f1_score  # slow to import, needed only here
-
         if not self._total:
             raise ValueError("Nothing to evaluate: no batch has been processed")
+        labels, counts = self._confusion()
         accuracy = 100.0 * self._correct / self._total
-        labels = np.unique(self._y_true)
-        macro_f1 = 100.0 * f1_score(self._y_true, self._y_pred, average="macro", labels=labels)
+        macro_f1 = 100.0 * _f1(counts)[counts.any(axis=1)].mean()
         results = OrderedDict(accuracy=accuracy, error_rate=100.0 - accuracy, macro_f1=float(macro_f1))
         print("=> result")
         print(f"* total: {self._total:,}")
@@ -74,33 +70,44 @@ class Classification(EvaluatorBase):
         print(f"* error: {100.0 - accuracy:.2f}%")
         print(f"* macro_f1: {macro_f1:.2f}%")
         if self.cfg.TEST.PER_CLASS_RESULT:
-            results["perclass_accuracy"] = self._per_class()
+            results["perclass_accuracy"] = self._per_class(labels, counts)
         if self.cfg.TEST.COMPUTE_CMAT:
-            self._save_confusion_matrix()
+            self._save_confusion_matrix(counts)
         return results
 
-    def _per_class(self) -> float:
+    def _confusion(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels that are true or predicted (n,), and images by true and predicted label (n, n).
+
+        Not scikit-learn's: importing it takes longer than many evaluations.
+        """
+        labels, indices = np.unique([self._y_true, self._y_pred], return_inverse=True)
+        counts = np.zeros((len(labels), len(labels)), dtype=int)
+        np.add.at(counts, tuple(indices.reshape(2, -1)), 1)
+        return labels, counts
+
+    def _per_class(self, labels: np.ndarray, counts: np.ndarray) -> float:
         """Print the accuracy of each class that has images; return their mean."""
-        y_true, y_pred = np.array(self._y_true), np.array(self._y_pred)
         accuracies = []
         print("=> per-class result")
-        for label in np.unique(y_true).tolist():
-            hits = y_pred[y_true == label] == label
-            accuracies.append(100.0 * hits.mean())
+        for label, total, correct in zip(labels.tolist(), counts.sum(axis=1), counts.diagonal(), strict=True):
+            if total == 0:
+                continue
+            accuracies.append(100.0 * (correct / total))
             print(
                 f"* class: {label} ({self._lab2cname[label]})\t"
-                f"total: {len(hits):,}\tcorrect: {hits.sum():,}\tacc: {accuracies[-1]:.2f}%"
+                f"total: {total:,}\tcorrect: {correct:,}\tacc: {accuracies[-1]:.2f}%"
             )
         print(f"* average: {np.mean(accuracies):.2f}%")
         return float(np.mean(accuracies))
 
-    def _save_confusion_matrix(self) -> None:
-        """Write OUTPUT_DIR/cmat.pt: a tensor, rows are true classes and sum to one."""
-        from sklearn.metrics import confusion_matrix
-
-        matrix = confusion_matrix(self._y_true, self._y_pred, normalize="true")
+    def _save_confusion_matrix(self, counts: np.ndarray) -> None:
+        """Write OUTPUT_DIR/cmat.pt: a tensor, rows are true classes and sum to one, or to zero without images."""
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         mkdir_if_missing(self.cfg.OUTPUT_DIR)
-        with open_atomic(path, "wb") as file:
-            torch.save(torch.from_numpy(matrix), file)
+        torch.save(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True).clip(1)), path)
         print(f"Confusion matrix is saved to {path}")
+
+
+def _f1(counts: np.ndarray) -> np.ndarray:
+    """F1 per label (n,): 2 TP / (2 TP + FP + FN), which is the sum of the true and the predicted images below."""
+    return 2 * counts.diagonal() / (counts.sum(axis=0) + counts.sum(axis=1))

@@ -1,7 +1,5 @@
 """Torch's schedulers by Dassl's names, and a warm-up before them."""
 
-from collections.abc import Callable
-
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 
@@ -11,25 +9,19 @@ AVAI_SCHEDS = ["single_step", "multi_step", "cosine"]
 WARMUP_TYPES = ["constant", "linear"]
 
 
-class WarmupLR(LRScheduler):
-    """`warm_lr(epoch, base_lr)` for `warmup_epoch` epochs, then `successor`, beginning with the base LR."""
+class _BaseWarmupScheduler(LRScheduler):
+    """`warm_rates()` for `warmup_epoch` epochs, then `successor`, which begins with the base learning rates."""
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        successor: LRScheduler,
-        warmup_epoch: int,
-        warm_lr: Callable[[int, float], float],
-    ):
+    def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch=-1, verbose=False):
         self.successor = successor
         self.warmup_epoch = warmup_epoch
-        self.warm_lr = warm_lr
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
+
+    def warm_rates(self) -> list[float]:
+        raise NotImplementedError
 
     def get_lr(self) -> list[float]:
-        if self.last_epoch >= self.warmup_epoch:
-            return self.successor.get_last_lr()
-        return [self.warm_lr(self.last_epoch, base_lr) for base_lr in self.base_lrs]
+        return self.successor.get_last_lr() if self.last_epoch >= self.warmup_epoch else self.warm_rates()
 
     def step(self, epoch=None) -> None:
         if self.last_epoch < self.warmup_epoch:
@@ -49,8 +41,32 @@ class WarmupLR(LRScheduler):
         self.__dict__.update(state)
 
 
+class ConstantWarmupScheduler(_BaseWarmupScheduler):
+    """`cons_lr` during the warm-up."""
+
+    def __init__(self, optimizer, successor, warmup_epoch: int, cons_lr: float, last_epoch=-1, verbose=False):
+        self.cons_lr = cons_lr
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+
+    def warm_rates(self) -> list[float]:
+        return [self.cons_lr for _ in self.base_lrs]
+
+
+class LinearWarmupScheduler(_BaseWarmupScheduler):
+    """`min_lr` in the first epoch, then in equal steps up to the base learning rate."""
+
+    def __init__(self, optimizer, successor, warmup_epoch: int, min_lr: float, last_epoch=-1, verbose=False):
+        self.min_lr = min_lr
+        super().__init__(optimizer, successor, warmup_epoch, last_epoch)
+
+    def warm_rates(self) -> list[float]:
+        if self.last_epoch == 0:
+            return [self.min_lr for _ in self.base_lrs]
+        return [base_lr * self.last_epoch / self.warmup_epoch for base_lr in self.base_lrs]
+
+
 def build_lr_scheduler(optimizer: Optimizer, optim_cfg) -> LRScheduler:
-    """The schedule that OPTIM.LR_SCHEDULER and OPTIM.WARMUP_* describe; call `step()` once an epoch.
+    """The schedule that OPTIM.LR_SCHEDULER and OPTIM.WARMUP_* describe; call `step()` once per epoch.
 
     With WARMUP_RECOUNT False the schedule counts the warm-up epochs as its own, but starts from the full LR.
 
@@ -64,10 +80,9 @@ def build_lr_scheduler(optimizer: Optimizer, optim_cfg) -> LRScheduler:
     check_availability(c.WARMUP_TYPE, WARMUP_TYPES, what="OPTIM.WARMUP_TYPE")
     if not c.WARMUP_RECOUNT:
         scheduler.last_epoch = c.WARMUP_EPOCH
-    n, constant, lowest = c.WARMUP_EPOCH, c.WARMUP_CONS_LR, c.WARMUP_MIN_LR
     if c.WARMUP_TYPE == "constant":
-        return WarmupLR(optimizer, scheduler, n, lambda epoch, base_lr: constant)
-    return WarmupLR(optimizer, scheduler, n, lambda epoch, base_lr: base_lr * epoch / n if epoch else lowest)
+        return ConstantWarmupScheduler(optimizer, scheduler, c.WARMUP_EPOCH, c.WARMUP_CONS_LR)
+    return LinearWarmupScheduler(optimizer, scheduler, c.WARMUP_EPOCH, c.WARMUP_MIN_LR)
 
 
 def _main_scheduler(optimizer: Optimizer, c) -> LRScheduler:

@@ -7,6 +7,8 @@ from torch import nn
 
 from dassl.utils import check_availability
 
+from .radam import RAdam
+
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
@@ -37,8 +39,8 @@ def build_optimizer(model, optim_cfg, param_groups=None) -> torch.optim.Optimize
         )
     if c.NAME == "rmsprop":
         return torch.optim.RMSprop(param_groups, momentum=c.MOMENTUM, alpha=c.RMSPROP_ALPHA, **common)
-    if c.NAME == "radam":  # Dassl's own shrinks the weights themselves, as AdamW does
-        return torch.optim.RAdam(param_groups, betas=betas, decoupled_weight_decay=True, **common)
+    if c.NAME == "radam":
+        return RAdam(param_groups, betas=betas, **common)
     if c.NAME == "adamw":
         return torch.optim.AdamW(param_groups, betas=betas, **common)
     return torch.optim.Adam(param_groups, betas=betas, amsgrad=c.NAME == "amsgrad", **common)

@@ -7,11 +7,10 @@ _MODULES = {
     "logger": ("Logger", "setup_logger"),
     "meters": ("AverageMeter", "MetricMeter"),
     "registry": ("Registry",),
-    "rng": ("set_random_seed",),
     "tools": (
         "ImageReadError", "check_availability", "check_isfile", "collect_env_info", "download_url",
-        "get_most_similar_str_to_a_from_b", "listdir_nohidden", "mkdir_if_missing", "open_atomic", "read_image",
-        "read_json", "tolist_if_not", "write_json",
+        "get_most_similar_str_to_a_from_b", "listdir_nohidden", "mkdir_if_missing", "read_image", "read_json",
+        "set_random_seed", "tolist_if_not", "write_json",
     ),
     "torchtools": (
         "count_num_param", "init_network_weights", "open_all_layers", "open_specified_layers", "set_bn_to_eval",

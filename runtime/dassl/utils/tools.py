@@ -1,15 +1,16 @@
-"""Files, names and images."""
+"""Files, names, seeds and images."""
 
 import contextlib
 import errno
 import json
 import os
 import platform
+import random
 import warnings
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from importlib import metadata
-from typing import IO, Any
+from typing import Any
 
 from PIL import Image
 
@@ -41,32 +42,6 @@ def write_errors(path: str) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def open_atomic(fpath: str, mode: str = "w") -> Iterator[IO]:
-    """Open a file for writing so that readers see the old content or the whole new one, never a part.
-
-    Writes to a temporary file in the same folder, which replaces `fpath` at the end of a block without error.
-    """
-    temporary = f"{fpath}.{os.getpid()}.tmp"
-    with write_errors(fpath):
-        try:
-            with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, fpath)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
-            raise
-    with contextlib.suppress(OSError):  # so that the new name outlives a power failure, where the system can do it
-        handle = os.open(os.path.dirname(fpath) or ".", os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def check_isfile(fpath: str) -> bool:
     """Whether `fpath` is a file; warns if not."""
     found = os.path.isfile(fpath)
@@ -85,10 +60,24 @@ def read_json(fpath: str) -> Any:
 
 
 def write_json(obj: Any, fpath: str) -> None:
-    """Write `obj` as JSON, whole or not at all; creates the folder."""
+    """Write `obj` as JSON; creates the folder."""
+    text = json.dumps(obj, indent=4, separators=(",", ": "))
     mkdir_if_missing(os.path.dirname(fpath))
-    with open_atomic(fpath) as file:
-        json.dump(obj, file, indent=4, separators=(",", ": "))
+    with write_errors(fpath), open(fpath, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed the generators of python, numpy, torch and CUDA. Raises ValueError unless 0 <= seed < 2**32."""
+    import numpy as np
+    import torch
+
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"SEED must be from 0 to 2**32 - 1, got {seed}")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
 
 
 def download_url(url: str, dst: str) -> None:

@@ -1,8 +1,15 @@
-"""Counting, freezing and initialising parameters."""
+"""Counting, freezing and initialising parameters; checkpoints."""
 
 from collections.abc import Iterable
 
 from torch import nn
+
+from .checkpoint import (  # noqa: F401  (upstream Dassl has them here)
+    load_checkpoint,
+    load_pretrained_weights,
+    resume_from_checkpoint,
+    save_checkpoint,
+)
 
 
 def set_bn_to_eval(m: nn.Module) -> None:

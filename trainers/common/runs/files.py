@@ -1,7 +1,4 @@
-"""Files and folders of a run: written whole or not at all, and by one run at a time.
-
-The bundled Dassl has `open_atomic` for the same purpose; what is here works beside upstream's, which has not.
-"""
+"""Files and folders of a run: written whole or not at all, and by one run at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """A `pickle_module` for `torch.load` that builds tensors and empty stand-ins for all other objects.
 
-Nothing that a file names is imported or called, so that reading an untrusted file runs no code of it. The same file
-lies in `runtime/dassl/utils` and in `trainers/common`: upstream Dassl has none, and the bundled one needs no trainers.
+Nothing that a file names is imported or called, so that reading an untrusted file runs no code of it.
 """
 
 import pickle

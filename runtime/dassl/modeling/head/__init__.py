@@ -1,0 +1,6 @@
+"""Heads between a backbone and its classifier, by name."""
+
+from .build import HEAD_REGISTRY, build_head
+from .mlp import mlp
+
+__all__ = ["HEAD_REGISTRY", "build_head", "mlp"]

@@ -1,0 +1,99 @@
+"""Digests of what `build_transform` makes of some images, and of the random generators' states after them.
+
+    python -m tests.runtime.transform_digests UPSTREAM_DASSL            # of every case
+    python -m tests.runtime.transform_digests UPSTREAM_DASSL --stored   # of the cases in transform_digests.json
+
+prints those of upstream Dassl, whose transforms are imported as a package of their own beside the bundled ones.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import io
+import itertools
+import json
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import runtime  # noqa: F401  (makes dassl importable)
+from dassl.config import get_cfg_default
+
+CHOICES = (
+    "random_flip random_resized_crop normalize instance_norm random_crop random_translation center_crop cutout "
+    "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 gaussian_noise "
+    "colorjitter randomgrayscale gaussian_blur"
+).split()
+# Dassl's own operations on pixels: the same bytes on every processor, unlike sums and convolutions in floating point.
+STORED = "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 cutout".split()
+SIZES = [(90, 120), (120, 90), (50, 200), (64, 64)]
+
+
+def cases() -> dict[str, tuple[tuple[str, ...], int]]:
+    """Name -> (choices, number of images): every choice on many images, every pair, and larger sets."""
+    draw = random.Random(0)
+    larger = [tuple(draw.sample(CHOICES, draw.randint(3, len(CHOICES)))) for _ in range(40)]
+    sets = [((choice,), 200) for choice in CHOICES]
+    sets += [(pair, 6) for pair in itertools.combinations(CHOICES, 2)]
+    sets += [(some, 6) for some in [(), tuple(CHOICES), *larger]]
+    return {" ".join(some): (some, count) for some, count in sets}
+
+
+def make_image(number: int, size: tuple[int, int] | None = None) -> Image.Image:
+    """A smooth pattern with noise, of `size` (height, width) or of one of SIZES."""
+    generator = np.random.default_rng(number)
+    height, width = size or SIZES[number % len(SIZES)]
+    rows, columns = np.mgrid[:height, :width]
+    steps = generator.uniform(0.5, 4, (2, 3))
+    pixels = rows[..., None] * steps[0] + columns[..., None] * steps[1]
+    pixels = pixels * generator.uniform(0.2, 1) + generator.normal(0, 20, (height, width, 3))
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def make_cfg(choices):
+    cfg = get_cfg_default()
+    cfg.INPUT.TRANSFORMS, cfg.INPUT.SIZE, cfg.INPUT.INTERPOLATION = tuple(choices), (32, 40), "bicubic"
+    cfg.INPUT.GB_K, cfg.INPUT.CUTOUT_N, cfg.INPUT.CUTOUT_LEN = 5, 2, 9
+    return cfg
+
+
+def digest(build_transform, choices, count: int, is_train: bool = True, size=None) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        transform = build_transform(make_cfg(choices), is_train=is_train)
+    random.seed(count)
+    np.random.seed(count)
+    torch.manual_seed(count)
+    found = hashlib.sha256(printed.getvalue().encode())
+    for number in range(count):
+        found.update(transform(make_image(number, size)).numpy().tobytes())
+    found.update(repr(random.getstate()).encode())
+    found.update(np.random.get_state()[1].tobytes() + bytes([np.random.get_state()[2] % 256]))
+    found.update(torch.get_rng_state().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def digests(build_transform) -> dict[str, str]:
+    found = {name: digest(build_transform, *case) for name, case in cases().items()}
+    tests = (("normalize",), ("instance_norm",), ("normalize", "instance_norm", "cutout", "randaugment"))
+    return {**found, **{f"test: {' '.join(some)}": digest(build_transform, some, 6, is_train=False) for some in tests}}
+
+
+def stored(build_transform) -> dict[str, str]:
+    """Of STORED on images that have their final size: Pillow's resizing rounds differently from version to version."""
+    return {choice: digest(build_transform, (choice,), 100, size=(32, 40)) for choice in STORED}
+
+
+def main(dassl: str, *flags: str) -> None:
+    np.int = int  # upstream writes np.int, which numpy has dropped
+    sys.path.insert(0, str(Path(dassl, "dassl", "data")))
+    build_transform = importlib.import_module("transforms").build_transform
+    made = stored(build_transform) if "--stored" in flags else digests(build_transform)
+    print(json.dumps(made, indent=1))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
