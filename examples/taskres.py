@@ -5,7 +5,7 @@ Task Residual for Tuning Vision-Language Models, https://arxiv.org/abs/2211.1027
 An example of a method in a file of its own, used without changing this repository:
 
     python train.py --plugin examples/taskres.py --trainer TaskRes ...
-    PLUGIN=examples/taskres.py bash scripts/fewshot.sh TaskRes dtd 16 1 2 3 --data DATA
+    bash scripts/fewshot.sh TaskRes dtd 16 1 2 3 --data DATA --plugin examples/taskres.py
 
 w_k = w_k^clip + SCALE * r_k (eq. 4), normalised; the residuals r (n_cls, E) start at zero. Unlike the official code:
 fp32 residuals at every precision, and the base classifier is zero-shot CLIP's (the paper's "regular base").

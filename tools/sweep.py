@@ -55,6 +55,10 @@ def parse_args(argv=None):
     what.add_argument(
         "--config", metavar="NAME", help="a YAML of the method, without .yaml (default: as configs/recipes.yaml says)"
     )
+    what.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
+        help="method or dataset of others, as train.py takes it; may be repeated (also CLIPFIT_PLUGINS)",
+    )  # fmt: skip
     what.add_argument("--best-val", action="store_true", help="keep the epoch that is best on validation images")
     where = parser.add_argument_group("where and how")
     where.add_argument("--root", "--data", metavar="DIR", help="folder with the datasets (default: data)")
@@ -103,8 +107,12 @@ def from_here(path: str) -> str:
     return path if Path.cwd() == ROOT else os.path.abspath(os.path.expanduser(path))
 
 
-def place(args) -> None:
-    """Fill in where data and runs are."""
+def prepare(args) -> None:
+    """Import the plugins, and fill in where data and runs are."""
+    from trainers.common.runs import plugins
+
+    args.plugin = [from_here(name) if os.path.exists(os.path.expanduser(name)) else name for name in args.plugin]
+    plugins.load_all(plugins.named(args.plugin))
     args.root = from_here(args.root) if args.root else "data"
     args.output = from_here(args.output) if args.output else f"output/{args.protocol}"
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):
@@ -117,7 +125,7 @@ def place(args) -> None:
 
 def sweep(args) -> int:
     """Everything between the command line and the exit code."""
-    place(args)
+    prepare(args)
     return carry_out(args, plan(args))
 
 

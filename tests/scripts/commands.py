@@ -13,7 +13,7 @@ from tools.sweeping.script_arguments import make_parser, sweep_arguments
 def commands(protocol, *arguments):
     """Argument lists of train.py for the arguments of a protocol's script."""
     args = sweep.parse_args(sweep_arguments(make_parser(protocol, {}), protocol, list(arguments)))
-    sweep.place(args)
+    sweep.prepare(args)
     return [job.argv for job in plan(args)]
 
 

@@ -48,6 +48,7 @@ class Setting:
         argv = ["--root", data, "--trainer", self.method, "--backbone", self.backbone]
         argv += ["--dataset-config-file", f"configs/datasets/{name}.yaml"]
         argv += ["--config-file", self.file]
+        argv += [part for plugin in self.args.plugin for part in ("--plugin", plugin)]
         argv += ["--seed", str(self.seed), "--output-dir", str(folder)]
         argv += ["--eval-only", "--model-dir", str(training.output)] if training else []
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]

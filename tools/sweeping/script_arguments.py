@@ -60,6 +60,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     add("--output", "OUTPUT", f"where runs go (default: output/{protocol})", metavar="DIR")
     add("--best-val", "BEST_VAL", "keep the epoch that is best on validation images", action="store_true")
     add("--quiet", "QUIET", "one progress bar instead of the whole log", action="store_true")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a method of others, see train.py")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (default: 1)")
     return parser
 
@@ -84,6 +85,7 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
     }  # fmt: skip
     for flag, values in given.items():
         line += [flag, *values] if any(values) else []
+    line += [part for name in args.plugin for part in ("--plugin", name)]
     line += ["--best-val"] if args.best_val else []
     line += ["--log"] if args.jobs == 1 and not args.quiet else []
     return [*line, "--", *argv[at + 1 :]]
@@ -91,8 +93,8 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
 
 def run(parser: Parser, protocol: str, argv: list[str]) -> int:
     args = sweep.parse_args(sweep_arguments(parser, protocol, argv))
-    sweep.place(args)
     try:
+        sweep.prepare(args)
         jobs = plan(args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -109,8 +109,8 @@ def other_settings(result: dict, wanted: dict, training: dict | None) -> list[st
 
 def other_backbone(identity: dict, backbone: str) -> list[str]:
     """Compares weights, where they are in a file, and else names: those of OpenAI do not change."""
-    weights = fingerprint(backbone)
-    if identity.get("fingerprint") == weights if weights else identity.get("backbone") == backbone:
+    weights = fingerprint(backbone) if identity.get("fingerprint") else None  # plain Dassl trainers have none
+    if identity["fingerprint"] == weights if weights else identity.get("backbone") == backbone:
         return []
     if identity.get("backbone") == backbone:
         return [f"the weights of {backbone} have changed"]

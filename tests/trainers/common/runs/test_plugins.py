@@ -174,6 +174,25 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     assert code == 0, err
 
 
+def test_plugins_are_swept_and_reported_beside_our_methods(checkout, call, tmp_path):
+    sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "ZeroshotCLIP"]
+    sweep += ["--seeds", "1", "--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
+    code, out, err = call(*sweep)
+    assert code == 0, out + err
+    rows = [line.split()[0] for line in out.splitlines() if line.startswith("  ")]
+    assert {"Pixels", "ZeroshotCLIP"} <= set(rows)
+    code, out, _ = call(*sweep[:-5], "--dry-run", *sweep[-5:])
+    assert code == 0 and "2 jobs: 2 finished" in out
+
+
+def test_a_per_class_plugin_is_refused_by_base_to_new_before_anything_runs(call, tmp_path):
+    arguments = ("base2new", "--plugin", "examples/taskres.py", "--methods", "TaskRes", "--output", tmp_path / "out")
+    code, _, err = call("tools/sweep.py", *arguments)
+    assert code == 1 and "TaskRes" in err and "base2new" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_plugin_takes_the_place_of_ours_in_that_run_only(checkout, train, tmp_path):
     (checkout / "coop.py").write_text(PLAIN.format(name="CoOp"))
     code, out, err = train("theirs", "--plugin", checkout / "coop.py", "--trainer", "CoOp")
