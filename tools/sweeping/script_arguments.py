@@ -60,7 +60,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     add("--output", "OUTPUT", f"where runs go (default: output/{protocol})", metavar="DIR")
     add("--best-val", "BEST_VAL", "keep the epoch that is best on validation images", action="store_true")
     add("--quiet", "QUIET", "one progress bar instead of the whole log", action="store_true")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a method of others, see train.py")
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a method of others")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (default: 1)")
     return parser
 
