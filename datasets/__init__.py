@@ -6,7 +6,7 @@ import pkgutil
 
 def register_all() -> None:
     """Import every module here: a dataset is registered because its file exists."""
-    for module in pkgutil.iter_modules(__path__[:1]):  # without what plugins have added
+    for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
 
 

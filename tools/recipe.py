@@ -47,16 +47,16 @@ def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: 
     return settings.pop("config"), settings
 
 
-def config_file(method: str, config: str) -> str:
-    """Path of a method's config file, from the repository's folder: its own, else the shared one.
+def config_file(method: str, config: str, configs: Path = CONFIGS) -> str:
+    """Path of a method's config file, from the folder around `configs`: its own, else the shared one.
 
     Raises:
         ValueError: there is none; names those there are.
     """
     for folder in (method, SHARED):
-        if (CONFIGS / "trainers" / folder / f"{config}.yaml").is_file():
+        if (configs / "trainers" / folder / f"{config}.yaml").is_file():
             return f"configs/trainers/{folder}/{config}.yaml"
-    files = [path for folder in (method, SHARED) for path in (CONFIGS / "trainers" / folder).glob("*.yaml")]
+    files = [path for folder in (method, SHARED) for path in (configs / "trainers" / folder).glob("*.yaml")]
     raise ValueError(f"unknown config {config!r} for {method}; there are: {', '.join(sorted({f.stem for f in files}))}")
 
 

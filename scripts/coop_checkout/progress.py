@@ -1,12 +1,14 @@
 """Turns the log of train.py (stdin) into one progress bar: python train.py ... | python scripts/progress.py TITLE"""
 
-import re
 import sys
+from pathlib import Path
 
 from tqdm import tqdm
 
-EPOCH = re.compile(r"^epoch \[(\d+)/(\d+)\] batch \[(\d+)/(\d+)\].* (loss \S+).*? (acc \S+)?")
-ACCURACY = re.compile(r"^\* accuracy: (\S+)")
+# scripts/ of a checkout, where the installer puts this file, or scripts/coop_checkout/ of CLIPFit's repository
+sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3] if (folder / "trainers").is_dir()]
+
+from trainers.common.runs.log_lines import ACCURACY, BATCH, LOSS, share_trained  # noqa: E402
 
 
 def main() -> None:
@@ -14,10 +16,10 @@ def main() -> None:
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
     with tqdm(total=1, desc=title, bar_format=form, dynamic_ncols=True, file=sys.stdout) as bar:
         for line in sys.stdin:
-            if match := EPOCH.match(line):
-                epoch, epochs, batch, batches = map(int, match.groups()[:4])
-                bar.n = ((epoch - 1) + batch / batches) / epochs
-                bar.set_postfix_str(f"epoch {epoch}/{epochs} {match[5]}")
+            if match := BATCH.match(line):
+                bar.n = share_trained(match)
+                loss = LOSS.search(line)
+                bar.set_postfix_str(f"epoch {match[1]}/{match[2]} {loss[1] if loss else ''}")
             elif match := ACCURACY.match(line):
                 result = match[1]
         if result:

@@ -9,10 +9,9 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from tests.trainers.helpers import batch_of, cut_off_after, train_step
-from tests.trainers.test_every_method import METHODS, UNTUNED
+from tests.trainers.test_every_method import METHODS, TRAINABLE
 from trainers.common import load_tuned
 
-TRAINED = [method for method in METHODS if method not in UNTUNED]
 CLOSE = {"fp32": 5e-3, "fp16": 0.03, "bf16": 0.15, "amp": 0.03}  # convolutions are TF32 at fp32
 
 
@@ -39,7 +38,7 @@ def assert_close(one, other, tolerance: float):
 
 
 @pytest.mark.parametrize("kind", CLOSE)
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", TRAINABLE)
 def test_steps_as_on_the_cpu(build, method, kind):
     cpu = build(method, *precision(method, "fp32"), "USE_CUDA", "False")
     gpu = build(method, *precision(method, kind))
@@ -49,7 +48,7 @@ def test_steps_as_on_the_cpu(build, method, kind):
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp16", "bf16", "amp"])
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", TRAINABLE)
 def test_a_cuda_graph_computes_the_same(build, method, kind):
     """Batches of two sizes take turns, so that two graphs and steps without one mix."""
     sizes = (4, 4, 3, 4, 4, 4, 3, 4, 3, 3, 3, 4)
@@ -100,7 +99,7 @@ def test_few_graphs_for_many_shapes(build):
     assert len(graph.gradients.captured) == 4
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize("method", TRAINABLE)
 def test_resumed_with_workers_and_graphs(build, method, tmp_path):
     """A run stopped after an epoch goes on as an unbroken one; page-locked batches come from two processes."""
     options = "OPTIM.MAX_EPOCH 3 TRAIN.CHECKPOINT_FREQ 1 DATALOADER.TRAIN_X.BATCH_SIZE 4".split()

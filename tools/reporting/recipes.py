@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from datasets import catalogue
 from runtime.config_files import read_yaml
-from tools.recipe import read_table, recipe
+from tools.recipe import config_file, read_table, recipe
 from trainers.common.runs.record_schema import FINAL_MODEL, among
 
 from .logs import literal
@@ -70,9 +70,9 @@ def of_recipe(run: Run, protocol: str) -> tuple[str, dict | None]:
     try:
         where = (run.method, protocol, entry.config if entry else dataset, trained.shots, run.backbone)
         config, keys = recipe(*where, table=table(CONFIGS))
-    except ValueError:  # the table has no such method or protocol
+        stated = of_yaml(config_file(run.method, config, CONFIGS))
+    except ValueError:  # the table has no such method or protocol, or there is no such config file
         return "", None
-    stated = of_yaml(str(CONFIGS / "trainers" / run.method / f"{config}.yaml"))
     return config, None if stated is None else {**stated, **keys}
 
 
@@ -81,15 +81,19 @@ def table(configs: Path) -> dict:
     return read_table(configs / "recipes.yaml") or {}
 
 
-@cache
 def of_yaml(path: str) -> dict | None:
     """Values that a config file states, flat ("OPTIM.LR" -> 0.002); None if it cannot be read.
 
     Args:
         path: as a command line has it, from the repository's folder.
     """
+    return values_in(CONFIGS.parent / path)
+
+
+@cache
+def values_in(path: Path) -> dict | None:
     try:
-        return flatten(read_yaml(str(CONFIGS.parent / path)))
+        return flatten(read_yaml(str(path)))
     except (ValueError, OSError):  # moved, removed or broken since the run
         return None
 

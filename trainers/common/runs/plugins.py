@@ -46,7 +46,7 @@ def load_all(sources) -> None:
     """Register this repository's methods and datasets, then import plugins that the user has named."""
     importlib.import_module("datasets")
     prefer_own_clip(sources)
-    importlib.import_module("trainers").register_all()
+    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
     for source in sources:
         load(source)
 

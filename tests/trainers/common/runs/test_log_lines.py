@@ -38,7 +38,7 @@ def test_counts():
 
 
 def test_progress_bar(tmp_path):
-    """scripts/progress.py reads a log with the same patterns, whatever the current folder is."""
-    command = [sys.executable, str(ROOT / "scripts" / "progress.py"), "TITLE"]
+    """scripts/coop_checkout/progress.py reads a log with the same patterns, whatever the current folder is."""
+    command = [sys.executable, str(ROOT / "scripts" / "coop_checkout" / "progress.py"), "TITLE"]
     run = subprocess.run(command, input=f"{LINE}\n* accuracy: 81.2%\n", capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0 and "TITLE: 100%" in run.stdout and "accuracy 81.2%" in run.stdout
