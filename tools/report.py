@@ -56,7 +56,8 @@ def run(args) -> int:
         try:
             print(f"Report: {write_files(report, out)}")
         except OSError as error:
-            raise ValueError(f"cannot write into {out} ({error.strerror}): give --out DIR, or --no-files") from error
+            reason = error.__cause__.strerror if error.__cause__ else error
+            raise ValueError(f"cannot write into {out} ({reason}): give --out DIR, or --no-files") from error
     return 1 if failed(report.problems) else 0
 
 

@@ -1,11 +1,12 @@
 """Writes a report's files: a web page, Markdown, LaTeX, CSV and plots."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+
+from trainers.common.runs.files import write_atomically
 
 from . import captions, plots, spreadsheet
 from .paper import Comparison, distinct_notes
@@ -13,6 +14,7 @@ from .problems import by_kind, failed
 from .tables import Table
 from .text import number, seed_count
 
+PAGE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
        "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
@@ -47,6 +49,13 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` cannot be written.
     """
+    for name, content in contents(report):
+        write_atomically(str(out / name), content)
+    return out / PAGE
+
+
+def contents(report):
+    """Yield each file of a report: its path below the output folder, and its content."""
     styles = plots.row_styles(report.tables)
     sections = [
         Section(table, comparisons, plots.draw(table, styles))
@@ -56,20 +65,18 @@ def write_files(report, out: Path) -> Path:
         "sections": sections, "problems": by_kind(report.problems), "failed": failed(report.problems),
         "runs": report.runs, "captions": captions,
     }  # fmt: skip
-    page = out / "report.html"
-    write(page, render("report.html.j2", autoescape=True, **content))
-    write(out / "report.md", render("report.md.j2", **content))
-    write(out / "runs.csv", spreadsheet.text([spreadsheet.run_row(run) for run in report.runs]))
-    write(out / "results.csv", spreadsheet.text([row for s in sections for row in spreadsheet.long_rows(s)]))
+    yield PAGE, render("report.html.j2", autoescape=True, **content)
+    yield "report.md", render("report.md.j2", **content)
+    yield "runs.csv", spreadsheet.text([spreadsheet.run_row(run) for run in report.runs])
+    yield "results.csv", spreadsheet.text([row for s in sections for row in spreadsheet.long_rows(s)])
     for section in sections:
         name = section.table.key.name
-        write(out / "tables" / f"{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table)))
-        write(out / "tables" / f"{name}.tex", render("table.tex.j2", section=section, captions=captions))
+        yield f"tables/{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table))
+        yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:
-            write(out / "tables" / f"{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions))
+            yield f"tables/{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions)
         for kind in ("png", "pdf") if section.figure else ():
-            write(out / "plots" / f"{name}.{kind}", plots.save(section.figure, kind))
-    return page
+            yield f"plots/{name}.{kind}", plots.save(section.figure, kind)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:
@@ -83,14 +90,6 @@ def render(template: str, autoescape: bool = False, **content) -> str:
     )
     environment.filters.update(number=number, seeds=seed_count, tex=tex, md=md, interval=interval, svg=svg)
     return environment.get_template(template).render(**content)
-
-
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content if isinstance(content, bytes) else content.encode())
-    os.replace(part, path)
 
 
 def interval(stat) -> str:

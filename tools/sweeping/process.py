@@ -72,11 +72,12 @@ class Process:
 
 def remove_on_the_way(job: Job) -> None:
     """Remove a finished run's checkpoints before the last: they were there to resume from."""
-    for pointer in job.output.glob("*/checkpoint"):
-        files = {file.name.removeprefix("model.pth.tar-"): file for file in pointer.parent.glob("model.pth.tar-*")}
-        epochs = sorted(int(number) for number in files if number.isdigit())
-        for epoch in epochs[:-1]:
-            files[str(epoch)].unlink(missing_ok=True)
+    from trainers.common.runs.checkpoint_file import BEST, POINTER, names
+
+    for pointer in job.output.glob(f"*/{POINTER}"):
+        last_first = [name for name in names(str(pointer.parent)) if name != BEST]
+        for name in last_first[1:]:
+            (pointer.parent / name).unlink(missing_ok=True)
 
 
 def end_all(processes: list[Process], impatient) -> None:

@@ -13,9 +13,10 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from ..runs import checkpoint, plugins, record, tuned_weights
+from ..runs.checkpoint_file import BEST, POINTER
 
 NEEDED = {"trainer", "backbone", "fingerprint", "template", "classnames", "tune"}  # see record.identity
-MARKS = ("checkpoint", "model-best.pth.tar", tuned_weights.NAME)  # a folder with one of these holds what a run tuned
+MARKS = (POINTER, BEST, tuned_weights.NAME)  # a folder with one of these holds what a run tuned
 
 
 def read_run(path: str | os.PathLike, epoch: int | None = None) -> tuple[dict, str]:
