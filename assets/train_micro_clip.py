@@ -7,7 +7,6 @@ it prints how well digits and letters are read in fonts and hands that training 
 """
 
 import argparse
-import io
 import math
 import os
 import random
@@ -31,7 +30,6 @@ with warnings.catch_warnings():
 
 from assets.captions import all_words, caption, true_of  # noqa: E402
 from assets.draw import ATTRIBUTES, GROUPS, HELD_OUT_FONTS, SIDE, Artist  # noqa: E402
-from trainers.common.runs.files import write_atomically  # noqa: E402
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's image normalisation
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -165,9 +163,12 @@ class Trainer:
         position = state["positional_embedding"]
         state["positional_embedding"] = torch.cat([position, position[-1:].expand(77 - CONTEXT, -1)])
         state = {name: value.half() for name, value in state.items()}
-        content = io.BytesIO()
-        torch.save({"state_dict": state, "token_ids": self.token_ids, "meta": meta}, content)
-        write_atomically(str(path), content.getbuffer())
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            torch.save({"state_dict": state, "token_ids": self.token_ids, "meta": meta}, temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def draw(n, seed):
