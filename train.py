@@ -5,12 +5,12 @@ Config precedence, lowest first: Dassl's defaults, the methods' and datasets' ow
 """
 
 import argparse
+import contextlib
 import difflib
 import os
 import signal
 import sys
 import threading
-from contextlib import nullcontext
 
 import runtime  # noqa: F401  (makes dassl importable)
 from runtime.user_errors import Terminated, exit_code
@@ -64,7 +64,17 @@ def setup_cfg(args):
     if len(opts) % 2:
         raise ValueError(f"trailing options come as KEY VALUE pairs, got {' '.join(opts)}")
     plugins = register(args, opts)
-    cfg = get_cfg_default()
+    from trainers.common.runs.plugins import defaults_of
+
+    trainer = args.trainer or merged(get_cfg_default(), args, opts).TRAINER.NAME
+    cfg = merged(defaults_of(trainer) or get_cfg_default(), args, opts)
+    cfg.PLUGINS = tuple(plugins)
+    cfg.freeze()
+    return cfg
+
+
+def merged(cfg, args, opts: list[str]):
+    """`cfg` with the config files, flags and KEY VALUE pairs of the command line merged into it."""
     for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
         if path:
             merge_file(cfg, path, flag)
@@ -75,19 +85,24 @@ def setup_cfg(args):
             for part in leaf[:-1]:
                 node = node[part]
             node[leaf[-1]] = value
-    with_remedy(cfg, lambda: cfg.merge_from_list(whole_to_float(cfg, opts)), "command line")
-    cfg.PLUGINS = tuple(plugins)
-    cfg.freeze()
+    at = [i for i in range(0, len(opts), 2) if opts[i] != "PLUGINS"]
+    pairs = [part for i in at for part in opts[i : i + 2]]
+    with_remedy(cfg, lambda: cfg.merge_from_list(whole_to_float(cfg, pairs)), "command line")
     return cfg
 
 
 def register(args, opts: list[str]) -> list[str]:
     """Register methods, datasets and plugins with their config keys; returns the plugins as the user named them."""
-    from trainers.common.runs import plugins
+    from runtime.config_files import read_yaml
+    from trainers.common.runs.known_plugins import named
+    from trainers.common.runs.plugins import load_all
 
-    files = [path for path in (args.dataset_config_file, args.config_file) if os.path.isfile(path)]
-    sources = plugins.named(args.plugin, files, dict(zip(opts[::2], opts[1::2], strict=True)))
-    plugins.load_all(sources)
+    configs = []
+    for path in (args.dataset_config_file, args.config_file):
+        with contextlib.suppress(ValueError, OSError):  # reported when the file is merged
+            configs += [read_yaml(path)] if path else []
+    sources = named(args.plugin, configs, dict(zip(opts[::2], opts[1::2], strict=True)))
+    load_all(sources)
     return sources
 
 
@@ -171,7 +186,7 @@ def run(args) -> None:
     trainer = build_trainer(cfg)
     if args.no_train and not args.eval_only:
         return
-    with curves_of(trainer) if args.wandb else nullcontext():
+    with curves_of(trainer) if args.wandb else contextlib.nullcontext():
         if args.eval_only:
             trainer.load_model(args.model_dir, epoch=args.load_epoch)
             trainer.test()

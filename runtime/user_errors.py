@@ -26,14 +26,28 @@ def exit_code(run, *args, resume: str = "") -> int:
         name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
         print(f"\n{name}. {resume}".rstrip(), file=sys.stderr)
         return code
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except USER_ERRORS as error:
-        if os.environ.get("CLIPFIT_DEBUG"):
+        if isinstance(error, BrokenPipeError) and stdout_is_closed():  # `| head` has read enough
+            return 1
+        if os.environ.get("CLIPFIT_DEBUG") or (isinstance(error, ModuleNotFoundError) and is_ours(error.name)):
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
+
+
+def stdout_is_closed() -> bool:
+    """Whether nobody reads stdout any more; if so, what is still buffered is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def is_ours(module) -> bool:
+    """Whether a module is one of this repository: its absence is a defect, not a missing package."""
+    return bool(module) and (ROOT / module.partition(".")[0]).is_dir()
 
 
 def one_line(error: Exception) -> str:

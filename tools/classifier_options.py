@@ -28,9 +28,9 @@ def add_options(parser, *names: str) -> None:
 def load_plugins(args) -> None:
     """Import the plugins named by --plugin."""
     if args.plugin:
-        from trainers.common.runs import plugins
+        from trainers.common.runs.plugins import load_all
 
-        plugins.load_all(args.plugin)
+        load_all(args.plugin)
 
 
 def load(args, **fixed):

@@ -109,10 +109,13 @@ def from_here(path: str) -> str:
 
 def prepare(args) -> None:
     """Import the plugins, and fill in where data and runs are."""
-    from trainers.common.runs import plugins
+    from trainers.common.runs.known_plugins import VARIABLE, named
+    from trainers.common.runs.plugins import load_all
 
-    args.plugin = [from_here(name) if os.path.exists(os.path.expanduser(name)) else name for name in args.plugin]
-    plugins.load_all(plugins.named(args.plugin))
+    sources = named(args.plugin)
+    args.plugin = [from_here(name) if os.path.exists(os.path.expanduser(name)) else name for name in sources]
+    os.environ.pop(VARIABLE, None)  # its paths may be relative to another folder; the jobs get them as --plugin
+    load_all(args.plugin)
     args.root = from_here(args.root) if args.root else "data"
     args.output = from_here(args.output) if args.output else f"output/{args.protocol}"
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):

@@ -77,7 +77,7 @@ class CLIPFit(ClipTrainer):
     def text_change(self, text: torch.Tensor) -> TextChange:
         """What a regulariser is computed from, for the current text features (n_cls, E)."""
         tuned = [self.tuned.get_parameter(name) for name in self.text_names]
-        frozen = [self.clip.get_parameter(name).float() for name in self.text_names]
+        frozen = [self.clip.get_parameter(name) for name in self.text_names]
         return TextChange(text, self.zero_shot_features(), tuned, frozen)
 
     def before_load(self, state):

@@ -44,5 +44,5 @@ def kd(change: TextChange) -> torch.Tensor:
 @regulariser
 def mse(change: TextChange) -> torch.Tensor:
     """(1/L) sum_l |b_l - b_l^clip|^2: eq. 5 of the CLIPFit paper."""
-    squares = [(b - b_clip).square().sum() for b, b_clip in zip(change.tuned, change.frozen)]
+    squares = [(b - b_clip.float()).square().sum() for b, b_clip in zip(change.tuned, change.frozen)]
     return torch.stack(squares).mean()

@@ -93,7 +93,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         super().after_train()
         for name in self.get_model_names():
             state = {**checkpoint.tuned_state(self, name), "metrics": self.run.metrics}
-            tuned_weights.save_run(self, state)
+            tuned_weights.save_run(self, name, state)
 
     def has_validation(self) -> bool:
         """Whether there are validation images that are not test images."""
@@ -113,6 +113,18 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def before_load(self, state: dict) -> None:
         """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""
+
+    def model_identity(self):
+        return {
+            "fingerprint": self.clip.fingerprint,
+            "precision": self.precision,
+            "tune": list(self.sets),
+            "template": self.template,
+        }
+
+    def set_model_mode(self, mode="train", names=None):
+        self.tuned_changed()  # by code that does not say so
+        super().set_model_mode(mode, names)
 
     def put_in_place(self, name, state, path):
         checkpoint.put_in_place(self, state, path)

@@ -12,7 +12,7 @@ from torch import nn
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from ..runs import checkpoint, plugins, record, tuned_weights
+from ..runs import checkpoint, known_plugins, record, tuned_weights
 from ..runs.checkpoint_file import BEST, POINTER
 
 NEEDED = {"trainer", "backbone", "fingerprint", "template", "classnames", "tune"}  # see record.identity
@@ -53,7 +53,7 @@ def _identified(state: dict, path: str) -> dict:
             f"{path} does not say which method, backbone and classes it was tuned for, because another program wrote "
             "it; evaluate it with train.py --eval-only --model-dir, or convert it with tools/convert_checkpoint.py"
         )
-    plugins.find_again(meta.get("plugins"))
+    known_plugins.find_again(meta.get("plugins"))
     return state
 
 
@@ -68,7 +68,7 @@ def _untuned(folder: str) -> dict:
         raise ValueError(
             f"{folder} is an evaluation of the run in {result['source'].get('model_dir')}: give that folder"
         )
-    plugins.find_again(result["identity"].get("plugins"))
+    known_plugins.find_again(result["identity"].get("plugins"))
     return {"state_dict": {}, "epoch": None, "meta": result["identity"], "settings": result["settings"]}
 
 

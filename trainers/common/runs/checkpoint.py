@@ -11,7 +11,7 @@ import os.path as osp
 
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
-from .checkpoint_file import BEST, newest, read, write
+from .checkpoint_file import BEST, names, newest, read, write
 from .files import write_atomically
 from .rng import random_state, set_random_state
 
@@ -109,21 +109,32 @@ def resume(trainer, directory: str) -> int:
     """Continue from the newest checkpoints under `directory`, if any; returns the epoch to start with."""
     directory = where_to_resume(trainer, directory)
     folders = {name: osp.join(directory, name) for name in trainer.get_model_names()}
-    files = {name: newest(folder) for name, folder in folders.items()}
-    if None in files.values():
+    files = newest_of_all(list(folders.values()))
+    if not files:
         if trainer.cfg.RESUME:
             raise FileNotFoundError(f"--resume {directory}: no checkpoint in {', '.join(folders.values())}")
         print("No checkpoint found, train from scratch")
         return 0
-    epochs = {name: resume_model(trainer, name, osp.join(folders[name], file)) for name, file in files.items()}
-    if len(set(epochs.values())) > 1:
-        raise ValueError(f"the checkpoints in {directory} are of different epochs ({epochs}): train again elsewhere")
-    epoch = next(iter(epochs.values()))
+    epochs = [resume_model(trainer, name, osp.join(folders[name], file)) for name, file in zip(folders, files)]
+    epoch = epochs[0]
     bring_best(trainer, directory)
-    if BEST in files.values() and is_due(trainer, epoch):  # killed between saving the best and its own checkpoint
+    if BEST in files and is_due(trainer, epoch):  # killed between saving the best and its own checkpoint
         save(trainer, epoch - 1, trainer.output_dir)
     print(f"Resuming after epoch {epoch}")
     return epoch
+
+
+def newest_of_all(folders: list[str]) -> list[str]:
+    """Name of the checkpoint to resume from in each folder, all of one epoch; none if a folder has no such file.
+
+    A kill between the files of two models leaves one of them an epoch behind.
+    """
+    files = [newest(folder) for folder in folders]
+    if None in files or len(set(files)) <= 1:
+        return [] if None in files else files
+    common = set.intersection(*(set(names(folder)) for folder in folders)) - {BEST}
+    chosen = next((name for name in names(folders[0]) if name in common), None)
+    return [chosen] * len(folders) if chosen else []
 
 
 def resume_model(trainer, name: str, path: str) -> int:

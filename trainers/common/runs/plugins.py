@@ -7,8 +7,7 @@ datasets are registered; if a name is ours, the plugin's takes its place in this
 function `extend_cfg(cfg)` of the plugin, or of the train.py of its checkout, as CoOp's relatives have it. A trainer on
 plain `TrainerX` gets a record, checkpoints and resuming (`recorded.py`).
 
-Records and checkpoints name the plugins with a digest. Reading such a file imports no code unless that very code has
-been named by the user, now or in an earlier run on this machine: a file from elsewhere must not choose what is run.
+`known_plugins.py` says when a plugin that only a file names is imported.
 """
 
 from __future__ import annotations
@@ -18,88 +17,75 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import json
 import os
 import sys
 import types
 from pathlib import Path
 
-import yaml
 from yacs.config import CfgNode
 
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 
-from .files import write_atomically
+from . import known_plugins
 from .record import loaded_plugins
 from .recorded import recorded
 
-cfg_default.PLUGINS = ()  # paths or names of modules, beside those of --plugin and CLIPFIT_PLUGINS
+cfg_default.PLUGINS = ()  # paths or names of modules, in addition to those of --plugin and CLIPFIT_PLUGINS
 
-VARIABLE = "CLIPFIT_PLUGINS"  # environment: paths or names, separated as in PATH
-KNOWN = Path("~/.cache/clipfit/plugins.json")  # digest -> path of each plugin that the user has named on this machine
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
+_defaults: dict[str, CfgNode] = {}  # trainer of a plugin -> the default config with the plugin's changes
 
 
 def load_all(sources) -> None:
-    """Register this repository's methods and datasets, then import plugins that the user has named."""
-    importlib.import_module("datasets")
-    prefer_own_clip(sources)
-    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
-    for source in sources:
-        load(source)
-
-
-def load(source: str) -> None:
-    """Import a plugin that the user has named, by path or as a module; once per process.
+    """Register this repository's methods and datasets, then import plugins that the user has named.
 
     Raises:
         FileNotFoundError: there is no such file or module.
-        ValueError: it cannot be imported; the message says why.
+        ValueError: a plugin cannot be imported; the message says why.
     """
-    path = find(source)
+    importlib.import_module("datasets")
+    paths = [find(source) for source in sources]
+    for path in paths:
+        prefer_own_clip(path)
+    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
+    for path in paths:
+        load(path)
+
+
+def load(path: Path) -> None:
+    """Import a plugin, once per process; see `load_all`."""
     if str(path) in [plugin["path"] for plugin in loaded_plugins]:
         return
-    entry = {"path": str(path), "sha256": digest_of(path)}
     share_packages(path)
-    with new_names(source):
-        module = import_plugin(source, path)
-    add_config_keys(module, path)
+    try:
+        with new_names(path) as trainers:
+            module = import_file(path)
+            extended = extended_config(module, path)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(f"plugin {path}: it cannot be imported ({reason})") from error
+    overlay(cfg_default, extended, only_new=True)
+    _defaults.update({name: extended for name in trainers})
+    entry = known_plugins.remember(path, executed_files(path))
     loaded_plugins.append(entry)
-    remember(entry)
     print(f"Plugin: {path} (sha256 {entry['sha256'][:12]})")
 
 
-def named(flags, files=(), opts=None) -> list[str]:
-    """The plugins that the user names: in the environment, in config files, in --plugin and as PLUGINS VALUE."""
-    sources = [source for source in os.environ.get(VARIABLE, "").split(os.pathsep) if source]
-    for file in files:
-        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # told when the config is read
-            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-            sources += as_list(content.get("PLUGINS") if isinstance(content, dict) else None)
-    with contextlib.suppress(ValueError, SyntaxError):
-        sources += as_list(ast.literal_eval((opts or {}).get("PLUGINS", "()")))
-    return list(dict.fromkeys([*sources, *flags]))
-
-
-def as_list(value) -> list[str]:
-    """The value of PLUGINS as a list of names."""
-    return [value] if isinstance(value, str) else [str(item) for item in value or ()]
-
-
 def find(source: str) -> Path:
-    """The file of a plugin."""
+    """The file of a plugin that is named by path, by folder or as a module."""
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "__init__.py"
     if path.is_file():
         return path.resolve()
-    with contextlib.suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(source)
-        if spec is not None and spec.origin and os.path.isfile(spec.origin):
-            return Path(spec.origin).resolve()
-    raise FileNotFoundError(f"plugin {source!r} is neither a file nor a module (--plugin, {VARIABLE})")
+    if not source.endswith(".py") and os.sep not in source:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(source)
+            if spec is not None and spec.origin and os.path.isfile(spec.origin):
+                return Path(spec.origin).resolve()
+    raise FileNotFoundError(f"plugin {source!r} is neither a file nor a module (--plugin, {known_plugins.VARIABLE})")
 
 
 def top_folder(path: Path) -> Path:
@@ -110,8 +96,8 @@ def top_folder(path: Path) -> Path:
     return top.parent if top == path.parent and top.name == "trainers" else top
 
 
-def import_plugin(source: str, path: Path):
-    """The plugin's module. Any failure in it is a ValueError of one line."""
+def import_file(path: Path):
+    """The module of a plugin, imported as a member of its package."""
     top = top_folder(path)
     name = f"clipfit_plugin_{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
@@ -119,31 +105,25 @@ def import_plugin(source: str, path: Path):
         package.__path__ = [str(top)]
         sys.modules[name] = package
     parts = path.with_suffix("").relative_to(top).parts
-    parts = parts[:-1] if parts[-1] == "__init__" else parts
-    try:
-        return importlib.import_module(".".join([name, *parts]))
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ValueError(f"plugin {source}: it cannot be imported ({reason})") from error
+    return importlib.import_module(".".join([name, *(part for part in parts if part != "__init__")]))
 
 
-def prefer_own_clip(sources) -> None:
+def prefer_own_clip(path: Path) -> None:
     """Import the `clip` folder of a plugin's checkout, if it has one: it may build models that OpenAI's cannot.
 
     To be called before anything else imports `clip`.
     """
-    for source in sources:
-        top = top_folder(find(source))
-        if (top / "clip" / "clip.py").is_file() and "clip" not in sys.modules:
-            sys.path.insert(0, str(top))
-            try:
-                importlib.import_module("clip")
-            finally:
-                sys.path.remove(str(top))
+    top = top_folder(path)
+    if (top / "clip" / "clip.py").is_file() and "clip" not in sys.modules:
+        sys.path.insert(0, str(top))
+        try:
+            importlib.import_module("clip")
+        finally:
+            sys.path.remove(str(top))
 
 
 def share_packages(path: Path) -> None:
-    """Let a plugin import what only its checkout has: `trainers.x`, `datasets.x`, modules beside train.py."""
+    """Let a plugin import what only its checkout has: `trainers.x`, `datasets.x`, modules next to train.py."""
     top = top_folder(path)
     for name in ("trainers", "datasets"):
         package, folder = importlib.import_module(name), str(top / name)
@@ -154,35 +134,38 @@ def share_packages(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_names(source: str):
-    """What is registered in the block takes the place of what has the same name; one line says so."""
+def new_names(path: Path):
+    """What the block registers replaces what has the same name, and one line says so.
+
+    Gives a list that holds the names of the new trainers after the block. If the block fails, nothing is registered.
+    """
     before = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     for registry in REGISTRIES.values():
         registry._obj_map.clear()
-    new = {kind: {} for kind in REGISTRIES}
+    new, trainers = {kind: {} for kind in REGISTRIES}, []
     try:
-        yield
+        yield trainers
         new = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     finally:
         for kind, registry in REGISTRIES.items():
             registry._obj_map.clear()
             registry._obj_map.update({**before[kind], **new[kind]})
-    for name, trainer in new["trainer"].items():
-        TRAINER_REGISTRY._obj_map[name] = recorded(trainer)
+    trainers += new["trainer"]
+    for name in trainers:
+        TRAINER_REGISTRY._obj_map[name] = recorded(new["trainer"][name])
     for kind in REGISTRIES:
         for name in sorted(new[kind].keys() & before[kind].keys()):
-            print(f"Note: the {kind} {name} is the one of the plugin {source} in this run, not this repository's")
+            print(f"Note: the {kind} {name} is the one of the plugin {path} in this run, not this repository's")
 
 
-def add_config_keys(module, path: Path) -> None:
-    """Take over the keys that `extend_cfg` sets, of the plugin or of its checkout's train.py."""
-    extend_cfg = getattr(module, "extend_cfg", None) or extend_cfg_in(top_folder(path) / "train.py")
-    if extend_cfg is None:
-        return
+def extended_config(module, path: Path) -> CfgNode:
+    """The default config after `extend_cfg`, of the plugin or of its checkout's train.py."""
     extended = cfg_default.clone()
-    extend_cfg(extended)
-    for line in overlay(cfg_default, extended):
-        print(f"Note: the plugin changes the default of {line}")
+    extend_cfg = getattr(module, "extend_cfg", None) or extend_cfg_in(top_folder(path) / "train.py")
+    if extend_cfg is not None:
+        extend_cfg(extended)
+        overlay(extended, cfg_default, only_new=True)  # sections that it makes anew keep our other keys
+    return extended
 
 
 def extend_cfg_in(path: Path):
@@ -194,86 +177,32 @@ def extend_cfg_in(path: Path):
     if not found:
         return None
     names = {"CN": CfgNode, "CfgNode": CfgNode}
-    exec("from yacs.config import CfgNode as CN", names)
     exec(compile(ast.Module(body=found[-1:], type_ignores=[]), str(path), "exec"), names)
     return names["extend_cfg"]
 
 
-def overlay(node: CfgNode, other: CfgNode, prefix: str = "") -> list[str]:
-    """Give `node` the keys and values of `other`; returns a line for each value that was another before."""
-    changed = []
+def overlay(node: CfgNode, other: CfgNode, only_new: bool = False) -> None:
+    """Give `node` the keys of `other`, and its values unless `only_new`."""
     for key, value in other.items():
         if isinstance(value, CfgNode) and isinstance(node.get(key), CfgNode):
-            changed += overlay(node[key], value, f"{prefix}{key}.")
-            continue
-        if key in node and node[key] != value:
-            changed.append(f"{prefix}{key}: {node[key]!r} -> {value!r}")
-        node[key] = value
-    return changed
+            overlay(node[key], value, only_new)
+        elif key not in node or not only_new:
+            node[key] = value
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file and those that it imports relatively (`from .helpers import ...`), one after the other."""
-    found = [path]
-    for file in found:  # grows
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="replace"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                folder = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-                names = [folder.with_suffix(".py"), folder / "__init__.py"] if node.module else []
-                names += [folder / f"{alias.name}.py" for alias in node.names]
-                found += [name for name in names if name.is_file() and name not in found]
-    return found
+def defaults_of(trainer: str) -> CfgNode | None:
+    """The default config of a plugin's trainer, with the values that its `extend_cfg` sets; None for other trainers."""
+    extended = _defaults.get(trainer)
+    if extended is None:
+        return None
+    defaults = cfg_default.clone()
+    overlay(defaults, extended)
+    return defaults
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 over a plugin's file and those that it imports relatively, as 64 hex digits."""
-    sha = hashlib.sha256()
-    try:
-        for file in files_of(path):
-            content = file.read_bytes()
-            sha.update(b"%s %d;" % (file.name.encode(), len(content)) + content)
-    except SyntaxError as error:
-        raise ValueError(f"plugin {path}: it is not Python ({error})") from error
-    return sha.hexdigest()
-
-
-def remember(entry: dict) -> None:
-    """Note a plugin that the user has named, so that runs made with it can be read later without naming it again."""
-    known = known_plugins()
-    if known.get(entry["sha256"]) != entry["path"]:
-        with contextlib.suppress(OSError):  # a home that cannot be written to: the plugin must be named again
-            write_atomically(str(KNOWN.expanduser()), json.dumps({**known, entry["sha256"]: entry["path"]}, indent=1))
-
-
-def known_plugins() -> dict[str, str]:
-    try:
-        known = json.loads(KNOWN.expanduser().read_text(encoding="utf-8"))
-        return known if isinstance(known, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def find_again(entries) -> None:
-    """Import the plugins that a record or checkpoint names.
-
-    Raises:
-        ValueError: one is not loaded, and the user has never named its code on this machine.
-    """
-    if not entries:
-        return
-    load_all(named(()))
-    for entry in entries:
-        path, sha = str(entry["path"]), str(entry["sha256"])
-        if any(sha == other["sha256"] for other in loaded_plugins):
-            continue
-        same_name = [other for other in loaded_plugins if os.path.basename(other["path"]) == os.path.basename(path)]
-        if same_name:
-            print(f"Note: the plugin {same_name[0]['path']} is not as it was when the run was made", file=sys.stderr)
-            continue
-        here = known_plugins().get(sha, "")
-        if not os.path.isfile(here) or digest_of(Path(here)) != sha:
-            raise ValueError(
-                f"the run was made with the plugin {path} (sha256 {sha[:12]}), which is not known on this machine or "
-                f"has changed: name it with --plugin, or in the environment variable {VARIABLE}"
-            )
-        load_all([here])
+def executed_files(path: Path) -> list[Path]:
+    """The files of a plugin's checkout that have been executed: modules, and the train.py with `extend_cfg`."""
+    top = top_folder(path)
+    files = {Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+    files |= {path, top / "train.py"}
+    return sorted(file for file in files if top in file.parents and file.suffix == ".py" and file.is_file())

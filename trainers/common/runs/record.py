@@ -25,10 +25,12 @@ def settings(cfg, section: str) -> dict:
 
     `section` is the key under TRAINER with the method's options, "" for none.
     """
-    shared = {key: value for key, value in flatten(cfg).items() if not key.startswith("TRAINER.")}
-    names = [name for name in cfg.TRAINER if name != "NAME"] if section == ALL_SECTIONS else [section][: bool(section)]
-    own = {key: value for name in names for key, value in flatten(cfg.TRAINER[name], f"TRAINER.{name}.").items()}
-    return {**shared, "TRAINER.NAME": cfg.TRAINER.NAME, **own}
+    own = "TRAINER." if section == ALL_SECTIONS else f"TRAINER.{section}."
+    return {
+        key: value
+        for key, value in flatten(cfg).items()
+        if not key.startswith("TRAINER.") or key == "TRAINER.NAME" or key.startswith(own)
+    }
 
 
 def flatten(node: CfgNode, prefix: str = "") -> dict:
@@ -49,12 +51,10 @@ def identity(trainer) -> dict:
 
     return {
         "trainer": trainer.cfg.TRAINER.NAME,
-        "zero_shot": getattr(trainer, "zero_shot", False),
+        "zero_shot": trainer.zero_shot,
         "backbone": trainer.cfg.MODEL.BACKBONE.NAME,
-        **{key: getattr(trainer, key, "") for key in ("precision", "template")},
-        "fingerprint": trainer.clip.fingerprint if hasattr(trainer, "clip") else "",
-        "tune": list(getattr(trainer, "sets", ())),
-        "classnames": list(trainer.dm.dataset.classnames),
+        **trainer.model_identity(),
+        "classnames": [trainer.lab2cname[label] for label in sorted(trainer.lab2cname)],
         "plugins": [dict(plugin) for plugin in loaded_plugins],
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
@@ -62,7 +62,7 @@ def identity(trainer) -> dict:
 
 def describe(trainer) -> dict:
     """Which run it is: what is known from its start on."""
-    cfg, dataset = trainer.cfg, trainer.dm.dataset
+    cfg, dataset = trainer.cfg, getattr(getattr(trainer, "dm", None), "dataset", None)
     return {
         "format": 1,
         "finished": False,
@@ -78,7 +78,7 @@ def describe(trainer) -> dict:
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "identity": identity(trainer),
         "settings": settings(cfg, trainer.section),
-        "data": {name: data_hash(getattr(dataset, name)) for name in ("train_x", "val", "test")},
+        "data": {name: data_hash(getattr(dataset, name, None)) for name in ("train_x", "val", "test")},
         "git": git_revision(),
         "command": sys.argv,
         "started": now(),

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from . import checkpoint, record
+from .checkpoint_file import read
 from .files import FolderLock, one_line, remove_leftovers
 
 
@@ -47,7 +48,7 @@ class RecordedRun:
 
     def train(self):
         run = self.run
-        run.training, run.started = True, time.time()
+        run.training, run.started, run.metrics, run.test_seconds = True, time.time(), {}, 0.0
         try:
             with FolderLock(self.output_dir) as run.lock:
                 for name in ("", *self.get_model_names()):
@@ -63,14 +64,14 @@ class RecordedRun:
         super().before_train()
         record.begin(self)
 
-    def test(self, split=None):
+    def test(self, split=None, *args, **kwargs):
         """Evaluate. Without a split and outside training that is a run of its own, which writes result.json."""
         run, started = self.run, time.time()
         own_run = split is None and not run.training
         if own_run and run.record is None:
             record.begin(self)
         with results_of(self.evaluator) as results:
-            accuracy = super().test(split)
+            accuracy = super().test(split, *args, **kwargs)
         run.metrics = {split or self.cfg.TEST.SPLIT: results}
         run.test_seconds = time.time() - started
         if own_run:
@@ -82,12 +83,33 @@ class RecordedRun:
         if self.run.lock:
             self.run.lock.check()
 
+    def model_identity(self) -> dict:
+        """What the weights belong to; a plain Dassl trainer does not say."""
+        return {"fingerprint": "", "precision": "", "tune": [], "template": ""}
+
+    # Saving and loading, unless the trainer has ways of its own
+
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         self.check_folder()
-        checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
+        if self.has_own("save_model"):
+            super().save_model(epoch, directory, is_best, val_result, model_name)
+        else:
+            checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
 
     def resume_model_if_exist(self, directory):
+        if self.has_own("save_model") or self.has_own("resume_model_if_exist"):
+            return super().resume_model_if_exist(directory)
         return checkpoint.resume(self, directory)
+
+    def load_model(self, directory, epoch=None):
+        files = {name: checkpoint.find(os.path.join(directory, name), epoch) for name in self.get_model_names()}
+        if self.has_own("load_model") or not directory:
+            super().load_model(directory, epoch)
+        else:
+            for name, path in files.items():
+                checkpoint.load_weights(self, path, name)
+        if directory and files and not self.run.training:
+            self.run.source = record.source_of(read(next(iter(files.values()))), directory)
 
     def put_in_place(self, name: str, state: dict, path: str) -> None:
         """Give the model registered as `name` the weights of a checkpoint, which was read from `path`.
@@ -97,6 +119,12 @@ class RecordedRun:
         with checkpoint.sound(path):
             self._models[name].load_state_dict(state["state_dict"])
         self.run.epoch = state.get("epoch")
+
+    def has_own(self, method: str) -> bool:
+        """Whether a class between this one and Dassl's defines the method."""
+        after = type(self).__mro__[type(self).__mro__.index(RecordedRun) + 1 :]
+        owner = next(cls for cls in after if method in vars(cls))
+        return owner.__module__.partition(".")[0] != "dassl"
 
     # TensorBoard's errors do not name its files
 

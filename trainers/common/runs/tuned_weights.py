@@ -58,9 +58,9 @@ def read(path: str) -> dict:
     return {"state_dict": tensors, **{key: json.loads(text) for key, text in metadata.items()}}
 
 
-def save_run(trainer, state: dict) -> None:
+def save_run(trainer, name: str, state: dict) -> None:
     """Write a run's `state` beside its checkpoints, where the package safetensors is there."""
-    path = os.path.join(trainer.output_dir, trainer.model_name, NAME)
+    path = os.path.join(trainer.output_dir, name, NAME)
     try:
         save(state, path)
     except ImportError:

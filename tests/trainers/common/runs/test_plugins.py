@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.common.runs import plugins
+from tests.user_errors import assert_user_error, raises_user_error
+from trainers.common.runs import known_plugins
 
 ROOT = Path(__file__).resolve().parents[4]
 OPTIONS = (
@@ -130,12 +131,13 @@ def test_a_plain_trainer_gets_a_record_and_is_resumed(checkout, train, tmp_path)
     plugin = ("--plugin", checkout / "pixels.py", "--trainer", "Pixels")
     code, out, err = train("whole", *plugin, opts=("TRAIN.CHECKPOINT_FREQ", "1"))
     assert code == 0, err
-    assert "TRAINER.COOP.PREC: 'auto' -> 'fp16'" in out  # a default that its train.py changes is named
     found = record(tmp_path / "whole")
     assert found["finished"] and found["identity"]["trainer"] == "Pixels" and found["epochs"] == 2
     assert 0 <= found["metrics"]["test"]["accuracy"] <= 100 and found["settings"]["TRAINER.PIXELS.WIDTH"] == 4
+    assert found["settings"]["TRAINER.COOP.PREC"] == "fp16"  # the default of its own train.py
+    files = [checkout / name for name in ("pixels.py", "helpers.py", "words.py")] + [checkout.parent / "train.py"]
     (named,) = found["identity"]["plugins"]
-    assert named == {"path": str(checkout / "pixels.py"), "sha256": plugins.digest_of(checkout / "pixels.py")}
+    assert named == {"path": str(checkout / "pixels.py"), "sha256": known_plugins.digest(files)}
 
     files = tmp_path / "whole" / "pixels"
     broken = tmp_path / "broken" / "pixels"
@@ -231,10 +233,28 @@ def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train,
 def test_a_record_that_names_foreign_code_runs_nothing(tmp_path, monkeypatch):
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    monkeypatch.setattr(plugins, "KNOWN", tmp_path / "home" / "plugins.json")
-    with pytest.raises(ValueError, match="evil.py.*name it with --plugin"):
-        plugins.find_again([{"path": str(evil), "sha256": plugins.digest_of(evil)}])
+    monkeypatch.setattr(known_plugins, "FOLDER", tmp_path / "home")
+    with raises_user_error(str(evil), "--plugin", "CLIPFIT_PLUGINS"):
+        known_plugins.find_again([{"path": str(evil), "sha256": known_plugins.digest([evil])}])
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("entries", ["x", [1], 5, [{"path": "a"}], [{"path": "a", "sha256": "../../x"}], {"path": "a"}])
+def test_a_corrupted_list_of_plugins_is_named(entries):
+    with raises_user_error("plugins", "corrupted", error=ValueError):
+        known_plugins.find_again(entries)
+
+
+@pytest.mark.parametrize("changed", ["helpers.py", "../train.py", "../shared.py"])
+def test_all_that_was_executed_must_be_unchanged(changed, checkout, train, call, tmp_path):
+    """Also what is imported absolutely, and the train.py whose `extend_cfg` was called."""
+    (checkout.parent / "shared.py").write_text("")
+    (checkout / "mine.py").write_text("import shared\nfrom . import helpers\n" + SUBCLASS)
+    assert train("run", "--plugin", checkout / "mine.py", "--trainer", "Mine")[0] == 0
+    image = next((tmp_path / "data").rglob("*.png"))
+    assert call("tools/predict.py", tmp_path / "run", image)[0] == 0
+    (checkout / changed).write_text((checkout / changed).read_text() + "\n# changed\n")
+    assert_user_error(call("tools/predict.py", tmp_path / "run", image), "mine.py", "--plugin")
 
 
 @pytest.mark.parametrize(
@@ -254,10 +274,62 @@ def test_what_cannot_be_imported_is_one_line(content, fact, train, tmp_path):
     assert code == 1 and fact in err and str(file) in err and len(err.splitlines()) == 1
 
 
-def test_the_digest_is_of_what_is_imported_relatively(checkout):
-    before = plugins.digest_of(checkout / "pixels.py")
-    assert {file.name for file in plugins.files_of(checkout / "pixels.py")} == {"pixels.py", "helpers.py", "words.py"}
-    (checkout / "mine.py").write_text("")
-    assert plugins.digest_of(checkout / "pixels.py") == before
-    (checkout / "words.py").write_text("WORDS = 1\n")
-    assert plugins.digest_of(checkout / "pixels.py") != before
+def test_two_models_killed_between_their_checkpoints(checkout, train, tmp_path):
+    two = PLAIN.format(name="Two").replace(
+        'self.register_model("pixels", self.model, self.optim, self.sched)',
+        'self.register_model("pixels", self.model, self.optim, self.sched)\n'
+        '        self.register_model("other", nn.Linear(2, 2))',
+    )
+    (checkout / "two.py").write_text(two)
+    plugin, opts = ("--plugin", checkout / "two.py", "--trainer", "Two"), ("TRAIN.CHECKPOINT_FREQ", "1")
+    assert train("run", *plugin, opts=opts)[0] == 0
+    (tmp_path / "run" / "other" / "model.pth.tar-2").unlink()
+    (tmp_path / "run" / "other" / "checkpoint").write_text("model.pth.tar-1\n")
+    code, out, err = train("run", *plugin, opts=opts)
+    assert code == 0 and "Resuming after epoch 1" in out, err
+
+
+def test_ways_of_a_plugin_to_save_and_load_are_its_own(checkout, train, tmp_path):
+    own = """
+    def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
+        print("saved by itself", epoch)
+
+    def load_model(self, directory, epoch=None):
+        print("loaded by itself", directory)
+
+    def test(self, split=None, more=0):
+        return super().test(split)
+"""
+    (checkout / "own.py").write_text(PLAIN.format(name="Own") + own)
+    code, out, err = train("run", "--plugin", checkout / "own.py", "--trainer", "Own")
+    assert code == 0 and "saved by itself 1" in out and record(tmp_path / "run")["finished"], err
+
+
+def test_base_to_new_of_a_plain_trainer_is_finished_and_reported(checkout, call, tmp_path):
+    """Its evaluation names the run whose checkpoint it tests."""
+    sweep = ["tools/sweep.py", "base2new", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "--seeds", "1"]
+    sweep += ["--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
+    code, out, err = call(*sweep)
+    assert code == 0 and "Pixels" in out, out + err
+    (new,) = (tmp_path / "out" / "test_new").rglob("result.json")
+    assert record(new.parent)["source"]["epoch"] == 1 and record(new.parent)["source"]["classes"] == "base"
+
+
+def test_the_defaults_of_a_plugin_are_not_those_of_our_methods(checkout, call, tmp_path):
+    sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "CoOp", "--seeds", "1"]
+    sweep += ["--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
+    assert call(*sweep)[0] == 0
+    (file,) = (tmp_path / "out").rglob("result.json")
+    assert record(file.parent)["settings"]["TRAINER.COOP.PREC"] == "auto"
+
+
+def test_plugins_named_in_a_base_and_relative_to_the_current_folder(checkout, train, call, tmp_path):
+    (tmp_path / "base.yaml").write_text(f"PLUGINS: ['{checkout / 'pixels.py'}']\n")
+    (tmp_path / "mine.yaml").write_text("_BASE_: base.yaml\nINPUT:\n  SIZE: (32, 32)\n")
+    code, _, err = train("run", "--config-file", tmp_path / "mine.yaml", "--trainer", "Pixels", "--no-train")
+    assert code == 0, err
+    sweep = ["tools/sweep.py", "fewshot", "--methods", "Pixels", "--seeds", "1", "--shots", "1", "--dry-run"]
+    code, out, err = call(*sweep, cwd=checkout, CLIPFIT_PLUGINS="pixels.py")
+    assert code == 0 and "1 jobs" in out, err
