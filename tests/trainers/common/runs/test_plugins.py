@@ -262,7 +262,7 @@ def test_all_that_was_executed_must_be_unchanged(changed, checkout, train, call,
     [
         ("import no_such_module_here\n", "no_such_module_here"),
         ("raise SystemError('no luck')\n", "no luck"),
-        ("def f(:\n", "not Python"),
+        ("def f(:\n", "SyntaxError"),
         (None, "neither a file nor a module"),
     ],
 )
