@@ -43,7 +43,7 @@ def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: li
         executor = submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
         executor.update_parameters(**{parameter_name(key): value for key, value in parameters.items()})
     except (RuntimeError, ValueError, NameError, AssertionError) as error:
-        raise ValueError(f"--slurm: {error}") from error
+        raise ValueError(f"--slurm: {' '.join(str(error).split())}") from error
     tasks = pack(group_by_training(jobs))
     with executor.batch():
         handles = [executor.submit(run_task, task, expected_of(task, expected)) for task in tasks]
