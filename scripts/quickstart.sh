@@ -25,7 +25,7 @@ for argument; do
 done
 . scripts/setup.sh
 setup requirements.txt requirements-report.txt requirements-fast.txt
-echo "Handwritten digits: trains on the classes zero to four (base), tests on these and on five to nine (new)"
+echo "Handwritten digits: trained on zero to four (Base), tested on these and on five to nine (New)"
 "$PYTHON" tools/sweep.py base2new --methods ZeroshotCLIP CLIPFit --output "${OUTPUT:-output/quickstart}" "$@"
 echo
 echo "Next: bash scripts/clipfit/base2new.sh --help, and README.md for real data and ViT-B/16"
