@@ -1,7 +1,7 @@
-"""Train or evaluate one method on one dataset: CoOp's command line, flag for flag.
+"""Trains or evaluates one method on one dataset. Takes the flags of CoOp's train.py.
 
-Config precedence, lowest first: Dassl's defaults, the methods' and datasets' own keys, --dataset-config-file,
---config-file, the other flags, trailing KEY VALUE pairs.
+Config values are merged in this order, and later ones win: Dassl's defaults, the keys that methods and datasets add,
+--dataset-config-file, --config-file, the other flags, trailing KEY VALUE pairs.
 """
 
 import argparse
@@ -17,52 +17,52 @@ from runtime.user_errors import Terminated, exit_code
 
 FLAGS = {  # flag: (config key, help)
     "root": ("DATASET.ROOT", "folder with the datasets"),
-    "output_dir": ("OUTPUT_DIR", "where log.txt, checkpoints and result.json go"),
-    "resume": ("RESUME", "folder of an earlier run to continue from"),
-    "seed": ("SEED", "0 or higher fixes the seed"),
-    "source_domains": ("DATASET.SOURCE_DOMAINS", "source domains"),
-    "target_domains": ("DATASET.TARGET_DOMAINS", "target domains"),
+    "output_dir": ("OUTPUT_DIR", "run directory: log.txt, checkpoints, result.json"),
+    "resume": ("RESUME", "run directory to resume from"),
+    "seed": ("SEED", "random seed; negative: not fixed"),
+    "source_domains": ("DATASET.SOURCE_DOMAINS", "names of the source domains"),
+    "target_domains": ("DATASET.TARGET_DOMAINS", "names of the target domains"),
     "transforms": ("INPUT.TRANSFORMS", "data augmentation"),
     "trainer": ("TRAINER.NAME", "method, e.g. CLIPFit or ZeroshotCLIP"),
     "backbone": ("MODEL.BACKBONE.NAME", "CLIP: micro, an OpenAI name such as ViT-B/16, or a path"),
-    "head": ("MODEL.HEAD.NAME", "name of the head (unused by CLIP methods)"),
+    "head": ("MODEL.HEAD.NAME", "name of the head; CLIP methods ignore it"),
 }
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (key, text) in FLAGS.items():
-        kind = {"type": int} if name == "seed" else {"type": str}
+        options = {"type": int if name == "seed" else str}
         if name in ("source_domains", "target_domains", "transforms"):
-            kind["nargs"] = "+"
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({key})", **kind)
-    parser.add_argument("--config-file", default="", help="YAML of the method, under configs/trainers")
-    parser.add_argument("--dataset-config-file", default="", help="YAML of the dataset, under configs/datasets")
+            options["nargs"] = "+"
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({key})", **options)
+    parser.add_argument("--config-file", default="", help="YAML file of the method, in configs/trainers")
+    parser.add_argument("--dataset-config-file", default="", help="YAML file of the dataset, in configs/datasets")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="method or dataset of others to import; may be repeated (also CLIPFIT_PLUGINS, PLUGINS)",
+        help="third-party method or dataset to import; repeatable (or CLIPFIT_PLUGINS, PLUGINS)",
     )  # fmt: skip
-    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
-    parser.add_argument("--model-dir", default="", help="output folder of the run to evaluate, with --eval-only")
-    parser.add_argument("--load-epoch", type=int, help="epoch to evaluate (default: the best, else the newest)")
-    parser.add_argument("--no-train", action="store_true", help="build everything and stop")
-    parser.add_argument("--wandb", action="store_true", help="send the curves to Weights & Biases, too")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
+    parser.add_argument("--model-dir", default="", help="run directory to evaluate with --eval-only")
+    parser.add_argument("--load-epoch", type=int, help="epoch to evaluate (default: the best one, else the last)")
+    parser.add_argument("--no-train", action="store_true", help="build the model and the data, then stop")
+    parser.add_argument("--wandb", action="store_true", help="also log the training curves to Weights & Biases")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the config")
     return parser.parse_args(argv)
 
 
 def setup_cfg(args):
-    """The frozen config of a run.
+    """Returns the frozen config of a run.
 
     Raises:
-        FileNotFoundError: a config file is missing.
-        ValueError: an unknown key, or a value of the wrong type.
+        FileNotFoundError: If a config file is missing.
+        ValueError: If a key is unknown or a value has the wrong type.
     """
     from dassl.config import get_cfg_default
 
     opts = [o for o in args.opts if o != "--"]
     if len(opts) % 2:
-        raise ValueError(f"trailing options come as KEY VALUE pairs, got {' '.join(opts)}")
+        raise ValueError(f"trailing options must be KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")
     plugins = register(args, opts)
     from trainers.common.runs.plugins import defaults_of
 
@@ -80,19 +80,22 @@ def merged(cfg, args, opts: list[str]):
             merge_file(cfg, path, flag)
     for name, (key, _) in FLAGS.items():
         value = getattr(args, name)
-        if value or value == 0:  # like CoOp, empty values are ignored; unlike CoOp, seed 0 is a seed
-            node, leaf = cfg, key.split(".")
-            for part in leaf[:-1]:
-                node = node[part]
-            node[leaf[-1]] = value
-    at = [i for i in range(0, len(opts), 2) if opts[i] != "PLUGINS"]
-    pairs = [part for i in at for part in opts[i : i + 2]]
-    with_remedy(cfg, lambda: cfg.merge_from_list(whole_to_float(cfg, pairs)), "command line")
+        if value or value == 0:  # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
+            *sections, leaf = key.split(".")
+            node = cfg
+            for section in sections:
+                node = node[section]
+            node[leaf] = value
+    pairs = []
+    for key, value in zip(opts[::2], opts[1::2], strict=True):
+        if key != "PLUGINS":  # read by `register`
+            pairs += [key, value]
+    merge_or_explain(cfg, lambda: cfg.merge_from_list(integers_to_floats(cfg, pairs)), "command line")
     return cfg
 
 
 def register(args, opts: list[str]) -> list[str]:
-    """Register methods, datasets and plugins with their config keys; returns the plugins as the user named them."""
+    """Registers methods, datasets, plugins and their config keys. Returns the plugins as the user named them."""
     from runtime.config_files import read_yaml
     from trainers.common.runs.known_plugins import named
     from trainers.common.runs.plugins import load_all
@@ -107,22 +110,22 @@ def register(args, opts: list[str]) -> list[str]:
 
 
 def merge_file(cfg, path: str, flag: str) -> None:
-    """Merge a YAML file and its bases; a missing one is answered with the files there are."""
+    """Merges a YAML file and its bases. `flag` is the option that names the file in an error."""
     from yacs.config import CfgNode
 
     from runtime.config_files import read_chain
 
     if not os.path.isfile(path):
         folder = os.path.dirname(path)
-        there = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if os.path.isdir(folder) else []
-        hint = f"; {folder} has {', '.join(there)}" if there else ""
+        names = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if os.path.isdir(folder) else []
+        hint = f"; available in {folder}: {', '.join(names)}" if names else ""
         raise FileNotFoundError(f"{flag} {path} does not exist{hint}")
     for file, content in read_chain(path):
-        with_remedy(cfg, lambda content=content: cfg.merge_from_other_cfg(CfgNode(content)), file)
+        merge_or_explain(cfg, lambda content=content: cfg.merge_from_other_cfg(CfgNode(content)), file)
 
 
-def with_remedy(cfg, merge, source: str) -> None:
-    """Run a merge; turn yacs' errors into one line that names the nearest known key."""
+def merge_or_explain(cfg, merge, source: str) -> None:
+    """Calls `merge` and turns an error of yacs into a ValueError of one line, with the most similar known key."""
     try:
         merge()
     except (KeyError, AssertionError) as error:
@@ -134,20 +137,20 @@ def with_remedy(cfg, merge, source: str) -> None:
         raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
 
 
-def whole_to_float(cfg, opts: list[str]) -> list[str]:
-    """KEY VALUE pairs, with 2 written as 2.0 where the key is a float: yacs takes no whole number there."""
+def integers_to_floats(cfg, opts: list[str]) -> list[str]:
+    """Returns KEY VALUE pairs with 2 replaced by 2.0 if the key holds a float: yacs rejects an integer there."""
     result = []
     for key, value in zip(opts[::2], opts[1::2], strict=True):
         node = cfg
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
-        whole = isinstance(node, float) and value.lstrip("+-").isdigit()
-        result += [key, f"{value}.0" if whole else value]
+        integer_for_float = isinstance(node, float) and value.lstrip("+-").isdigit()
+        result += [key, f"{value}.0" if integer_for_float else value]
     return result
 
 
 def flat_keys(node, prefix="") -> list[str]:
-    """Every key of a config, dotted."""
+    """Returns all keys of a config in dotted form, such as OPTIM.LR."""
     keys = []
     for key, value in node.items():
         keys += flat_keys(value, f"{prefix}{key}.") if hasattr(value, "merge_from_list") else [prefix + key]
@@ -179,7 +182,7 @@ def run(args) -> None:
     print(f"** System info **\n{collect_env_info()}\n")
 
     if args.wandb:
-        import wandb  # noqa: F401  (if it is missing, fail before anything is built)
+        import wandb  # noqa: F401  (if it is missing, fail before the model is built)
 
         from trainers.common.runs.wandb_curves import curves_of
 
@@ -195,26 +198,33 @@ def run(args) -> None:
 
 
 def terminate(number, frame) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch need not tell that loader processes have been stopped, too
+    """Handles SIGTERM: ends the run as Ctrl-C does."""
+    signal.signal(number, signal.SIG_IGN)  # a second SIGTERM must not interrupt the shutdown
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report that the loader processes were stopped, too
     raise Terminated
 
 
-def in_thread(args) -> None:
-    """TensorBoard's thread leaves an OSError to the next `write_scalar`, which raises it: it is not shown twice."""
+def hide_os_errors(args) -> None:
+    """Excepthook for threads that prints no OSError.
+
+    TensorBoard's thread hands its OSError to the next `write_scalar`, which raises it. So it would be printed twice.
+    """
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
 
 
 def main(argv=None) -> int:
-    """Run; a user's mistake becomes one line on stderr (its traceback with CLIPFIT_DEBUG=1). Returns the exit code."""
+    """Runs the command line and returns the exit code.
+
+    A user error becomes one line on stderr; with CLIPFIT_DEBUG=1 it keeps its traceback.
+    """
     args = parse_args(argv)
-    before = signal.signal(signal.SIGTERM, terminate)
-    threading.excepthook = in_thread
+    previous_handler = signal.signal(signal.SIGTERM, terminate)
+    threading.excepthook = hide_os_errors
     try:
         return exit_code(run, args, resume="The same command continues from the last checkpoint.")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ def main() -> None:
 
 def trained() -> list[str]:
     """Names of the methods that make training steps."""
-    from tools.sweeping.methods import known
+    from tools.sweeping.methods import registered_methods
 
-    return [name for name, trainer in known().items() if getattr(trainer, "trainable", True)]
+    return [name for name, trainer in registered_methods().items() if getattr(trainer, "trainable", True)]
 
 
 def run(args) -> dict:

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Base-to-new generalisation: trains on the first half of the classes, tests on both halves.
-# bash scripts/base2new.sh METHOD [DATASET] [SEED ...] [options]; --help tells the options.
+# Base-to-new generalization: trains on the base classes, tests on the base and on the new classes.
+# bash scripts/base2new.sh METHOD [DATASET] [SEED ...] [options]; --help lists the options.
 exec bash "$(dirname "${BASH_SOURCE[0]}")/run.sh" base2new "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv, then compares CLIPFit with zero-shot CLIP, base to new, on handwritten digits with the micro CLIP.
+# Sets up .venv and compares CLIPFit with zero-shot CLIP: base to new on handwritten digits, with the micro CLIP.
 set -euo pipefail
 
 usage() {
@@ -7,12 +7,12 @@ usage() {
 Usage: bash scripts/quickstart.sh [--methods NAME ...] [--seeds N ...] [--jobs N] [options of tools/sweep.py]
 
   --methods    CLIPFit, CoOp, MaPLe, ..., or all (default: ZeroshotCLIP CLIPFit)
-  --seeds      default: 1 2 3
-  --jobs       runs at a time (default: one a core)
+  --seeds      seeds (default: 1 2 3)
+  --jobs       runs at a time (default: one per core)
 
-Without arguments: CLIPFit beside zero-shot CLIP, 16 shots, seeds 1 2 3, on the handwritten digits and the micro CLIP
-that come with the packages and this repository. Nothing but Python packages is downloaded. Results go to
-output/quickstart [OUTPUT]; started again, it goes on where it stopped.
+Compares CLIPFit with zero-shot CLIP on handwritten digits with the micro CLIP: 16 shots, seeds 1 2 3. The digits come
+with scikit-learn and the micro CLIP with this repository, so only Python packages are downloaded. Results are in
+output/quickstart (set OUTPUT to change it). The same command again resumes unfinished runs.
 HELP
 }
 

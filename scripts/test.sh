@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv with what the tests need and runs them: bash scripts/test.sh [arguments of pytest]
+# Installs the test requirements into .venv and runs the tests: bash scripts/test.sh [arguments of pytest]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case ${1:-} in

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-# Tests run in one process a core; more threads in each would only wait for one another.
+# pytest-xdist runs one process per core, so more threads per process would only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,15 +14,15 @@ import runtime  # noqa: E402, F401
 
 
 def pytest_addoption(parser):
-    parser.addoption("--cuda", action="store_true", help="run tests/cuda, which need a GPU, and nothing else")
+    parser.addoption("--cuda", action="store_true", help="run only tests/cuda, which need a GPU")
 
 
 def pytest_configure(config):
     if not config.getoption("--cuda"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all other tests are of the CPU, on machines with a GPU too
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all other tests run on the CPU, even if there is a GPU
 
 
 def pytest_collection_modifyitems(config, items):
-    chosen = [item for item in items if (item.path.parent.name == "cuda") == config.getoption("--cuda")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    selected = [item for item in items if (item.path.parent.name == "cuda") == config.getoption("--cuda")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    items[:] = selected

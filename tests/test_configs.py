@@ -1,4 +1,4 @@
-"""Every YAML builds: merges into the config, names what is registered, and opens with the command that uses it."""
+"""Every YAML file merges into the config, names registered classes, and starts with a command that uses it."""
 
 from pathlib import Path
 
@@ -26,8 +26,7 @@ def test_trainer_config(path):
 
 
 @pytest.mark.parametrize("path", TRAINERS, ids=str)
-def test_states_only_what_its_base_does_not(path):
-    """A value that the base has is not repeated."""
+def test_a_file_repeats_no_value_of_its_base(path):
     chain = read_chain(str(path))
     base = {}
     for _, content in chain[:-1]:
@@ -37,12 +36,15 @@ def test_states_only_what_its_base_does_not(path):
 
 
 def flat(content, prefix=()):
-    """Pairs of a path of keys and the value there."""
+    """Yields (tuple of nested keys, value) for all values of a nested dict."""
     for key, value in content.items():
-        yield from flat(value, (*prefix, key)) if isinstance(value, dict) else [((*prefix, key), value)]
+        if isinstance(value, dict):
+            yield from flat(value, (*prefix, key))
+        else:
+            yield (*prefix, key), value
 
 
-def test_every_method_builds_on_the_shared_files():
+def test_every_method_extends_a_shared_file():
     assert all(len(read_chain(str(path))) > 1 for path in TRAINERS if path.parent.name != "_base_")
 
 
@@ -54,13 +56,13 @@ def test_dataset_config(path):
 
 
 @pytest.mark.parametrize("path", TRAINERS + DATASETS, ids=str)
-def test_opens_with_its_command(path):
+def test_starts_with_a_command_that_uses_it(path):
     head = [line for line in path.read_text().splitlines()[:4] if line.startswith("#")]
     assert any("bash scripts/" in line or "python " in line for line in head)
 
 
 def test_paper_setting():
-    """Section 2.3 of the fact sheet: SGD 0.002, cosine, one warm-up epoch at 1e-5, batch 32, beta 8."""
+    """The paper: SGD with learning rate 0.002, cosine schedule, one warm-up epoch at 1e-5, batch size 32, beta 8."""
     for name, epochs in (("vit_b16_ep100", 100), ("vit_b16_ep10", 10)):
         cfg = train.setup_cfg(train.parse_args(["--config-file", f"configs/trainers/CLIPFit/{name}.yaml"]))
         optim = cfg.OPTIM

@@ -1,4 +1,4 @@
-"""Each package stands in one requirements file, and a program that lacks one names the file that has it."""
+"""Each package is listed in one requirements file, and an error about a missing package names that file."""
 
 import ast
 import importlib.metadata
@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 from runtime.user_errors import REQUIREMENT
+from tests.user_errors import assert_user_error
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = {file.name: file.read_text().splitlines() for file in sorted(ROOT.glob("requirements*.txt"))}
-LISTED = [  # (file, package, its module)
-    (file, found["package"], found["module"] or found["package"].replace("-", "_"))
+LISTED = [  # (requirements file, package, name of its module)
+    (file, match["package"], match["module"] or match["package"].replace("-", "_"))
     for file, lines in LINES.items()
-    for found in map(REQUIREMENT.match, lines)
-    if found and not found[0].startswith("-r")
+    for match in map(REQUIREMENT.match, lines)
+    if match and not match[0].startswith("-r")
 ]
 FILES = {module: file for file, _, module in LISTED}
 EXTRAS = [module for module, file in FILES.items() if file not in ("requirements.txt", "requirements-test.txt")]
@@ -30,7 +31,7 @@ PROGRAMS = [
 ]
 
 
-def test_each_package_has_one_place_and_bounds():
+def test_each_package_is_listed_once_with_bounds():
     packages = [package.lower() for _, package, _ in LISTED]
     assert sorted(packages) == sorted(set(packages))
     for line in (line for lines in LINES.values() for line in lines if line and line[0] not in "#-"):
@@ -43,7 +44,7 @@ def test_all_and_test_include_the_others():
     assert LINES["requirements-test.txt"][0] == "-r requirements-all.txt"
 
 
-def test_modules_are_those_of_their_packages():
+def test_modules_belong_to_their_packages():
     owners = importlib.metadata.packages_distributions()
     installed = [(package, module) for _, package, module in LISTED if module in owners]
     assert len(installed) > 10
@@ -51,8 +52,8 @@ def test_modules_are_those_of_their_packages():
         assert package.replace("-", "_") in {owner.lower().replace("-", "_") for owner in owners[module]}, module
 
 
-def test_what_is_imported_is_listed():
-    own = {path.stem for path in ROOT.iterdir()} | {"dassl"}
+def test_every_imported_package_is_listed():
+    ours = {path.stem for path in ROOT.iterdir()} | {"dassl"}
     for path in (path for path in ROOT.rglob("*.py") if not path.is_relative_to(ROOT / "tests")):
         if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
             continue
@@ -61,13 +62,13 @@ def test_what_is_imported_is_listed():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for module in (name.partition(".")[0] for name in names):
-                known = module in own | siblings or module in sys.stdlib_module_names
+                known = module in ours | siblings or module in sys.stdlib_module_names
                 assert known or FILES.get(module, "requirements-test.txt") != "requirements-test.txt", (path, module)
 
 
 @pytest.fixture(scope="module")
 def without_extras(tmp_path_factory):
-    """Results of COMMANDS where no extra is installed: key -> {code, out, err}."""
+    """Runs `commands` as if no optional package were installed. Returns key -> {code, out, err}."""
     folder = tmp_path_factory.mktemp("without")
     Image.new("RGB", (32, 32)).save(folder / "image.png")
     train = (
@@ -87,17 +88,17 @@ def without_extras(tmp_path_factory):
         "slurm": "tools/sweep.py base2new --slurm cluster=local --output {0}/sweep",
         "wandb": f"{train}wandb --wandb{options}",
     }
-    asked = {"missing": EXTRAS, "commands": [text.format(folder).split() for text in commands.values()]}
+    request = {"missing": EXTRAS, "commands": [text.format(folder).split() for text in commands.values()]}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "tests/without_packages.py"],
-        cwd=ROOT, input=json.dumps(asked), capture_output=True, text=True, timeout=600,
+        cwd=ROOT, input=json.dumps(request), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(commands, json.loads(done.stdout), strict=True))
 
 
 @pytest.mark.parametrize("key", [*PROGRAMS, "train", "predict", "export head", "check"])
-def test_what_needs_no_extra(without_extras, key):
+def test_programs_that_need_no_optional_package(without_extras, key):
     result = without_extras[key]
     assert result["code"] == 0 and "pip install" not in result["out"] + result["err"], result
 
@@ -107,9 +108,9 @@ def test_what_needs_no_extra(without_extras, key):
     [("report", "report"), ("interpolate", "report"), ("fetch", "data"), ("export onnx", "optional"),
      ("slurm", "optional"), ("wandb", "optional")],
 )  # fmt: skip
-def test_a_missing_extra_is_one_line(without_extras, key, file):
+def test_a_missing_optional_package_is_one_line(without_extras, key, file):
     result = without_extras[key]
-    assert result["code"] != 0 and "Traceback" not in result["err"], result
+    assert "Traceback" not in result["err"], result
     (line,) = [line for line in result["err"].splitlines() if "pip install" in line]
-    assert line.startswith("error: ") and line.endswith(f": pip install -r requirements-{file}.txt")
+    assert_user_error((result["code"], line), f"pip install -r requirements-{file}.txt")
     assert any(f"requirements-{file}.txt" == listed and package in line for listed, package, _ in LISTED), line

@@ -1,12 +1,12 @@
-"""Runs a protocol for many methods, datasets, seeds and shots: skips what is finished, resumes what was cut off.
+"""Runs a protocol for many methods, datasets, seeds and shots. Skips finished runs and resumes unfinished ones.
 
 python tools/sweep.py base2new --methods CLIPFit CoOp KgCoOp --datasets all --seeds 1 2 3 --root DATA
 python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA --dry-run
 python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
 
-Ctrl-C ends the jobs that are running; the same command goes on. Ends with the report of tools/report.py. The exit code
-is 0 if all jobs are finished, 130 after Ctrl-C. scripts/<protocol>.sh are short forms of it for one method and one
-dataset. docs/experiments.md tells more.
+Ctrl-C stops the running jobs; the same command resumes them. Prints the report of tools/report.py at the end. The exit
+code is 0 if all jobs are finished and 130 after Ctrl-C. scripts/<protocol>.sh are short forms for one method and one
+dataset. See docs/experiments.md.
 """
 
 import argparse
@@ -24,162 +24,181 @@ from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402
 from tools.sweeping.process import PROGRAM  # noqa: E402
 from tools.sweeping.slurm import AT_A_TIME, queued, submit  # noqa: E402
-from tools.sweeping.state import expect, look  # noqa: E402
-from tools.sweeping.summary import conclude, count, overlay, print_plan, print_settings  # noqa: E402
+from tools.sweeping.state import expected_record, job_state  # noqa: E402
+from tools.sweeping.summary import count_jobs, mark_queued, print_plan, print_results, print_settings  # noqa: E402
 
-RESUME = "The same command continues."
+RESUME = "The same command resumes the sweep."
 
 
 def parse_args(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
-    at = argv.index("--") if "--" in argv else len(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s PROTOCOL [options] [-- KEY VALUE ...]",
     )  # fmt: skip
     parser.add_argument("protocol", choices=PROTOCOLS, metavar="PROTOCOL", help=", ".join(PROTOCOLS))
-    what = parser.add_argument_group("what to run")
-    what.add_argument("--methods", nargs="+", default=["CLIPFit"], metavar="NAME", help="CLIPFit, CoOp, ..., or all")
-    what.add_argument(
+    runs = parser.add_argument_group("runs")
+    runs.add_argument("--methods", nargs="+", default=["CLIPFit"], metavar="NAME", help="CLIPFit, CoOp, ..., or all")
+    runs.add_argument(
         "--datasets", nargs="+", metavar="NAME[=DIR]",
-        help="to train on: files under configs/datasets, or all: the eleven of the literature; =DIR for one in a "
-        "folder of its own (default: digits, which needs no download; cross_dataset and domain_shift: imagenet)",
+        help="training datasets: names of files in configs/datasets, or all for the eleven of the papers; =DIR if the "
+        "dataset is not in --root (default: digits, which needs no download; cross_dataset, domain_shift: imagenet)",
     )  # fmt: skip
-    what.add_argument("--targets", nargs="+", metavar="NAME[=DIR]", help="cross_dataset, domain_shift: to test on")
-    what.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="default: 1 2 3")
-    what.add_argument("--shots", nargs="+", type=int, metavar="N", help="default: fewshot 1 2 4 8 16, else 16")
-    what.add_argument(
+    runs.add_argument("--targets", nargs="+", metavar="NAME[=DIR]", help="cross_dataset, domain_shift: test datasets")
+    runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="seeds (default: 1 2 3)")
+    runs.add_argument(
+        "--shots", nargs="+", type=int, metavar="N", help="images per class (default: 16; fewshot: 1 2 4 8 16)"
+    )
+    runs.add_argument(
         "--backbone", metavar="NAME",
-        help="micro, an OpenAI name, or a path (default: micro for digits, ViT-B/16 for any other dataset)",
+        help="micro, an OpenAI name, or a path (default: micro for digits, else ViT-B/16)",
     )  # fmt: skip
-    what.add_argument(
-        "--config", metavar="NAME", help="a YAML of the method, without .yaml (default: as configs/recipes.yaml says)"
+    runs.add_argument(
+        "--config", metavar="NAME", help="YAML file of the method, without .yaml (default: from configs/recipes.yaml)"
     )
-    what.add_argument(
+    runs.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="method or dataset of others, as train.py takes it; may be repeated (also CLIPFIT_PLUGINS)",
+        help="third-party method or dataset to import, as in train.py; repeatable (or CLIPFIT_PLUGINS)",
     )  # fmt: skip
-    what.add_argument("--best-val", action="store_true", help="keep the epoch that is best on validation images")
-    where = parser.add_argument_group("where and how")
-    where.add_argument("--root", "--data", metavar="DIR", help="folder with the datasets (default: data)")
-    where.add_argument("--output", metavar="DIR", help="where runs go (default: output/PROTOCOL)")
-    where.add_argument(
-        "--jobs", type=int, metavar="N", help="at a time (default: one a GPU; on the CPU 1, with micro one a core)"
+    runs.add_argument("--best-val", action="store_true", help="test the epoch with the best validation accuracy")
+    execution = parser.add_argument_group("execution")
+    execution.add_argument("--root", "--data", metavar="DIR", help="folder with the datasets (default: data)")
+    execution.add_argument("--output", metavar="DIR", help="output folder (default: output/PROTOCOL)")
+    execution.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="jobs at a time (default: one per GPU; on the CPU one, with micro one per core)",
     )
-    where.add_argument("--gpus", nargs="+", metavar="GPU", help="as CUDA_VISIBLE_DEVICES has them (default: all)")
-    where.add_argument(
+    execution.add_argument(
+        "--gpus", nargs="+", metavar="GPU", help="GPU numbers, as in CUDA_VISIBLE_DEVICES (default: all)"
+    )
+    execution.add_argument(
         "--slurm", nargs="*", metavar="KEY=VALUE",
-        help=f"submit to SLURM, --jobs at a time ({AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",
+        help=f"submit to SLURM, --jobs at a time (default: {AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",
     )  # fmt: skip
-    where.add_argument("--dry-run", action="store_true", help="list the jobs, how far they are and what they may cost")
-    where.add_argument("--commands", action="store_true", help="print the jobs' commands and do nothing")
-    where.add_argument("--log", action="store_true", help="show each job's log as it comes; one job at a time")
-    where.add_argument(
-        "--table", action="store_true", help="end with a table of these jobs only, and write no report files"
+    execution.add_argument("--dry-run", action="store_true", help="list the jobs with their states and estimated times")
+    execution.add_argument("--commands", action="store_true", help="print the commands of the jobs, run nothing")
+    execution.add_argument("--log", action="store_true", help="show the log of the running job; one job at a time")
+    execution.add_argument(
+        "--table", action="store_true", help="print a table of these jobs only, and write no report files"
     )
-    args = parser.parse_args(argv[:at])
-    args.opts = argv[at + 1 :]
+    args = parser.parse_args(argv[:end])
+    args.opts = argv[end + 1 :]
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more, got {args.jobs}")
     if args.log:
         if args.jobs not in (None, 1) or args.slurm is not None:
-            parser.error("--log shows one job at a time, here: leave out --slurm, and --jobs or make it 1")
+            parser.error("--log shows one local job at a time: remove --slurm, and --jobs or set it to 1")
         args.jobs = 1
     return args
 
 
-def environments(args, wanted: dict) -> list[dict[str, str]]:
-    """Environment variables of the jobs that run at a time, one set each."""
+def environments(args, expected: dict) -> list[dict[str, str]]:
+    """Returns the environment variables (GPU, number of threads) of each job that runs at a time."""
     import torch
 
-    gpus = args.gpus or [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
-    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]  # counting takes no memory of theirs
+    gpus = args.gpus or [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]  # counting does not initialize the GPUs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    micro = {what["backbone"] for what in wanted.values()} == {"micro"}
-    count = args.jobs or len(gpus) or (cores if micro else 1)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // count))
-    own = [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {} for i in range(count)]
-    return [{**variables, "OMP_NUM_THREADS": threads} for variables in own]
+    micro = {record["backbone"] for record in expected.values()} == {"micro"}
+    jobs = args.jobs or len(gpus) or (cores if micro else 1)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // jobs))
+    result = []
+    for i in range(jobs):
+        environment = {"OMP_NUM_THREADS": threads}
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
+        result.append(environment)
+    return result
 
 
-def from_here(path: str) -> str:
-    """A path of the user's, so that it still holds when we have changed to the repository's folder."""
+def absolute_path(path: str) -> str:
+    """Returns a path that stays valid after a change to the repository's folder."""
     return path if Path.cwd() == ROOT else os.path.abspath(os.path.expanduser(path))
 
 
 def prepare(args) -> None:
-    """Import the plugins, and fill in where data and runs are."""
+    """Imports the plugins, makes paths absolute, fills in default paths, and changes to the repository's folder."""
     from trainers.common.runs.known_plugins import VARIABLE, named
     from trainers.common.runs.plugins import load_all
 
     sources = named(args.plugin)
-    args.plugin = [from_here(name) if os.path.exists(os.path.expanduser(name)) else name for name in sources]
+    args.plugin = [absolute_path(name) if os.path.exists(os.path.expanduser(name)) else name for name in sources]
     os.environ.pop(VARIABLE, None)  # its paths may be relative to another folder; the jobs get them as --plugin
     load_all(args.plugin)
-    args.root = from_here(args.root) if args.root else "data"
-    args.output = from_here(args.output) if args.output else f"output/{args.protocol}"
+    args.root = absolute_path(args.root) if args.root else "data"
+    args.output = absolute_path(args.output) if args.output else f"output/{args.protocol}"
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):
-        args.backbone = from_here(args.backbone)
-    for what in ("datasets", "targets"):
-        names = [name.partition("=") for name in getattr(args, what) or []]
-        setattr(args, what, [name + (sign and sign + from_here(folder)) for name, sign, folder in names])
+        args.backbone = absolute_path(args.backbone)
+    for option in ("datasets", "targets"):
+        datasets = []
+        for dataset in getattr(args, option) or []:
+            name, equals_sign, folder = dataset.partition("=")
+            datasets.append(f"{name}={absolute_path(folder)}" if equals_sign else name)
+        setattr(args, option, datasets)
     os.chdir(ROOT)
 
 
 def sweep(args) -> int:
-    """Everything between the command line and the exit code."""
+    """Runs a sweep. Returns the exit code."""
     prepare(args)
-    return carry_out(args, plan(args))
+    return run_or_show(args, plan(args))
 
 
-def carry_out(args, jobs) -> int:
-    """Run the jobs, or show them; returns the exit code."""
+def run_or_show(args, jobs) -> int:
+    """Runs the jobs, submits them, or prints them, as the options say. Returns the exit code."""
     if args.commands:
         for job in jobs:
             print(shlex.join([sys.executable, PROGRAM, *job.argv]))
         return 0
-    wanted, output = {job: expect(job) for job in jobs}, Path(args.output)
-    states, costs = {job: look(job, wanted) for job in jobs}, Costs(wanted)
+    output = Path(args.output)
+    expected = {job: expected_record(job) for job in jobs}
+    states = {job: job_state(job, expected) for job in jobs}
+    costs = Costs(expected)
     if args.slurm is None:
-        slots = environments(args, wanted)
+        slots = environments(args, expected)
         at_a_time = len(slots)
         costs.read_records(output, on_gpu="CUDA_VISIBLE_DEVICES" in slots[0])
     else:
-        states = overlay(states, queued(output))
+        states = mark_queued(states, queued(output))
         at_a_time = args.jobs or AT_A_TIME
         costs.read_records(output)
     print_settings(jobs)
     if args.dry_run:
         print_plan(states, costs, at_a_time)
         return 0
-    print(f"{count(states)}; {at_a_time} at a time", flush=True)
+    print(f"{count_jobs(states)}; {at_a_time} at a time", flush=True)
     if args.slurm is not None:
-        return to_slurm(args, wanted, states, at_a_time)
-    runner = Runner([job for job in jobs if states[job].kind != "finished"], wanted, slots, costs, args.log)
+        return submit_or_report(args, expected, states, at_a_time)
+    runner = Runner([job for job in jobs if states[job].status != "finished"], expected, slots, costs, args.log)
     outcomes = runner.run()
     if runner.stops:
-        print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. The same command goes on.")
+        print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
         return 130
-    return conclude(states, outcomes, args)
+    return print_results(states, outcomes, args)
 
 
-def to_slurm(args, wanted: dict, states: dict, at_a_time: int) -> int:
-    """Submit what is neither finished nor queued, or report where all is finished; returns the exit code."""
-    if all(state.kind == "finished" for state in states.values()):
-        return conclude(states, {}, args)
-    blocked = {job for job, state in states.items() if state.kind == "blocked"}
-    to_run = [job for job, state in states.items() if state.kind not in ("finished", "queued")]
+def submit_or_report(args, expected: dict, states: dict, at_a_time: int) -> int:
+    """Prints the report if all jobs are finished, else submits the jobs that are not queued. Returns the exit code."""
+    if all(state.status == "finished" for state in states.values()):
+        return print_results(states, {}, args)
+    blocked = {job for job, state in states.items() if state.status == "blocked"}
+    to_run = [job for job, state in states.items() if state.status not in ("finished", "queued")]
     to_run = [job for job in to_run if not blocked & {job, job.training}]
     if to_run:
-        print(submit(to_run, wanted, Path(args.output), args.slurm, at_a_time))
-    print("The same command goes on, and makes the report when all are finished; --dry-run tells how far they are")
+        print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))
+    print(
+        "The same command submits what is left and prints the report when all are finished; --dry-run lists the states."
+    )
     for job in blocked:
         print(f"blocked: {job.title}: {states[job].note}")
     return 1 if blocked else 0
 
 
 def main(argv=None) -> int:
-    """Run; returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     return exit_code(sweep, parse_args(argv), resume=RESUME)
 
 

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Zero-shot CLIP on all classes: bash scripts/zeroshot_clip/fewshot.sh [DATASET] [SHOTS] [SEED ...] [options].
+# Zero-shot CLIP, few-shot: bash scripts/zeroshot_clip/fewshot.sh [DATASET] [SHOTS] [SEED ...] [options] (see --help)
 exec bash "$(dirname "${BASH_SOURCE[0]}")/../fewshot.sh" ZeroshotCLIP "$@"

@@ -1,4 +1,4 @@
-"""scripts/setup.sh installs what a script needs, once; a stand-in for .venv's Python notes what pip is told."""
+"""scripts/setup.sh installs requirements files once. A fake .venv/bin/python logs the calls of pip."""
 
 import subprocess
 from pathlib import Path
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def setup(folder, *files):
-    """(exit code, stdout and stderr, what pip was asked to install by this call)"""
+    """Returns (exit code, stdout and stderr, arguments of each pip install of this call)."""
     log = folder / "pip.log"
     log.write_text("")
     command = f"set -euo pipefail; . {SETUP}; setup {' '.join(files)}; echo $PYTHON"
@@ -44,7 +44,7 @@ def test_all_files_are_installed_once(folder):
 
 
 @pytest.mark.parametrize("change", ["requirements.txt", "requirements-report.txt"])
-def test_a_changed_file_or_another_one_is_installed(folder, change):
+def test_a_changed_or_added_file_is_installed(folder, change):
     setup(folder, "requirements.txt")
     assert setup(folder, "requirements.txt", "requirements-report.txt")[2] != []
     (folder / change).write_text("torch>=2\n")
@@ -52,7 +52,7 @@ def test_a_changed_file_or_another_one_is_installed(folder, change):
     assert setup(folder, "requirements.txt", "requirements-report.txt")[2] == []
 
 
-def test_a_failed_installation_is_repeated(folder):
+def test_a_failed_installation_is_retried(folder):
     (folder / "refused").write_text("")
     code, out, _ = setup(folder, "requirements.txt")
     assert code != 0 and "error: " in out and "requirements.txt" in out

@@ -1,4 +1,4 @@
-"""The scripts that train on one dataset and test on others: run for real on miniatures, with a tiny random CLIP."""
+"""cross_dataset.sh and domain_shift.sh: real runs on miniature datasets with a tiny random CLIP."""
 
 import pytest
 
@@ -8,17 +8,17 @@ from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
 from .commands import commands, run
 
 FAST = "INPUT.SIZE (32,32) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4 OPTIM.MAX_EPOCH 2".split()
-SHIFTED = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
+TARGETS = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
 
 
 @pytest.mark.parametrize("method", ["CLIPFit", "ZeroshotCLIP"])
 def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method):  # noqa: F811
-    for name in ("ImageNet", *SHIFTED):
+    for name in ("ImageNet", *TARGETS):
         BUILDERS[name](tmp_path / "data")
     options = ("--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--backbone", tiny, "--shots", "4")
-    trained_or_tested = commands("domain_shift", method, "imagenet", "2", *options, "--", *FAST)
-    records = [run(argv, monkeypatch) for argv in trained_or_tested]
-    assert [record["dataset"] for record in records] == ["ImageNet", *SHIFTED]
+    calls = commands("domain_shift", method, "imagenet", "2", *options, "--", *FAST)
+    records = [run(argv, monkeypatch) for argv in calls]
+    assert [record["dataset"] for record in records] == ["ImageNet", *TARGETS]
     source, targets = records[0], records[1:]
     assert all(record["finished"] and record["classes"] == "all" and record["seed"] == 2 for record in records)
     assert all(record["eval_only"] and record["shots"] == 4 for record in targets)
@@ -35,7 +35,7 @@ def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method
     assert all((tmp_path / "out" / folder / "result.json").is_file() for folder in folders)
 
 
-def test_cross_dataset_to_a_folder_with_the_best_epoch(tmp_path, tiny, digits_root, monkeypatch):  # noqa: F811
+def test_cross_dataset_to_a_folder_with_best_val(tmp_path, tiny, digits_root, monkeypatch):  # noqa: F811
     images = digits_root / "digits" / "images"
     options = ("--data", str(digits_root), "--output", str(tmp_path / "out"), "--shots", "2", "--best-val")
     targets = ("--targets", f"folder={images} digits", "--backbone", tiny, "--config", "micro_ep100")
@@ -47,7 +47,7 @@ def test_cross_dataset_to_a_folder_with_the_best_epoch(tmp_path, tiny, digits_ro
     best = folder / "clipfit" / "model-best.pth.tar"
     assert best.is_file() and (folder / "result.json").is_file()
     log = tmp_path / "out/test/digits/folder/shots_2/CLIPFit/micro_ep100_best_val/seed1/log.txt"
-    assert f"Loaded {best}" in log.read_text()
+    assert str(best) in log.read_text()
 
 
 @pytest.mark.parametrize("protocol, first", [("cross_dataset", "caltech101"), ("domain_shift", "imagenetv2")])

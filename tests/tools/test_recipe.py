@@ -1,10 +1,11 @@
-"""The table of settings: every cell is a valid configuration, and the published numbers stand in it."""
+"""configs/recipes.yaml: every recipe is a valid configuration, and the recipes have the published values."""
 
 from pathlib import Path
 
 import pytest
 
 import train
+from tests.user_errors import assert_user_error, raises_user_error
 from tools.recipe import DEFAULT, config_file, main, read_table, recipe
 
 TABLE = read_table()
@@ -18,22 +19,22 @@ def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
 
 
 @pytest.mark.parametrize("method", TABLE)
-def test_every_cell_is_a_configuration(method):
+def test_every_recipe_is_a_valid_configuration(method):
     assert set(TABLE[method]) == {"base2new", "fewshot", "cross_dataset", "domain_shift"}
-    cells = set()
+    recipes = set()
     for protocol in TABLE[method]:
         for dataset in DATASETS:
             for shots in (1, 2, 4, 8, 16):
                 name, keys = recipe(method, protocol, dataset, shots, table=TABLE)
-                cells.add((name, tuple((k, str(v)) for k, v in keys.items())))
+                recipes.add((name, tuple((k, str(v)) for k, v in keys.items())))
             assert recipe(method, protocol, dataset, 16, "micro", TABLE)[0].startswith("micro")
         assert cfg_of(method, protocol, "digits", 16, "micro").MODEL.BACKBONE.NAME == "micro"
-    for name, keys in sorted(cells):
+    for name, keys in sorted(recipes):
         argv = ["--config-file", config_file(method, name), *(x for pair in keys for x in pair)]
         assert train.setup_cfg(train.parse_args(argv)).MODEL.BACKBONE.NAME == "ViT-B/16"
 
 
-PUBLISHED = [  # method, protocol, dataset, shots: epochs, batch, learning rate, and a key with its value
+PUBLISHED = [  # method, protocol, dataset, shots, epochs, batch size, learning rate, a key and its value
     ("CLIPFit", "base2new", "dtd", 16, 100, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
     ("CLIPFit", "base2new", "food101", 16, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 8.0),
     ("CLIPFit", "fewshot", "imagenet", 1, 10, 32, 0.002, "TRAINER.CLIPFIT.BETA", 2.0),
@@ -82,7 +83,7 @@ def test_published_settings(method, protocol, dataset, shots, epochs, batch, lr,
         assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
 
 
-def test_later_rules_win_and_conditions_are_all_needed():
+def test_later_rules_win_and_all_conditions_must_match():
     rules = [
         {"config": "a", "X.Y": 1},
         [{"datasets": ["dtd"], "X.Y": 2}, {"datasets": ["dtd"], "shots": [1], "config": "b"}],
@@ -95,19 +96,18 @@ def test_later_rules_win_and_conditions_are_all_needed():
     assert recipe("M", "p", "dtd", 1, "micro", table=table) == ("c", {"X.Y": 2})
 
 
-def test_a_method_without_an_entry_gets_the_default():
+def test_a_method_without_a_recipe_gets_the_default():
     assert recipe("TaskRes", "base2new", "dtd") == ("vit_b16_ep100", {})
     assert recipe("TaskRes", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
-    with pytest.raises(ValueError, match="'M', only N"):
+    with raises_user_error("recipes.yaml", "'M'", "N", error=ValueError):
         recipe("M", "p", "dtd", table={"N": {}})
 
 
 def test_config_files():
-    assert config_file("CoOp", "vit_b16_ep100") == "configs/trainers/CoOp/vit_b16_ep100.yaml"  # its own comes first
+    assert config_file("CoOp", "vit_b16_ep100") == "configs/trainers/CoOp/vit_b16_ep100.yaml"  # its own first
     assert config_file("CoOp", "micro_ep100") == "configs/trainers/_base_/micro_ep100.yaml"
-    with pytest.raises(ValueError) as error:
+    with raises_user_error("'rn50'", "CoOp", "vit_b16_ctxv1", "micro_ep100", error=ValueError):
         config_file("CoOp", "rn50")
-    assert all(name in str(error.value) for name in ("'rn50'", "CoOp", "vit_b16_ctxv1", "micro_ep100"))
 
 
 def test_command_line(capsys):
@@ -119,6 +119,7 @@ def test_command_line(capsys):
     out, err = capsys.readouterr()
     assert out == "vit_b16_ep100\n" and "TaskRes" in err and "default" in err
     assert main(["CoOp", "zeroshot", "dtd"]) == 1
-    assert "has no 'zeroshot' for CoOp, only base2new, fewshot, cross_dataset" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert_user_error((1, err), "recipes.yaml", "'zeroshot'", "CoOp", "base2new", "fewshot", "cross_dataset")
     with pytest.raises(SystemExit):
         main(["CoOp"])

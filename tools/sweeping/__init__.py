@@ -1,1 +1,1 @@
-"""Parts of tools/sweep.py: what is to run, what has run already, running it here or on SLURM, how long it takes."""
+"""Modules of tools/sweep.py: the jobs of a protocol, their states, local and SLURM runs, time estimates, summaries."""

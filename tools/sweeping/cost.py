@@ -1,4 +1,4 @@
-"""How long jobs take: as the finished jobs of this sweep, else as similar runs on record, else unknown."""
+"""Estimates how long jobs take from the finished jobs of this sweep, else from the records of similar runs."""
 
 import datetime
 from collections import defaultdict
@@ -6,69 +6,97 @@ from pathlib import Path
 from statistics import mean
 
 from .plan import Job
-from .state import read
+from .state import read_record
 
-# What runs of the same cost have in common; seeds and the method's other settings hardly matter.
-SAME = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
+# Runs with the same values of these take about the same time. Seeds and other settings hardly matter.
+COST_KEYS = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
 
 
 class Costs:
-    """Seconds of jobs; `wanted` is what `state.expect` says of each."""
+    """Durations of jobs.
 
-    def __init__(self, wanted: dict[Job, dict]):
-        self.wanted = wanted
-        self.measured = defaultdict(list)  # kind of job -> seconds of finished jobs of this sweep
-        self.recorded = defaultdict(list)  # kind of job -> (length of training, its seconds, seconds of the test)
-        self.starting = []  # seconds that finished jobs of this sweep took besides training and test
+    A group holds jobs of the same method, dataset, classes and backbone, either trainings or evaluations. If there is
+    no run of the same length in a group, the training time is scaled. Example: a recorded run took 8 s for training
+    with 2 shots and 2 s for the test. A job with 4 shots is then expected to take 4 / 2 * 8 + 2 = 18 s.
+
+    Args:
+        expected: `state.expected_record` of each job.
+    """
+
+    def __init__(self, expected: dict[Job, dict]):
+        self.expected = expected
+        self.measured = defaultdict(list)  # (group, training length) -> seconds of finished jobs of this sweep
+        self.recorded = defaultdict(list)  # group -> (training length, training seconds, test seconds) of past runs
+        self.startup_seconds = []  # seconds that finished jobs of this sweep spent outside training and test
 
     def read_records(self, output: Path, on_gpu: bool | None = None) -> None:
-        """Learn from the finished runs below `output` that ran on GPUs, or on the CPU (`on_gpu`), or on either."""
+        """Reads the durations of the finished runs below `output`.
+
+        Args:
+            output: Output folder of a sweep.
+            on_gpu: Only runs on a GPU (True), only runs on the CPU (False), or both (None).
+        """
         from trainers.common.runs import record
 
         for path in output.glob(f"**/{record.FILE}"):
-            result = read(path) or {}
+            result = read_record(path) or {}
             ran_on_gpu = not str(result.get("device")).startswith("cpu")
             if result.get("finished") and on_gpu in (None, ran_on_gpu):
-                settings, backbone = result["settings"], result["identity"].get("backbone")
-                kind = (result.get("eval_only"), backbone, *(settings.get(key) for key in SAME))
+                settings = result["settings"]
+                backbone = result["identity"].get("backbone")
+                group = (result.get("eval_only"), backbone, *(settings.get(key) for key in COST_KEYS))
                 seconds = (result.get("train_seconds") or 0.0, result.get("test_seconds") or 0.0)
-                self.recorded[kind].append((length(settings), *seconds))
+                self.recorded[group].append((training_length(settings), *seconds))
 
-    def kind(self, job: Job) -> tuple:
-        wanted = self.wanted[job]
-        evaluation = job.training is not None or wanted["zero_shot"]
-        return (evaluation, wanted["backbone"], *(wanted["settings"][key] for key in SAME))
+    def group(self, job: Job) -> tuple:
+        expected = self.expected[job]
+        evaluation = job.training is not None or expected["zero_shot"]
+        return (evaluation, expected["backbone"], *(expected["settings"][key] for key in COST_KEYS))
 
     def add(self, job: Job, seconds: float) -> None:
-        """Take note of how long a finished job of this sweep took, all in all."""
+        """Adds a finished job of this sweep.
+
+        Args:
+            job: The job.
+            seconds: Its duration, with startup.
+        """
         from trainers.common.runs import record
 
-        self.measured[self.kind(job), self.length(job)].append(seconds)
-        result = read(job.output / record.FILE) or {}
-        inside = (result.get("train_seconds") or 0.0) + (result.get("test_seconds") or 0.0)
-        self.starting.append(max(0.0, seconds - inside))
+        self.measured[self.group(job), self.length(job)].append(seconds)
+        result = read_record(job.output / record.FILE) or {}
+        recorded = (result.get("train_seconds") or 0.0) + (result.get("test_seconds") or 0.0)
+        self.startup_seconds.append(max(0.0, seconds - recorded))
 
     def length(self, job: Job) -> float:
-        return length(self.wanted[job]["settings"]) if job.training is None else 0.0
+        return training_length(self.expected[job]["settings"]) if job.training is None else 0.0
 
     def seconds(self, job: Job) -> float | None:
-        """Expected seconds of a job; None if nothing similar is known."""
-        kind, wanted = self.kind(job), self.length(job)
-        if measured := self.measured.get((kind, wanted)):
+        """Returns the expected duration of a job, or None if no similar run is known."""
+        group = self.group(job)
+        length = self.length(job)
+        measured = self.measured.get((group, length))
+        if measured:
             return mean(measured)
-        known = self.recorded.get(kind, [])
-        known = [run for run in known if run[0] == wanted] or known
-        if known:
-            starting = mean(self.starting) if self.starting else 0.0
-            return starting + mean(train * (wanted / long if train else 0) + test for long, train, test in known)
-        like = [s for (other, _), times in self.measured.items() if other[0] == kind[0] for s in times]
-        return mean(like) if like else None
+        recorded = self.recorded.get(group, [])
+        recorded = [run for run in recorded if run[0] == length] or recorded
+        if recorded:
+            durations = []
+            for recorded_length, train_seconds, test_seconds in recorded:
+                scale = length / recorded_length if train_seconds else 0.0
+                durations.append(train_seconds * scale + test_seconds)
+            startup = mean(self.startup_seconds) if self.startup_seconds else 0.0
+            return startup + mean(durations)
+        # Last resort: all trainings, or all evaluations, of this sweep.
+        evaluation = group[0]
+        others = [s for (other, _), seconds in self.measured.items() if other[0] == evaluation for s in seconds]
+        return mean(others) if others else None
 
 
-def length(settings: dict) -> float:
-    """What training time grows with: epochs times images, and images with shots."""
+def training_length(settings: dict) -> float:
+    """Returns epochs times shots, to which the training time is proportional."""
     return float(settings.get("OPTIM.MAX_EPOCH", 1) * max(1, settings.get("DATASET.NUM_SHOTS", 1)))
 
 
 def clock(seconds: float | None) -> str:
+    """Formats a duration as H:MM:SS."""
     return "unknown" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))

@@ -1,4 +1,4 @@
-"""Shows what a running job prints."""
+"""Shows the log of a running job."""
 
 import codecs
 import contextlib
@@ -9,15 +9,16 @@ from . import console
 
 
 class Follower:
-    """Copies to our stdout what is added to a job's console.log from now on."""
+    """Copies new text in the console.log of a run directory to stdout. Text from before its creation is skipped."""
 
     def __init__(self, folder: Path):
         self.path = folder / console.FILE
         self.position = self.path.stat().st_size if self.path.exists() else 0
-        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may come in two parts
+        # Incremental, because a read may end in the middle of a character.
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def copy(self) -> None:
-        """Copy what has been added since the last call."""
+        """Copies the text added since the last call."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
             file.seek(self.position)
             sys.stdout.write(self.decode(file.read()))

@@ -1,4 +1,4 @@
-"""Runs jobs on this machine, some at a time, and shows how far they are."""
+"""Runs jobs on this machine, several at a time, and shows their progress."""
 
 import signal
 import sys
@@ -10,150 +10,160 @@ from . import console
 from .cost import Costs, clock
 from .follow import Follower
 from .plan import Job
-from .process import Process, end_all
-from .state import State, look, take
+from .process import Process, stop_all
+from .state import State, job_state, lock_folder
 
-POLL = 0.2  # seconds
+POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Runner:
-    """Runs what is not finished; nothing is tried twice.
+    """Runs the jobs that are not finished. A job that fails is not retried.
 
     Args:
-        jobs: what is to run, each after the job that it needs.
-        wanted: what `state.expect` says of each job.
-        environments: variables of the jobs that run at a time, one set each: which GPU, how many threads.
-        log: whether to print the jobs' logs as they come, instead of a progress bar; for one job at a time.
+        jobs: The jobs to run; a training comes before its evaluations.
+        expected: `state.expected_record` of each job.
+        environments: One dict of environment variables (GPU, number of threads) for each job that runs at a time.
+        costs: Time estimates.
+        log: Whether to print the log of the running job instead of a progress bar. Only for one job at a time.
 
-    `outcomes` then holds a State of each job that was settled: "finished", "blocked", "failed", or "left" where the
-    training was none of these but finished.
+    Attributes:
+        outcomes: State of each job that is done: "finished", "blocked", "failed", or "skipped" because its training
+            did not finish.
+        stops: Number of stop signals received.
     """
 
     def __init__(
-        self, jobs: list[Job], wanted: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False
+        self, jobs: list[Job], expected: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False
     ):
-        self.jobs, self.wanted, self.costs = set(jobs), wanted, costs
-        self.log, self.follower = log, None  # of the running job
-        self.slots = [(environment, None) for environment in environments]  # with a Process, where one is running
-        self.waiting, self.elsewhere = list(jobs), []  # elsewhere: run by processes that are not ours
-        self.outcomes, self.stops = {}, 0
+        self.jobs = set(jobs)
+        self.expected = expected
+        self.costs = costs
+        self.log = log
+        self.follower = None  # prints the log of the running job
+        self.slots = [(environment, None) for environment in environments]  # (environment, Process or None)
+        self.waiting = list(jobs)
+        self.external = []  # jobs that run in processes of another sweep or of the user
+        self.outcomes = {}
+        self.stops = 0
 
     def run(self) -> dict[Job, State]:
-        """Run until all is settled or we are asked to stop, by Ctrl-C or SIGTERM; returns the outcomes."""
-        before = {number: signal.signal(number, self.stop) for number in SIGNALS}
-        form = "{percentage:3.0f}%|{bar}| {desc}"
-        disable = True if self.log else None  # None: unless stderr is a terminal
-        with tqdm(total=len(self.jobs), bar_format=form, disable=disable, dynamic_ncols=True) as self.bar:
+        """Runs until all jobs are done, or until Ctrl-C or SIGTERM. Returns the outcomes."""
+        previous_handlers = {number: signal.signal(number, self.stop) for number in SIGNALS}
+        bar_format = "{percentage:3.0f}%|{bar}| {desc}"
+        disable = True if self.log else None  # None: show the bar if stderr is a terminal
+        with tqdm(total=len(self.jobs), bar_format=bar_format, disable=disable, dynamic_ncols=True) as self.bar:
             try:
-                while not self.stops and (self.waiting or self.elsewhere or self.running()):
-                    self.collect()
-                    self.fill()
-                    self.show()
-                    time.sleep(POLL)
+                while not self.stops and (self.waiting or self.external or self.running()):
+                    self.collect_ended()
+                    self.fill_slots()
+                    self.show_progress()
+                    time.sleep(POLL_SECONDS)
             finally:
-                end_all(self.running(), impatient=lambda: self.stops > 1)
-                self.follow()
-                for number, handler in before.items():
+                stop_all(self.running(), kill_now=lambda: self.stops > 1)
+                self.copy_log()
+                for number, handler in previous_handlers.items():
                     signal.signal(number, handler)
         return self.outcomes
 
     def stop(self, number, frame) -> None:
+        """Signal handler: the first signal stops the jobs, the second one kills them."""
         self.stops += 1
         if self.stops == 1 and self.running():
-            self.say(f"Ending {len(self.running())} running jobs; once more to kill them")
+            self.print_line(f"Stopping {len(self.running())} running jobs. Press Ctrl-C again to kill them.")
 
     def running(self) -> list[Process]:
         return [process for _, process in self.slots if process]
 
-    def collect(self) -> None:
-        """Settle the jobs that have ended."""
+    def collect_ended(self) -> None:
+        """Records the outcome of the jobs that have ended and frees their slots."""
         for i, (environment, process) in enumerate(self.slots):
             if process and process.ended():
                 self.slots[i] = environment, None
-                self.follow()
-                state = look(process.job, self.wanted)
-                if state.kind == "finished":
+                self.copy_log()
+                state = job_state(process.job, self.expected)
+                if state.status == "finished":
                     self.costs.add(process.job, time.time() - process.started)
                 else:
-                    why = console.failure(process.job.output) or state.note or "it has left no finished result.json"
-                    state = State("failed", why)
-                self.settle(process.job, state)
+                    reason = console.failure(process.job.output) or state.note or "its result.json is not finished"
+                    state = State("failed", reason)
+                self.add_outcome(process.job, state)
 
-    def fill(self) -> None:
-        """Start jobs in the free slots; those that run elsewhere use up slots, too."""
-        for job in list(self.elsewhere):
-            if look(job, self.wanted).kind != "running":
-                self.elsewhere.remove(job)
+    def fill_slots(self) -> None:
+        """Starts jobs in the free slots. Jobs that run in other processes use up slots, too."""
+        for job in list(self.external):
+            if job_state(job, self.expected).status != "running":
+                self.external.remove(job)
                 self.waiting.insert(0, job)
         for i, (environment, process) in enumerate(self.slots):
-            if not process and len(self.running()) + len(self.elsewhere) < len(self.slots):
+            if not process and len(self.running()) + len(self.external) < len(self.slots):
                 self.slots[i] = environment, self.start_next(environment)
 
     def start_next(self, environment: dict[str, str]) -> Process | None:
-        """Start the first job that can be started, and settle those before it that need no start."""
+        """Starts the first waiting job that can start. Jobs before it that need no start get their outcome."""
         for job in list(self.waiting):
-            needed = self.outcomes.get(job.training, State("finished"))
             if job.training in self.jobs and job.training not in self.outcomes:
-                continue  # its training is still to come
+                continue  # its training has not ended
             self.waiting.remove(job)
-            if needed.kind != "finished":
-                self.settle(job, State("left", f"its training is {needed.kind}"))
+            training = self.outcomes.get(job.training, State("finished"))
+            if training.status != "finished":
+                self.add_outcome(job, State("skipped", f"its training is {training.status}"))
                 continue
             try:
                 process = self.start(job, environment)
             except OSError as error:
-                self.settle(job, State("failed", f"it cannot be started: {error}"))
+                self.add_outcome(job, State("failed", f"cannot start: {error}"))
                 continue
-            if process or job in self.elsewhere:
+            if process or job in self.external:
                 return process
         return None
 
     def start(self, job: Job, environment: dict[str, str]) -> Process | None:
-        """Start a job, or settle it if that is not needed or not possible."""
-        lock = take(job.output)
-        state = look(job, self.wanted, held=True) if lock else State("running")
-        if state.kind not in ("running", "finished", "blocked"):
+        """Starts a job. Returns None if it is finished, blocked, or running in another process."""
+        lock = lock_folder(job.output)
+        state = job_state(job, self.expected, lock_held=True) if lock else State("running")
+        if state.status not in ("running", "finished", "blocked"):
             if self.log:
-                self.say(f"== {job.title}")
+                self.print_line(f"== {job.title}")
                 self.follower = Follower(job.output)
-            return Process(job, self.wanted[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
+            return Process(job, self.expected[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
         if lock:
             lock.close()
-        if state.kind == "running":
-            self.elsewhere.append(job)
-            self.say(f"{job.title}: another process is running it; waiting for its end")
+        if state.status == "running":
+            self.external.append(job)
+            self.print_line(f"{job.title}: running in another process, waiting for it to end")
         else:
-            self.settle(job, state)
+            self.add_outcome(job, state)
         return None
 
-    def settle(self, job: Job, state: State) -> None:
+    def add_outcome(self, job: Job, state: State) -> None:
+        """Stores and prints the outcome of a job."""
         self.outcomes[job] = state
-        text = f"{state.kind}: {state.note}" if state.note else state.kind
-        if state.kind == "finished":
+        text = f"{state.status}: {state.note}" if state.note else state.status
+        if state.status == "finished":
             accuracy = console.accuracy(job.output)
             text = f"accuracy {accuracy}" if accuracy else text
-        left = self.seconds_left()
-        left = "" if left is None else f"; time left {clock(left)}"
-        self.say(f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")
+        seconds = self.seconds_left()
+        left = "" if seconds is None else f"; time left {clock(seconds)}"
+        self.print_line(f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")
 
     def seconds_left(self) -> float | None:
-        """Until all is done, as far as durations are known."""
-        left = [process.seconds_left(self.costs.seconds(process.job)) for process in self.running()]
-        whole = [self.costs.seconds(job) for job in self.waiting + self.elsewhere]
-        if None in left or None in whole:
+        """Returns the expected time until all jobs are done, or None if the duration of one is unknown."""
+        running = [process.seconds_left(self.costs.seconds(process.job)) for process in self.running()]
+        waiting = [self.costs.seconds(job) for job in self.waiting + self.external]
+        if None in running or None in waiting:
             return None
-        return max([sum(left + whole) / len(self.slots), *left])
+        return max([sum(running + waiting) / len(self.slots), *running])
 
-    def follow(self) -> None:
+    def copy_log(self) -> None:
         if self.follower:
             self.follower.copy()
 
-    def show(self) -> None:
-        self.follow()
-        failed = sum(state.kind != "finished" for state in self.outcomes.values())
+    def show_progress(self) -> None:
+        self.copy_log()
+        failed = sum(state.status != "finished" for state in self.outcomes.values())
         running = self.running()
-        self.bar.n = len(self.outcomes) + sum(console.fraction(process.job.output) for process in running)
+        self.bar.n = len(self.outcomes) + sum(console.progress(process.job.output) for process in running)
         self.bar.desc = (
             f"{len(self.outcomes)} of {len(self.jobs)} done, {len(running)} running"
             + (f", {failed} failed" if failed else "")
@@ -161,6 +171,7 @@ class Runner:
         )
         self.bar.refresh()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
+        """Prints a line above the progress bar."""
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()

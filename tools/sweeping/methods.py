@@ -1,4 +1,4 @@
-"""The methods that can be run, and what one of them cannot run."""
+"""Lists the registered methods and tells which protocols and backbones they do not support."""
 
 import re
 import sys
@@ -8,49 +8,50 @@ from tools.recipe import read_table
 RESNET = re.compile(r"RN\d+(x\d+)?")  # OpenAI's names: RN50, RN50x4, ...
 
 
-def known() -> dict[str, type]:
-    """Trainer classes by name, ours and plugins': in the order of configs/recipes.yaml, the others after them."""
+def registered_methods() -> dict[str, type]:
+    """Returns name -> trainer class of ours and of the plugins, in the order of configs/recipes.yaml, then by name."""
     from dassl.engine import TRAINER_REGISTRY
     from trainers import register_all
 
     register_all()
     classes = {name: TRAINER_REGISTRY.get(name) for name in TRAINER_REGISTRY.registered_names()}
-    named = [name for name in read_table() if name in classes]
-    others = sorted((name for name in classes if name not in named), key=str.lower)
-    return {name: classes[name] for name in (*named, *others) if is_method(classes[name])}
+    in_table = [name for name in read_table() if name in classes]
+    others = sorted((name for name in classes if name not in in_table), key=str.lower)
+    return {name: classes[name] for name in (*in_table, *others) if is_method(classes[name])}
 
 
 def is_method(trainer: type) -> bool:
-    """Whether it is neither one of Dassl's own, which adapt to domains, nor another name of a method."""
+    """Returns False for Dassl's own domain adaptation trainers and for aliases of other methods."""
     return not trainer.__module__.startswith("dassl.") and not getattr(trainer, "alias_of", "")
 
 
-def choose(names: list[str], protocol: str, backbone: str) -> list[str]:
-    """The methods with these names, or of ["all"] those that can run the protocol; says which are left out.
+def select_methods(names: list[str], protocol: str, backbone: str) -> list[str]:
+    """Returns the methods to run. For ["all"], prints the methods that it skips.
 
     Raises:
-        ValueError: a method is unknown, or is named and cannot run the protocol.
+        ValueError: If a method is unknown, or if a named method does not support the protocol or the backbone.
     """
-    trainers = known()
+    trainers = registered_methods()
+    select_all = names == ["all"]
     for name in names:
-        if name not in trainers and names != ["all"]:
-            raise ValueError(f"unknown method {name!r}; there are: {', '.join(trainers)}")
-    chosen = []
-    for name in trainers if names == ["all"] else dict.fromkeys(names):
-        why = refusal(name, trainers[name], protocol, backbone)
-        if why and names != ["all"]:
-            raise ValueError(why)
-        if why:
-            print(f"Left out: {why}", file=sys.stderr)
+        if name not in trainers and not select_all:
+            raise ValueError(f"unknown method {name!r}; available: {', '.join(trainers)}")
+    selected = []
+    for name in trainers if select_all else dict.fromkeys(names):
+        reason = why_unsupported(name, trainers[name], protocol, backbone)
+        if not reason:
+            selected.append(name)
+        elif select_all:
+            print(f"Skipped: {reason}", file=sys.stderr)
         else:
-            chosen.append(name)
-    return chosen
+            raise ValueError(reason)
+    return selected
 
 
-def refusal(method: str, trainer: type, protocol: str, backbone: str) -> str:
-    """Why a method cannot run a protocol on a backbone, in one line; "" if it can."""
+def why_unsupported(method: str, trainer: type, protocol: str, backbone: str) -> str:
+    """Returns why a method cannot run a protocol on a backbone, in one line, or "" if it can."""
     if protocol == "base2new" and getattr(trainer, "per_class", False):
-        return f"base2new is not applicable to {method}: what it tunes belongs to the classes it was trained on"
+        return f"{method} does not support base2new: it learns parameters per class and cannot predict new classes"
     if getattr(trainer, "needs_vit", False) and RESNET.fullmatch(backbone):
-        return f"{method} needs a ViT; --backbone {backbone} is a ResNet: take ViT-B/16, ViT-B/32 or ViT-L/14"
+        return f"{method} needs a ViT, but --backbone {backbone} is a ResNet: use ViT-B/16, ViT-B/32 or ViT-L/14"
     return ""

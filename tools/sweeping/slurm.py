@@ -1,4 +1,4 @@
-"""Runs jobs on SLURM, through submitit: an array whose tasks are training runs, each with its evaluations."""
+"""Submits jobs to SLURM through submitit: an array with one task per training and its evaluations."""
 
 import getpass
 import json
@@ -11,108 +11,127 @@ from .local import Runner
 from .plan import Job
 from .state import State
 
-SUBMITTED = "submitted.json"  # folder of a job -> id of its task, in OUTPUT/.slurm
-# submitit's own parameters; any other is one of SLURM's, such as partition or account.
-GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+TASK_IDS = "submitted.json"  # in OUTPUT/.slurm: run directory -> id of its task
+# submitit's own parameters. All others are SLURM's, such as partition or account.
+SUBMITIT_PARAMETERS = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 DEFAULTS = {"name": "clipfit", "timeout_min": 24 * 60, "cpus_per_task": 8, "gpus_per_node": 1}
-MOST_TASKS = 1000  # of an array; SLURM's own default is 1001
-AT_A_TIME = 8  # by default
+MAX_TASKS = 1000  # tasks per array; SLURM's default limit is 1001
+AT_A_TIME = 8  # default
 
 
-def submit(jobs: list[Job], wanted: dict[Job, dict], output: Path, options: list[str], at_a_time: int) -> str:
-    """Submit jobs; returns a line about what was submitted.
+def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: list[str], at_a_time: int) -> str:
+    """Submits jobs and returns a line that describes the submission.
 
     Args:
-        jobs: what is to run, each after the job that it needs.
-        options: KEY=VALUE of submitit or SLURM; cluster=local runs the tasks here instead.
-        at_a_time: how many tasks may run at the same time.
+        jobs: The jobs to run; a training comes before its evaluations.
+        expected: `state.expected_record` of each job.
+        output: Output folder of the sweep.
+        options: KEY=VALUE options of submitit or SLURM. cluster=local runs the tasks on this machine.
+        at_a_time: Maximum number of tasks that run at the same time.
 
     Raises:
-        ModuleNotFoundError: submitit is not there.
-        ValueError: SLURM is not there, or an option is unknown.
+        ModuleNotFoundError: If submitit is not installed.
+        ValueError: If SLURM is not available or an option is unknown.
     """
     import submitit
 
-    folder, parameters = output / ".slurm", {**DEFAULTS, **dict(map(key_value, options))}
+    folder = output / ".slurm"
+    parameters = {**DEFAULTS, **dict(map(parse_option, options))}
     cluster = parameters.pop("cluster", "slurm")
     parameters["slurm_array_parallelism"] = at_a_time
-    names = {key: key if key in GENERAL or key.startswith("slurm_") else f"slurm_{key}" for key in parameters}
     try:
         executor = submitit.AutoExecutor(folder=folder / "%j", cluster=cluster)
-        executor.update_parameters(**{names[key]: value for key, value in parameters.items()})
+        executor.update_parameters(**{parameter_name(key): value for key, value in parameters.items()})
     except (RuntimeError, ValueError, NameError, AssertionError) as error:
-        raise ValueError(f"--slurm: {error}") from error
-    tasks = pack(chains(jobs))
+        raise ValueError(f"--slurm: {' '.join(str(error).split())}") from error
+    tasks = pack(group_by_training(jobs))
     with executor.batch():
-        handles = [executor.submit(run_task, task, needed(task, wanted)) for task in tasks]
-    ids = {str(job.output): handle.job_id for task, handle in zip(tasks, handles, strict=True) for job in task}
-    remember(folder, ids)
-    bound = f"at most {at_a_time} at a time" if cluster == "slurm" else "all at once"
+        handles = [executor.submit(run_task, task, expected_of(task, expected)) for task in tasks]
+    task_ids = {}
+    for task, handle in zip(tasks, handles, strict=True):
+        for job in task:
+            task_ids[str(job.output)] = handle.job_id
+    save_task_ids(folder, task_ids)
+    limit = f"at most {at_a_time} at a time" if cluster == "slurm" else "all at once"
     number = handles[0].job_id.partition("_")[0]
-    return f"Submitted {number}: {len(jobs)} jobs, tasks: {len(tasks)}, {bound}; what they print is in {folder}"
+    return f"Submitted {number}: {len(jobs)} jobs in {len(tasks)} tasks, {limit}; their logs are in {folder}"
 
 
-def key_value(option: str) -> tuple[str, str | int]:
-    key, sign, value = option.partition("=")
-    if not sign:
-        raise ValueError(f"--slurm takes KEY=VALUE, such as partition=gpu, got {option!r}")
+def parse_option(option: str) -> tuple[str, str | int]:
+    """Parses KEY=VALUE; a whole number becomes an int."""
+    key, equals_sign, value = option.partition("=")
+    if not equals_sign:
+        raise ValueError(f"--slurm must be KEY=VALUE, such as partition=gpu, got {option!r}")
     return key, int(value) if value.isdigit() else value
 
 
-def chains(jobs: list[Job]) -> list[list[Job]]:
-    """Jobs that need each other, in order: a training and its evaluations."""
-    found = {}
+def parameter_name(key: str) -> str:
+    """Returns the name of an option in submitit, which marks SLURM's own with the prefix slurm_."""
+    return key if key in SUBMITIT_PARAMETERS or key.startswith("slurm_") else f"slurm_{key}"
+
+
+def group_by_training(jobs: list[Job]) -> list[list[Job]]:
+    """Returns one list per training: the training and its evaluations, in order."""
+    groups = {}
     for job in jobs:
-        found.setdefault(job.training or job, []).append(job)
-    return list(found.values())
+        groups.setdefault(job.training or job, []).append(job)
+    return list(groups.values())
 
 
-def pack(found: list[list[Job]]) -> list[list[Job]]:
-    """The chains as tasks, as many as an array may have; what is beyond comes after others in one task."""
-    return [sum(found[i::MOST_TASKS], []) for i in range(min(MOST_TASKS, len(found)))]
+def pack(groups: list[list[Job]]) -> list[list[Job]]:
+    """Distributes groups over at most `MAX_TASKS` tasks.
+
+    Example with MAX_TASKS = 2: [[1, 2], [3], [4, 5]] becomes [[1, 2, 4, 5], [3]].
+    """
+    return [sum(groups[i::MAX_TASKS], []) for i in range(min(MAX_TASKS, len(groups)))]
 
 
-def needed(task: list[Job], wanted: dict[Job, dict]) -> dict[Job, dict]:
-    return {job: wanted[job] for job in {*task, *(job.training or job for job in task)}}
+def expected_of(task: list[Job], expected: dict[Job, dict]) -> dict[Job, dict]:
+    """Returns the part of `expected` that a task needs: its jobs and the trainings they evaluate."""
+    return {job: expected[job] for job in {*task, *(job.training or job for job in task)}}
 
 
-def run_task(jobs: list[Job], wanted: dict[Job, dict]) -> None:
-    """What a task does on its node: the jobs one after the other. RuntimeError if one is not finished then."""
+def run_task(jobs: list[Job], expected: dict[Job, dict]) -> None:
+    """Runs the jobs of a task one after the other, on its node. Raises RuntimeError if one is not finished."""
     threads = os.environ.get("SLURM_CPUS_PER_TASK")
-    outcomes = Runner(jobs, wanted, [{"OMP_NUM_THREADS": threads} if threads else {}], Costs(wanted)).run()
-    states = {job: outcomes.get(job, State("cut off")) for job in jobs}
-    bad = [f"{job.title}: {state.kind} {state.note}" for job, state in states.items() if state.kind != "finished"]
-    if bad:
-        raise RuntimeError("; ".join(bad))
+    environment = {"OMP_NUM_THREADS": threads} if threads else {}
+    outcomes = Runner(jobs, expected, [environment], Costs(expected)).run()
+    unfinished = []
+    for job in jobs:
+        state = outcomes.get(job, State("interrupted"))
+        if state.status != "finished":
+            unfinished.append(f"{job.title}: {state.status} {state.note}")
+    if unfinished:
+        raise RuntimeError("; ".join(unfinished))
 
 
-def remember(folder: Path, ids: dict[str, str]) -> None:
+def save_task_ids(folder: Path, task_ids: dict[str, str]) -> None:
     from trainers.common.runs.files import write_atomically
 
-    write_atomically(str(folder / SUBMITTED), json.dumps({**recall(folder), **ids}, indent=1))
+    write_atomically(str(folder / TASK_IDS), json.dumps({**read_task_ids(folder), **task_ids}, indent=1))
 
 
-def recall(folder: Path) -> dict[str, str]:
+def read_task_ids(folder: Path) -> dict[str, str]:
     try:
-        return json.loads((folder / SUBMITTED).read_text(encoding="utf-8"))
+        return json.loads((folder / TASK_IDS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
 def queued(output: Path) -> dict[str, str]:
-    """Folders of the jobs that were submitted and wait or run, and the ids of their tasks.
+    """Returns run directory -> task id of the submitted jobs that wait or run on SLURM.
 
     Raises:
-        ValueError: SLURM does not answer.
+        ValueError: If squeue fails.
     """
-    ids = recall(output / ".slurm")
-    if not ids:
+    task_ids = read_task_ids(output / ".slurm")
+    if not task_ids:
         return {}
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
-    except FileNotFoundError:  # not SLURM, but --slurm cluster=local
+        in_queue = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    except FileNotFoundError:  # the jobs were submitted with --slurm cluster=local
         return {}
     except (OSError, subprocess.SubprocessError) as error:
-        raise ValueError(f"squeue, which tells what is queued, fails ({error}): try again later") from error
-    return {folder: task for folder, task in ids.items() if task in answer}
+        raise ValueError(f"cannot list the queued jobs, squeue failed ({error}): try again later") from error
+    return {folder: task for folder, task in task_ids.items() if task in in_queue}

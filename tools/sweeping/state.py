@@ -1,4 +1,4 @@
-"""How far a job is: finished with the same settings, cut off, to run, or in the way of another run."""
+"""Tells the state of a job from its run directory: finished, running, to resume, to run, or blocked by another run."""
 
 import fcntl
 import json
@@ -16,28 +16,33 @@ LOCK = ".sweep.lock"
 
 @dataclass(frozen=True)
 class State:
-    """`kind` is one of KINDS; `note` says why, where that is not plain."""
+    """State of a job.
 
-    kind: str
+    Attributes:
+        status: A key of `STATUSES`; for a job that a sweep has dealt with also "failed" or "skipped".
+        note: The reason, if the status alone does not tell it.
+    """
+
+    status: str
     note: str = ""
 
 
-KINDS = {
+STATUSES = {
     "finished": "finished",
     "running": "running in another process",
     "queued": "queued on SLURM",
     "resume": "to resume",
     "run": "to run",
-    "again": "to run again, failed before",
+    "retry": "to retry after a failure",
     "blocked": "blocked by a run with other settings",
 }
 
 
-def expect(job: Job) -> dict:
-    """What the record of the job must say: its settings, as train.py would see them; and whether it is zero-shot.
+def expected_record(job: Job) -> dict:
+    """Returns what the run record of a job must contain: the settings as train.py would write them.
 
     Raises:
-        ValueError: train.py would refuse them.
+        ValueError: If train.py would reject the settings.
     """
     import train
     from dassl.engine import TRAINER_REGISTRY
@@ -45,95 +50,111 @@ def expect(job: Job) -> dict:
 
     cfg = train.setup_cfg(train.parse_args(job.argv))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    wanted = {
+    expected = {
         "settings": record.settings(cfg, getattr(trainer, "section", "")),
         "zero_shot": getattr(trainer, "zero_shot", False),
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "images": os.path.abspath(cfg.DATASET.ROOT) if cfg.DATASET.NAME == "Folder" else None,
     }
-    return json.loads(json.dumps(wanted))  # as a record is read
+    return json.loads(json.dumps(expected))  # tuples become lists, as in a record
 
 
-def look(job: Job, wanted: dict[Job, dict], held: bool = False) -> State:
-    """The state of a job, from its folder.
+def job_state(job: Job, expected: dict[Job, dict], lock_held: bool = False) -> State:
+    """Returns the state of a job from its run directory.
 
     Args:
-        wanted: what `expect` says of each job.
-        held: whether we have the folder's lock ourselves.
+        job: The job.
+        expected: `expected_record` of each job.
+        lock_held: Whether this process holds the lock of the run directory.
     """
     from trainers.common.runs import record
 
-    if busy(job.output, held):
+    if is_running(job.output, lock_held):
         return State("running")
     path = job.output / record.FILE
-    result = read(path)
-    note = f"{path} cannot be read, it is made anew" if result is None and path.exists() else ""
-    begun = not job.training and any(job.output.glob("*/checkpoint"))
-    if result and (result.get("finished") or begun):  # else nothing would be lost
-        other = other_settings(result, wanted[job], wanted.get(job.training))
-        if other:
-            what = f"{job.output} holds a run with other settings ({'; '.join(other)})"
-            return State("blocked", f"{what}: give another --output, or remove that folder")
-        note = out_of_date(job, result)
+    result = read_record(path)
+    note = f"{path} is corrupted and will be replaced" if result is None and path.exists() else ""
+    has_checkpoint = not job.training and any(job.output.glob("*/checkpoint"))
+    # A record with other settings blocks the job only if there is a result or a checkpoint to lose.
+    if result and (result.get("finished") or has_checkpoint):
+        differences = differing_settings(result, expected[job], expected.get(job.training))
+        if differences:
+            problem = f"{job.output} holds a run with other settings ({'; '.join(differences)})"
+            return State("blocked", f"{problem}: use another --output, or remove that folder")
+        note = why_outdated(job, result)
         if result.get("finished") and not note:
             return State("finished")
-    if failed := console.failure(job.output):
-        return State("again", failed)
-    return State("resume" if begun else "run", note)
+    if failure := console.failure(job.output):
+        return State("retry", failure)
+    return State("resume" if has_checkpoint else "run", note)
 
 
-def read(path: Path) -> dict | None:
-    """The record at `path`; None where there is none, or not a whole one."""
+def read_record(path: Path) -> dict | None:
+    """Returns the run record at `path`, or None if the file is missing or corrupted."""
     from trainers.common.runs import record
 
     result = record.read(str(path))
-    whole = result and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
-    return result if whole else None
+    complete = result and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
+    return result if complete else None
 
 
-def other_settings(result: dict, wanted: dict, training: dict | None) -> list[str]:
-    """In what a record differs from what is wanted: of its own run and of the training that it evaluates."""
+def differing_settings(result: dict, expected: dict, expected_training: dict | None) -> list[str]:
+    """Returns the differences between a run record and the expected one, as "KEY old -> new".
+
+    Args:
+        result: The record.
+        expected: The expected record of the same job.
+        expected_training: The expected record of the training run, if the job is an evaluation.
+    """
     from trainers.common.runs.record import differences
 
     source = result.get("source")
-    differ = differences(result["settings"], wanted["settings"])
-    differ += differences(result.get("evaluation") or {}, wanted["evaluation"])
-    differ += other_backbone(result["identity"], wanted["backbone"])
-    if None not in (wanted["images"], result.get("root")):  # other datasets may be moved
-        differ += differences({"DATASET.ROOT": result["root"]}, {"DATASET.ROOT": wanted["images"]})
-    if training and source:
-        differ += [f"evaluated {text}" for text in differences(source.get("settings") or {}, training["settings"])]
-    return list(dict.fromkeys(differ))
+    found = differences(result["settings"], expected["settings"])
+    found += differences(result.get("evaluation") or {}, expected["evaluation"])
+    found += backbone_differences(result["identity"], expected["backbone"])
+    # A folder of images is identified by its path. Other datasets may have been moved.
+    if None not in (expected["images"], result.get("root")):
+        found += differences({"DATASET.ROOT": result["root"]}, {"DATASET.ROOT": expected["images"]})
+    if expected_training and source:
+        changed = differences(source.get("settings") or {}, expected_training["settings"])
+        found += [f"evaluated {text}" for text in changed]
+    return list(dict.fromkeys(found))
 
 
-def other_backbone(identity: dict, backbone: str) -> list[str]:
-    """Compares weights, where they are in a file, and else names: those of OpenAI do not change."""
-    weights = fingerprint(backbone) if identity.get("fingerprint") else None  # plain Dassl trainers have none
-    if identity["fingerprint"] == weights if weights else identity.get("backbone") == backbone:
+def backbone_differences(identity: dict, backbone: str) -> list[str]:
+    """Compares the backbone of a record with the expected one: by its weights if it is a file, else by its name."""
+    recorded = identity.get("fingerprint")  # empty for trainers on plain Dassl
+    weights = fingerprint(backbone) if recorded else None
+    same_name = identity.get("backbone") == backbone
+    if weights is not None:
+        same = recorded == weights
+    else:
+        same = same_name
+    if same:
         return []
-    if identity.get("backbone") == backbone:
+    if same_name:
         return [f"the weights of {backbone} have changed"]
     return [f"MODEL.BACKBONE.NAME {identity.get('backbone')!r} -> {backbone!r}"]
 
 
-def out_of_date(job: Job, result: dict) -> str:
-    """Why a finished evaluation is not of the model that is there now; "" if it is, or is no evaluation."""
+def why_outdated(job: Job, result: dict) -> str:
+    """Returns why a finished evaluation must be repeated: its training run has changed. "" if it need not."""
     from trainers.common.runs import record
 
     if not job.training:
         return ""
-    trained = read(job.training.output / record.FILE) or {}
-    if not trained.get("finished"):
+    training = read_record(job.training.output / record.FILE) or {}
+    if not training.get("finished"):
         return "its training is not finished"
-    if not result.get("source") and not trained.get("eval_only"):  # zero-shot CLIP trains nothing
-        return "its record does not tell what was evaluated"
-    return "its training is newer" if trained.get("written", "") > result.get("written", "") else ""
+    if not result.get("source") and not training.get("eval_only"):  # zero-shot CLIP has no training run
+        return "its record does not name the evaluated run"
+    return "its training is newer" if training.get("written", "") > result.get("written", "") else ""
 
 
 @cache
 def fingerprint(backbone: str) -> str | None:
-    """Hash of a backbone's weights; None for OpenAI's names, whose weights do not change."""
+    """Returns the hash of a backbone's weights, or None for OpenAI's names, whose weights never change."""
     if backbone != "micro" and not Path(backbone).expanduser().is_file():
         return None
     from trainers.common.models import loading
@@ -141,11 +162,12 @@ def fingerprint(backbone: str) -> str | None:
     return loading.fingerprint(loading.read_state_dict(backbone))
 
 
-def take(folder: Path):
-    """An open file that holds the lock of a job's folder, for its process to inherit; None while another one holds it.
+def lock_folder(folder: Path):
+    """Locks a run directory. Returns the open lock file, or None if another process holds the lock.
 
-    The system gives the lock back when all processes that hold it have ended: a job that has outlived a killed sweep
-    keeps the next sweep out. Not on NFS, whose locks are not inherited; there train.py's own lock does that.
+    The job inherits the lock file. The operating system releases the lock when all processes that hold it have ended.
+    So a job that outlives a killed sweep keeps the next sweep out of its directory. Locks are not inherited on NFS;
+    there, train.py's own lock protects the directory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = open(folder / LOCK, "a")
@@ -155,23 +177,29 @@ def take(folder: Path):
         file.close()
         return None
     except OSError as error:
-        print(f"Note: {file.name} cannot be locked ({error.strerror}); let no second sweep run here", file=sys.stderr)
+        print(f"Cannot lock {file.name} ({error.strerror}): run only one sweep at a time here", file=sys.stderr)
     return file
 
 
-def busy(folder: Path, held: bool = False) -> bool:
-    """Whether a process has locked a job's folder: a sweep, unless that is us (`held`), or train.py itself."""
+def is_running(folder: Path, lock_held: bool = False) -> bool:
+    """Whether a process has locked a run directory: another sweep, or train.py itself.
+
+    Args:
+        folder: The run directory.
+        lock_held: Whether this process holds the sweep's lock, which is then not tested.
+    """
     from trainers.common.runs import files
 
-    return (not held and locked(folder / LOCK, fcntl.flock)) or locked(folder / files.LOCK, fcntl.lockf)
+    swept = not lock_held and is_locked(folder / LOCK, fcntl.flock)
+    return swept or is_locked(folder / files.LOCK, fcntl.lockf)
 
 
-def locked(path: Path, lock) -> bool:
+def is_locked(path: Path, lock) -> bool:
     try:
         with open(path) as file:
             lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return True
-    except OSError:  # there is no such file, or there are no locks here
+    except OSError:  # no such file, or a file system without locks
         return False
     return False

@@ -1,4 +1,4 @@
-"""What a sweep prints: how far its jobs are, what they may cost, what came of them."""
+"""Prints what a sweep will do, how long it may take, and the results."""
 
 import subprocess
 import sys
@@ -7,71 +7,82 @@ from collections import Counter, defaultdict
 from . import console
 from .cost import Costs, clock
 from .plan import Job
-from .state import KINDS, State
+from .state import STATUSES, State
 
 
-def count(states: dict) -> str:
-    """ "12 jobs: 5 finished, 7 to run"."""
-    counts = Counter(state.kind for state in states.values())
-    return f"{len(states)} jobs: " + ", ".join(f"{counts[kind]} {text}" for kind, text in KINDS.items() if counts[kind])
+def count_jobs(states: dict) -> str:
+    """Returns a line such as "12 jobs: 5 finished, 7 to run"."""
+    counts = Counter(state.status for state in states.values())
+    parts = [f"{counts[status]} {text}" for status, text in STATUSES.items() if counts[status]]
+    return f"{len(states)} jobs: {', '.join(parts)}"
 
 
 def print_settings(jobs: list[Job]) -> None:
-    """Print which YAML and config keys each method runs with, on which datasets."""
-    datasets, shots = defaultdict(dict), defaultdict(dict)
+    """Prints the YAML file and config keys of each method, and the datasets and shots it runs with them."""
+    datasets = defaultdict(dict)  # (method, configuration) -> names of datasets, as keys
+    shots = defaultdict(dict)
     for setting in dict.fromkeys(job.setting for job in jobs):
         keys = f" with {' '.join(setting.keys)}" if setting.keys else ""
-        what = setting.method, f"{setting.file}{keys}; backbone {setting.backbone}"
-        datasets[what][setting.dataset] = shots[what][str(setting.shots)] = None
-    for what, names in datasets.items():
-        method, text = what
-        print(f"{method} on {', '.join(names)}, {', '.join(shots[what])} shots: {text}")
+        row = setting.method, f"{setting.file}{keys}; backbone {setting.backbone}"
+        datasets[row][setting.dataset] = None
+        shots[row][str(setting.shots)] = None
+    for row, names in datasets.items():
+        method, configuration = row
+        print(f"{method} on {', '.join(names)}, {', '.join(shots[row])} shots: {configuration}")
 
 
 def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
-    """Print each job with its state and expected time, and their sum."""
-    ahead = [job for job, state in states.items() if state.kind not in ("finished", "blocked")]
-    seconds = {job: costs.seconds(job) for job in ahead}
+    """Prints the state and the expected duration of each job, and the total."""
+    to_run = [job for job, state in states.items() if state.status not in ("finished", "blocked")]
+    seconds = {job: costs.seconds(job) for job in to_run}
     for job, state in states.items():
-        time = f"  {clock(seconds[job])}" if seconds.get(job) is not None else ""
-        print(f"{state.kind:<9} {job.title}{time}{f'  ({state.note})' if state.note else ''}")
+        duration = f"  {clock(seconds[job])}" if seconds.get(job) is not None else ""
+        note = f"  ({state.note})" if state.note else ""
+        print(f"{state.status:<9} {job.title}{duration}{note}")
     known = [value for value in seconds.values() if value is not None]
-    print(f"\n{count(states)}")
+    print(f"\n{count_jobs(states)}")
     if known:
         print(
-            f"Time, as similar runs on record took: {clock(sum(known))}, with {at_a_time} at a time "
-            f"{clock(sum(known) / at_a_time)}; starting up takes some seconds a job besides"
+            f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
+            f"with {at_a_time} at a time; startup adds a few seconds per job"
         )
     if len(known) < len(seconds):
-        print(f"Nothing similar is on record for {len(seconds) - len(known)} jobs: their time is unknown")
+        print(f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run")
 
 
-def conclude(states: dict, outcomes: dict, args) -> int:
-    """Print the report and what came of the jobs; returns the exit code."""
+def print_results(states: dict, outcomes: dict, args) -> int:
+    """Prints the report and the jobs that are not finished. Returns the exit code."""
     final = {job: outcomes.get(job, state) for job, state in states.items()}
-    bad = {job: state for job, state in final.items() if state.kind != "finished"}
+    unfinished = {job: state for job, state in final.items() if state.status != "finished"}
     if not args.table:
         report([args.output])
-    elif len(bad) < len(final):
-        only = ["--protocol", args.protocol] if args.protocol in ("base2new", "fewshot") else []
-        report(["--no-files", *only, "--", *(str(job.output) for job in final if job not in bad)])
-    print(f"\n{len(final) - len(bad)} of {len(final)} jobs are finished" + (", the others are not:" if bad else ""))
-    for job, state in bad.items():
-        print(f"{state.kind}: {job.title}: {state.note}")
-        if state.kind == "failed":
+    elif len(unfinished) < len(final):
+        protocol = ["--protocol", args.protocol] if args.protocol in ("base2new", "fewshot") else []
+        folders = [str(job.output) for job in final if job not in unfinished]
+        report(["--no-files", *protocol, "--", *folders])
+    ending = "; not finished:" if unfinished else ""
+    print(f"\n{len(final) - len(unfinished)} of {len(final)} jobs are finished{ending}")
+    for job, state in unfinished.items():
+        print(f"{state.status}: {job.title}: {state.note}")
+        if state.status == "failed":
             print(f"    log: {job.output / console.FILE}")
-    return 1 if bad else 0
+    return 1 if unfinished else 0
 
 
 def report(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "tools/report.py", *arguments])
 
 
-def overlay(states: dict, queued: dict[str, str]) -> dict:
-    """The states, with "queued" for jobs that wait or run on SLURM; `queued` holds their folders and tasks."""
-    return {
-        job: State("queued", f"task {queued[str(job.output)]}")
-        if str(job.output) in queued and state.kind not in ("finished", "blocked")
-        else state
-        for job, state in states.items()
-    }
+def mark_queued(states: dict, task_ids: dict[str, str]) -> dict:
+    """Returns the states with "queued" for the jobs that wait or run on SLURM.
+
+    Args:
+        states: State of each job.
+        task_ids: Run directory -> id of its SLURM task.
+    """
+    marked = {}
+    for job, state in states.items():
+        task = task_ids.get(str(job.output))
+        is_queued = task is not None and state.status not in ("finished", "blocked")
+        marked[job] = State("queued", f"task {task}") if is_queued else state
+    return marked

@@ -13,7 +13,7 @@ from tools.reporting.rows import comparable
 from tools.reporting.run import read_record
 from tools.sweep import parse_args
 from tools.sweeping.plan import plan
-from tools.sweeping.state import expect
+from tools.sweeping.state import expected_record
 from trainers.common.runs.record_schema import counts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -197,7 +197,7 @@ def test_a_sweep_runs_the_recipes(tmp_path, monkeypatch, protocol):
     args = parse_args([*argv, "--root", str(tmp_path), "--output", str(tmp_path)])
     for job in plan(args):
         if job.training is None:
-            wanted = expect(job)
+            wanted = expected_record(job)
             method = job.argv[job.argv.index("--trainer") + 1]
             identity = {"trainer": method, "backbone": wanted["backbone"], "fingerprint": "f00d", "precision": "fp32"}
             changes = {"command": job.argv, "identity": identity, "evaluation": wanted["evaluation"]}

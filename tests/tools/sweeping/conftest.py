@@ -1,6 +1,7 @@
-"""A sweep in this process, whose jobs are the stand-in's."""
+"""Fixtures: runs a sweep in this process, with fake_train.py instead of train.py."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,14 +10,14 @@ import pytest
 from tools import sweep
 from tools.sweeping import process, summary
 from tools.sweeping.plan import plan
-from tools.sweeping.state import expect, fingerprint
+from tools.sweeping.state import STATUSES, expected_record, fingerprint
 
-STAND_IN = Path(__file__).parent / "stand_in.py"
+FAKE_TRAIN = Path(__file__).parent / "fake_train.py"
 
 
 @pytest.fixture
 def args(tmp_path):
-    """args(PROTOCOL, *options): arguments of tools/sweep.py, with folders below tmp_path."""
+    """args(PROTOCOL, *options): parsed arguments of tools/sweep.py, with data and output folders in tmp_path."""
 
     def parse(*argv):
         argv = (*argv[:1], "--root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), *argv[1:])
@@ -25,39 +26,61 @@ def args(tmp_path):
     return parse
 
 
-def record_of(job, wanted):
-    """A record as train.py would write it for the job."""
-    training, settings = job.training, wanted[job]["settings"]
-    source = {"settings": wanted[training]["settings"], "model_dir": str(training.output)} if training else None
+def record_of(job, expected):
+    """Returns the run record that train.py would write for a job."""
+    training, settings = job.training, expected[job]["settings"]
+    source = {"settings": expected[training]["settings"], "model_dir": str(training.output)} if training else None
+    backbone = expected[job]["backbone"]
     return {
         "finished": True, "eval_only": training is not None, "settings": settings, "source": source,
-        "evaluation": wanted[job]["evaluation"], "train_seconds": None if training else 8.0, "test_seconds": 2.0,
-        "identity": {"backbone": wanted[job]["backbone"], "fingerprint": fingerprint(wanted[job]["backbone"])},
+        "evaluation": expected[job]["evaluation"], "train_seconds": None if training else 8.0, "test_seconds": 2.0,
+        "identity": {"backbone": backbone, "fingerprint": fingerprint(backbone)},
         "device": "cpu (1 threads)", "written": "2030-01-01T00:00:00+0000", "metrics": {"test": {"accuracy": 50.0}},
     }  # fmt: skip
 
 
+def job_counts(text):
+    """Returns status -> number of jobs from the line "12 jobs: 5 finished, 7 to run", and checks the total."""
+    total, parts = re.search(r"^(\d+) jobs: ([^;\n]+)", text, re.M).groups()
+    status_of = {description: status for status, description in STATUSES.items()}
+    counts = {}
+    for part in parts.split(", "):
+        number, description = part.split(" ", 1)
+        counts[status_of[description]] = int(number)
+    assert sum(counts.values()) == int(total)
+    return counts
+
+
 @pytest.fixture
-def world(tmp_path, monkeypatch, args):
-    """`run(*argv)` runs a sweep; `orders` tells the stand-in what to do, `calls()` which jobs were started."""
-    told = tmp_path / "told"
-    told.mkdir()
-    monkeypatch.setenv("STAND_IN", str(told))
-    monkeypatch.setattr(process, "PROGRAM", str(STAND_IN))
+def sandbox(tmp_path, monkeypatch, args):
+    """A sweep whose jobs run fake_train.py.
+
+    Attributes:
+        run: run(*argv) runs a sweep and returns its exit code.
+        calls: calls() returns the run directories of the jobs that were started, relative to `out`.
+        orders: What fake_train.py does in run directories whose path contains a key.
+        reports: Arguments of the calls of tools/report.py.
+        control: Folder with the files that fake_train.py reads and writes.
+        out: Output folder of the sweep.
+    """
+    control = tmp_path / "control"
+    control.mkdir()
+    monkeypatch.setenv("FAKE_TRAIN", str(control))
+    monkeypatch.setattr(process, "PROGRAM", str(FAKE_TRAIN))
     reports, orders = [], {}
     monkeypatch.setattr(summary, "report", reports.append)
 
     def run(*argv):
         parsed = args(*argv)
         jobs = plan(args(*argv))
-        wanted = {job: expect(job) for job in jobs}
-        records = {str(job.output): record_of(job, wanted) for job in jobs}
-        (told / "records.json").write_text(json.dumps(records))
-        (told / "orders.json").write_text(json.dumps(orders))
+        expected = {job: expected_record(job) for job in jobs}
+        records = {str(job.output): record_of(job, expected) for job in jobs}
+        (control / "records.json").write_text(json.dumps(records))
+        (control / "orders.json").write_text(json.dumps(orders))
         return sweep.sweep(parsed)
 
     def calls():
-        lines = (told / "calls").read_text().splitlines() if (told / "calls").exists() else []
+        lines = (control / "calls").read_text().splitlines() if (control / "calls").exists() else []
         return [line.split()[0].removeprefix(f"{tmp_path / 'out'}/") for line in lines]
 
-    return SimpleNamespace(run=run, calls=calls, orders=orders, reports=reports, told=told, out=tmp_path / "out")
+    return SimpleNamespace(run=run, calls=calls, orders=orders, reports=reports, control=control, out=tmp_path / "out")

@@ -1,12 +1,13 @@
-"""The jobs of every protocol and method: their commands, folders, defaults, and what is refused."""
+"""The jobs of each protocol and method: commands, run directories, defaults, and unsupported combinations."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from datasets import catalogue
+from tests.user_errors import raises_user_error
 from tools.recipe import read_table
-from tools.sweeping.methods import known, refusal
+from tools.sweeping.methods import registered_methods, why_unsupported
 from tools.sweeping.plan import PROTOCOLS, plan
 
 KEYS = ("--", "OPTIM.LR", "0.1")
@@ -20,7 +21,7 @@ def folders(jobs, args):
     return [str(job.output.relative_to(args.output)) for job in jobs]
 
 
-def test_a_training_and_its_evaluations(args):
+def test_base2new_is_a_training_and_an_evaluation(args):
     parsed = args("base2new", "--datasets", "dtd", "--seeds", "2", "--shots", "4", *KEYS)
     base, new = plan(parsed)
     run = "dtd/shots_4/CLIPFit/vit_b16_ep100/seed2"
@@ -34,17 +35,17 @@ def test_a_training_and_its_evaluations(args):
         assert value(job, "--dataset-config-file") == "configs/datasets/dtd.yaml"
         assert value(job, "--config-file") == "configs/trainers/CLIPFit/vit_b16_ep100.yaml"
         assert value(job, "--seed") == "2" and value(job, "DATASET.NUM_SHOTS") == "4"
-        assert job.argv[-4:] == ["TRAINER.CLIPFIT.BETA", "8.0", "OPTIM.LR", "0.1"]  # one's own keys come last
+        assert job.argv[-4:] == ["TRAINER.CLIPFIT.BETA", "8.0", "OPTIM.LR", "0.1"]  # the user's keys come last
 
 
-def test_fewshot_with_the_best_epoch(args):
+def test_fewshot_with_best_val(args):
     parsed = args("fewshot", "--datasets", "eurosat", "--seeds", "1", "--shots", "1", "8", "--best-val")
     jobs = plan(parsed)
     assert folders(jobs, parsed) == [f"eurosat/shots_{n}/CLIPFit/vit_b16_ep100_best_val/seed1" for n in (1, 8)]
     assert all(value(job, "TEST.FINAL_MODEL") == "best_val" and job.training is None for job in jobs)
 
 
-def test_targets_with_folders_of_their_own(args):
+def test_target_datasets_outside_the_root(args):
     argv = ("cross_dataset", "--methods", "TipAdapterF", "--datasets", "digits", "--targets", "folder=a/b", "digits")
     parsed = args(*argv, "--seeds", "1", "--config", "micro", "--backbone", "RN50")
     source, target = plan(parsed)
@@ -52,50 +53,50 @@ def test_targets_with_folders_of_their_own(args):
     assert folders([source, target], parsed) == [f"train/digits/{run}", f"test/digits/folder/{run}"]
     assert value(source, "--root") == parsed.root and value(target, "--root") == "a/b"
     assert target.training is source and value(target, "--backbone") == "RN50"
-    assert "TRAINER.TIP.ALPHA" not in source.argv  # --config: no key of the recipe
+    assert "TRAINER.TIP.ALPHA" not in source.argv  # --config replaces the recipe
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("method", known())
-def test_every_method_has_jobs_or_a_refusal(args, method, protocol):
+@pytest.mark.parametrize("method", registered_methods())
+def test_every_method_has_jobs_or_is_unsupported(args, method, protocol):
     for backbone, dataset in (("micro", "digits"), ("ViT-B/16", "dtd"), ("RN50", "dtd")):
         argv = (protocol, "--methods", method, "--datasets", dataset, "--backbone", backbone, "--seeds", "1")
-        why = refusal(method, known()[method], protocol, backbone)
-        if why:
-            with pytest.raises(ValueError) as error:
+        reason = why_unsupported(method, registered_methods()[method], protocol, backbone)
+        if reason:
+            with raises_user_error(reason, method, error=ValueError):
                 plan(args(*argv))
-            assert str(error.value) == why and method in why
         else:
             jobs = plan(args(*argv))
             assert jobs and len({job.output for job in jobs}) == len(jobs)
             assert all(value(job, "--config-file").endswith(".yaml") for job in jobs)
 
 
-def test_what_is_refused():
-    vit, heads = SimpleNamespace(needs_vit=True), SimpleNamespace(per_class=True)
+def test_unsupported_combinations():
+    vit = SimpleNamespace(needs_vit=True)
+    per_class = SimpleNamespace(per_class=True)
     for name in ("RN50", "RN101", "RN50x4", "RN50x64"):
-        assert name in refusal("MaPLe", vit, "fewshot", name)
+        assert name in why_unsupported("MaPLe", vit, "fewshot", name)
     for name in ("micro", "ViT-B/16", "a/RN50.pt", ""):
-        assert not refusal("MaPLe", vit, "base2new", name)
-    assert "base2new" in refusal("Probe", heads, "base2new", "")
-    assert not refusal("Probe", heads, "fewshot", "RN50")
-    assert not refusal("Plain", SimpleNamespace(), "base2new", "RN50")  # a trainer that says nothing about itself
+        assert not why_unsupported("MaPLe", vit, "base2new", name)
+    assert "base2new" in why_unsupported("Probe", per_class, "base2new", "")
+    assert not why_unsupported("Probe", per_class, "fewshot", "RN50")
+    assert not why_unsupported("Plain", SimpleNamespace(), "base2new", "RN50")  # a trainer that declares nothing
 
 
-def test_all_leaves_out_what_is_refused_and_says_so(args, monkeypatch, capsys):
-    monkeypatch.setattr(known()["CLIP_Adapter"], "per_class", True)
+def test_all_skips_unsupported_methods_and_prints_them(args, monkeypatch, capsys):
+    monkeypatch.setattr(registered_methods()["CLIP_Adapter"], "per_class", True)
     methods = {job.setting.method for job in plan(args("base2new", "--methods", "all", "--backbone", "RN50"))}
-    refused = {name for name, trainer in known().items() if trainer.per_class or trainer.needs_vit}
-    assert {"CLIP_Adapter", "MaPLe"} <= refused and methods == set(known()) - refused
+    unsupported = {name for name, trainer in registered_methods().items() if trainer.per_class or trainer.needs_vit}
+    assert {"CLIP_Adapter", "MaPLe"} <= unsupported and methods == set(registered_methods()) - unsupported
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == len(refused) and all(any(name in line for line in lines) for name in refused)
+    assert len(lines) == len(unsupported) and all(any(name in line for line in lines) for name in unsupported)
     assert any("MaPLe" in line and "RN50" in line for line in lines)
 
 
-def test_a_method_needs_neither_a_recipe_nor_files(args, monkeypatch):
+def test_a_method_without_recipe_and_config_files(args, monkeypatch):
     from tools.sweeping import methods
 
-    monkeypatch.setattr(methods, "known", lambda: {"TaskRes": SimpleNamespace})
+    monkeypatch.setattr(methods, "registered_methods", lambda: {"TaskRes": SimpleNamespace})
     for dataset, config in (("dtd", "vit_b16_ep100"), ("digits", "micro_ep100")):
         parsed = args("fewshot", "--methods", "all", "--datasets", dataset, "--seeds", "1", "--shots", "4")
         (job,) = plan(parsed)
@@ -103,10 +104,10 @@ def test_a_method_needs_neither_a_recipe_nor_files(args, monkeypatch):
         assert folders([job], parsed) == [f"{dataset}/shots_4/TaskRes/{config}/seed1"]
 
 
-def test_known_methods():
-    ours = [name for name, trainer in known().items() if trainer.__module__.startswith("trainers.")]
+def test_registered_methods():
+    ours = [name for name, trainer in registered_methods().items() if trainer.__module__.startswith("trainers.")]
     assert ours[:3] == list(read_table())[1:4] and "ZeroshotCLIP2" in ours
-    assert "ClipFit" not in known()  # another name of CLIPFit, whose recipe it would miss
+    assert "ClipFit" not in registered_methods()  # alias of CLIPFit; it has no recipe
 
 
 def test_defaults(args):
@@ -119,8 +120,11 @@ def test_defaults(args):
     assert datasets("cross_dataset") == eleven
     assert datasets("domain_shift") == {"imagenet", "imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"}
     jobs = plan(args("fewshot", "--methods", "all", "--datasets", "digits"))
-    assert len(jobs) == len(known()) * 5 * 3 and len({job.output for job in jobs}) == len(jobs)
-    assert [job.title for job in jobs[:2]] == [f"{m} on digits, 1 shots, seed 1" for m in list(known())[:2]]
+    assert len(jobs) == len(registered_methods()) * 5 * 3 and len({job.output for job in jobs}) == len(jobs)
+    for job, method in zip(jobs[:2], list(registered_methods())[:2], strict=True):
+        assert all(part in job.title for part in (method, "digits", "1 shots", "seed 1"))
+        setting = job.setting
+        assert (setting.method, setting.dataset, setting.shots, setting.seed) == (method, "digits", 1, 1)
     assert len(plan(args("fewshot", "--seeds", "1", "1", "--shots", "4", "4"))) == 1
     assert len(plan(args("fewshot", "--methods", "CoOp", "CoOp", "--seeds", "1", "--shots", "4"))) == 1
 
@@ -128,19 +132,18 @@ def test_defaults(args):
 @pytest.mark.parametrize(
     "argv, facts",
     [
-        (("base2new", "--methods", "ClipFit"), ("method 'ClipFit'", "CLIPFit, CoOp")),
-        (("base2new", "--methods", "CoOp", "all"), ("method 'all'", "CLIPFit, CoOp")),
-        (("base2new", "--datasets", "dtd", "imagenet1k"), ("dataset 'imagenet1k'", "caltech101, digits")),
+        (("base2new", "--methods", "ClipFit"), ("'ClipFit'", "CLIPFit, CoOp")),
+        (("base2new", "--methods", "CoOp", "all"), ("'all'", "CLIPFit, CoOp")),
+        (("base2new", "--datasets", "dtd", "imagenet1k"), ("--datasets", "'imagenet1k'", "caltech101, digits")),
         (("base2new", "--methods", "MaPLe", "--backbone", "RN50"), ("MaPLe", "RN50")),
-        (("cross_dataset", "--targets", "dtd", "cifar"), ("dataset 'cifar'",)),
+        (("cross_dataset", "--targets", "dtd", "cifar"), ("--targets", "'cifar'", "dtd")),
         (("cross_dataset", "--targets", "folder=a", "folder=b"), ("--targets", "folder")),
         (("fewshot", "--targets", "dtd"), ("--targets", "cross_dataset", "fewshot")),
-        (("fewshot", "--shots", "4", "0"), ("--shots", "got 0")),
-        (("fewshot", "--seeds", "-1"), ("--seeds", "got -1")),
-        (("fewshot", "--config", "rn50"), ("config 'rn50' for CLIPFit", "micro_ep100")),
+        (("fewshot", "--shots", "4", "0"), ("--shots", "1", "0")),
+        (("fewshot", "--seeds", "-1"), ("--seeds", "0", "-1")),
+        (("fewshot", "--config", "rn50"), ("'rn50'", "CLIPFit", "micro_ep100")),
     ],
 )
-def test_mistakes(args, argv, facts):
-    with pytest.raises(ValueError) as error:
+def test_user_errors(args, argv, facts):
+    with raises_user_error(*facts, error=ValueError):
         plan(args(*argv))
-    assert all(fact in str(error.value) for fact in facts)

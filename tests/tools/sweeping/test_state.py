@@ -1,4 +1,4 @@
-"""What has run already is told by records with the same settings, never by folders that are there."""
+"""The state of a job depends on the run record in its run directory. An existing folder alone means nothing."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.trainers.conftest import tiny  # noqa: F401  (fixture)
+from tests.user_errors import assert_facts
 from tools.sweeping import console, state
 from tools.sweeping.plan import plan
 
@@ -15,119 +16,135 @@ from .conftest import record_of
 
 @pytest.fixture
 def jobs(args):
-    """A training on the base classes and its evaluation on new ones, and what their records must say."""
-    found = plan(args("base2new", "--seeds", "1"))
-    return found, {job: state.expect(job) for job in found}
+    """(jobs, expected records): a training on the base classes and its evaluation on the new classes."""
+    planned = plan(args("base2new", "--seeds", "1"))
+    return planned, {job: state.expected_record(job) for job in planned}
 
 
-def write(job, wanted, **changes):
+def write(job, expected, **changes):
+    """Writes the record of a finished job, with changes."""
     job.output.mkdir(parents=True, exist_ok=True)
-    (job.output / "result.json").write_text(json.dumps({**record_of(job, wanted), **changes}))
+    (job.output / "result.json").write_text(json.dumps({**record_of(job, expected), **changes}))
 
 
-def kinds(jobs):
-    found, wanted = jobs
-    return [state.look(job, wanted).kind for job in found]
+def statuses(jobs):
+    planned, expected = jobs
+    return [state.job_state(job, expected).status for job in planned]
 
 
-def test_from_nothing_to_finished(jobs):
-    (training, evaluation), wanted = jobs
-    assert kinds(jobs) == ["run", "run"]
+def test_states_from_a_missing_folder_to_a_finished_run(jobs):
+    (training, evaluation), expected = jobs
+    assert statuses(jobs) == ["run", "run"]
     training.output.mkdir(parents=True)
-    assert kinds(jobs) == ["run", "run"]
-    write(training, wanted, finished=False)
-    assert kinds(jobs) == ["run", "run"]
+    assert statuses(jobs) == ["run", "run"]
+    write(training, expected, finished=False)
+    assert statuses(jobs) == ["run", "run"]
     (training.output / "clipfit").mkdir()
     (training.output / "clipfit" / "checkpoint").write_text("model.pth.tar-5\n")
-    assert kinds(jobs) == ["resume", "run"]
-    write(training, wanted)
-    assert kinds(jobs) == ["finished", "run"]
-    write(evaluation, wanted)
-    assert kinds(jobs) == ["finished", "finished"]
+    assert statuses(jobs) == ["resume", "run"]
+    write(training, expected)
+    assert statuses(jobs) == ["finished", "run"]
+    write(evaluation, expected)
+    assert statuses(jobs) == ["finished", "finished"]
 
 
-def test_records_of_another_version_of_the_run(jobs):
-    (training, evaluation), wanted = jobs
-    write(training, wanted)
-    settings = wanted[training]["settings"]
-    write(training, wanted, settings={**settings, "TRAINER.CLIPFIT.BETA": 4.0})
-    blocked = state.look(training, wanted)
-    assert blocked.kind == "blocked"
-    assert f"{training.output} holds a run with other settings (TRAINER.CLIPFIT.BETA 4.0 -> 8.0): give" in blocked.note
-    write(training, wanted, settings={**settings, "TRAINER.CLIPFIT.BETA": 4.0}, finished=False)
-    assert state.look(training, wanted).kind == "run"  # nothing was made with them
-    write(training, wanted)
+def test_a_record_with_other_settings_blocks_the_job(jobs):
+    (training, evaluation), expected = jobs
+    write(training, expected)
+    settings = expected[training]["settings"]
+    write(training, expected, settings={**settings, "TRAINER.CLIPFIT.BETA": 4.0})
+    blocked = state.job_state(training, expected)
+    assert blocked.status == "blocked"
+    assert_facts(blocked.note, training.output, "TRAINER.CLIPFIT.BETA", "4.0", "8.0", "--output")
+    write(training, expected, settings={**settings, "TRAINER.CLIPFIT.BETA": 4.0}, finished=False)
+    assert state.job_state(training, expected).status == "run"  # there is no checkpoint or result to lose
+    write(training, expected)
     source = {"settings": {**settings, "OPTIM.MAX_EPOCH": 5}}
-    write(evaluation, wanted, source=source)
-    assert "evaluated OPTIM.MAX_EPOCH 5 -> 100" in state.look(evaluation, wanted).note
-    write(evaluation, wanted, evaluation={"split": "val", "final_model": "last_step"})
-    assert "split 'val' -> 'test'" in state.look(evaluation, wanted).note
+    write(evaluation, expected, source=source)
+    blocked = state.job_state(evaluation, expected)
+    assert blocked.status == "blocked"
+    assert_facts(blocked.note, evaluation.output, "OPTIM.MAX_EPOCH", "5", "100")
+    write(evaluation, expected, evaluation={"split": "val", "final_model": "last_step"})
+    assert_facts(state.job_state(evaluation, expected).note, "split", "'val'", "'test'")
 
 
-def test_an_evaluation_of_an_older_training_is_made_again(jobs):
-    (training, evaluation), wanted = jobs
-    write(evaluation, wanted)
-    assert state.look(evaluation, wanted) == state.State("run", "its training is not finished")
-    write(training, wanted, written="2031-01-01T00:00:00+0000")
-    assert state.look(evaluation, wanted) == state.State("run", "its training is newer")
-    write(training, wanted)
-    write(evaluation, wanted, source=None)
-    assert state.look(evaluation, wanted) == state.State("run", "its record does not tell what was evaluated")
+def test_an_outdated_evaluation_runs_again(jobs):
+    (training, evaluation), expected = jobs
+    states = []
+    write(evaluation, expected)
+    states.append(state.job_state(evaluation, expected))  # the training is not finished
+    write(training, expected, written="2031-01-01T00:00:00+0000")
+    states.append(state.job_state(evaluation, expected))  # the training is newer
+    write(training, expected)
+    write(evaluation, expected, source=None)
+    states.append(state.job_state(evaluation, expected))  # the record does not name the evaluated run
+    assert [found.status for found in states] == ["run"] * 3
+    assert len({found.note for found in states} - {""}) == 3  # each with its own reason
+    assert [" training" in found.note for found in states] == [True, True, False]
+    assert "record" in states[2].note
 
 
-def test_zero_shot_evaluates_no_training(args):
-    found = plan(args("base2new", "--seeds", "1", "--methods", "ZeroshotCLIP"))
-    wanted = {job: state.expect(job) for job in found}
-    write(found[0], wanted, eval_only=True)
-    write(found[1], wanted, source=None)
-    assert kinds((found, wanted)) == ["finished", "finished"]
+def test_zero_shot_evaluations_need_no_source(args):
+    planned = plan(args("base2new", "--seeds", "1", "--methods", "ZeroshotCLIP"))
+    expected = {job: state.expected_record(job) for job in planned}
+    write(planned[0], expected, eval_only=True)
+    write(planned[1], expected, source=None)
+    assert statuses((planned, expected)) == ["finished", "finished"]
 
 
 @pytest.mark.parametrize("content", ['{"finished": tr', "", "[1]", "\x00", '{"finished": true, "settings": 3}'])
-def test_half_written_records(jobs, content):
-    (training, _), wanted = jobs
+def test_corrupted_records(jobs, content):
+    (training, _), expected = jobs
     training.output.mkdir(parents=True)
     (training.output / "result.json").write_text(content)
-    found = state.look(training, wanted)
-    assert found.kind == "run" and "result.json cannot be read, it is made anew" in found.note
+    found = state.job_state(training, expected)
+    assert found.status == "run"
+    assert_facts(found.note, training.output / "result.json")
 
 
 def test_other_weights_under_the_same_name(jobs, args, tiny):  # noqa: F811
-    (training, _), wanted = jobs
-    write(training, wanted, identity={"backbone": "micro", "fingerprint": "0" * 16})
-    assert "the weights of micro have changed" in state.look(training, wanted).note
-    write(training, wanted, identity={"backbone": "a/copy.pt", "fingerprint": state.fingerprint("micro")})
-    assert state.look(training, wanted).kind == "finished"
+    (training, _), expected = jobs
+    write(training, expected, identity={"backbone": "micro", "fingerprint": "0" * 16})
+    blocked = state.job_state(training, expected)
+    assert blocked.status == "blocked"
+    assert_facts(blocked.note, training.output, "weights", "micro")
+    write(training, expected, identity={"backbone": "a/copy.pt", "fingerprint": state.fingerprint("micro")})
+    assert state.job_state(training, expected).status == "finished"
     (job,) = plan(args("fewshot", "--seeds", "1", "--shots", "1", "--backbone", "ViT-B/16"))
-    wanted = {job: state.expect(job)}
+    expected = {job: state.expected_record(job)}
     assert state.fingerprint("ViT-B/16") is None
-    write(job, wanted)
-    assert state.look(job, wanted).kind == "finished"
-    write(job, wanted, identity={"backbone": tiny, "fingerprint": state.fingerprint(tiny)})
-    assert f"MODEL.BACKBONE.NAME {tiny!r} -> 'ViT-B/16'" in state.look(job, wanted).note
+    write(job, expected)
+    assert state.job_state(job, expected).status == "finished"
+    write(job, expected, identity={"backbone": tiny, "fingerprint": state.fingerprint(tiny)})
+    blocked = state.job_state(job, expected)
+    assert blocked.status == "blocked"
+    assert_facts(blocked.note, "MODEL.BACKBONE.NAME", repr(tiny), "'ViT-B/16'")
 
 
-def test_other_images_under_the_name_folder(args, tmp_path):
+def test_another_folder_of_images(args, tmp_path):
     (job,) = plan(args("fewshot", "--seeds", "1", "--shots", "1", "--datasets", f"folder={tmp_path / 'a'}"))
-    wanted = {job: state.expect(job)}
-    write(job, wanted, root=str(tmp_path / "b"))
-    assert f"DATASET.ROOT '{tmp_path}/b' -> '{tmp_path}/a'" in state.look(job, wanted).note
-    write(job, wanted, root=str(tmp_path / "a"))
-    assert state.look(job, wanted).kind == "finished"
+    expected = {job: state.expected_record(job)}
+    write(job, expected, root=str(tmp_path / "b"))
+    blocked = state.job_state(job, expected)
+    assert blocked.status == "blocked"
+    assert_facts(blocked.note, "DATASET.ROOT", tmp_path / "a", tmp_path / "b")
+    write(job, expected, root=str(tmp_path / "a"))
+    assert state.job_state(job, expected).status == "finished"
 
 
 def test_locks(jobs):
-    (training, _), wanted = jobs
-    lock = state.take(training.output)
-    assert state.take(training.output) is None
-    assert state.look(training, wanted).kind == "running" and state.look(training, wanted, held=True).kind == "run"
+    (training, _), expected = jobs
+    lock = state.lock_folder(training.output)
+    assert state.lock_folder(training.output) is None
+    assert state.job_state(training, expected).status == "running"
+    assert state.job_state(training, expected, lock_held=True).status == "run"
     lock.close()
-    assert state.look(training, wanted).kind == "run"
-    state.take(training.output).close()
+    assert state.job_state(training, expected).status == "run"
+    state.lock_folder(training.output).close()
 
 
-def test_a_run_that_was_started_by_hand_has_locked_its_folder_too(jobs):
-    (training, _), wanted = jobs
+def test_a_run_outside_a_sweep_locks_its_folder(jobs):
+    (training, _), expected = jobs
     training.output.mkdir(parents=True)
     code = (
         "import runpy, sys; FolderLock = runpy.run_path('trainers/common/runs/files.py')['FolderLock']\n"
@@ -136,39 +153,45 @@ def test_a_run_that_was_started_by_hand_has_locked_its_folder_too(jobs):
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "locked\n"
-        assert state.look(training, wanted).kind == state.look(training, wanted, held=True).kind == "running"
+        assert state.job_state(training, expected).status == "running"
+        assert state.job_state(training, expected, lock_held=True).status == "running"
         process.stdin.close()
-    assert state.look(training, wanted).kind == "run"
+    assert state.job_state(training, expected).status == "run"
 
 
 @pytest.mark.parametrize(
-    "printed, code, expected",
+    "printed, code, facts",
     [
-        ("all well", 0, ""),
-        ("error: no folder /data", 1, "no folder /data"),
-        ("error: first\nWARNING: later", 1, "first"),
-        ("Traceback\n  File\nRuntimeError: CUDA error", 1, "RuntimeError: CUDA error (exit code 1)"),
-        ("epoch", -9, "killed (out of memory?)"),
-        ("", 3, "exit code 3"),
-        ("Terminated", console.CUT_OFF, ""),
-        ("still running", None, ""),
+        ("all well", 0, ()),
+        ("error: no folder /data", 1, ("no folder /data",)),
+        ("error: first\nWARNING: later", 1, ("first",)),
+        ("Traceback\n  File\nRuntimeError: CUDA error", 1, ("RuntimeError: CUDA error", "1")),
+        ("epoch", -9, (console.SIGNALS[-9],)),
+        ("", 3, ("3",)),
+        ("Terminated", console.INTERRUPTED, ()),
+        ("still running", None, ()),
     ],
 )
-def test_why_a_job_failed(tmp_path, printed, code, expected):
-    with console.begin(tmp_path, ["earlier"]) as out:
+def test_why_a_job_failed(tmp_path, printed, code, facts):
+    with console.start_attempt(tmp_path, ["earlier"]) as out:
         out.write("error: of an earlier attempt\n")
-    console.end(tmp_path, 1)
-    with console.begin(tmp_path, ["python", "train.py"]) as out:
+    console.end_attempt(tmp_path, 1)
+    with console.start_attempt(tmp_path, ["python", "train.py"]) as out:
         out.write(printed)
     if code is not None:
-        console.end(tmp_path, code)
-    assert console.failure(tmp_path) == expected
+        console.end_attempt(tmp_path, code)
+    failure = console.failure(tmp_path)
+    if facts:
+        assert_facts(failure, *facts)
+        assert not any(word in failure for word in ("earlier", "later", "Traceback", "error: first"))
+    else:
+        assert failure == ""
 
 
 def test_progress_of_the_last_attempt(tmp_path):
-    assert console.fraction(tmp_path) == 0 and console.failure(tmp_path) == ""
+    assert console.progress(tmp_path) == 0 and console.failure(tmp_path) == ""
     for epoch in (9, 2):
-        with console.begin(tmp_path, ["python"]) as out:
-            assert console.fraction(tmp_path) == 0
+        with console.start_attempt(tmp_path, ["python"]) as out:
+            assert console.progress(tmp_path) == 0
             out.write("x" * 30_000 + f"\nepoch [{epoch}/10] batch [1/4] time 0.1\n")
-        assert console.fraction(tmp_path) == pytest.approx((epoch - 1 + 0.25) / 10)
+        assert console.progress(tmp_path) == pytest.approx((epoch - 1 + 0.25) / 10)

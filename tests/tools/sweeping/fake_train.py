@@ -1,7 +1,8 @@
-"""Stands in for train.py where a test is about the sweep around it: starts in milliseconds, does as it is told.
+"""Replaces train.py in tests of the sweep: starts in milliseconds and trains nothing.
 
-STAND_IN names a folder: `records.json` has the record of every output folder, `orders.json` what to do in those whose
-path holds a key: {"seconds": 2, "error": "error: ..."}. The file `calls` gets a line at each start.
+The environment variable FAKE_TRAIN names a folder. Its `records.json` has the record for each run directory. Its
+`orders.json` says what to do in run directories whose path contains a key: {"seconds": 2, "error": "error: ..."}. Each
+start adds a line to the file `calls`.
 """
 
 import json
@@ -10,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-told = Path(os.environ["STAND_IN"])
+control = Path(os.environ["FAKE_TRAIN"])
 argv = sys.argv[1:]
 output = Path(argv[argv.index("--output-dir") + 1])
-with open(told / "calls", "a") as calls:
+with open(control / "calls", "a") as calls:
     calls.write(f"{output} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')} {time.time()}\n")
-record = {**json.loads((told / "records.json").read_text())[str(output)], "started": time.time()}
+record = {**json.loads((control / "records.json").read_text())[str(output)], "started": time.time()}
 orders = {}
-for key, order in json.loads((told / "orders.json").read_text()).items():
+for key, order in json.loads((control / "orders.json").read_text()).items():
     if key in str(output):
         orders.update(order)
 (output / "result.json").write_text(json.dumps({**record, "finished": False}))
