@@ -31,7 +31,7 @@ def parse_args(argv=None):
     parser.add_argument("--paper", action="store_true", help="compare with the numbers in the CLIPFit paper")
     parser.add_argument("--ci95", action="store_true",
                         help="print the half-width of the 95%% confidence interval instead of the std")  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the files (default: OUTPUT/report)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: report in the first OUTPUT)")
     parser.add_argument("--no-files", action="store_true", help="print the tables, write no files")
     filters = parser.add_argument_group("filters", "The exit code is 1 if no run has one of these values.")
     filters.add_argument("--method", nargs="+", default=[], help="trainer names, e.g. CLIPFit")
