@@ -120,7 +120,7 @@ def test_bytes_that_are_not_utf_8(tmp_path):
         (
             "  SUBSAMPLE_CLASSES: base",
             "  SUBSAMPLE_CLASSES: bose",
-            ["DATASET.SUBSAMPLE_CLASSES", "all, base, new", "'bose'"],
+            ["DATASET.SUBSAMPLE_CLASSES", "base, new", "'bose'"],
         ),
         ("  NAME: CoOp", "  NAME: 7", ["TRAINER.NAME", "str", "7"]),
         ("* correct: 80", "* correct: 8,000", None),  # the counts disagree, so the printed accuracy is used
