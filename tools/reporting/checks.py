@@ -127,8 +127,8 @@ def mixed_folders(table: Table) -> list[tuple[str, str]]:
     for folder, rows in folders.items():
         methods = {method for method, _ in rows}
         if len(methods) < len(rows):
-            parts = [
-                f"{label or 'default'} in {', '.join(sorted(names))}" for (_, label), names in sorted(rows.items())
-            ]
+            parts = []
+            for (_, label), names in sorted(rows.items()):
+                parts.append(f"{label or 'default'} in {', '.join(sorted(names))}")
             problems.append((folder, f"different settings in one folder: {'; '.join(parts)}"))
     return problems

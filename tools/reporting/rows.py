@@ -47,7 +47,7 @@ class Row:
         return [run for run in self.runs if run.entry.dataset in datasets]
 
     def setting(self, datasets: list[str]) -> str:
-        """Returns the config files used on these datasets, and the settings that differ from other rows or the recipe."""
+        """Returns the config files on these datasets, and the settings that differ from other rows or the recipe."""
         runs = self.on(datasets)
         configs = sorted({run.entry.run.config for run in runs} - {""})
         return join("/".join(configs), self.split_label, shorten(changed(runs, self.split_keys)))

@@ -13,7 +13,7 @@ def text(rows: list[dict]) -> str:
 
 
 def table_rows(table: Table) -> list[dict]:
-    """Returns the rows of a printed table, with columns for mean, std and half-width of the 95 % confidence interval."""
+    """Returns the rows of a table, with columns for mean, std and half-width of the 95 % confidence interval."""
     rows = []
     for group in table.groups:
         for title, cells in group.cells.items():

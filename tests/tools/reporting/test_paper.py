@@ -38,8 +38,11 @@ def test_the_file_contains_no_local_paths():
     ],
 )
 def test_numbers_as_printed(path, number):
-    found = look_up(path.split())
-    assert found == number if number is not None or "KgCoOp" not in path else isinstance(found, float)
+    value = look_up(path.split())
+    if number is None and "KgCoOp" in path:
+        assert isinstance(value, float)
+    else:
+        assert value == number
 
 
 def test_every_note_refers_to_existing_numbers():
@@ -66,23 +69,23 @@ def write_all(root, method="CLIPFit", seeds=(1, 2, 3), shift=0.0, **more):
 def test_results_equal_to_the_papers_and_shifted(tmp_path):
     write_all(tmp_path)
     write_all(tmp_path, "MaPLe", shift=1.5)
-    found = compared(tmp_path)
-    assert len(found) == 2 * 12 * 3  # Base, New, H on 11 datasets and their average
-    average = found["Average (11 datasets)", "CLIPFit", "H"]
+    comparisons = compared(tmp_path)
+    assert len(comparisons) == 2 * 12 * 3  # Base, New, H on 11 datasets and their average
+    average = comparisons["Average (11 datasets)", "CLIPFit", "H"]
     assert average.printed == 79.03 and abs(average.difference) < 0.01 and average.outside is False
-    assert found["EuroSAT", "CLIPFit", "Base"].difference == pytest.approx(0)
-    maple = found["Average (11 datasets)", "MaPLe", "New"]
+    assert comparisons["EuroSAT", "CLIPFit", "Base"].difference == pytest.approx(0)
+    maple = comparisons["Average (11 datasets)", "MaPLe", "New"]
     assert maple.difference == pytest.approx(1.5, abs=0.02) and maple.outside is True
-    numbers = re.findall(r"\d+", captions.paper_caption(list(found.values())).removeprefix(captions.PAPER))
+    numbers = re.findall(r"\d+", captions.paper_caption(list(comparisons.values())).removeprefix(captions.PAPER))
     assert numbers == ["36", "72", "4"]  # marked, compared, expected by chance
 
 
 def test_doubtful_numbers_of_the_paper_have_a_note(tmp_path):
     write_all(tmp_path, "KgCoOp")
-    found = compared(tmp_path)
-    (note,) = found["Caltech101", "KgCoOp", "New"].notes
+    comparisons = compared(tmp_path)
+    (note,) = comparisons["Caltech101", "KgCoOp", "New"].notes
     assert_facts(note, "Table 1", "97.72", "93.7", "94.40")
-    assert found["Caltech101", "KgCoOp", "Base"].notes == []
+    assert comparisons["Caltech101", "KgCoOp", "Base"].notes == []
 
 
 def test_averages_over_other_datasets_are_not_compared(tmp_path):
@@ -117,9 +120,9 @@ def test_distribution_shift_and_cross_dataset_have_the_papers_averages(tmp_path)
                              backbone="ViT-B/16", source=source)  # fmt: skip
     cross, shift = report(tmp_path).tables
     averages = [{item.group: item for item in compare(table) if "Average" in item.group} for table in (cross, shift)]
-    assert [list(found) for found in averages] == [["Average (10 datasets)"], ["Average with source (3 datasets)"]]
-    for found, printed in zip(averages, (65.85, 61.74), strict=True):
-        (item,) = found.values()
+    assert [list(items) for items in averages] == [["Average (10 datasets)"], ["Average with source (3 datasets)"]]
+    for items, printed in zip(averages, (65.85, 61.74), strict=True):
+        (item,) = items.values()
         assert item.printed == printed and abs(item.difference) < 0.006
 
 

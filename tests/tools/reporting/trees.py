@@ -129,7 +129,8 @@ def write_record(
         "metrics": {"test": {"accuracy": accuracy}} if finished else {}, "eval_only": eval_only or source is not None,
         "source": source, "evaluation": {"split": "test", "final_model": "last_step"},
         "identity": {"trainer": method, "backbone": backbone, "fingerprint": "f00d", "precision": "fp32"},
-        "settings": keys, "data": {"train_x": f"{dataset}{seed}{shots}{classes}", "test": dataset + classes}, "git": git,
+        "settings": keys, "git": git,
+        "data": {"train_x": f"{dataset}{seed}{shots}{classes}", "test": dataset + classes},
         "command": ["train.py", "--config-file", f"configs/trainers/{method}/{config}.yaml"],
         "written": "2026-01-01T00:00:00+0000", **(changes or {}),
     }  # fmt: skip
