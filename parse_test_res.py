@@ -124,7 +124,11 @@ def parse_experiment(directory: Path, args, signals: tuple) -> float | None:
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", help="folder with one subfolder per seed")
-    parser.add_argument("--ci95", action="store_true", help="print the 95%% confidence interval instead of the std")
+    parser.add_argument(
+        "--ci95",
+        action="store_true",
+        help="print the half-width of the 95%% confidence interval (1.96 std / sqrt(n)) instead of the std",
+    )
     parser.add_argument("--test-log", action="store_true", help="read logs of runs with --eval-only")
     parser.add_argument("--multi-exp", action="store_true", help="treat each subfolder as an experiment")
     parser.add_argument("--keyword", default="accuracy", help="metric to extract (default: accuracy)")

@@ -33,7 +33,7 @@ def parse_args(argv=None):
                         help="print the half-width of the 95%% confidence interval instead of the std")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: report in the first OUTPUT)")
     parser.add_argument("--no-files", action="store_true", help="print the tables, write no files")
-    filters = parser.add_argument_group("filters", "The exit code is 1 if no run has one of these values.")
+    filters = parser.add_argument_group("filters", "The exit code is 1 if a value matches no run.")
     filters.add_argument("--method", nargs="+", default=[], help="trainer names, e.g. CLIPFit")
     filters.add_argument("--dataset", nargs="+", default=[], help="test datasets, e.g. dtd or DescribableTextures")
     filters.add_argument("--shots", nargs="+", default=[], type=int, help="training images per class")

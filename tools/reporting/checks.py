@@ -35,7 +35,7 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
     row has all runs.
     """
     # Example: other rows have EuroSAT and UCF101, 1 and 2 shots, seeds 1 and 2; this row has EuroSAT, 1 shot, seed 1.
-    #   absent: UCF101
+    #   missing_datasets: UCF101
     #   gaps:   ("EuroSAT", {2}) -> ["1"], ("EuroSAT", {1, 2}) -> ["2"]
     #   "no runs on UCF101; seed 2 missing on EuroSAT at 1 shot; no runs on EuroSAT at 2 shots"
     row_seeds = seeds_by_cell(row)
@@ -49,10 +49,10 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
             seeds |= cell_seeds
     if columns != {""}:
         columns |= requested["shots"]
-    absent = sorted(datasets - {dataset for dataset, _ in row_seeds})
-    requested_missing = set(absent) & requested["datasets"]
+    missing_datasets = sorted(datasets - {dataset for dataset, _ in row_seeds})
+    requested_missing = set(missing_datasets) & requested["datasets"]
     gaps = defaultdict(list)  # (dataset, missing seeds) -> columns
-    for dataset in sorted(datasets - set(absent)):
+    for dataset in sorted(datasets - set(missing_datasets)):
         for column in sorted(columns, key=lambda column: (len(column), column)):
             missing_seeds = seeds - row_seeds.get((dataset, column), set())
             if missing_seeds == seeds:
@@ -60,9 +60,12 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
             requested_missing |= missing_seeds & requested["seeds"]
             if missing_seeds:
                 gaps[dataset, frozenset(missing_seeds)].append(column)
-    parts = [f"no runs on {', '.join(absent)}"] if absent else []
+    parts = [f"no runs on {', '.join(missing_datasets)}"] if missing_datasets else []
     for (dataset, missing_seeds), gap_columns in gaps.items():
-        part = "no runs" if missing_seeds == seeds else f"seed {', '.join(sorted(map(str, missing_seeds)))} missing"
+        seed_list = ", ".join(sorted(map(str, missing_seeds)))
+        part = f"seed{'s' if len(missing_seeds) > 1 else ''} {seed_list} missing"
+        if missing_seeds == seeds:
+            part = "no runs"
         part += f" on {dataset}"
         if gap_columns != [""]:
             part += f" at {shots_text(*gap_columns)}"

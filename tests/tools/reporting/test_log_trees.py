@@ -161,8 +161,8 @@ def test_several_logs_in_a_folder(tmp_path):
     later = "log.txt-2026-01-01-10-00-00"
     assert_problems(
         result,
-        ("duplicate", "seed1", later, "71.00", "using log.txt (70.00"),
-        ("inconsistent", "seed2", "log.txt ", f"using {later}"),
+        ("duplicate", "seed1", later, "71.00", "log.txt ", "70.00"),
+        ("inconsistent", "seed2", "log.txt ", later),
         ("unfinished", "seed3", 4, 5),
     )
 

@@ -60,7 +60,7 @@ def test_unfinished_and_corrupted_runs_are_listed_and_not_averaged(tmp_path, cap
     (unfinished,) = listed(out, "unfinished")
     assert_facts(unfinished, tmp_path / "train_base/digits/shots_16/CLIPFit/micro/seed3")
     (unpaired,) = listed(out, "unpaired")
-    assert_facts(unpaired, "CLIPFit", "Digits", "seed 2", "Base without New")
+    assert_facts(unpaired, "CLIPFit", "Digits", "seed 2", "Base", "New")
 
 
 def test_no_runs(tmp_path, capsys):

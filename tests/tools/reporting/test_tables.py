@@ -34,11 +34,11 @@ def test_settings_that_differ_within_a_dataset_split_rows():
 
 def test_settings_that_differ_between_datasets_or_shots_are_one_row_and_a_note():
     (row,) = split_rows([entry("a", E=10), entry("b", E=100), entry("c", E=100)])
-    assert_facts(*row.notes, "M: ", "E is 100", "10 on a.")
+    assert_facts(*row.notes, "M: ", " E ", "100", "10 on a.")
     (row,) = split_rows([entry(d, c, E=50 if c == "1" else 200) for d in "ab" for c in ("1", "8", "16")])
-    assert_facts(*row.notes, "M: ", "E is 200", "50 at 1 shot.")
+    assert_facts(*row.notes, "M: ", " E ", "200", "50 at 1 shot.")
     (row,) = split_rows([entry(d, c, E=50 if (d, c) == ("a", "1") else 200) for d in "ab" for c in ("1", "8")])
-    assert_facts(*row.notes, "M: ", "E is 200", "50 on a at 1 shot.")
+    assert_facts(*row.notes, "M: ", " E ", "200", "50 on a at 1 shot.")
 
 
 def test_prompt_templates_per_dataset_have_no_note():
@@ -117,10 +117,13 @@ def test_averages(tmp_path):
 def test_only_seeds_with_base_and_new_count(tmp_path):
     write_pair(tmp_path, "seed1", 80.0, 60.0, seed=1)
     write_record(tmp_path / "train_base/seed2", classes="base", seed=2, accuracy=10.0)
+    write_record(tmp_path / "test_new/seed3", classes="new", seed=3, accuracy=10.0, source={})
     result = report(tmp_path)
     assert numbers(result.tables[0], "Digits", "CLIPFit")["Base"] == (80, 1)
-    unpaired = ("unpaired", "CLIPFit on Digits (Base to new, 16 shots, micro)", "seed 2", "Base without New")
-    assert_problems(result, unpaired)
+    row = "CLIPFit on Digits (Base to new, 16 shots, micro)"
+    assert_problems(result, ("unpaired", row, "seed 2", "Base", "New"), ("unpaired", row, "seed 3", "Base", "New"))
+    base_only, new_only = (message for *_, message in problems(result))
+    assert new_only != base_only.replace("seed 2", "seed 3")  # says which of the two is missing
 
 
 def test_runs_that_only_other_methods_have_are_listed(tmp_path):
