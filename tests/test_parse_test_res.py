@@ -1,4 +1,4 @@
-"""parse_test_res.py: CoOp's numbers and lines on complete trees, and what it says of incomplete ones."""
+"""parse_test_res.py prints CoOp's numbers and lines for complete trees, and lists missing results."""
 
 import subprocess
 import sys
@@ -8,9 +8,11 @@ import pytest
 
 import parse_test_res
 from tests.tools.reporting.trees import write_log
+from tests.user_errors import assert_facts, assert_user_error
 
 
 def parse(capsys, *arguments):
+    """Runs the script. Returns (exit code, lines of stdout, stderr)."""
     code = parse_test_res.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err
@@ -25,7 +27,7 @@ def experiment(root, trainer="CoOp", correct=(812, 799, 833), **more):
 @pytest.mark.parametrize(
     "trainer, more, options", [("CoOp", {}, []), ("KgCoOp", {}, []), ("MaPLe", {"model_dir": "x"}, ["--test-log"])]
 )
-def test_output_is_that_of_coop(tmp_path, capsys, trainer, more, options):
+def test_output_equals_that_of_coop(tmp_path, capsys, trainer, more, options):
     root = experiment(tmp_path / "exp", trainer, **more)
     code, lines, _ = parse(capsys, root, *options)
     values = [81.2, 79.9, 83.3]  # as printed
@@ -49,14 +51,13 @@ def test_several_experiments(tmp_path, capsys):
     experiment(tmp_path / "c", stop=2)
     (tmp_path / ".hidden").mkdir()
     code, lines, _ = parse(capsys, tmp_path, "--multi-exp")
-    assert code == 0 and lines[-3:] == [
-        "Average performance",
-        f"* accuracy: {(np.mean([81.2, 79.9, 83.3]) + 70) / 2:.2f}%",
-        "2 of 3 experiments have results; without: c",
-    ]
+    assert code == 0
+    assert lines[-3:-1] == ["Average performance", f"* accuracy: {(np.mean([81.2, 79.9, 83.3]) + 70) / 2:.2f}%"]
+    assert_facts(lines[-1], 2, 3)
+    assert lines[-1].endswith(" c")
 
 
-def test_missing_seeds_are_named_and_left_out(tmp_path, capsys):
+def test_missing_seeds_are_listed_and_skipped(tmp_path, capsys):
     experiment(tmp_path, correct=(800, 900))
     write_log(tmp_path / "seed3", seed=3, stop=7)
     (tmp_path / "seed4").mkdir()
@@ -65,29 +66,32 @@ def test_missing_seeds_are_named_and_left_out(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("not a seed")
     write_log(tmp_path / "seed6", seed=6, model_dir="x")
     code, lines, _ = parse(capsys, tmp_path)
-    assert code == 0 and lines[3:7] == [
-        "lacking: seed3: log.txt stops in epoch 7 of 50",
-        "lacking: seed4: no log.txt",
-        "lacking: seed5: log.txt is empty",
-        "lacking: seed6: log.txt is of an evaluation: pass --test-log",
-    ]
-    assert lines[-3:] == ["* accuracy: 85.00% +- 5.00%", "2 of 6 folders have a result", "==="]
+    assert code == 0
+    facts = (("seed3", "log.txt", "7", "50"), ("seed4", "log.txt"), ("seed5", "log.txt", "empty"),
+             ("seed6", "log.txt", "--test-log"))  # fmt: skip
+    for line, expected in zip(lines[3:7], facts, strict=True):
+        assert_facts(line, *expected)
+        assert ("--test-log" in line) == ("--test-log" in expected)
+    assert lines[-3] == "* accuracy: 85.00% +- 5.00%" and lines[-1] == "==="
+    assert_facts(lines[-2], 2, 6)
 
 
-def test_a_later_log_stands_in(tmp_path, capsys):
+def test_a_later_log_is_used_if_the_first_has_no_result(tmp_path, capsys):
     write_log(tmp_path / "seed1", stop=7)
     write_log(tmp_path / "seed1", name="log.txt-2026-01-01-10-00-00", correct=77)
     (tmp_path / "seed1/log.txt.bak").write_text("Finish training\n* accuracy: 1.0%\n")
     _, lines, _ = parse(capsys, tmp_path)
-    file = f"{tmp_path}/seed1/log.txt-2026-01-01-10-00-00"
-    assert lines[1] == f"file: {file}. accuracy: 77.00%. (log.txt stops in epoch 7 of 50)"
+    result = f"file: {tmp_path}/seed1/log.txt-2026-01-01-10-00-00. accuracy: 77.00%. "
+    assert lines[1].startswith(result)
+    assert_facts(lines[1].removeprefix(result), "log.txt", 7, 50)
 
 
 def test_a_garbled_number_is_no_result(tmp_path, capsys):
     log = write_log(tmp_path / "seed1") / "log.txt"
     log.write_text(log.read_text().replace("accuracy: 80.0%", "accuracy: --%"))
     code, lines, _ = parse(capsys, tmp_path)
-    assert code == 1 and "lacking: seed1: log.txt has no line '* accuracy: ...%' after 'Finish training'" in lines
+    assert code == 1
+    assert_facts(lines[1], "seed1", "log.txt", "accuracy", "Finish training")
 
 
 def test_the_folder_of_one_seed(tmp_path, capsys):
@@ -96,15 +100,13 @@ def test_the_folder_of_one_seed(tmp_path, capsys):
     assert code == 0 and lines[-2] == "* accuracy: 80.00% +- 0.00%"
 
 
-def test_nothing_there(tmp_path, capsys):
+def test_no_results(tmp_path, capsys):
     code, lines, _ = parse(capsys, tmp_path)
-    assert code == 1 and lines[-1] == f"Nothing found in {tmp_path}: it has no subfolders"
-    code, _, err = parse(capsys, tmp_path / "none")
-    assert code == 1 and err == f"error: there is no folder {tmp_path}/none\n"
-    code, _, err = parse(capsys, tmp_path, "--multi-exp")
-    assert code == 1 and err == f"error: nothing found in any folder of {tmp_path}\n"
-    code, _, err = parse(capsys, tmp_path, "--keyword", "(")
-    assert code == 1 and err.startswith("error: --keyword '(' is no regular expression")
+    assert code == 1
+    assert_facts(lines[-1], tmp_path)
+    assert_user_error(parse(capsys, tmp_path / "none"), tmp_path / "none")
+    assert_user_error(parse(capsys, tmp_path, "--multi-exp"), tmp_path)
+    assert_user_error(parse(capsys, tmp_path, "--keyword", "("), "--keyword", "'('")
 
 
 def test_it_needs_no_installed_package(tmp_path):

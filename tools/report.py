@@ -1,14 +1,14 @@
-"""Tables of all runs in some output folders: base to new, few-shot, cross-dataset, domain shift.
+"""Prints result tables of the runs in OUTPUT: base to new, few-shot, cross-dataset, distribution shift.
 
-python tools/report.py OUTPUT                  prints them; Markdown, CSV, LaTeX and a web page go to OUTPUT/report
-python tools/report.py OUTPUT OTHER --paper    the paper's numbers beside them
+python tools/report.py OUTPUT                  print the tables; write Markdown, CSV, LaTeX, HTML to OUTPUT/report
+python tools/report.py OUTPUT OTHER --paper    compare with the numbers in the CLIPFit paper
 python tools/report.py OUTPUT --method CLIPFit CoOp --dataset dtd --seed 1 2 3
 
-Reads result.json files and, where there is none, log.txt files of CoOp, KgCoOp, ProGrad, MaPLe, PromptSRC and other
-code on Dassl. Where runs lie does not matter; their content tells what they are. docs/reports.md tells more.
+Reads result.json or, if a folder has none, the log.txt of CoOp, KgCoOp, ProGrad, MaPLe, PromptSRC and other code based
+on Dassl. Folder names do not matter: each run is classified by what it was trained and tested on. See docs/reports.md.
 
-The exit code is 1 if a run did not finish or is damaged, if a base run lacks its new one or the reverse, or if
-something named on the command line is not there.
+The exit code is 1 if a run is unfinished or corrupted, if a base result has no new result or the reverse, or if
+something named on the command line is missing.
 """
 
 import argparse
@@ -26,22 +26,23 @@ from tools.reporting.text import print_report  # noqa: E402
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="+", metavar="OUTPUT", help="output folders, or folders of single runs")
-    parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="only these")
-    parser.add_argument("--paper", action="store_true", help="the CLIPFit paper's numbers beside one's own")
-    parser.add_argument("--ci95", action="store_true", help="print half of the 95%% interval in place of the std")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="for the files (default: report in the first OUTPUT)")
-    parser.add_argument("--no-files", action="store_true", help="print only")
-    only = parser.add_argument_group("only these runs", "what is named here and not there makes the exit code 1")
-    only.add_argument("--method", nargs="+", default=[])
-    only.add_argument("--dataset", nargs="+", default=[], help="dataset tested on, e.g. dtd or DescribableTextures")
-    only.add_argument("--shots", nargs="+", default=[], type=int)
-    only.add_argument("--seed", nargs="+", default=[], type=int)
+    parser.add_argument("paths", nargs="+", metavar="OUTPUT", help="output folders or run directories")
+    parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
+    parser.add_argument("--paper", action="store_true", help="compare with the numbers in the CLIPFit paper")
+    parser.add_argument("--ci95", action="store_true",
+                        help="print the half-width of the 95%% confidence interval instead of the std")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: report in the first OUTPUT)")
+    parser.add_argument("--no-files", action="store_true", help="print the tables, write no files")
+    filters = parser.add_argument_group("filters", "The exit code is 1 if a value matches no run.")
+    filters.add_argument("--method", nargs="+", default=[], help="trainer names, e.g. CLIPFit")
+    filters.add_argument("--dataset", nargs="+", default=[], help="test datasets, e.g. dtd or DescribableTextures")
+    filters.add_argument("--shots", nargs="+", default=[], type=int, help="training images per class")
+    filters.add_argument("--seed", nargs="+", default=[], type=int, help="random seeds")
     return parser.parse_args(argv)
 
 
 def default_out(paths: list[str]) -> Path:
-    """The folder `report` in the first output folder that is there."""
+    """Returns the folder `report` in the first of the paths that exists."""
     first = next(path for path in map(Path, paths) if path.exists())
     return (first.parent if first.is_file() else first) / "report"
 
@@ -50,19 +51,19 @@ def run(args) -> int:
     report = build(args)
     print_report(report, args.ci95)
     if not args.no_files:
-        from tools.reporting.files import write_files  # matplotlib takes a second to import
+        from tools.reporting.files import write_files  # importing matplotlib takes a second
 
         out = args.out or default_out(args.paths)
         try:
             print(f"Report: {write_files(report, out)}")
         except OSError as error:
             reason = error.__cause__.strerror if error.__cause__ else error
-            raise ValueError(f"cannot write into {out} ({reason}): give --out DIR, or --no-files") from error
+            raise ValueError(f"cannot write the report to {out}: {reason}; pass --out DIR or --no-files") from error
     return 1 if failed(report.problems) else 0
 
 
 def main(argv=None) -> int:
-    """Report; a mistake of the user's becomes one line on stderr. Returns the exit code."""
+    """Prints and writes the report. Returns the exit code; a user error is printed as one line on stderr."""
     return exit_code(run, parse_args(argv))
 
 

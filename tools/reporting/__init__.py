@@ -1,3 +1,3 @@
-"""Parts of tools/report.py: read runs, group them, tabulate them, write the report. Without torch, to start fast."""
+"""Modules of tools/report.py: read runs, sort them into tables, write the report. Torch is not imported, for speed."""
 
 import runtime  # noqa: F401  (makes dassl importable, which the datasets need)

@@ -1,4 +1,4 @@
-"""From folders to the content of a report."""
+"""Builds the content of a report from folders of runs."""
 
 import difflib
 from dataclasses import dataclass
@@ -16,32 +16,33 @@ from .tables import Table, make_table
 @dataclass
 class Report:
     tables: list[Table]
-    comparisons: list[list[Comparison]]  # with the paper, a list a table
+    comparisons: list[list[Comparison]]  # with the paper, one list per table
     problems: list[Problem]
     runs: list[Run]
 
 
 def build(args) -> Report:
-    """Everything a report says, from the arguments of tools/report.py.
+    """Returns the report for the arguments of tools/report.py.
 
     Raises:
-        ValueError: there is no run at all, or none that fits the filters.
+        ValueError: no run was found, or none matches the filters.
     """
     runs, problems = scan(args.paths)
-    if not runs and not any(p.kind == "damaged" for p in problems):
-        raise ValueError(f"no result.json and no log.txt of a run below {', '.join(map(str, args.paths))}")
+    if not runs and not any(problem.category == "corrupted" for problem in problems):
+        paths = ", ".join(map(str, args.paths))
+        raise ValueError(f"no run found in {paths}: a run directory contains result.json or log.txt")
     link(runs)
     runs, dropped, missing = select(runs, args)
-    left_out = {str(run.folder) for run in dropped}
-    problems = [problem for problem in problems if problem.where not in left_out] + missing
-    placed, unplaced = sort_into_tables(runs)
-    problems += [Problem("unplaced", str(run.folder), why_unplaced(run)) for run in unplaced]
+    dropped_folders = {str(run.folder) for run in dropped}
+    problems = [problem for problem in problems if problem.subject not in dropped_folders] + missing
+    entries_of, no_protocol = sort_into_tables(runs)
+    problems += [Problem("no_protocol", str(run.folder), why_no_protocol(run)) for run in no_protocol]
     tables = []
-    for key, entries in placed.items():
+    for key, entries in entries_of.items():
         if not args.protocol or key.protocol in args.protocol:
-            table, wrong = make_table(key, entries)
+            table, cell_problems = make_table(key, entries)
             tables.append(table)
-            problems += wrong + check_table(table, asked(args))
+            problems += cell_problems + check_table(table, requested_values(args))
     for protocol in args.protocol:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))
@@ -49,8 +50,8 @@ def build(args) -> Report:
     return Report(tables, comparisons, problems, runs)
 
 
-def asked(args) -> dict[str, set]:
-    """Values named on the command line, as tables have them."""
+def requested_values(args) -> dict[str, set]:
+    """Returns the values named on the command line, in the form that tables use."""
     return {
         "seeds": set(args.seed),
         "shots": set(map(str, args.shots)),
@@ -59,35 +60,43 @@ def asked(args) -> dict[str, set]:
 
 
 def select(runs: list[Run], args) -> tuple[list[Run], list[Run], list[Problem]]:
-    """(runs that fit all filters, the others, values that no run has)."""
+    """Returns (runs that match all filters, other runs, problems for filter values that no run has).
+
+    --shots and --seed do not apply to zero-shot runs.
+    """
     filters = {
         "method": ([name.lower() for name in args.method], lambda run: run.method.lower()),
         "dataset": ([known_dataset(name) or name for name in args.dataset], lambda run: registry_name(run.dataset)),
-        "shots": (args.shots, lambda run: None if run.zero_shot else (run.training or run.own).shots),
-        "seed": (args.seed, lambda run: None if run.zero_shot else (run.training or run.own).seed),
+        "shots": (args.shots, lambda run: None if run.zero_shot else (run.training or run.setup).shots),
+        "seed": (args.seed, lambda run: None if run.zero_shot else (run.training or run.setup).seed),
     }
     missing = []
-    for name, (wanted, value) in filters.items():
-        there = {value(run) for run in runs}
-        for item in wanted:
-            if item not in there:
-                near = difflib.get_close_matches(str(item), map(str, there), 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                missing.append(Problem("missing", f"--{name} {item}", f"no run has it{hint}"))
-    kept, dropped = [], []
+    for option, (wanted, value_of) in filters.items():
+        values = {value_of(run) for run in runs}
+        for value in wanted:
+            if value not in values:
+                similar = difflib.get_close_matches(str(value), map(str, values), 1)
+                hint = f"; did you mean {similar[0]}?" if similar else ""
+                missing.append(Problem("missing", f"--{option} {value}", f"no such run{hint}"))
+    kept = []
+    dropped = []
     for run in runs:
-        fits = all(not wanted or value(run) is None or value(run) in wanted for wanted, value in filters.values())
-        (kept if fits else dropped).append(run)
+        matches = True
+        for wanted, value_of in filters.values():
+            value = value_of(run)
+            if wanted and value is not None and value not in wanted:
+                matches = False
+        (kept if matches else dropped).append(run)
     if runs and not kept:
-        raise ValueError(f"none of the {len(runs)} runs fits --method, --dataset, --shots and --seed together")
+        raise ValueError(f"none of the {len(runs)} runs matches all of --method, --dataset, --shots, --seed; drop one")
     return kept, dropped, missing
 
 
-def why_unplaced(run: Run) -> str:
-    what = f"{run.method} on {run.dataset}, {run.classes} classes"
+def why_no_protocol(run: Run) -> str:
+    tested = f"{run.method} on {run.dataset}, {run.classes} classes"
     if run.split != "test":
-        return f"{what}: tested on the {run.split} images"
+        return f"{tested}: tested on the {run.split} split"
     if run.training is None:
-        return f"{what}: not known what the tested model was trained on"
+        return f"{tested}: training of the tested model is unknown"
     trained = run.training
-    return f"{what}: trained on the {trained.classes} classes of {trained.dataset}"
+    return f"{tested}: trained on the {trained.classes} classes of {trained.dataset}"

@@ -1,4 +1,4 @@
-"""What a table does not show: runs that only others have, mixed revisions, different images, mixed settings."""
+"""Checks the rows of a table for missing runs, mixed code revisions, different images and mixed settings."""
 
 from collections import defaultdict
 
@@ -6,97 +6,132 @@ from .labels import shots_text
 from .problems import Problem
 from .tables import Table, seed_of
 
-NO_SHOTS = ("Base", "New", "Accuracy")  # columns that are not numbers of shots
+NOT_SHOTS = ("Base", "New", "Accuracy")  # columns that are not a number of shots
 
 
-def check_table(table: Table, asked: dict[str, set]) -> list[Problem]:
-    """Problems of a table's rows; `asked` holds the values that the user named: "seeds", "datasets", "shots"."""
+def check_table(table: Table, requested: dict[str, set]) -> list[Problem]:
+    """Returns the problems of a table.
+
+    Args:
+        requested: "seeds", "datasets", "shots" -> values named on the command line.
+    """
     trained = [row for row in table.rows if not row.zero_shot]
     problems = []
     for row in trained:
-        where = f"{row.title} ({table.key.title})"
-        kind, text = missing_of_others(row, trained, asked)
-        problems += [Problem(kind, where, text)] if text else []
-        problems += [Problem("stale", where, text) for text in mixed_revisions(row)]
-    problems += [Problem("stale", table.key.title, text) for text in different_images(table)]
-    return problems + [Problem("stale", where, text) for where, text in mixed_folders(table)]
+        subject = f"{row.title} ({table.key.title})"
+        category, message = missing_runs(row, trained, requested)
+        if message:
+            problems.append(Problem(category, subject, message))
+        problems += [Problem("inconsistent", subject, message) for message in mixed_revisions(row)]
+    problems += [Problem("inconsistent", table.key.title, message) for message in different_images(table)]
+    problems += [Problem("inconsistent", str(folder), message) for folder, message in mixed_folders(table)]
+    return problems
 
 
-def missing_of_others(row, rows: list, asked: dict[str, set]) -> tuple[str, str]:
-    """(kind, text): datasets, shots and seeds that other rows have, or the user asked for, and this one lacks."""
-    have = seeds_by_cell(row)
-    every = [seeds_by_cell(other) for other in rows]
-    datasets = {dataset for cells in every for dataset, _ in cells} | asked["datasets"]
-    columns = {column for cells in every for _, column in cells}
-    columns |= asked["shots"] if columns != {""} else set()
-    seeds = {seed for cells in every for found in cells.values() for seed in found} | asked["seeds"]
-    lost = sorted(datasets - {dataset for dataset, _ in have})
-    missing = set(lost) & asked["datasets"]
-    gaps = defaultdict(list)  # (dataset, seeds) -> columns
-    for dataset in sorted(datasets - set(lost)):
+def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
+    """Returns (category, message) on runs that a row does not have but other rows have or the user requested.
+
+    The category is "missing" if the user requested any of them, otherwise "incomplete". The message is empty if the
+    row has all runs.
+    """
+    # Example: other rows have EuroSAT and UCF101, 1 and 2 shots, seeds 1 and 2; this row has EuroSAT, 1 shot, seed 1.
+    #   missing_datasets: UCF101
+    #   gaps:   ("EuroSAT", {2}) -> ["1"], ("EuroSAT", {1, 2}) -> ["2"]
+    #   "no runs on UCF101; seed 2 missing on EuroSAT at 1 shot; no runs on EuroSAT at 2 shots"
+    row_seeds = seeds_by_cell(row)
+    datasets = set(requested["datasets"])
+    columns = set()
+    seeds = set(requested["seeds"])
+    for other in rows:
+        for (dataset, column), cell_seeds in seeds_by_cell(other).items():
+            datasets.add(dataset)
+            columns.add(column)
+            seeds |= cell_seeds
+    if columns != {""}:
+        columns |= requested["shots"]
+    missing_datasets = sorted(datasets - {dataset for dataset, _ in row_seeds})
+    requested_missing = set(missing_datasets) & requested["datasets"]
+    gaps = defaultdict(list)  # (dataset, missing seeds) -> columns
+    for dataset in sorted(datasets - set(missing_datasets)):
         for column in sorted(columns, key=lambda column: (len(column), column)):
-            without = seeds - have.get((dataset, column), set())
-            if without == seeds:
-                missing |= {column} & asked["shots"]
-            missing |= without & asked["seeds"]
-            if without:
-                gaps[dataset, frozenset(without)].append(column)
-    parts = [f"nothing on {', '.join(lost)}"] if lost else []
-    for (dataset, without), places in gaps.items():
-        what = "nothing" if without == seeds else f"no seed {', '.join(sorted(map(str, without)))}"
-        parts.append(f"{what} on {dataset}" + (f" at {shots_text(*places)}" if places != [""] else ""))
-    return ("missing" if missing else "uneven"), "; ".join(parts)
+            missing_seeds = seeds - row_seeds.get((dataset, column), set())
+            if missing_seeds == seeds:
+                requested_missing |= {column} & requested["shots"]
+            requested_missing |= missing_seeds & requested["seeds"]
+            if missing_seeds:
+                gaps[dataset, frozenset(missing_seeds)].append(column)
+    parts = [f"no runs on {', '.join(missing_datasets)}"] if missing_datasets else []
+    for (dataset, missing_seeds), gap_columns in gaps.items():
+        seed_list = ", ".join(sorted(map(str, missing_seeds)))
+        part = f"seed{'s' if len(missing_seeds) > 1 else ''} {seed_list} missing"
+        if missing_seeds == seeds:
+            part = "no runs"
+        part += f" on {dataset}"
+        if gap_columns != [""]:
+            part += f" at {shots_text(*gap_columns)}"
+        parts.append(part)
+    return ("missing" if requested_missing else "incomplete"), "; ".join(parts)
 
 
 def seeds_by_cell(row) -> dict[tuple, set]:
-    """(dataset, column) -> seeds. Base and New are one column: what is lacking of a pair is named elsewhere."""
+    """Returns (dataset, column) -> seeds, with "" for all columns but shots.
+
+    Base and New are one column here: `tables.cells_of_row` reports Base without New, and the reverse.
+    """
     cells = defaultdict(set)
     for entry in row.entries:
-        cells[entry.dataset, "" if entry.column in NO_SHOTS else entry.column].add(seed_of(entry.run))
+        cells[entry.dataset, "" if entry.column in NOT_SHOTS else entry.column].add(seed_of(entry.run))
     return cells
 
 
 def mixed_revisions(row) -> list[str]:
-    """A remark if the runs of one number were made by different revisions of the code."""
-    found = defaultdict(lambda: defaultdict(set))
+    """Returns messages on numbers whose seeds were run with different revisions of the code."""
+    seeds_of = defaultdict(lambda: defaultdict(set))  # (dataset, column) -> revision -> seeds
     for entry in row.entries:
-        if git := entry.run.extra.get("git"):  # logs do not tell
-            found[entry.dataset, entry.column][git].add(str(seed_of(entry.run)))
-    texts = set()
-    for (dataset, _), seeds in found.items():
-        if len(seeds) > 1:
-            parts = [f"{git} (seed {', '.join(sorted(numbers))})" for git, numbers in sorted(seeds.items())]
-            texts.add(f"{dataset}: seeds of different code revisions: {', '.join(parts)}")
-    return sorted(texts)
+        revision = entry.run.extra.get("git")  # not in logs
+        if revision:
+            seeds_of[entry.dataset, entry.column][revision].add(str(seed_of(entry.run)))
+    messages = set()
+    for (dataset, _), revisions in seeds_of.items():
+        if len(revisions) > 1:
+            parts = [f"{revision} (seed {', '.join(sorted(seeds))})" for revision, seeds in sorted(revisions.items())]
+            messages.add(f"{dataset}: different code revisions: {', '.join(parts)}")
+    return sorted(messages)
 
 
 def different_images(table: Table) -> list[str]:
-    """Remarks on datasets where the rows were not tested on the same images, or not trained on the same."""
-    tested, trained = defaultdict(set), defaultdict(set)
+    """Returns messages on datasets whose runs were tested, or trained with the same seed, on different images."""
+    tested = defaultdict(set)  # (dataset, column) -> hashes of the test images
+    trained = defaultdict(set)  # (dataset, column, seed) -> hashes of the training images
     for row in table.rows:
         for entry in row.entries:
             data = entry.run.extra.get("data") or {}
             tested[entry.dataset, entry.column].add(data.get("test"))
             if not entry.run.eval_only and not row.zero_shot:
                 trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
-    texts = [f"{d}: tested on different images" for (d, _), hashes in tested.items() if len(hashes - {None}) > 1]
+    messages = set()
+    for (dataset, _), hashes in tested.items():
+        if len(hashes - {None}) > 1:
+            messages.add(f"{dataset}: runs were tested on different images")
     for (dataset, column, seed), hashes in trained.items():
         if len(hashes - {None}) > 1:
-            where = "" if column in NO_SHOTS else f" at {shots_text(column)}"
-            texts.append(f"{dataset}: trained on different images with seed {seed}{where}")
-    return sorted(set(texts))
+            shots = "" if column in NOT_SHOTS else f" at {shots_text(column)}"
+            messages.add(f"{dataset}: runs with seed {seed} were trained on different images{shots}")
+    return sorted(messages)
 
 
 def mixed_folders(table: Table) -> list[tuple[str, str]]:
-    """(folder, remark) where the seeds of one experiment have different settings, and so are in different rows."""
-    folders = defaultdict(lambda: defaultdict(set))
+    """Returns (folder, message) for folders whose seeds have different settings and so are in different rows."""
+    folders = defaultdict(lambda: defaultdict(set))  # folder -> (method, label) -> names of the seeds' folders
     for row in table.rows:
         for entry in row.entries:
             folders[entry.run.folder.parent][row.method, row.label].add(entry.run.folder.name)
-    texts = []
-    for folder, found in folders.items():
-        if len({method for method, _ in found}) < len(found):
-            labels = [(label or "the usual", ", ".join(sorted(names))) for (_, label), names in sorted(found.items())]
-            parts = [f"{label} in {names}" for label, names in labels]
-            texts.append((str(folder), f"different settings under one name: {'; '.join(parts)}"))
-    return texts
+    problems = []
+    for folder, rows in folders.items():
+        methods = {method for method, _ in rows}
+        if len(methods) < len(rows):
+            parts = []
+            for (_, label), names in sorted(rows.items()):
+                parts.append(f"{label or 'default'} in {', '.join(sorted(names))}")
+            problems.append((folder, f"different settings in one folder: {'; '.join(parts)}"))
+    return problems

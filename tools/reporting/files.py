@@ -1,4 +1,4 @@
-"""Writes a report's files: a web page, Markdown, LaTeX, CSV and plots."""
+"""Writes the files of a report: HTML, Markdown, LaTeX, CSV and plots."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from trainers.common.runs.files import write_atomically
 
 from . import captions, plots, spreadsheet
 from .paper import Comparison, distinct_notes
-from .problems import by_kind, failed
+from .problems import by_category, failed
 from .tables import Table
 from .text import number, seed_count
 
@@ -22,32 +22,32 @@ TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "
 
 @dataclass
 class Section:
-    """A table with all that goes with it."""
+    """A table, its comparison with the paper, and its plot."""
 
     table: Table
     comparisons: list[Comparison]
-    figure: object  # None where there is nothing to draw
+    figure: object  # None if there is nothing to plot
 
     @property
     def notes(self) -> list[str]:
         return distinct_notes(self.comparisons)
 
-    def places(self, item: Comparison) -> list[int]:
-        """Numbers of the notes on a comparison."""
+    def note_numbers(self, item: Comparison) -> list[int]:
+        """Returns the numbers of a comparison's notes, from 1."""
         return [self.notes.index(note) + 1 for note in item.notes]
 
     @property
     def blocks(self) -> list[tuple[str, list[Comparison]]]:
-        """The comparisons of each dataset and average."""
+        """Comparisons by dataset and average."""
         names = dict.fromkeys(item.group for item in self.comparisons)
         return [(name, [item for item in self.comparisons if item.group == name]) for name in names]
 
 
 def write_files(report, out: Path) -> Path:
-    """Write all files of a report into `out`; returns the web page.
+    """Writes all files of a report to `out`. Returns the path of the HTML page.
 
     Raises:
-        OSError: `out` cannot be written.
+        OSError: `out` is not writable.
     """
     for name, content in contents(report):
         write_atomically(str(out / name), content)
@@ -55,14 +55,14 @@ def write_files(report, out: Path) -> Path:
 
 
 def contents(report):
-    """Yield each file of a report: its path below the output folder, and its content."""
+    """Yields (path relative to the output folder, content) for each file of a report."""
     styles = plots.row_styles(report.tables)
     sections = [
         Section(table, comparisons, plots.draw(table, styles))
         for table, comparisons in zip(report.tables, report.comparisons, strict=True)
     ]
     content = {
-        "sections": sections, "problems": by_kind(report.problems), "failed": failed(report.problems),
+        "sections": sections, "problems": by_category(report.problems), "failed": failed(report.problems),
         "runs": report.runs, "captions": captions,
     }  # fmt: skip
     yield PAGE, render("report.html.j2", autoescape=True, **content)
@@ -75,8 +75,9 @@ def contents(report):
         yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:
             yield f"tables/{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions)
-        for kind in ("png", "pdf") if section.figure else ():
-            yield f"plots/{name}.{kind}", plots.save(section.figure, kind)
+        if section.figure:
+            for file_format in ("png", "pdf"):
+                yield f"plots/{name}.{file_format}", plots.save(section.figure, file_format)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:
@@ -93,9 +94,9 @@ def render(template: str, autoescape: bool = False, **content) -> str:
 
 
 def interval(stat) -> str:
-    """[85.43, 87.27]; empty for a single seed, and where all seeds agree."""
-    half = stat and stat.confidence_half_width
-    return f"[{stat.mean - half:.2f}, {stat.mean + half:.2f}]" if half else ""
+    """Returns e.g. "[85.43, 87.27]"; empty for a single seed, or if all seeds have the same value."""
+    half_width = stat.confidence_half_width
+    return f"[{stat.mean - half_width:.2f}, {stat.mean + half_width:.2f}]" if half_width else ""
 
 
 def svg(section: Section) -> str:
@@ -103,9 +104,10 @@ def svg(section: Section) -> str:
 
 
 def tex(text) -> str:
+    """Escapes text for LaTeX."""
     return "".join(TEX.get(letter, letter) for letter in str(text))
 
 
 def md(text) -> str:
-    """Text in a cell of a Markdown table."""
+    """Escapes text for a cell of a Markdown table."""
     return re.sub(r"([\\|*_`])", r"\\\1", str(text)).replace("<", "&lt;")

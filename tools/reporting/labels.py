@@ -1,88 +1,119 @@
-"""How settings are named in tables: in the label of a row, and in the notes below."""
+"""Names of settings, in the labels of rows and in the notes below a table."""
 
 from collections import defaultdict
+from typing import NamedTuple
 
 from trainers.common.runs.record_schema import PER_DATASET, among
 
-from .recipes import TESTED
+from .recipes import TESTED, Differences
 from .run import LAST
 
-SHOWN = 4  # settings named in a label
+MAX_NAMED = 4  # settings named in a label
+
+
+class RowRun(NamedTuple):
+    """A run in a row of a table."""
+
+    entry: object  # a protocols.Entry
+    settings: dict[str, str]  # key -> value as JSON text (`rows.comparable`)
+    differences: Differences  # from the recipe
 
 
 def shorten(names: list[str]) -> str:
-    """BETA 2.0, MAX_EPOCH 50; more than SHOWN are counted."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    """Returns e.g. "BETA 2.0, MAX_EPOCH 50"; names beyond MAX_NAMED are counted ("and 2 more")."""
+    text = ", ".join(names[:MAX_NAMED])
+    return f"{text} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else text
 
 
-def named(key: str, value: str) -> str:
-    """BETA 2.0"""
-    return text(value) if key == TESTED else f"{key.rpartition('.')[2]} {text(value)}"
+def setting_name(key: str, value: str) -> str:
+    """Returns e.g. "BETA 2.0" for TRAINER.CLIPFIT.BETA."""
+    return value_text(value) if key == TESTED else f"{key.rpartition('.')[2]} {value_text(value)}"
 
 
-def text(value: str) -> str:
-    """A value as a reader has it: without the quotes of JSON."""
+def value_text(value: str) -> str:
+    """Returns a JSON value as shown in tables, without quotes."""
     return value.strip('"').replace(LAST, "last epoch")
 
 
 def shots_text(*columns: str) -> str:
-    """1 shot, 16 shots, 1, 2, 4 shots, all images, unknown shots"""
+    """Returns e.g. "1 shot", "16 shots", "1, 2, 4 shots", "all images", "unknown shots"."""
     if columns in (("all",), ("?",)):
         return {"all": "all images", "?": "unknown shots"}[columns[0]]
     return f"{', '.join(columns)} {'shot' if columns == ('1',) else 'shots'}"
 
 
-def cell(entry) -> tuple:
-    """Runs with the same cell and other settings must not be averaged. Base and New are tests of one model."""
+def cell_of(entry) -> tuple:
+    """Returns the cell of a run. Runs in one cell are averaged, so their settings must be equal.
+
+    Base and New are one cell because they test the same model.
+    """
     return entry.dataset, "" if entry.column in ("Base", "New") else entry.column
 
 
-def changed(runs: list, without: tuple = ()) -> list[str]:
-    """What differs from the recipe in a row: "BETA 4.0", or "BETA 4.0 on EuroSAT" if it does not hold in all of it.
+def changed(runs: list[RowRun], exclude: tuple = ()) -> list[str]:
+    """Returns the settings of a row that differ from the recipe.
+
+    "BETA 4.0" if the value is the same in the whole row, otherwise "BETA 4.0 on EuroSAT".
 
     Args:
-        runs: (entry, its settings, its `Differences` from the recipe).
-        without: keys that are left out.
+        exclude: keys that are not listed.
     """
+    # Example: the recipe has BETA 8.0 and EuroSAT was run with 4.0.
+    #   values  = {("UCF101", "16"): "8.0", ("EuroSAT", "16"): "4.0"}
+    #   changed_cells = {("EuroSAT", "16")}
+    #   result  = ["BETA 4.0 on EuroSAT"]
+    keys = {key for run in runs for key in run.differences.values} - set(exclude)
     names = []
-    for key in sorted({key for *_, differences in runs for key in differences.values} - set(without)):
-        values, differ = {}, set()
-        for entry, settings, differences in runs:
-            values[cell(entry)] = differences.values.get(key, settings.get(key))
-            differ |= {cell(entry)} if key in differences.values else set()
+    for key in sorted(keys):
+        values = {}
+        changed_cells = set()
+        for run in runs:
+            cell = cell_of(run.entry)
+            values[cell] = run.differences.values.get(key, run.settings.get(key))
+            if key in run.differences.values:
+                changed_cells.add(cell)
         if len(set(values.values())) == 1:
-            names.append(named(key, values.popitem()[1]))
+            names.append(setting_name(key, values.popitem()[1]))
             continue
-        places = group_places({where: (value, where in differ) for where, value in values.items()})
-        changes = [(value, where) for (value, differs), where in places.items() if differs]
-        names += [f"{named(key, value)} {', '.join(where)}" for value, where in sorted(changes)]
+        scopes = group_scopes({cell: (value, cell in changed_cells) for cell, value in values.items()})
+        changes = sorted((value, cells) for (value, differs), cells in scopes.items() if differs)
+        names += [f"{setting_name(key, value)} {', '.join(cells)}" for value, cells in changes]
     return names
 
 
-def notes_on_variation(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
-    """A note on each setting of a row's (entry, settings) that is not the same on all datasets or numbers of shots."""
+def notes_on_variation(title: str, runs: list[RowRun], keys: list[str]) -> list[str]:
+    """Returns a note per setting that differs between a row's datasets or numbers of shots."""
     notes = []
     for key in sorted(key for key in keys if not among(key, PER_DATASET)):
-        values = {(entry.dataset, entry.column): own[key] for entry, own in entries if key in own}
+        values = {
+            (run.entry.dataset, run.entry.column): run.settings[key] for run in runs if key in run.settings
+        }  # fmt: skip
         if len(set(values.values())) > 1:
-            places = group_places(values)
-            usual = max(places, key=lambda value: len(places[value]))
-            others = [f"{text(v)} {', '.join(places[v])}" for v in sorted(places) if v != usual]
-            notes.append(f"{title}: {key} is {text(usual)}, but {'; '.join(others)}.")
+            scopes = group_scopes(values)
+            usual = max(scopes, key=lambda value: len(scopes[value]))
+            others = [f"{value_text(value)} {', '.join(scopes[value])}" for value in sorted(scopes) if value != usual]
+            notes.append(f"{title}: {key} is {value_text(usual)}, except {'; '.join(others)}.")
     return notes
 
 
-def group_places(values: dict[tuple, str]) -> dict[str, list[str]]:
-    """Value -> where it holds, from (dataset, column) -> value: by dataset, by shots, or both, whichever suffices."""
-    ways = (
+def group_scopes(values: dict[tuple, str]) -> dict[str, list[str]]:
+    """Returns value -> scopes with this value, e.g. "on EuroSAT", from (dataset, column) -> value.
+
+    The scopes are datasets if these determine the value, else shots if these do, else both.
+    """
+    # Example: {("a", "1"): 50, ("b", "1"): 50, ("a", "8"): 200, ("b", "8"): 200}
+    #   by dataset: "on a" has 50 and 200, so datasets do not determine the value
+    #   by shots:   {50: ["at 1 shot"], 200: ["at 8 shots"]}
+    formats = (
         lambda dataset, column: f"on {dataset}",
         lambda dataset, column: f"at {shots_text(column)}",
         lambda dataset, column: f"on {dataset} at {shots_text(column)}",
     )
-    for way in ways:
-        places = defaultdict(set)
+    for scope_of in formats:
+        scopes = defaultdict(set)
         for (dataset, column), value in values.items():
-            places[value].add(way(dataset, column))
-        if sum(map(len, places.values())) == len(set.union(*places.values())):
+            scopes[value].add(scope_of(dataset, column))
+        no_overlap = sum(map(len, scopes.values())) == len(set.union(*scopes.values()))
+        if no_overlap:
             break
-    return {value: sorted(where) for value, where in places.items()}
+    return {value: sorted(value_scopes) for value, value_scopes in scopes.items()}

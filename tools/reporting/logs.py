@@ -1,4 +1,4 @@
-"""A run read from Dassl's log.txt alone: arguments, config, progress and result, as CoOp and its kin print them."""
+"""Reads a run from Dassl's log.txt: arguments, config, progress and result, as printed by CoOp and related code."""
 
 import ast
 import re
@@ -9,68 +9,76 @@ from trainers.common.runs.record_schema import FIELDS, FINAL_MODEL, counts
 
 from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name, is_zero_shot
 
-NEEDED = {
+REQUIRED = {
     "DATASET.NAME": str, "DATASET.SUBSAMPLE_CLASSES": str, "DATASET.NUM_SHOTS": int, "SEED": int, "TRAINER.NAME": str,
     "MODEL.BACKBONE.NAME": str,
 }  # fmt: skip
-OWN_KEY = "DATASET.TEMPLATE"  # in every config of this project, and in no other's
+PROJECT_KEY = "DATASET.TEMPLATE"  # in every config of this project, in no config of other code
 ACCURACY = metric("accuracy")
 ERROR = re.compile(r"^(\w+(\.\w+)*(Error|Exception|Interrupt)\b|error: |Killed|Segmentation fault|.*out of memory)")
 
 
 def read_log(path: Path) -> Run:
-    """The run of a log.
+    """Returns the run of a log.
 
     Raises:
-        ValueError: there is no config in it, or the config does not say what was run.
+        ValueError: the log has no config, or the config or the accuracy is not valid.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     arguments, config = read_head(lines)
-    own, trainer = own_training(config), config["TRAINER.NAME"]
+    setup = read_setup(config)
+    trainer = config["TRAINER.NAME"]
     eval_only = arguments.get("eval_only") == "True"
     run = Run(
         folder=path.parent,
         method=OFFICIAL_NAMES.get(trainer, trainer),
         backbone=config["MODEL.BACKBONE.NAME"],
-        dataset=own.dataset,
-        classes=own.classes,
-        seed=own.seed,
-        own=own,
-        training=own,
+        dataset=setup.dataset,
+        classes=setup.classes,
+        seed=setup.seed,
+        setup=setup,
+        training=setup,
         eval_only=eval_only,
         tested_model=str(config.get(FINAL_MODEL, LAST)),
-        origin="ours" if OWN_KEY in config else "others",
+        origin="ours" if PROJECT_KEY in config else "others",
         config=Path(arguments.get("config_file", "")).stem,
         command=command_of(arguments),
         zero_shot=is_zero_shot(trainer),
         extra={"log": path.name},
     )
     if eval_only and not run.zero_shot:
-        run.training, run.model_dir = None, arguments.get("model_dir", "")
+        run.training = None
+        run.model_dir = arguments.get("model_dir", "")
         if arguments.get("load_epoch", "None") != "None":
             run.tested_model = f"epoch {arguments['load_epoch']}"
     run.split, run.accuracy = read_result(lines, eval_only)
     run.finished = run.accuracy is not None
     if not run.finished:
-        run.remark = where_it_stopped(lines, eval_only)
+        run.remark = where_it_ends(lines, eval_only)
     elif not 0 <= run.accuracy <= 100:
-        raise ValueError(f"its accuracy is {run.accuracy}")
+        raise ValueError(f"accuracy must be from 0 to 100, got {run.accuracy}")
     return run
 
 
-def own_training(config: dict) -> Training:
-    """What the config says of the run; ValueError if that is not enough, or not possible."""
-    config.setdefault("DATASET.SUBSAMPLE_CLASSES", "all")  # older code does not know base and new classes
-    for key, kind in NEEDED.items():
+def read_setup(config: dict) -> Training:
+    """Returns the setup that a config describes.
+
+    Raises:
+        ValueError: a required key is missing or has an invalid value.
+    """
+    config.setdefault("DATASET.SUBSAMPLE_CLASSES", "all")  # older code has no base and new classes
+    for key, value_type in REQUIRED.items():
         if key not in config:
-            raise ValueError(f"no {key} in its config")
-        if type(config[key]) is not kind:
-            raise ValueError(f"{key} is {config[key]!r:.60}")
-    if config["DATASET.SUBSAMPLE_CLASSES"] not in FIELDS["classes"].choices:
-        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {config['DATASET.SUBSAMPLE_CLASSES']!r:.60}")
+            raise ValueError(f"missing config key {key}")
+        if type(config[key]) is not value_type:
+            raise ValueError(f"{key} must be of type {value_type.__name__}, got {config[key]!r:.60}")
+    classes = config["DATASET.SUBSAMPLE_CLASSES"]
+    choices = FIELDS["classes"].choices
+    if classes not in choices:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be one of {', '.join(choices)}, got {classes!r:.60}")
     return Training(
         dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
-        config["DATASET.SUBSAMPLE_CLASSES"],
+        classes,
         config["DATASET.NUM_SHOTS"],
         config["SEED"],
         {key: value for key, value in config.items() if counts(key) and key != FINAL_MODEL},
@@ -78,25 +86,28 @@ def own_training(config: dict) -> Training:
 
 
 def command_of(arguments: dict) -> list[str]:
-    """The part of the command line that sets config keys: the method's YAML and the trailing KEY VALUE pairs."""
+    """Returns the part of the command line that sets config keys: the method's YAML and the KEY VALUE pairs."""
     pairs = literal(arguments.get("opts", ""))
     return ["--config-file", arguments.get("config_file", ""), *map(str, pairs if isinstance(pairs, list) else ())]
 
 
 def read_head(lines: list[str]) -> tuple[dict, dict]:
-    """The flags, as text, and the config, flat ("OPTIM.LR" -> 0.002), that a log opens with."""
+    """Returns the flags as text and the flat config ("OPTIM.LR" -> 0.002) at the beginning of a log."""
     sections = [i for i, line in enumerate(lines) if line in ("** Arguments **", "** Config **")]
     if len(sections) < 2:
-        raise ValueError("no arguments and config at its beginning")
+        raise ValueError("no '** Arguments **' and '** Config **' sections")
     first, second = sections[:2]
     arguments = dict(re.findall(r"^(\w+): ?(.*)$", "\n".join(lines[first + 2 : second - 1]), re.M))
+    # Example: "OPTIM:", "  LR: 0.002", "SEED: 1" become the entries (0, "OPTIM", ""), (2, "LR", "0.002"),
+    # (0, "SEED", "1"). A key followed by a deeper one opens a section, so config = {"OPTIM.LR": 0.002, "SEED": 1}.
     entries = []
     for line in lines[second + 2 :]:
         match = re.match(r"^( *)([\w-]+):(?: (.*))?$", line)
         if not match or line.startswith("Collecting"):
             break
         entries.append((len(match[1]), match[2], match[3] or ""))
-    config, path = {}, []
+    config = {}
+    path = []
     for (depth, key, value), (next_depth, *_) in zip(entries, [*entries[1:], (0, "", "")], strict=True):
         path = [*path[: depth // 2], key]
         if next_depth <= depth:
@@ -105,7 +116,7 @@ def read_head(lines: list[str]) -> tuple[dict, dict]:
 
 
 def literal(text: str):
-    """The Python value that a config prints as `text`."""
+    """Returns the Python value that a config prints as `text`."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -114,8 +125,14 @@ def literal(text: str):
 
 
 def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
-    """(split, accuracy in percent) of the final evaluation; unrounded where the counts are printed."""
-    split, ready, counts, accuracy = "test", eval_only, {}, None
+    """Returns (split, accuracy in percent) of the final evaluation.
+
+    Logs round the accuracy, so it is computed from the printed counts if these agree with it.
+    """
+    split = "test"
+    ready = eval_only
+    counts = {}
+    accuracy = None
     for line in lines:
         line = line.strip()
         if line in TRAINED:
@@ -134,14 +151,14 @@ def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
     return split, accuracy
 
 
-def where_it_stopped(lines: list[str], eval_only: bool) -> str:
-    """Where a log without a result ends: the epoch, and its last line that looks like an error."""
+def where_it_ends(lines: list[str], eval_only: bool) -> str:
+    """Returns where a log without a result ends, and its last error: "ends at epoch 3/50: RuntimeError: ..."."""
     progress = [match for match in map(EPOCH.match, lines) if match]
     if eval_only or any(line.strip() in TRAINED for line in lines):
-        where = "stops in the evaluation"
+        end = "ends during the evaluation"
     elif progress:
-        where = f"stops in epoch {progress[-1][1]} of {progress[-1][2]}"
+        end = f"ends at epoch {progress[-1][1]}/{progress[-1][2]}"
     else:
-        where = "stops before the first epoch"
+        end = "ends before the first epoch"
     errors = [line.strip() for line in lines if ERROR.match(line)]
-    return f"{where}: {errors[-1][:200]}" if errors else where
+    return f"{end}: {errors[-1][:200]}" if errors else end

@@ -1,9 +1,9 @@
-"""The CLIPFit paper's numbers (arXiv 2409.16718) beside one's own, and whether seeds explain the difference.
+"""Compares results with the CLIPFit paper (arXiv 2409.16718).
 
-The paper gives means of three seeds without their spread. If that is the spread of one's own n seeds (sample standard
-deviation s), the 95 % prediction interval for the mean of three more seeds is one's own mean
-± t(n - 1) s sqrt(1/n + 1/3). A printed mean outside this interval, widened by the rounding of the print, is marked.
-With one seed nothing is said, except for zero-shot CLIP, which does not depend on the seed.
+The paper prints means of three seeds without their standard deviation. We assume that its seeds vary as much as our n
+seeds, with sample standard deviation s. The 95 % prediction interval for the mean of three more seeds is then
+mean ± t(n - 1) s sqrt(1/n + 1/3). A printed mean is marked if it lies outside this interval, widened by the paper's
+rounding. With one seed there is no interval, except for zero-shot CLIP, which does not depend on the seed.
 """
 
 import json
@@ -18,7 +18,7 @@ from .stats import Stat
 from .tables import Group, Table
 
 FILE = Path(__file__).with_name("paper_results.json")
-SEEDS = 3  # of the paper
+SEEDS = 3  # in the paper
 ROUNDING = 0.005
 METHODS = {
     "ZeroshotCLIP": "CLIP", "CLIP_Adapter": "CLIP-Adapter", "TipAdapter": "Tip-Adapter", "TipAdapterF": "Tip-Adapter",
@@ -34,8 +34,8 @@ class Comparison:
     column: str
     ours: Stat
     printed: float
-    outside: bool | None  # None: nothing can be said
-    recipe: str  # "recipe" if the settings are the recipe's, what differs, or "no recipe"
+    outside: bool | None  # printed mean is outside the prediction interval; None if there is no interval
+    recipe: str  # "recipe", the differences from it, or "no recipe"
     notes: list[str]
 
     @property
@@ -44,8 +44,8 @@ class Comparison:
 
     @property
     def signed(self) -> str:
-        """+0.17"""
-        return f"{round(self.difference, 2) + 0.0:+.2f}"  # no -0.00
+        """The difference as text, e.g. "+0.17"."""
+        return f"{round(self.difference, 2) + 0.0:+.2f}"  # adding 0.0 turns -0.00 into +0.00
 
 
 @cache
@@ -54,10 +54,10 @@ def load() -> dict:
 
 
 def compare(table: Table) -> list[Comparison]:
-    """Every number of a table that the paper has, too; none for another backbone than the paper's."""
-    found = []
+    """Returns a comparison for each number of a table that the paper prints. Empty for backbones not in the paper."""
+    comparisons = []
     if not BACKBONE.search(table.key.backbone):
-        return found
+        return comparisons
     for group in table.groups:
         for title, cells in group.cells.items():
             row = table.row(title)
@@ -65,15 +65,19 @@ def compare(table: Table) -> list[Comparison]:
                 path = path_in_paper(table.key, group, row, column)
                 printed = look_up(path) if path and column in cells else None
                 if printed is not None:
-                    ours, notes = cells[column], notes_on(path, row)
-                    judged = outside(ours, printed, row.zero_shot)
+                    ours = cells[column]
+                    is_outside = outside(ours, printed, row.zero_shot)
                     recipe = row.recipe(group.datasets)
-                    found.append(Comparison(group.title, row, column, ours, printed, judged, recipe, notes))
-    return found
+                    notes = notes_on(path, row)
+                    comparisons.append(Comparison(group.title, row, column, ours, printed, is_outside, recipe, notes))
+    return comparisons
 
 
 def path_in_paper(key: Key, group: Group, row: Row, column: str) -> list[str] | None:
-    """Where the paper's number stands in its file; None if the average is over other datasets."""
+    """Returns the path to a number in paper_results.json, e.g. ["few_shot", "16", "EuroSAT", "CLIPFit"].
+
+    None if the paper has no such table, or its average is over other datasets.
+    """
     section = {"base2new": "base_to_new", "fewshot": "few_shot", "domain_shift": "distribution_shift"}
     path = [section.get(key.protocol, key.protocol)]
     path += {"base2new": [str(key.shots)], "fewshot": [column]}.get(key.protocol, [])
@@ -87,13 +91,14 @@ def path_in_paper(key: Key, group: Group, row: Row, column: str) -> list[str] | 
 
 
 def datasets_of(path: list[str]) -> set[str]:
-    """Datasets that an average of the paper is over."""
+    """Returns the datasets of an average in the paper."""
     section = look_up(path)
     names = set(section or ()) - {"Average"}
     return names - {"ImageNet"} if path[0] == "cross_dataset" else names
 
 
 def look_up(path: list[str]):
+    """Returns the value at a path in paper_results.json, or None."""
     node = load()
     for part in path:
         node = node.get(part) if isinstance(node, dict) else None
@@ -101,18 +106,18 @@ def look_up(path: list[str]):
 
 
 def outside(ours: Stat, printed: float, zero_shot: bool) -> bool | None:
-    """Whether the spread over one's own seeds leaves the printed mean unexplained."""
-    half = 0.0 if zero_shot else ours.prediction_half_width(SEEDS)
-    return None if half is None else abs(ours.mean - printed) > half + ROUNDING
+    """Returns whether the printed mean is outside the prediction interval; None if one seed gives no interval."""
+    half_width = 0.0 if zero_shot else ours.prediction_half_width(SEEDS)
+    return None if half_width is None else abs(ours.mean - printed) > half_width + ROUNDING
 
 
 def distinct_notes(comparisons: list[Comparison]) -> list[str]:
-    """What is doubtful about the numbers of a table; a number refers to them by place."""
+    """Returns the notes of a table without duplicates. Numbers refer to them by index."""
     return list(dict.fromkeys(note for item in comparisons for note in item.notes))
 
 
 def notes_on(path: list[str], row: Row) -> list[str]:
-    """What is known to be doubtful about a printed number."""
+    """Returns the known doubts about a printed number."""
     notes = [f"{note['table']}: {note['comment']}." for note in load()["notes"] if path in note.get("paths", [])]
     if row.method.startswith("TipAdapter"):
         notes += [note["comment"] + "." for note in load()["notes"] if note["cell"] == "Tip-Adapter"]

@@ -1,4 +1,4 @@
-"""Plots of the tables: accuracy over shots, New over Base, accuracy on each dataset."""
+"""Plots of the tables: accuracy over shots, New over Base, accuracy per dataset."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .protocols import ALL_IMAGES
 from .tables import Group, Table
 
-INK = "#010203"  # text and axes; becomes the page's text colour in SVG
+INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
 GREY = "#8a8f98"
 COLOURS = (
     "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
@@ -28,46 +28,47 @@ STYLE = {
 
 
 def row_styles(tables: list[Table]) -> dict[str, dict]:
-    """Colour and marker of each row, the same in all plots of a report; zero-shot CLIP is grey."""
+    """Returns row title -> colour and marker, the same in all plots of a report. Zero-shot CLIP is grey."""
     titles = list(dict.fromkeys(row.title for table in tables for row in table.rows if not row.zero_shot))
-    found = {
+    styles = {
         title: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         for i, title in enumerate(titles)
     }
     zero = list(dict.fromkeys(row.title for table in tables for row in table.rows if row.zero_shot))
-    return found | {title: {"color": GREY, "marker": "*x+"[i % 3]} for i, title in enumerate(zero)}
+    return styles | {title: {"color": GREY, "marker": "*x+"[i % 3]} for i, title in enumerate(zero)}
 
 
 def draw(table: Table, styles: dict[str, dict]) -> Figure | None:
-    """The plot of a table; None if it has nothing to show beyond the numbers."""
+    """Returns the plot of a table, or None if there is nothing to plot."""
     with matplotlib.rc_context(STYLE):
         if table.key.protocol == "base2new":
-            return panels(table, styles, base_new_panel, 2.9) if any(pairs(group) for group in table.groups) else None
+            has_pairs = any(paired_cells(group) for group in table.groups)
+            return panels(table, styles, base_new_panel, 2.9) if has_pairs else None
         if table.key.protocol == "fewshot":
             return panels(table, styles, shots_panel, 2.5) if len(shots_ticks(table)) > 1 else None
         return draw_accuracies(table, styles)
 
 
-def save(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of kind svg, png or pdf, the same for the same numbers."""
+def save(figure: Figure, file_format: str) -> bytes:
+    """Returns the figure as svg, png or pdf. Equal figures give equal bytes."""
     with matplotlib.rc_context(STYLE):
         file = io.BytesIO()
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        ground = "white" if kind == "png" else "none"
-        figure.savefig(file, format=kind, metadata=metadata, dpi=150, facecolor=ground)
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format)
+        background = "white" if file_format == "png" else "none"
+        figure.savefig(file, format=file_format, metadata=metadata, dpi=150, facecolor=background)
     return file.getvalue()
 
 
 def inline_svg(figure: Figure, table: Table) -> str:
-    """The figure as part of a page, in the page's text colour, with ids that no other figure has."""
+    """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by the table's name."""
     svg = save(figure, "svg").decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.key.name}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
 
 
-def panels(table: Table, styles: dict, panel, height: float) -> Figure:
-    """A panel for each group of a table, averages first, and one legend."""
+def panels(table: Table, styles: dict, draw_panel, height: float) -> Figure:
+    """Returns a figure with one panel per group of a table, averages first, and one legend."""
     columns = min(4, len(table.groups))
     rows = math.ceil(len(table.groups) / columns)
     single = len(table.groups) == 1
@@ -75,7 +76,7 @@ def panels(table: Table, styles: dict, panel, height: float) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     for index, group in enumerate(table.groups):
         ax = figure.add_subplot(rows, columns, index + 1)
-        panel(ax, table, group, styles)
+        draw_panel(ax, table, group, styles)
         ax.set_title(short(group.title), fontweight="bold" if group.average else "normal")
         ax.grid(True)
         last_in_column = index + columns >= len(table.groups)
@@ -83,27 +84,35 @@ def panels(table: Table, styles: dict, panel, height: float) -> Figure:
             ax.set_xlabel("")
         if index % columns:
             ax.set_ylabel("")
-    legend(figure, table, styles, 2 if single else 2 * columns, lines=panel is shots_panel)
+    legend(figure, table, styles, 2 if single else 2 * columns, lines=draw_panel is shots_panel)
     return figure
 
 
 def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: bool) -> None:
-    """Names of the rows over a figure; `lines` says whether the dots in it are joined."""
+    """Adds a legend of the rows above a figure.
+
+    Args:
+        lines: whether the plot connects its points by lines.
+    """
     handles = []
     for row in table.rows:
-        style = {"linestyle": ""} if not lines else {"linestyle": "--", "marker": ""} if row.zero_shot else {}
+        style = {}
+        if not lines:
+            style = {"linestyle": ""}
+        elif row.zero_shot:
+            style = {"linestyle": "--", "marker": ""}
         handles.append(Line2D([], [], label=row.title, **styles[row.title] | style))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(per_line, len(handles)), frameon=False)
 
 
 def short(title: str) -> str:
-    """A title that fits over a panel or beside an axis: without what is in brackets, and cut if need be."""
+    """Shortens a title for a panel or an axis label: drops text in brackets, then truncates to 30 characters."""
     title = title if len(title) <= 26 else title.partition(" (")[0]
     return title if len(title) <= 30 else f"{title[:29]}…"
 
 
 def shots_ticks(table: Table) -> dict[str, float]:
-    """Column -> place on the axis; all images, of which nobody knows how many they are, come a step after the last."""
+    """Returns column -> x position, log2 of the shots. "all", a number of images that is unknown, comes last."""
     ticks = {column: math.log2(int(column)) for column in table.columns if column.isdigit() and column != "0"}
     if ALL_IMAGES in table.columns:
         ticks[ALL_IMAGES] = max(ticks.values(), default=0) + 1
@@ -111,49 +120,53 @@ def shots_ticks(table: Table) -> dict[str, float]:
 
 
 def shots_panel(ax, table: Table, group: Group, styles: dict) -> None:
-    """Accuracy over shots, on a logarithmic axis, with bands of one standard deviation."""
+    """Plots accuracy over shots on a logarithmic axis, with bands of one standard deviation."""
     ticks = shots_ticks(table)
     for title, cells in group.cells.items():
         if "0" in cells:
             ax.axhline(cells["0"].mean, linestyle="--", linewidth=1, color=styles[title]["color"])
         shown = [column for column in ticks if column in cells]
-        x, y = [ticks[column] for column in shown], [cells[column].mean for column in shown]
-        spread = [cells[column].std or 0 for column in shown]
-        ax.plot(x, y, **styles[title])
-        ax.fill_between(
-            x, [a - s for a, s in zip(y, spread, strict=True)], [a + s for a, s in zip(y, spread, strict=True)],
-            color=styles[title]["color"], alpha=0.18, linewidth=0,
-        )  # fmt: skip
+        x = [ticks[column] for column in shown]
+        mean = [cells[column].mean for column in shown]
+        low = [cells[column].mean - (cells[column].std or 0) for column in shown]
+        high = [cells[column].mean + (cells[column].std or 0) for column in shown]
+        ax.plot(x, mean, **styles[title])
+        ax.fill_between(x, low, high, color=styles[title]["color"], alpha=0.18, linewidth=0)
     ax.set_xticks(list(ticks.values()), list(ticks))
-    ax.set_xlabel("training images a class")
+    ax.set_xlabel("training images per class")
     ax.set_ylabel("accuracy (%)")
 
 
-def pairs(group: Group) -> dict:
+def paired_cells(group: Group) -> dict:
+    """Returns the rows that have both Base and New."""
     return {title: cells for title, cells in group.cells.items() if "H" in cells}
 
 
 def base_new_panel(ax, table: Table, group: Group, styles: dict) -> None:
-    """New over Base with bars of one standard deviation, on lines of equal harmonic mean."""
-    shown = pairs(group)
-    for title, cells in shown.items():
-        base, new = cells["Base"], cells["New"]
+    """Plots New over Base with bars of one standard deviation, and lines of equal harmonic mean."""
+    for title, cells in paired_cells(group).items():
+        base = cells["Base"]
+        new = cells["New"]
         ax.errorbar(
             base.mean, new.mean, xerr=base.std, yerr=new.std, linestyle="", elinewidth=1, capsize=2, **styles[title]
         )
     ax.margins(0.18)
     ax.autoscale_view()
-    equal_h(ax)
+    draw_equal_h(ax)
     ax.set_xlabel("Base (%)")
     ax.set_ylabel("New (%)")
 
 
-def equal_h(ax) -> None:
-    """Lines of equal H within the axes' limits."""
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    left, bottom, right, top = max(left, 0.1), max(bottom, 0.1), min(right, 101), min(top, 101)
-    steps = [i / 60 for i in range(61)]
-    xs, ys = [left + (right - left) * s for s in steps], [bottom + (top - bottom) * s for s in steps]
+def draw_equal_h(ax) -> None:
+    """Draws lines of equal H within the limits of the axes."""
+    left, right = ax.get_xlim()
+    bottom, top = ax.get_ylim()
+    left = max(left, 0.1)
+    bottom = max(bottom, 0.1)
+    right = min(right, 101)
+    top = min(top, 101)
+    xs = [left + (right - left) * i / 60 for i in range(61)]
+    ys = [bottom + (top - bottom) * i / 60 for i in range(61)]
     h = [[2 * x * y / (x + y) for x in xs] for y in ys]
     lines = ax.contour(xs, ys, h, levels=5, colors=GREY, linewidths=0.6, linestyles=":")
     ax.clabel(lines, fmt="H %g", fontsize=7)
@@ -161,16 +174,16 @@ def equal_h(ax) -> None:
 
 
 def draw_accuracies(table: Table, styles: dict) -> Figure:
-    """Accuracy on each dataset, a line of dots each, with bars of one standard deviation."""
+    """Plots accuracy per dataset, one line of points each, with bars of one standard deviation."""
     titles = [row.title for row in table.rows]
     figure = Figure(figsize=(7.2, 1.3 + len(table.groups) * max(0.34, 0.1 * len(titles))), layout="constrained")
     ax = figure.add_subplot()
-    for place, group in enumerate(table.groups):
-        if place % 2 == 0:
-            ax.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.1, linewidth=0)
+    for position, group in enumerate(table.groups):
+        if position % 2 == 0:
+            ax.axhspan(position - 0.5, position + 0.5, color=GREY, alpha=0.1, linewidth=0)
         for i, title in enumerate(title for title in titles if title in group.cells):
             stat = group.cells[title]["Accuracy"]
-            y = place + 0.8 * ((i + 1) / (len(group.cells) + 1) - 0.5)
+            y = position + 0.8 * ((i + 1) / (len(group.cells) + 1) - 0.5)
             ax.errorbar(stat.mean, y, xerr=stat.std, linestyle="", elinewidth=1, capsize=2, **styles[title])
     ax.set_yticks(range(len(table.groups)), [short(group.title) for group in table.groups])
     for label, group in zip(ax.get_yticklabels(), table.groups, strict=True):

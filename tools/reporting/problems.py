@@ -1,30 +1,35 @@
-"""What a report names beside its tables: runs that did not finish, are damaged, missing, stale or there twice."""
+"""Problems that a report lists below its tables: missing, corrupted, unfinished, inconsistent and duplicate runs."""
 
 from typing import NamedTuple
 
-KINDS = {  # kind: (heading, whether it makes the exit code 1)
-    "missing": ("Asked for and not there", True),
-    "damaged": ("Damaged", True),
+CATEGORIES = {  # category: (heading, whether the exit code is 1)
+    "missing": ("Missing", True),
+    "corrupted": ("Corrupted", True),
     "unfinished": ("Unfinished or crashed", True),
-    "unpaired": ("Half of a base/new pair", True),
-    "stale": ("Stale or in conflict", False),
-    "duplicate": ("There twice", False),
-    "uneven": ("Not run, though other methods or seeds are there", False),
-    "unplaced": ("Of no protocol shown here", False),
+    "unpaired": ("Base without new, or the reverse", True),
+    "inconsistent": ("Stale or inconsistent", False),
+    "duplicate": ("Duplicate", False),
+    "incomplete": ("Incomplete compared with other methods or seeds", False),
+    "no_protocol": ("Not part of any protocol", False),
 }
 
 
 class Problem(NamedTuple):
-    kind: str  # a key of KINDS
-    where: str  # a path, or the row of a table
-    text: str
+    category: str  # a key of CATEGORIES
+    subject: str  # a path, an option, or a row of a table
+    message: str
 
 
 def failed(problems: list[Problem]) -> bool:
-    return any(KINDS[problem.kind][1] for problem in problems)
+    """Returns whether any of the problems makes the exit code 1."""
+    return any(CATEGORIES[problem.category][1] for problem in problems)
 
 
-def by_kind(problems: list[Problem]) -> list[tuple[str, list[Problem]]]:
-    """(heading, problems) of each kind there is, the gravest first."""
-    kinds = [(heading, [p for p in problems if p.kind == kind]) for kind, (heading, _) in KINDS.items()]
-    return [(heading, found) for heading, found in kinds if found]
+def by_category(problems: list[Problem]) -> list[tuple[str, list[Problem]]]:
+    """Returns (heading, problems) for each category that has problems, the most severe first."""
+    groups = []
+    for category, (heading, _) in CATEGORIES.items():
+        members = [problem for problem in problems if problem.category == category]
+        if members:
+            groups.append((heading, members))
+    return groups

@@ -1,11 +1,11 @@
-"""Sorts runs into the protocols of the CLIP literature by what was trained on and what was tested, not by folder.
+"""Sorts runs into the protocols of the CLIP literature, by what they were trained and tested on.
 
-base2new        trained on the base classes of a dataset, tested on its base and on its new classes
-fewshot         trained on all classes, tested on the same
-cross_dataset   trained on all classes of one dataset (ImageNet), tested on others
-domain_shift    the same, tested on other images of the same classes (ImageNetV2, -Sketch, -A, -R)
+base2new        trained on the base classes of a dataset, tested on its base classes and on its new classes
+fewshot         trained on all classes, tested on the same classes
+cross_dataset   trained on all classes of one dataset (ImageNet), tested on other datasets
+domain_shift    trained on ImageNet, tested on other images of its classes (ImageNetV2, -Sketch, -A, -R)
 
-Zero-shot CLIP trains on nothing: it stands in every table of its backbone that has its datasets.
+Zero-shot CLIP is not trained. It is in every table with its backbone and dataset.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ TITLES = {
     "base2new": "Base to new",
     "fewshot": "Few-shot",
     "cross_dataset": "Cross-dataset",
-    "domain_shift": "Domain shift",
+    "domain_shift": "Distribution shift",
 }
 ALL_IMAGES = "all"  # for NUM_SHOTS -1
 
 
 @dataclass(frozen=True)
 class Key:
-    """Runs of one table."""
+    """Identifies a table."""
 
     protocol: str
     backbone: str
-    source: str = ""  # dataset trained on, where it is not the one tested on
-    shots: int | None = None  # in the few-shot table, there is a column for each
+    source: str = ""  # dataset trained on, if other datasets are tested
+    shots: int | None = None  # None in the few-shot table, which has one column per number of shots
 
     @property
     def title(self) -> str:
@@ -46,7 +46,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """For file names and anchors."""
+        """Name for files and anchors."""
         shots = "" if self.protocol == "fewshot" else f"{self.shots}shots"
         name = "_".join(filter(None, (self.protocol, self.source, shots, self.backbone)))
         return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
@@ -54,7 +54,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in its place in a table."""
+    """A run in a table."""
 
     dataset: str
     column: str  # Base, New, Accuracy, or the number of shots
@@ -62,22 +62,23 @@ class Entry:
 
 
 def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
-    """Entries of every table, and the runs that belong to none. Only finished runs have a place."""
-    tables, unplaced = {}, []
+    """Returns the entries of each table, and the runs that belong to no protocol. Skips unfinished runs."""
+    tables = {}
+    no_protocol = []
     finished = [run for run in runs if run.finished]
     for run in finished:
-        found = None if run.zero_shot else table_and_column(run)
-        if found:
-            key, column = found
+        table = None if run.zero_shot else table_and_column(run)
+        if table:
+            key, column = table
             tables.setdefault(key, []).append(Entry(run.dataset, column, run))
         elif not run.zero_shot or run.split != "test":
-            unplaced.append(run)
+            no_protocol.append(run)
     sources = []
     for key, entries in tables.items():
         if key.source:
-            found = sources_of(key, entries, finished)
-            sources += found
-            entries += [Entry(key.source, "Accuracy", run) for run in found]
+            table_sources = sources_of(key, entries, finished)
+            sources += table_sources
+            entries += [Entry(key.source, "Accuracy", run) for run in table_sources]
     for key in [key for key in tables if key.protocol == "fewshot"]:
         tables[key] = without_sources(tables[key], sources)
         if not tables[key]:
@@ -85,20 +86,20 @@ def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]
     for run in finished:
         if run.zero_shot and run.split == "test":
             add_zero_shot(run, tables)
-    return dict(sorted(tables.items(), key=sort_key)), unplaced
+    return dict(sorted(tables.items(), key=sort_key)), no_protocol
 
 
 def table_and_column(run: Run) -> tuple[Key, str] | None:
-    """(table, column) of a run that was trained; None if it belongs to no protocol or is not known well enough."""
+    """Returns (table, column) of a trained run; None if it belongs to no protocol or its training is not known."""
     trained = run.training
     if run.split != "test" or trained is None or trained.dataset is None:
         return None
-    same = trained.dataset == run.dataset
-    if same and trained.classes == "base" and run.classes in ("base", "new"):
+    same_dataset = trained.dataset == run.dataset
+    if same_dataset and trained.classes == "base" and run.classes in ("base", "new"):
         return Key("base2new", run.backbone, shots=trained.shots), run.classes.title()
     if trained.classes != "all" or run.classes != "all":
         return None
-    if same:
+    if same_dataset:
         return Key("fewshot", run.backbone), shots_column(trained.shots)
     entry = catalogue.entries().get(run.dataset)
     protocol = "domain_shift" if entry and entry.variant_of == trained.dataset else "cross_dataset"
@@ -106,65 +107,91 @@ def table_and_column(run: Run) -> tuple[Key, str] | None:
 
 
 def shots_column(shots: int | None) -> str:
-    """Title of the column of runs with so many training images a class."""
-    return "?" if shots is None else ALL_IMAGES if shots < 0 else str(shots)
+    """Returns the column of runs with `shots` training images per class: "16", "all", or "?" if not known."""
+    if shots is None:
+        return "?"
+    return ALL_IMAGES if shots < 0 else str(shots)
 
 
 def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:
-    """The runs whose models were tested on other datasets: they stand for the dataset trained on.
+    """Returns the source runs of a table: the trainings whose models were tested on other datasets.
 
-    Known by their folder; where that is not there, any run of the same settings and seed stands in.
+    They give the table's number on the source dataset. If a source run was not found by its run directory, the runs
+    with the same method, settings and seed are returned.
     """
-    known = [entry.run.source_run for entry in entries if entry.run.source_run]
-    source_runs = {id(run): run for run in known if run.finished}
+    source_runs = {}
+    for entry in entries:
+        source = entry.run.source_run
+        if source and source.finished:
+            source_runs[id(source)] = source
     wanted = {(model_key(entry.run), entry.run.tested_model) for entry in entries}
     wanted -= {(model_key(run), run.tested_model) for run in source_runs.values()}
-    same = [
-        run
-        for run in runs
-        if run.split == "test" and run.classes == "all" and run.training and run.dataset == key.source
-        if not run.zero_shot and (model_key(run), run.tested_model) in wanted
-    ]
-    return [*source_runs.values(), *same]
+    equal_runs = []
+    for run in runs:
+        tested_on_source = run.split == "test" and run.classes == "all" and run.dataset == key.source
+        if tested_on_source and run.training and not run.zero_shot and (model_key(run), run.tested_model) in wanted:
+            equal_runs.append(run)
+    return [*source_runs.values(), *equal_runs]
 
 
 def without_sources(entries: list[Entry], sources: list[Run]) -> list[Entry]:
-    """Few-shot entries without the runs that cross-dataset and domain-shift tests start from.
+    """Returns the few-shot entries without the source runs of cross-dataset and distribution-shift tests.
 
-    Those protocols have settings of their own (another weight of the regulariser, fewer epochs). A source run stays in
-    the few-shot table only where it fills a gap: none of the method's few-shot runs has its dataset, shots and seed,
-    and those with its dataset and shots, if there are any, have its settings.
+    These protocols have their own settings (another regularization weight, fewer epochs). A source run stays in the
+    few-shot table only if it fills a gap:
+
+    - the method has few-shot runs with the same dataset and shots, all with the same settings and other seeds, or
+    - the method has few-shot runs, but none with this dataset and shots, and all of its source runs with this dataset
+      and shots have equal settings.
     """
-    chosen = {id(run) for run in sources}
-    own = [entry for entry in entries if id(entry.run) not in chosen]
-    kept = list(own)
-    for entry in (entry for entry in entries if id(entry.run) in chosen):
-        of_method = [other for other in own if other.run.method == entry.run.method]
-        beside = [other for other in of_method if (other.dataset, other.column) == (entry.dataset, entry.column)]
-        same = [run for run in sources if run.method == entry.run.method and run.dataset == entry.dataset]
-        same = [run for run in same if table_and_column(run) == table_and_column(entry.run)]
-        rivals = {fingerprint(run.training.settings) for run in same}
-        if beside:
-            fits = all(fingerprint(other.run.training.settings) == fingerprint(entry.run.training.settings)
-                       and other.run.seed != entry.run.seed for other in beside)  # fmt: skip
+    # Example: CLIPFit has few-shot runs on EuroSAT. Its runs on ImageNet with 16 shots:
+    #   few-shot run ImageNet seed 1, BETA 2.0; source ImageNet seed 1, BETA 8.0  -> dropped: other settings
+    #   few-shot run ImageNet seed 1, BETA 2.0; source ImageNet seed 2, BETA 2.0  -> kept: seed 2 was missing
+    #   no few-shot run on ImageNet; sources BETA 8.0, seeds 1 and 2              -> kept: ImageNet was missing
+    #   no few-shot run on ImageNet; sources BETA 8.0 and BETA 2.0                -> dropped: ambiguous settings
+    source_ids = {id(run) for run in sources}
+    few_shot = [entry for entry in entries if id(entry.run) not in source_ids]
+    kept = list(few_shot)
+    for entry in entries:
+        if id(entry.run) not in source_ids:
+            continue
+        of_method = [other for other in few_shot if other.run.method == entry.run.method]
+        same_cell = [other for other in of_method if (other.dataset, other.column) == (entry.dataset, entry.column)]
+        if same_cell:
+            settings = fingerprint(entry.run.training.settings)
+            fills_gap = all(
+                fingerprint(other.run.training.settings) == settings and other.run.seed != entry.run.seed
+                for other in same_cell
+            )
         else:
-            fits = bool(of_method) and len(rivals) == 1
-        kept += [entry] if fits else []
+            source_settings = set()
+            for run in sources:
+                if run.method == entry.run.method and table_and_column(run) == table_and_column(entry.run):
+                    if run.dataset == entry.dataset:
+                        source_settings.add(fingerprint(run.training.settings))
+            fills_gap = bool(of_method) and len(source_settings) == 1
+        if fills_gap:
+            kept.append(entry)
     return kept
 
 
 def add_zero_shot(run: Run, tables: dict[Key, list[Entry]]) -> None:
-    """Enter a zero-shot run in each table of its backbone that has its dataset; in one more if there is none."""
-    own = {key: entries for key, entries in tables.items() if key.backbone == run.backbone}
+    """Adds a zero-shot run to each table with its backbone and dataset. Creates a table if there is none."""
+    candidates = {key: entries for key, entries in tables.items() if key.backbone == run.backbone}
     if run.classes != "all":
-        keys = [key for key in own if key.protocol == "base2new"]
-        keys = keys or [Key("base2new", run.backbone, shots=max(run.own.shots, 0))]
+        keys = [key for key in candidates if key.protocol == "base2new"]
+        keys = keys or [Key("base2new", run.backbone, shots=max(run.setup.shots, 0))]
     else:
-        fewshot = Key("fewshot", run.backbone)
-        keys = [key for key, entries in own.items() if run.dataset in {entry.dataset for entry in entries}]
-        keys = [key for key in keys if key.protocol != "base2new"] or [fewshot]
+        keys = []
+        for key, entries in candidates.items():
+            if key.protocol != "base2new" and run.dataset in {entry.dataset for entry in entries}:
+                keys.append(key)
+        keys = keys or [Key("fewshot", run.backbone)]
     for key in keys:
-        column = run.classes.title() if run.classes != "all" else "0" if key.protocol == "fewshot" else "Accuracy"
+        if run.classes != "all":
+            column = run.classes.title()
+        else:
+            column = "0" if key.protocol == "fewshot" else "Accuracy"
         tables.setdefault(key, []).append(Entry(run.dataset, column, run))
 
 

@@ -1,14 +1,14 @@
-"""In which settings a run differs from its method's recipe: configs/recipes.yaml and the YAML that it names.
+"""Compares the settings of a run with its method's recipe: configs/recipes.yaml and the YAML named there.
 
-A recipe states the values of its YAML and, over these, its own keys. A run differs in
+A recipe states the values of its YAML, overridden by its own keys. A setting of a run differs from the recipe if
 
-- each of these keys that has another value in its settings,
-- each other key that its command line or its own YAML sets. What the recipe has for it is a default of the code, which
-  is not known here, so the key is shown even if it was set to that default: nothing that was changed is hidden.
+- the recipe states the key with another value, or
+- the recipe does not state the key, and the run's command line or YAML sets it. Defaults in the code are not known
+  here, so the key is listed even if it was set to the default. No change is hidden.
 
-The settings of an evaluation are those of its training. The training's command line is known if its folder is there.
+An evaluation has the settings of its training. The training's command line is known if its run directory exists.
 
-A method without a recipe is compared with the YAML of the run. Logs of other code are compared with nothing.
+A method without a recipe is compared with the run's YAML. Logs of other code are not compared.
 """
 
 import json
@@ -25,73 +25,82 @@ from .logs import literal
 from .run import LAST, Run, option, registry_name
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-NOT_OF_RECIPES = ("DATASET.FOLDER",)  # says where one's own images lie
-TESTED = "tested model"  # stands for TEST.FINAL_MODEL, or the epoch that an evaluation loaded
+NOT_IN_RECIPES = ("DATASET.FOLDER",)  # path of the user's own images
+TESTED = "tested model"  # stands for TEST.FINAL_MODEL, or for the epoch that an evaluation loaded
 YAML = "YAML"
 
 
 class Differences(NamedTuple):
-    """The settings of a run that are not those of what it is compared with."""
+    """The settings of a run that differ from its recipe or YAML."""
 
-    compared_with: str  # "recipe", "YAML" or, of other code, nothing
+    compared_with: str  # "recipe", "YAML", or "" if not compared
     values: dict[str, str]  # key -> the run's value, as JSON text
 
 
 def differences(run: Run, protocol: str, settings: dict[str, str]) -> Differences:
-    """In which settings a run differs from its method's recipe for a protocol.
+    """Returns the settings of a run that differ from its method's recipe for a protocol.
 
     Args:
-        settings: of the run, each value as JSON text (`rows.comparable`).
+        settings: the run's settings, each value as JSON text (`rows.comparable`).
     """
+    # Example: the recipe states BETA 8.0 and, in its YAML, MAX_EPOCH 100. The run has BETA 8.0 and MAX_EPOCH 5, and
+    # its command line sets REG. Result: MAX_EPOCH 5 (another value), REG kd (not stated, but set).
     if run.origin != "ours":
         return Differences("", {})
-    own = of_yaml(option(run.command, "--config-file"))
-    config, stated = of_recipe(run, protocol)
-    compared_with = "YAML" if stated is None else "recipe"
+    run_yaml = yaml_values(option(run.command, "--config-file"))
+    config, stated = recipe_values(run, protocol)
+    compared_with = "recipe"
     if stated is None:
-        config, stated = run.config, own
+        compared_with = "YAML"
+        config = run.config
+        stated = run_yaml
     if stated is None:
         return Differences("", {})
     stated = {TESTED: stated.get(FINAL_MODEL, LAST), **stated}
-    named = run.command + (run.source_run.command if run.source_run else [])
-    keys = {*stated, *(own or ()), *named} & settings.keys()
-    found = {key: settings[key] for key in sorted(keys) if key not in stated or not equal(settings[key], stated[key])}
-    found = {key: value for key, value in found.items() if not among(key, NOT_OF_RECIPES)}
-    if own is None and run.config != config:
-        found[YAML] = json.dumps("not found")
-    return Differences(compared_with, found)
+    command = run.command + (run.source_run.command if run.source_run else [])
+    keys = {*stated, *(run_yaml or ()), *command} & settings.keys()
+    values = {}
+    for key in sorted(keys):
+        equal_to_stated = key in stated and equal(settings[key], stated[key])
+        if not equal_to_stated and not among(key, NOT_IN_RECIPES):
+            values[key] = settings[key]
+    if run_yaml is None and run.config != config:
+        values[YAML] = json.dumps("not found")
+    return Differences(compared_with, values)
 
 
-def of_recipe(run: Run, protocol: str) -> tuple[str, dict | None]:
-    """Name of the recipe's YAML and the values that YAML and recipe state; None if there is no recipe."""
-    trained = run.training or run.own
+def recipe_values(run: Run, protocol: str) -> tuple[str, dict | None]:
+    """Returns the name of the recipe's YAML, and the values of YAML and recipe. They are None without a recipe."""
+    trained = run.training or run.setup
     dataset = registry_name(trained.dataset)
     entry = catalogue.entries().get(dataset)
+    dataset_config = entry.config if entry else dataset
     try:
-        where = (run.method, protocol, entry.config if entry else dataset, trained.shots, run.backbone)
-        config, keys = recipe(*where, table=table(CONFIGS))
-        stated = of_yaml(config_file(run.method, config, CONFIGS))
-    except ValueError:  # the table has no such method or protocol, or there is no such config file
+        config, keys = recipe(
+            run.method, protocol, dataset_config, trained.shots, run.backbone, table=recipe_table(CONFIGS)
+        )
+        stated = yaml_values(config_file(run.method, config, CONFIGS))
+    except ValueError:  # the table has no such method or protocol, or the config file does not exist
         return "", None
     return config, None if stated is None else {**stated, **keys}
 
 
 @cache
-def table(configs: Path) -> dict:
+def recipe_table(configs: Path) -> dict:
     return read_table(configs / "recipes.yaml") or {}
 
 
-def of_yaml(path: str) -> dict | None:
-    """Values that a config file states, flat ("OPTIM.LR" -> 0.002); None if it cannot be read.
+def yaml_values(path: str) -> dict | None:
+    """Returns the values of a config file, flat ("OPTIM.LR" -> 0.002), or None if it cannot be read.
 
     Args:
-        path: as a command line has it, from the repository's folder.
+        path: as on the command line, relative to the repository root.
     """
-    return values_in(CONFIGS.parent / path)
+    return flat_values(CONFIGS.parent / path)
 
 
 @cache
-def values_in(path: Path) -> dict | None:
+def flat_values(path: Path) -> dict | None:
     try:
         return flatten(read_yaml(str(path)))
     except (ValueError, OSError):  # moved, removed or broken since the run
@@ -99,6 +108,7 @@ def values_in(path: Path) -> dict | None:
 
 
 def flatten(node: dict, prefix: str = "") -> dict:
+    """Returns a nested config as "SECTION.KEY" -> value."""
     flat = {}
     for key, value in node.items():
         flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
@@ -106,7 +116,7 @@ def flatten(node: dict, prefix: str = "") -> dict:
 
 
 def equal(recorded: str, stated) -> bool:
-    """Whether a recorded value, as JSON text, is what a YAML states: there, (32, 32) and 1e-5 are strings."""
+    """Returns whether a recorded value, as JSON text, equals a value from YAML, where (32, 32) and 1e-5 are strings."""
     return plain(json.loads(recorded)) == plain(stated)
 
 

@@ -1,7 +1,7 @@
-"""Which runs of a method are repetitions of one experiment: rows of a table are split where settings differ.
+"""Splits the runs of a method into rows: only runs that repeat one experiment are averaged.
 
-Settings that differ between runs of the same dataset (and shots) make rows of their own. Settings that differ only from
-one dataset (or number of shots) to another are what the papers' recipes do: one row, and a note.
+Runs of the same dataset and shots with different settings are in different rows. If settings differ only between
+datasets or numbers of shots, as in the papers' recipes, the runs are in one row, with a note.
 """
 
 import json
@@ -10,47 +10,52 @@ from dataclasses import dataclass, field
 
 from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, among
 
-from .labels import SHOWN, cell, changed, named, notes_on_variation, shorten
+from .labels import MAX_NAMED, RowRun, cell_of, changed, notes_on_variation, setting_name, shorten
 from .recipes import TESTED, differences
 from .run import Run
 
 UNKNOWN = "unknown"
 
 
+def join(*parts: str) -> str:
+    """Joins the parts that are not empty with commas."""
+    return ", ".join(part for part in parts if part)
+
+
 @dataclass
 class Row:
     method: str
-    runs: list  # (entry, its settings, its `Differences` from the recipe)
-    split_by: tuple = ()  # settings in which the rows of the method differ
-    split: str = ""  # the values that they have here
+    runs: list[RowRun]
+    split_keys: tuple = ()  # settings that differ between the rows of the method
+    split_label: str = ""  # their values in this row
     notes: list = field(default_factory=list)
 
     @property
     def entries(self) -> list:
-        return [entry for entry, *_ in self.runs]
+        return [run.entry for run in self.runs]
 
     @property
     def label(self) -> str:
-        """The settings that tell it from other rows of the method, and those that differ from the recipe."""
-        return ", ".join(filter(None, [self.split, shorten(changed(self.runs, self.split_by))]))
+        """Settings that differ from the method's other rows or from the recipe."""
+        return join(self.split_label, shorten(changed(self.runs, self.split_keys)))
 
     @property
     def title(self) -> str:
         return f"{self.method} ({self.label})" if self.label else self.method
 
-    def on(self, datasets: list[str]) -> list:
-        return [run for run in self.runs if run[0].dataset in datasets]
+    def on(self, datasets: list[str]) -> list[RowRun]:
+        return [run for run in self.runs if run.entry.dataset in datasets]
 
     def setting(self, datasets: list[str]) -> str:
-        """Names of the config files used on these datasets, and what else is special about the settings there."""
+        """Returns the config files on these datasets, and the settings that differ from other rows or the recipe."""
         runs = self.on(datasets)
-        configs = sorted({entry.run.config for entry, *_ in runs} - {""})
-        return ", ".join(filter(None, ["/".join(configs), self.split, shorten(changed(runs, self.split_by))]))
+        configs = sorted({run.entry.run.config for run in runs} - {""})
+        return join("/".join(configs), self.split_label, shorten(changed(runs, self.split_keys)))
 
     def recipe(self, datasets: list[str]) -> str:
-        """Whether the settings on these datasets are the recipe's: "recipe", what differs, or "no recipe"."""
+        """Returns "recipe" if the settings on these datasets are the recipe's, the differences, or "no recipe"."""
         runs = self.on(datasets)
-        if any(differ.compared_with != "recipe" for *_, differ in runs):
+        if any(run.differences.compared_with != "recipe" for run in runs):
             return "no recipe"
         return ", ".join(changed(runs)) or "recipe"
 
@@ -60,13 +65,13 @@ class Row:
 
 
 def fingerprint(settings: dict | None) -> str:
-    """Equal for equal settings, whatever the seed, the shots and the classes."""
+    """Returns a text that is equal for equal settings, ignoring seed, shots and classes."""
     kept = {key: value for key, value in (settings or {}).items() if key not in PER_RUN}
     return json.dumps(kept, sort_keys=True, default=str)
 
 
 def comparable(run: Run) -> dict[str, str]:
-    """What must be equal in two runs for them to be repetitions, as text."""
+    """Returns the settings that must be equal for two runs to repeat one experiment, each value as JSON text."""
     settings = {key: value for key, value in (run.training.settings or {}).items() if key not in PER_RUN}
     if run.zero_shot:
         settings = {key: value for key, value in settings.items() if not among(key, OF_TRAINING)}
@@ -76,7 +81,7 @@ def comparable(run: Run) -> dict[str, str]:
 
 
 def split_rows(entries: list, protocol: str = "") -> list[Row]:
-    """Rows of a table, by method and setting."""
+    """Returns the rows of a table: per method, origin of the code, and setting. Zero-shot methods come first."""
     methods = defaultdict(list)
     for entry in entries:
         methods[entry.run.method].append(entry)
@@ -86,54 +91,62 @@ def split_rows(entries: list, protocol: str = "") -> list[Row]:
         for entry in methods[method]:
             origins[entry.run.origin].append(entry)
         for origin in sorted(origins, key=lambda origin: origin != "ours"):
-            own = split_method(method, origins[origin], protocol)
-            for row in own:
-                if origin == "others" and len(origins) > 1:
-                    row.split = ", ".join(filter(None, [row.split, "of other code"]))
-            rows += own
+            origin_rows = split_method(method, origins[origin], protocol)
+            if origin == "others" and len(origins) > 1:
+                for row in origin_rows:
+                    row.split_label = join(row.split_label, "other code")
+            rows += origin_rows
     return rows
 
 
 def split_method(method: str, entries: list, protocol: str) -> list[Row]:
-    """Rows of one method: one for each combination of the settings that differ within a cell."""
-    runs = [(entry, comparable(entry.run)) for entry in entries]
-    cells = defaultdict(lambda: defaultdict(set))  # key -> cell -> values
-    for entry, settings in runs:
+    """Returns one row per combination of the settings that differ within a cell."""
+    # Example: EuroSAT was run with BETA 2.0 and 8.0, UCF101 with BETA 8.0 and with another LR than EuroSAT.
+    #   BETA differs within the cell of EuroSAT: rows "BETA 2.0" (EuroSAT) and "BETA 8.0" (EuroSAT, UCF101)
+    #   LR differs only between cells: it splits no row, and gets a note
+    settings_of = [(entry, comparable(entry.run)) for entry in entries]
+    values_of = defaultdict(lambda: defaultdict(set))  # key -> cell -> values
+    for entry, settings in settings_of:
         for key, value in settings.items():
-            cells[key][cell(entry)].add(value)
-    within = tuple(sorted(key for key in cells if any(len(values) > 1 for values in cells[key].values())))
-    groups = defaultdict(list)
-    for entry, settings in runs:
-        differ = differences(entry.run, protocol, settings)
-        groups[tuple(settings.get(key, UNKNOWN) for key in within)].append((entry, settings, differ))
+            values_of[key][cell_of(entry)].add(value)
+    split_keys = []
+    for key, cells in sorted(values_of.items()):
+        if any(len(values) > 1 for values in cells.values()):
+            split_keys.append(key)
+    split_keys = tuple(split_keys)
+    groups = defaultdict(list)  # values of the split keys -> runs
+    for entry, settings in settings_of:
+        values = tuple(settings.get(key, UNKNOWN) for key in split_keys)
+        groups[values].append(RowRun(entry, settings, differences(entry.run, protocol, settings)))
     rows = []
     for values in sorted(groups):
-        split = shorten([named(key, value) for key, value in zip(within, values, strict=True)])
-        rows.append(Row(method, groups[values], within, split))
-    tell_apart(rows)
+        label = shorten([setting_name(key, value) for key, value in zip(split_keys, values, strict=True)])
+        rows.append(Row(method, groups[values], split_keys, label))
+    number_equal_labels(rows)
+    shared_keys = [key for key in values_of if key not in split_keys]
     for row in rows:
-        row.notes = notes_on(row, [key for key in cells if key not in within])
-    partial = sorted(key for key in cells if key not in within and any(key not in own for _, own in runs))
+        row.notes = notes_on(row, shared_keys)
+    partial = sorted(key for key in shared_keys if any(key not in settings for _, settings in settings_of))
     if partial:
-        more = f" and {len(partial) - SHOWN} more" if len(partial) > SHOWN else ""
-        rows[0].notes.append(f"{method}: told by some of the runs only: {', '.join(partial[:SHOWN])}{more}.")
+        rows[0].notes.append(f"{method}: recorded by only some of the runs: {shorten(partial)}.")
     return rows
 
 
-def notes_on(row: Row, shared: list[str]) -> list[str]:
-    """Notes on what the label of a row has no room for, and on its settings that depend on dataset or shots."""
-    notes, changes = [], changed(row.runs, row.split_by)
-    if len(row.split_by) > SHOWN:
-        notes.append(f"{row.title}: rows of {row.method} differ in {', '.join(row.split_by)}.")
-    if len(changes) > SHOWN:
+def notes_on(row: Row, shared_keys: list[str]) -> list[str]:
+    """Returns notes on settings that the label has no room for, and on those that differ between datasets or shots."""
+    notes = []
+    if len(row.split_keys) > MAX_NAMED:
+        notes.append(f"{row.title}: rows of {row.method} differ in {', '.join(row.split_keys)}.")
+    changes = changed(row.runs, row.split_keys)
+    if len(changes) > MAX_NAMED:
         notes.append(f"{row.title}: differs from the recipe in {', '.join(changes)}.")
-    return notes + notes_on_variation(row.title, [(entry, settings) for entry, settings, _ in row.runs], shared)
+    return notes + notes_on_variation(row.title, row.runs, shared_keys)
 
 
-def tell_apart(rows: list[Row]) -> None:
-    """Number rows whose shortened labels are the same."""
+def number_equal_labels(rows: list[Row]) -> None:
+    """Appends #1, #2, ... to labels that are equal after shortening."""
     for row in rows:
-        same = [other for other in rows if other.label == row.label]
-        if len(same) > 1:
-            for number, other in enumerate(same, 1):
-                other.split += f" #{number}"
+        equal = [other for other in rows if other.label == row.label]
+        if len(equal) > 1:
+            for index, other in enumerate(equal, 1):
+                other.split_label += f" #{index}"

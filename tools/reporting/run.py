@@ -1,4 +1,4 @@
-"""A run: what was trained and tested, and what came out; read from its `result.json`."""
+"""A run: what was trained, what was tested, and the accuracy. Read from its `result.json`."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from datasets import catalogue
 from trainers.common.runs.record_schema import FINAL_MODEL, ZERO_SHOT, check
 
 LAST = "last_step"
-FOLDER = "Folder"  # the dataset of one's own images: what it is depends on where it lies
+FOLDER = "Folder"  # dataset of the user's own images, named after their folder
 EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data")
-OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer names of the methods' own code
+OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer name in the authors' code -> name here
 
 
 @dataclass
 class Training:
-    """What a tested model was trained on; None where it is not known."""
+    """What a model was trained on. A field is None if it is not known."""
 
     dataset: str | None
     classes: str | None
     shots: int | None
     seed: int | None
-    settings: dict | None  # config keys that decide what is learned
+    settings: dict | None  # config keys that affect the trained model
 
 
 @dataclass
@@ -30,32 +30,32 @@ class Run:
     folder: Path
     method: str
     backbone: str
-    dataset: str  # what it is tested on, as the two below
-    classes: str
+    dataset: str  # tested on
+    classes: str  # tested on
     seed: int
-    own: Training  # what the run's own command says
-    training: Training | None  # what made the tested model; None for an evaluation that does not tell
-    accuracy: float | None = None  # on test images, in percent, unrounded; None without a result
+    setup: Training  # from the run's own config
+    training: Training | None  # training of the tested model; None if an evaluation does not record it
+    accuracy: float | None = None  # in percent, unrounded; None without a result
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
-    tested_model: str = LAST  # which epoch's model is tested: last_step, best_val, or "epoch 50"
-    model_dir: str = ""  # of an evaluation: where its model came from, as the command named it
-    source_run: "Run | None" = None  # of an evaluation: the run in that folder, if it is there
-    origin: str = "ours"  # the code it is of: "ours", or "others" on Dassl, of which there are only logs
-    untrained: bool = False  # an evaluation of CLIP as it is with a method that could be trained
+    tested_model: str = LAST  # epoch of the tested model: last_step, best_val, or "epoch 50"
+    model_dir: str = ""  # of an evaluation: run directory of the training, as named on the command line
+    source_run: "Run | None" = None  # of an evaluation: the training run, if it was found
+    origin: str = "ours"  # "ours": this project; "others": other code based on Dassl, which writes only logs
+    untrained: bool = False  # an evaluation of pretrained CLIP with a trainable method
     config: str = ""  # name of the method's config file
-    command: list = field(default_factory=list)  # the command line, as far as it is known
-    zero_shot: bool = False  # no training images are used: the result does not depend on the seed or the shots
-    remark: str = ""  # how far it came, if it is not finished
-    extra: dict = field(default_factory=dict)  # revision, time, memory, ...
+    command: list = field(default_factory=list)  # command line, as far as recorded
+    zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
+    remark: str = ""  # of an unfinished run: where it ended
+    extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
 
 
 def read_record(path: Path) -> Run:
-    """The run of a `result.json`.
+    """Returns the run of a `result.json`.
 
     Raises:
-        ValueError: it is not JSON, or not a valid record; the message says what is wrong.
+        ValueError: the file is not JSON or not a valid record.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -66,22 +66,23 @@ def read_record(path: Path) -> Run:
 
 
 def from_record(record: dict, folder: Path) -> Run:
-    """The run of a record that `check` has passed."""
-    identity, evaluation = record["identity"], record.get("evaluation") or {}
+    """Returns the run of a record that has passed `check`."""
+    identity = record["identity"]
+    evaluation = record.get("evaluation") or {}
     settings = {**record["settings"], "precision": identity["precision"], "weights": identity["fingerprint"]}
-    settings.pop(FINAL_MODEL, None)  # it is in `tested_model`
+    settings.pop(FINAL_MODEL, None)  # recorded in `tested_model`
     command = [str(part) for part in record.get("command") or []]
     dataset = dataset_name(record["dataset"], option(command, "--root", "DATASET.ROOT"))
-    own = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
+    setup = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
     run = Run(
         folder=folder,
         method=OFFICIAL_NAMES.get(identity["trainer"], identity["trainer"]),
         backbone=identity["backbone"],
-        dataset=own.dataset,
-        classes=own.classes,
-        seed=own.seed,
-        own=own,
-        training=own,
+        dataset=setup.dataset,
+        classes=setup.classes,
+        seed=setup.seed,
+        setup=setup,
+        training=setup,
         finished=record["finished"],
         eval_only=record["eval_only"],
         split=evaluation.get("split") or "test",
@@ -92,11 +93,11 @@ def from_record(record: dict, folder: Path) -> Run:
         extra={key: record.get(key) for key in EXTRA},
     )
     if run.finished:
-        numbers = record["metrics"].get(run.split)
-        run.accuracy = numbers.get("accuracy") if isinstance(numbers, dict) else None
-        if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100:  # nan fails, too
-            where = f"metrics.{run.split}.accuracy"
-            raise ValueError(f"not a valid record: {where} must be from 0 to 100, got {run.accuracy!r:.60}")
+        metrics = record["metrics"].get(run.split)
+        run.accuracy = metrics.get("accuracy") if isinstance(metrics, dict) else None
+        if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100:  # also rejects nan
+            key = f"metrics.{run.split}.accuracy"
+            raise ValueError(f"not a valid record: {key} must be from 0 to 100, got {run.accuracy!r:.60}")
     if run.eval_only:
         set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`
@@ -104,51 +105,54 @@ def from_record(record: dict, folder: Path) -> Run:
 
 
 def set_source(run: Run, source: dict | None) -> None:
-    """Enter which training an evaluated model comes from, as far as the record's `source` tells."""
+    """Sets the training of an evaluation's model from the record's `source`."""
     if run.zero_shot:
         return
     source = source or {}
-    run.training, run.model_dir = None, source.get("model_dir") or ""
+    run.training = None
+    run.model_dir = source.get("model_dir") or ""
     settings = source.get("settings")
     if not settings:  # an older record, or a checkpoint of another program
         return
-    settings = {**settings, "precision": run.own.settings["precision"], "weights": run.own.settings["weights"]}
+    settings = {**settings, "precision": run.setup.settings["precision"], "weights": run.setup.settings["weights"]}
     run.tested_model = str(settings.pop(FINAL_MODEL, run.tested_model))
     if run.tested_model == LAST and source.get("epoch") is not None:
-        run.tested_model = f"epoch {source['epoch']}"  # until `link` knows whether it is the last
-    run.training = Training(*(source.get(key) for key in ("dataset", "classes", "shots", "seed")), settings)
+        run.tested_model = f"epoch {source['epoch']}"  # `match_runs.link` replaces it by LAST if it is the last epoch
+    run.training = Training(
+        source.get("dataset"), source.get("classes"), source.get("shots"), source.get("seed"), settings
+    )  # fmt: skip
 
 
 def is_zero_shot(trainer: str, recorded: bool | None = None) -> bool:
-    """Whether a method uses no training images; known by its name where that was not recorded."""
+    """Returns whether a method uses no training images. Older records do not say so; then its name decides."""
     return trainer in ZERO_SHOT if recorded is None else recorded
 
 
 def config_name(command: list) -> str:
-    """Name of the method's config file in a command line, without .yaml."""
+    """Returns the name of the method's config file on a command line, without .yaml."""
     return Path(option(command, "--config-file")).stem
 
 
 def option(command: list, *names: str) -> str:
-    """Value of the last of these options in a command line, empty if there is none."""
+    """Returns the value of the last of these options on a command line, or "" if none is set."""
     values = [value for name, value in zip(command, command[1:], strict=False) if name in names]
     return values[-1] if values else ""
 
 
 def dataset_name(name: str, root: str) -> str:
-    """Name of a dataset; one's own images go by their folder, too: "Folder: pets"."""
-    place = Path(root).name
-    return f"{FOLDER}: {place}" if name == FOLDER and place else name
+    """Returns the name of a dataset, for the user's own images with their folder: "Folder: pets"."""
+    folder = Path(root).name
+    return f"{FOLDER}: {folder}" if name == FOLDER and folder else name
 
 
 def registry_name(dataset: str) -> str:
-    """The registry name of a dataset."""
+    """Returns the registry name of a dataset: "Folder: pets" -> "Folder"."""
     return dataset.partition(": ")[0]
 
 
 @cache
 def known_dataset(text: str) -> str | None:
-    """Registry name of the dataset with this registry or config name, in any case: "dtd" -> "DescribableTextures"."""
+    """Returns the registry name for a registry or config name, ignoring case: "dtd" -> "DescribableTextures"."""
     try:
         return catalogue.resolve(text).name
     except ValueError:

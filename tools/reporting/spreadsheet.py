@@ -1,40 +1,46 @@
-"""The CSV files of a report: unrounded numbers, one value a cell."""
+"""Formats the CSV files of a report: unrounded numbers, one value per cell."""
 
 import pandas as pd
 
+from .run import Training
 from .tables import Table
 from .text import seed_count
 
 
 def text(rows: list[dict]) -> str:
-    """Rows as CSV; columns are those of any row, in the order of their first use."""
+    """Returns rows as CSV. The columns are those of all rows, in order of first use."""
     return pd.DataFrame(rows, dtype=object).to_csv(index=False)
 
 
 def table_rows(table: Table) -> list[dict]:
-    """A table as it is printed, with a column each for mean, std and half of the 95 % interval."""
+    """Returns the rows of a table, with columns for mean, std and half-width of the 95 % confidence interval."""
     rows = []
     for group in table.groups:
         for title, cells in group.cells.items():
-            method, setting = table.row(title).method, table.row(title).setting(group.datasets)
-            row = {"dataset": group.title, "method": method, "setting": setting}
+            table_row = table.row(title)
+            setting = table_row.setting(group.datasets)
+            row = {"dataset": group.title, "method": table_row.method, "setting": setting}
             for column in table.columns:
                 stat = cells.get(column)
-                row[column] = stat and stat.mean
-                row[f"{column} std"] = stat and stat.std
-                row[f"{column} ci95"] = stat and stat.confidence_half_width
+                row[column] = stat.mean if stat else None
+                row[f"{column} std"] = stat.std if stat else None
+                row[f"{column} ci95"] = stat.confidence_half_width if stat else None
             rows.append({**row, "seeds": seed_count(cells)})
     return rows
 
 
 def long_rows(section) -> list[dict]:
-    """A row for each number of a table, as plotting libraries want them, with the paper's number where there is one."""
-    table, rows = section.table, []
-    printed = {(item.group, item.row.title, item.column): item for item in section.comparisons}
+    """Returns one row per number of a table (long format), with the paper's number if it prints one."""
+    table = section.table
+    rows = []
+    comparisons = {(item.group, item.row.title, item.column): item for item in section.comparisons}
     for group in table.groups:
         for title, cells in group.cells.items():
-            for column in (column for column in table.columns if column in cells):
-                stat, paper = cells[column], printed.get((group.title, title, column))
+            for column in table.columns:
+                if column not in cells:
+                    continue
+                stat = cells[column]
+                paper = comparisons.get((group.title, title, column))
                 rows.append({
                     "protocol": table.key.protocol, "backbone": table.key.backbone, "source": table.key.source,
                     "shots": column if table.key.protocol == "fewshot" else table.key.shots,
@@ -42,22 +48,23 @@ def long_rows(section) -> list[dict]:
                     "setting": table.row(title).setting(group.datasets),
                     "metric": "Accuracy" if table.key.protocol == "fewshot" else column,
                     "mean": stat.mean, "std": stat.std, "ci95": stat.confidence_half_width, "n": stat.n,
-                    "seeds": " ".join(map(str, stat.seeds)), "paper": paper and paper.printed,
-                    "difference": paper and paper.difference, "beyond_seeds": paper and paper.outside,
+                    "seeds": " ".join(map(str, stat.seeds)), "paper": paper.printed if paper else None,
+                    "difference": paper.difference if paper else None,
+                    "beyond_seeds": paper.outside if paper else None,
                     "recipe": table.row(title).recipe(group.datasets),
                 })  # fmt: skip
     return rows
 
 
 def run_row(run) -> dict:
-    trained = run.training
+    """Returns the row of a run in runs.csv. What is unknown about its training is empty."""
+    trained = run.training or Training(None, None, None, None, None)
     return {
         "folder": run.folder, "method": run.method, "backbone": run.backbone, "dataset": run.dataset,
-        "classes": run.classes, "trained_on": trained and trained.dataset,
-        "trained_classes": trained and trained.classes, "shots": trained and trained.shots,
-        "seed": trained and trained.seed, "accuracy": run.accuracy, "finished": run.finished,
+        "classes": run.classes, "trained_on": trained.dataset, "trained_classes": trained.classes,
+        "shots": trained.shots, "seed": trained.seed, "accuracy": run.accuracy, "finished": run.finished,
         "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
         "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
-        **((trained or run.own).settings or {}),
+        **((run.training or run.setup).settings or {}),
     }  # fmt: skip

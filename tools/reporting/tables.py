@@ -1,4 +1,4 @@
-"""Tables of the protocols: a group a dataset and for the averages, a row a method and setting, a number a column."""
+"""Tables of the protocols: one group per dataset and average, one row per method and setting, one number per column."""
 
 import math
 from collections import defaultdict
@@ -14,7 +14,7 @@ from .stats import Stat, average, harmonic, over_seeds
 
 @dataclass
 class Group:
-    """Rows of one dataset, or of an average over `datasets`."""
+    """The rows of one dataset, or of an average over `datasets`."""
 
     title: str
     datasets: list[str]
@@ -22,7 +22,7 @@ class Group:
     average: bool = False
 
     def best(self, column: str) -> float | None:
-        """The highest mean, where rows compete."""
+        """Returns the highest mean, or None if fewer than two rows have a number."""
         means = [cells[column].mean for cells in self.cells.values() if column in cells]
         return max(means) if len(means) > 1 else None
 
@@ -40,20 +40,23 @@ class Table:
 
 
 def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
-    rows, problems = split_rows(entries, key.protocol), []
+    """Returns the table of the entries, and the problems of its cells."""
+    rows = split_rows(entries, key.protocol)
+    problems = []
     grid = defaultdict(dict)  # dataset -> row title -> column -> number
     for row in rows:
         for dataset in {entry.dataset for entry in row.entries}:
-            cells, wrong = cells_of_row(row, [entry for entry in row.entries if entry.dataset == dataset])
+            cells, row_problems = cells_of_row(row, [entry for entry in row.entries if entry.dataset == dataset])
             grid[dataset][row.title] = cells
-            problems += [Problem(kind, f"{row.title} on {dataset} ({key.title})", text) for kind, text in wrong]
-    columns = columns_of(key, entries)
+            subject = f"{row.title} on {dataset} ({key.title})"
+            problems += [Problem(category, subject, message) for category, message in row_problems]
     datasets = sorted(grid, key=lambda name: (name != key.source, catalogue.order(name), name))
     groups, notes = averages(key, datasets, rows, grid)
-    groups += [Group(name, [name], {row.title: grid[name][row.title] for row in rows if row.title in grid[name]})
-               for name in datasets]  # fmt: skip
-    table = Table(key, columns, rows, groups, [note for row in rows for note in row.notes] + notes)
-    return table, problems
+    for dataset in datasets:
+        cells = {row.title: grid[dataset][row.title] for row in rows if row.title in grid[dataset]}
+        groups.append(Group(dataset, [dataset], cells))
+    notes = [note for row in rows for note in row.notes] + notes
+    return Table(key, columns_of(key, entries), rows, groups, notes), problems
 
 
 def columns_of(key: Key, entries: list[Entry]) -> list[str]:
@@ -66,88 +69,107 @@ def columns_of(key: Key, entries: list[Entry]) -> list[str]:
 
 
 def cells_of_row(row: Row, entries: list[Entry]) -> tuple[dict[str, Stat], list[tuple]]:
-    """Numbers of one row on one dataset, and (kind of problem, text)."""
-    values, problems = accuracy_by_seed(entries)
-    if row.zero_shot:
-        problems = [(kind, text) for kind, text in problems if "same result" not in text]
+    """Returns the numbers of a row on one dataset by column, and its problems as (category, message)."""
+    values, problems = accuracy_by_seed(entries, row.zero_shot)
     if not values.keys() & {"Base", "New"}:
-        return {column: over_seeds(numbers) for column, numbers in values.items()}, problems
-    base, new = values.get("Base", {}), values.get("New", {})
+        return {column: over_seeds(seeds) for column, seeds in values.items()}, problems
+    base = values.get("Base", {})
+    new = values.get("New", {})
     for seed in sorted(base.keys() ^ new.keys(), key=str):
-        problems.append(("unpaired", f"seed {seed} has {'Base' if seed in base else 'New'} only"))
-    both = base.keys() & new.keys()
-    if both:
-        base, new = ({seed: part[seed] for seed in part if seed in both} for part in (base, new))
+        problems.append(("unpaired", f"seed {seed}: " + ("Base without New" if seed in base else "New without Base")))
+    paired = base.keys() & new.keys()
+    if paired:
+        base = {seed: value for seed, value in base.items() if seed in paired}
+        new = {seed: value for seed, value in new.items() if seed in paired}
     cells = {"Base": over_seeds(base), "New": over_seeds(new)}
-    cells["H"] = harmonic(cells["Base"], cells["New"]) if both else None
+    cells["H"] = harmonic(cells["Base"], cells["New"]) if paired else None
     return {column: stat for column, stat in cells.items() if stat}, problems
 
 
-def accuracy_by_seed(entries: list[Entry]) -> tuple[dict[str, dict], list[tuple]]:
-    """Column -> seed -> accuracy, and a problem for every seed that is there twice: the newer run counts."""
-    runs, problems = defaultdict(dict), []
+def accuracy_by_seed(entries: list[Entry], zero_shot: bool) -> tuple[dict[str, dict], list[tuple]]:
+    """Returns column -> seed -> accuracy, and problems as (category, message) for duplicate seeds.
+
+    Of several results for a seed, the newest is used. Equal results of zero-shot CLIP are expected, and no problem.
+    """
+    runs = defaultdict(dict)  # column -> seed -> run
+    problems = []
     for entry in sorted(entries, key=lambda entry: entry.run.extra.get("written") or ""):
-        seed, run = seed_of(entry.run), entry.run
+        run = entry.run
+        seed = seed_of(run)
         other = runs[entry.column].get(seed)
         if other and other.accuracy != run.accuracy:
-            text = f"{other.accuracy:.2f} in {other.folder}, {run.accuracy:.2f} in {run.folder}; the latter is taken"
-            problems.append(("duplicate", f"seed {seed}: {text}"))
-        elif other and other.eval_only == run.eval_only:
-            problems.append(("duplicate", f"seed {seed}: {other.folder} and {run.folder} have the same result"))
+            results = f"{other.accuracy:.2f} in {other.folder}, {run.accuracy:.2f} in {run.folder}"
+            problems.append(("duplicate", f"seed {seed}: {results}; using {run.accuracy:.2f}"))
+        elif other and other.eval_only == run.eval_only and not zero_shot:
+            problems.append(("duplicate", f"seed {seed}: equal results in {other.folder} and {run.folder}"))
         runs[entry.column][seed] = run
-    order = {column: sorted(found, key=str) for column, found in runs.items()}
-    return {column: {seed: runs[column][seed].accuracy for seed in order[column]} for column in runs}, problems
+    values = {}
+    for column, by_seed in runs.items():
+        values[column] = {seed: by_seed[seed].accuracy for seed in sorted(by_seed, key=str)}
+    return values, problems
 
 
 def seed_of(run):
-    """What tells repetitions apart: the seed, or the folder's name where none was set."""
+    """Returns the key of a repetition: the seed, or the folder's name if no seed was set."""
     seed = run.training.seed
     return run.folder.name if seed is None or (seed < 0 and not run.zero_shot) else seed
 
 
 def averages(key: Key, datasets: list[str], rows: list[Row], grid: dict) -> tuple[list[Group], list[str]]:
-    """Groups of the averages over all datasets and, where some lack some, over those that every row has; notes."""
+    """Returns the groups of the averages, and notes on rows that an average does not contain.
+
+    The averages are over all datasets (without the source, except for distribution shift) and, if some rows do not
+    have all datasets, over the datasets that every row has.
+    """
     targets = [name for name in datasets if name != key.source]
-    wanted = [("Average", datasets if key.protocol == "domain_shift" else targets)]
     if key.protocol == "domain_shift":
         wanted = [("Average with source", datasets), ("Average of targets", targets)]
+    else:
+        wanted = [("Average", targets)]
     common = [name for name in targets if all(complete(row, name, grid) for row in rows)]
     if 1 < len(common) < len(targets):
-        without = [name for name in targets if name not in common]
-        title = f"without {', '.join(without)}" if len(without) <= len(common) else f"of {', '.join(common)}"
-        wanted.append((f"Average {title}", common))
-    groups, notes = [], []
+        excluded = [name for name in targets if name not in common]
+        scope = f"without {', '.join(excluded)}" if len(excluded) <= len(common) else f"of {', '.join(common)}"
+        wanted.append((f"Average {scope}", common))
+    groups = []
+    notes = []
     for title, names in wanted:
         if len(names) < 2:
             continue
-        cells = {row.title: average_row(row, names, grid, key) for row in rows}
         if names is not common:
-            partial = [row for row in rows if not all(complete(row, name, grid) for name in names)]
-            notes += [missing_note(row, title, names, grid) for row in partial]
+            incomplete = [row for row in rows if not all(complete(row, name, grid) for name in names)]
+            notes += [missing_note(row, title, names, grid) for row in incomplete]
             title = f"{title} ({len(names)} datasets)"
-        group = Group(title, names, {row: found for row, found in cells.items() if found}, average=True)
-        groups += [group] if group.cells else []
+        cells = {row.title: average_row(row, names, grid, key) for row in rows}
+        cells = {row_title: numbers for row_title, numbers in cells.items() if numbers}
+        if cells:
+            groups.append(Group(title, names, cells, average=True))
     return groups, notes
 
 
+def columns_with_numbers(row: Row, grid: dict) -> set[str]:
+    """Returns the columns in which a row has a number on any dataset."""
+    return {column for cells in grid.values() for column in cells.get(row.title, ())}
+
+
 def complete(row: Row, dataset: str, grid: dict) -> bool:
-    """Whether a row has on this dataset whatever it has on any."""
-    everywhere = {column for cells in grid.values() for column in cells.get(row.title, ())}
-    return everywhere <= set(grid[dataset].get(row.title, ()))
+    """Returns whether a row has numbers on this dataset in all columns that it has on any dataset."""
+    return columns_with_numbers(row, grid) <= set(grid[dataset].get(row.title, ()))
 
 
 def average_row(row: Row, datasets: list[str], grid: dict, key: Key) -> dict[str, Stat]:
-    found = {}
-    columns = {column for cells in grid.values() for column in cells.get(row.title, ())} - {"H"}
-    for column in columns:
+    """Returns column -> average over the datasets, for the columns that have a number on each of them."""
+    cells = {}
+    for column in columns_with_numbers(row, grid) - {"H"}:
         stats = [grid[name].get(row.title, {}).get(column) for name in datasets]
         if all(stats):
-            found[column] = average(stats)
-    if key.protocol == "base2new" and (h := harmonic(found.get("Base"), found.get("New"))):
-        found["H"] = h
-    return found
+            cells[column] = average(stats)
+    h = harmonic(cells.get("Base"), cells.get("New"))
+    if key.protocol == "base2new" and h:
+        cells["H"] = h
+    return cells
 
 
 def missing_note(row: Row, title: str, names: list[str], grid: dict) -> str:
-    without = [name for name in names if not complete(row, name, grid)]
-    return f"{row.title}: no full {title}, as runs are missing on {', '.join(without)}."
+    missing = [name for name in names if not complete(row, name, grid)]
+    return f"{row.title}: not in {title}; runs are missing on {', '.join(missing)}."

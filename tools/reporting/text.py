@@ -1,15 +1,15 @@
-"""Tables for the terminal."""
+"""Formats tables and problems for the terminal."""
 
 from .paper import Comparison, distinct_notes
-from .problems import Problem, by_kind
+from .problems import Problem, by_category
 from .stats import Stat
 from .tables import Table
 
-LISTED = 20  # problems of a kind that are printed; the files have all
+MAX_LISTED = 20  # problems per category that are printed; the files list all
 
 
 def number(stat: Stat | None, ci95: bool = False) -> str:
-    """86.35 ± 0.30; without a spread for a single seed."""
+    """Returns e.g. "86.35 ± 0.30", or "86.35" for a single seed."""
     if stat is None:
         return "-"
     spread = stat.confidence_half_width if ci95 else stat.std
@@ -17,13 +17,12 @@ def number(stat: Stat | None, ci95: bool = False) -> str:
 
 
 def seed_count(cells: dict[str, Stat]) -> str:
-    """How many seeds a row's numbers have: 3, or 2-3."""
+    """Returns the number of seeds in a row: "3", or "2-3" if it differs between columns."""
     counts = {stat.n for stat in cells.values()}
     return "-".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def table_text(table: Table, ci95: bool = False) -> str:
-    """A table in lines: a group's title, then its rows."""
     lines = [["", *table.columns, "seeds", "setting"]]
     for group in table.groups:
         lines.append([group.title])
@@ -31,41 +30,41 @@ def table_text(table: Table, ci95: bool = False) -> str:
             row = table.row(title)
             numbers = [number(cells.get(column), ci95) for column in table.columns]
             lines.append([f"  {row.method}", *numbers, seed_count(cells), row.setting(group.datasets)])
-    spread = "half of the 95 % interval" if ci95 else "std"
+    spread = "half-width of the 95 % confidence interval" if ci95 else "std"
     heading = f"{table.key.title}: accuracy in %, mean ± {spread} over seeds"
     return "\n".join([heading, *aligned(lines), *(f"* {note}" for note in table.notes)])
 
 
 def paper_text(comparisons: list[Comparison]) -> list[str]:
-    """Lines of the numbers beside the paper's, and the notes on these."""
+    """Returns the lines of the comparison with the paper, followed by its notes."""
     lines = [["", "", "ours", "seeds", "paper", "difference", "", "settings"]]
-    group, notes = "", distinct_notes(comparisons)
+    group = ""
+    notes = distinct_notes(comparisons)
     for item in comparisons:
         if item.group != group:
             group = item.group
             lines.append([group])
-        mark = {True: "beyond seeds", False: "", None: "?"}[item.outside]
-        what = f"{item.column}-shot" if item.column.isdigit() else item.column
+        mark = {True: "outside interval", False: "", None: "?"}[item.outside]
+        metric = f"{item.column}-shot" if item.column.isdigit() else item.column
+        printed = f"{item.printed:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes)
         lines.append([
-            f"  {item.row.title}", what, number(item.ours), str(item.ours.n),
-            f"{item.printed:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes), item.signed, mark,
-            item.recipe,
+            f"  {item.row.title}", metric, number(item.ours), str(item.ours.n), printed, item.signed, mark, item.recipe,
         ])  # fmt: skip
-    return aligned(lines) + [f"[{place}] {note}" for place, note in enumerate(notes, 1)]
+    return aligned(lines) + [f"[{index}] {note}" for index, note in enumerate(notes, 1)]
 
 
 def problems_text(problems: list[Problem]) -> str:
     lines = []
-    for heading, found in by_kind(problems):
+    for heading, members in by_category(problems):
         lines.append(f"{heading}:")
-        lines += [f"  {problem.where}: {problem.text}" for problem in found[:LISTED]]
-        if len(found) > LISTED:
-            lines.append(f"  and {len(found) - LISTED} more")
+        lines += [f"  {problem.subject}: {problem.message}" for problem in members[:MAX_LISTED]]
+        if len(members) > MAX_LISTED:
+            lines.append(f"  and {len(members) - MAX_LISTED} more")
     return "\n".join(lines)
 
 
 def aligned(lines: list[list[str]]) -> list[str]:
-    """Lines of cells in columns; a line of a single cell is a heading and takes no part in the widths."""
+    """Pads cells to the width of their column. Lines with a single cell are headings and do not affect the widths."""
     columns = max(map(len, lines))
     widths = [max(len(line[i]) for line in lines if len(line) == columns) for i in range(columns)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines]
@@ -75,7 +74,7 @@ def print_report(report, ci95: bool = False) -> None:
     for table, comparisons in zip(report.tables, report.comparisons, strict=True):
         print(table_text(table, ci95))
         if comparisons:
-            print("\n".join(["", f"Beside the paper, {table.key.title}:", *paper_text(comparisons)]))
+            print("\n".join(["", f"Comparison with the paper, {table.key.title}:", *paper_text(comparisons)]))
         print()
     if report.problems:
         print(problems_text(report.problems))

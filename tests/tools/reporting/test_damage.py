@@ -1,4 +1,4 @@
-"""Whatever is in a folder, the report names it or reads it; it never stops, and good runs beside it count."""
+"""Corrupted records and logs never stop a report, and do not affect valid runs."""
 
 import json
 import random
@@ -9,19 +9,24 @@ from tests.tools.reporting.trees import numbers, report, write_log, write_record
 from tools.reporting.files import write_files
 from tools.reporting.text import print_report
 
-STRANGE = (None, True, -1, 1e400, float("nan"), "", "x", [], [None], {}, {"a": 1})
+INVALID = (None, True, -1, 1e400, float("nan"), "", "x", [], [None], {}, {"a": 1})
 
 
-def places(node, path=()):
-    """Paths to every value of a JSON document."""
+def value_paths(node, path=()):
+    """Yields the path of every value in a JSON document."""
     if path:
         yield path
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children = ()
+    if isinstance(node, dict):
+        children = node.items()
+    elif isinstance(node, list):
+        children = enumerate(node)
     for key, child in children:
-        yield from places(child, (*path, key))
+        yield from value_paths(child, (*path, key))
 
 
 def replaced(document, path, value):
+    """Returns a copy of the document with another value at the path."""
     copy = json.loads(json.dumps(document))
     node = copy
     for key in path[:-1]:
@@ -37,27 +42,29 @@ def tree(tmp_path):
     return tmp_path
 
 
-def check(tree, out=None):
+def check(tree):
+    """Asserts that the valid run is in its table, and that the other run is read or listed as corrupted."""
     result = report(tree)
-    assert numbers(result.tables[[t.key.protocol for t in result.tables].index("fewshot")], "Digits", "CLIPFit")
-    assert len(result.runs) == 2 or any(problem.kind == "damaged" for problem in result.problems)
+    few_shot = next(table for table in result.tables if table.key.protocol == "fewshot")
+    assert numbers(few_shot, "Digits", "CLIPFit")
+    assert len(result.runs) == 2 or any(problem.category == "corrupted" for problem in result.problems)
     print_report(result)
     return result
 
 
-def test_any_value_of_a_record_may_be_of_any_kind(tree):
+def test_any_value_of_a_record_may_be_invalid(tree):
     path = tree / "odd/seed2/result.json"
     document = json.loads(path.read_text())
     rng = random.Random(0)
-    for place in places(document):
-        for value in rng.sample(STRANGE, 4):
-            path.write_text(json.dumps(replaced(document, place, value)))
+    for value_path in value_paths(document):
+        for value in rng.sample(INVALID, 4):
+            path.write_text(json.dumps(replaced(document, value_path, value)))
             result = check(tree)
-            if place[0] in ("identity", "source", "settings") and value in (1e400, [None]):
+            if value_path[0] in ("identity", "source", "settings") and value in (1e400, [None]):
                 write_files(result, tree / "report")
 
 
-def test_cut_and_flipped_bytes(tree):
+def test_truncated_and_random_bytes(tree):
     rng = random.Random(1)
     record = tree / "odd/seed2/result.json"
     log = write_log(tree / "odd/log", "MaPLe", classes="new", model_dir="output/train_base/dtd/seed1") / "log.txt"

@@ -1,4 +1,4 @@
-"""The files of a report: CSV, Markdown, LaTeX, plots and the web page, and that page in a real browser."""
+"""The files of a report: CSV, Markdown, LaTeX, plots, and the HTML page, which is also tested in Chromium."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.tools.reporting.trees import report, write_log, write_pair, write_record
+from tests.user_errors import assert_facts, assert_user_error
 from tools import report as command
 from tools.reporting.files import md, tex, write_files
 
@@ -53,7 +54,7 @@ def out(tree, tmp_path_factory):
     return folder
 
 
-def test_what_is_written(out):
+def test_written_files(out):
     names = ["base2new_16shots_ViT-B-16", "cross_dataset_ImageNet_16shots_ViT-B-16",
              "domain_shift_ImageNet_16shots_ViT-B-16", "fewshot_ViT-B-16"]  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == [
@@ -132,32 +133,33 @@ def test_the_same_runs_give_the_same_files(tree, out, tmp_path):
             assert path.read_bytes() == (tmp_path / path.relative_to(out)).read_bytes(), path
 
 
-def test_the_command_names_the_page_and_does_not_read_its_own_report(tree, capsys, tmp_path):
+def test_the_command_prints_the_page_and_ignores_earlier_reports(tree, capsys, tmp_path):
     shutil.copytree(tree / "few", tmp_path / "few")
     for _ in range(2):
         assert command.main([str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith(f"Report: {tmp_path}/report/report.html\n")
     (tmp_path / "file").write_text("")
-    assert command.main([str(tmp_path), "--out", str(tmp_path / "file")]) == 1
-    assert capsys.readouterr().err.startswith(f"error: cannot write into {tmp_path}/file")
+    code = command.main([str(tmp_path), "--out", str(tmp_path / "file")])
+    assert_user_error((code, capsys.readouterr().err), tmp_path / "file", "--out", "--no-files")
 
 
 def browse(page, tmp_path, *flags) -> bytes:
+    """Opens the page in Chromium. Returns stdout."""
     profile = tmp_path / "profile"
     run = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
     return subprocess.run(run, capture_output=True, timeout=60, check=True).stdout
 
 
 def requests_of_page(log) -> list[str]:
-    """What a page asked of other hosts, from Chromium's log; the browser's own errands have no origin."""
+    """Returns the URLs that a page requested, from Chromium's log. The browser's own requests have no initiator."""
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     urls = [e["url"] for e in events if e.get("initiator", "not an origin") != "not an origin"]
     return [url for url in urls if url.startswith("http")]
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt install chromium")
+@pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt install chromium")
 def test_the_page_in_a_browser(out, tmp_path):
-    """It shows its tables, sorts them, and asks no other host for anything."""
+    """The page shows its tables, sorts them, and makes no request to other hosts."""
     page, log = tmp_path / "page.html", tmp_path / "net.json"
     click = "<script>document.querySelectorAll('table')[0].tHead.rows[0].cells[1].firstChild.click()</script>"
     page.write_text((out / "report.html").read_text().replace("</body>", f"{click}</body>"))
@@ -170,10 +172,10 @@ def test_the_page_in_a_browser(out, tmp_path):
     assert requests_of_page(log) == []
     page.write_text('<img src="http://example.invalid/logo.png">')
     browse(page, tmp_path, f"--log-net-log={log}", "--dump-dom")
-    assert requests_of_page(log) == ["http://example.invalid/logo.png"]  # they would be seen
+    assert requests_of_page(log) == ["http://example.invalid/logo.png"]  # such a request is detected
 
 
-@pytest.mark.skipif(not BROWSER, reason="no Chromium here: apt install chromium")
+@pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt install chromium")
 @pytest.mark.parametrize("scheme, dark", [("1", False), ("0", True)])
 def test_the_page_in_light_and_dark(out, tmp_path, scheme, dark):
     shot = tmp_path / "page.png"
@@ -184,8 +186,10 @@ def test_the_page_in_light_and_dark(out, tmp_path, scheme, dark):
     assert (abs(grey.astype(int) - ground) > 80).mean() > 0.01  # text and plots stand out
 
 
-def test_a_report_of_nothing_but_problems(tmp_path):
+def test_a_report_with_problems_only(tmp_path):
     write_log(tmp_path / "seed1", stop=3)
     result = report(tmp_path)
     page = write_files(result, tmp_path / "report").read_text()
-    assert "stops in epoch 3 of 50" in page and json.dumps(result.tables) == "[]"
+    (problem,) = result.problems
+    assert problem.message in page and result.tables == []
+    assert_facts(problem.message, 3, 50)

@@ -1,4 +1,4 @@
-"""Reading Dassl's log.txt."""
+"""Tests of reading Dassl's log.txt."""
 
 import pytest
 from hypothesis import given
@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from yacs.config import CfgNode
 
 from tests.tools.reporting.trees import METHODS, write_log
+from tests.user_errors import assert_facts, raises_user_error
 from tools.reporting.logs import read_head, read_log
 
 WORDS = st.text("abcdefgh/_.{} ", min_size=1, max_size=12).map(str.strip).filter(lambda t: t and t[0] not in "{(['\"")
@@ -18,13 +19,14 @@ CONFIGS = st.recursive(VALUES, lambda inner: st.dictionaries(KEYS, inner, min_si
 
 
 def flat(node, prefix=""):
-    found = {}
+    """Returns {"A.B": 1} for {"A": {"B": 1}}, with tuples as lists."""
+    values = {}
     for key, value in node.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            values |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return found
+            values[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return values
 
 
 @given(st.dictionaries(KEYS, CONFIGS, min_size=1, max_size=4))
@@ -55,16 +57,17 @@ def test_an_evaluation(tmp_path):
     write_log(tmp_path, "KgCoOp", classes="new", model_dir="output/base2new/train_base/dtd/seed1", load_epoch=100)
     run = read_log(tmp_path / "log.txt")
     assert run.eval_only and run.training is None and run.accuracy == 80 and run.tested_model == "epoch 100"
-    assert run.model_dir == "output/base2new/train_base/dtd/seed1" and run.own.classes == "new"
+    assert run.model_dir == "output/base2new/train_base/dtd/seed1" and run.setup.classes == "new"
 
 
 def test_accuracies_of_epochs_are_not_the_result(tmp_path):
     write_log(tmp_path, stop=3, tail="=> result\n* total: 10\n* correct: 9\n* accuracy: 90.0%\n")
     run = read_log(tmp_path / "log.txt")
-    assert not run.finished and run.accuracy is None and run.remark == "stops in epoch 3 of 50"
+    assert not run.finished and run.accuracy is None
+    assert_facts(run.remark, 3, 50)
 
 
-def test_printed_accuracy_where_the_counts_are_of_something_else(tmp_path):
+def test_printed_accuracy_if_the_counts_disagree(tmp_path):
     log = write_log(tmp_path, correct=80, total=100) / "log.txt"
     log.write_text(log.read_text().replace("* accuracy: 80.0%", "* accuracy: 71.3%"))
     assert read_log(log).accuracy == 71.3
@@ -73,58 +76,64 @@ def test_printed_accuracy_where_the_counts_are_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tail, remark",
+    "tail, facts",
     [
-        ("", "stops in epoch 7 of 50"),
+        ("", ["7", "50"]),
         ("Traceback (most recent call last):\n  File x\nRuntimeError: CUDA out of memory. Tried\n",
-         "stops in epoch 7 of 50: RuntimeError: CUDA out of memory. Tried"),
-        ("FloatingPointError: Loss is NaN!\n", "stops in epoch 7 of 50: FloatingPointError: Loss is NaN!"),
-        ("Finish training\nDeploy the last-epoch model\nEvaluate on the *test* set\n", "stops in the evaluation"),
+         ["7", "50", "RuntimeError: CUDA out of memory. Tried"]),
+        ("FloatingPointError: Loss is NaN!\n", ["7", "50", "FloatingPointError: Loss is NaN!"]),
+        ("Finish training\nDeploy the last-epoch model\nEvaluate on the *test* set\n", ["evaluation"]),
     ],
 )  # fmt: skip
-def test_where_a_crashed_run_stopped(tmp_path, tail, remark):
+def test_where_a_crashed_run_ends(tmp_path, tail, facts):
     write_log(tmp_path, stop=7, tail=tail)
-    assert read_log(tmp_path / "log.txt").remark == remark
+    remark = read_log(tmp_path / "log.txt").remark
+    assert_facts(remark, *facts)
+    assert ("Error" in remark) == ("Error" in tail) and ("50" in remark) == ("50" in facts)
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, facts",
     [
-        ("", "no arguments and config"),
-        ("epoch [1/2] batch [1/2] loss 1\n", "no arguments and config"),
-        ("** Arguments **\n***\nseed: 1\n***\n** Config **\n***\nDATASET:\n  NAME: DTD\n", "no DATASET.NUM_SHOTS"),
+        ("", ["Arguments", "Config"]),
+        ("epoch [1/2] batch [1/2] loss 1\n", ["Arguments", "Config"]),
+        ("** Arguments **\n***\nseed: 1\n***\n** Config **\n***\nDATASET:\n  NAME: DTD\n", ["DATASET.NUM_SHOTS"]),
     ],
 )  # fmt: skip
-def test_what_is_no_log_of_a_run(tmp_path, content, message):
+def test_logs_without_a_run(tmp_path, content, facts):
     (tmp_path / "log.txt").write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with raises_user_error(*facts, error=ValueError):
         read_log(tmp_path / "log.txt")
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_not_utf_8(tmp_path):
     log = write_log(tmp_path) / "log.txt"
     log.write_bytes(log.read_bytes().replace(b"Reading split", b"\xff\xfe\x00"))
     assert read_log(log).accuracy == 80
 
 
 @pytest.mark.parametrize(
-    "line, other, message",
+    "line, other, facts",
     [
-        ("  NUM_SHOTS: 16", "  NUM_SHOTS: 1x6", "DATASET.NUM_SHOTS is '1x6'"),
-        ("SEED: 1", "SEED: None", "SEED is None"),
-        ("  SUBSAMPLE_CLASSES: base", "  SUBSAMPLE_CLASSES: bose", "DATASET.SUBSAMPLE_CLASSES is 'bose'"),
-        ("  NAME: CoOp", "  NAME: 7", "TRAINER.NAME is 7"),
-        ("* correct: 80", "* correct: 8,000", None),  # the counts do not fit, so the printed accuracy counts
-        ("* accuracy: 80.0%", "* accuracy: 8e3%", "its accuracy is 8000.0"),
-        ("* accuracy: 80.0%", "* accuracy: -%", "could not convert"),
+        ("  NUM_SHOTS: 16", "  NUM_SHOTS: 1x6", ["DATASET.NUM_SHOTS", "int", "'1x6'"]),
+        ("SEED: 1", "SEED: None", ["SEED", "int", "None"]),
+        (
+            "  SUBSAMPLE_CLASSES: base",
+            "  SUBSAMPLE_CLASSES: bose",
+            ["DATASET.SUBSAMPLE_CLASSES", "base, new", "'bose'"],
+        ),
+        ("  NAME: CoOp", "  NAME: 7", ["TRAINER.NAME", "str", "7"]),
+        ("* correct: 80", "* correct: 8,000", None),  # the counts disagree, so the printed accuracy is used
+        ("* accuracy: 80.0%", "* accuracy: 8e3%", ["accuracy", "100", "8000.0"]),
+        ("* accuracy: 80.0%", "* accuracy: -%", ["'-'"]),
     ],
 )
-def test_a_garbled_line(tmp_path, line, other, message):
+def test_a_garbled_line(tmp_path, line, other, facts):
     log = write_log(tmp_path) / "log.txt"
     assert log.read_text().count(f"\n{line}\n") == 1
     log.write_text(log.read_text().replace(f"\n{line}\n", f"\n{other}\n"))
-    if message is None:
+    if facts is None:
         assert read_log(log).accuracy == 80
     else:
-        with pytest.raises(ValueError, match=message):
+        with raises_user_error(*facts, error=ValueError):
             read_log(log)

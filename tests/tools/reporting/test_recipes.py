@@ -1,4 +1,4 @@
-"""What differs from a method's recipe stands in the tables, even if all runs share it."""
+"""Tables show the settings that differ from a method's recipe, even if all runs share them."""
 
 import csv
 import shutil
@@ -44,7 +44,7 @@ def configs(tmp_path_factory, monkeypatch):
 
 
 def write(folder, *opts, config="usual", method="CLIPFit", **settings):
-    """A record whose command ends with KEY VALUE pairs; those that count are in its settings, too."""
+    """Writes a record with KEY VALUE pairs on its command line. Pairs that affect training are in its settings, too."""
     command = ["train.py", "--config-file", f"configs/trainers/{method}/{config}.yaml", *map(str, opts)]
     pairs = {key: value for key, value in zip(opts[::2], opts[1::2], strict=True) if counts(key)}
     settings = {**USUAL, BETA: 2.0, **pairs, **settings}
@@ -52,15 +52,16 @@ def write(folder, *opts, config="usual", method="CLIPFit", **settings):
 
 
 def settings(result, table=0) -> dict:
-    """(dataset, row title) -> setting column."""
-    found = {}
+    """Returns (dataset, row title) -> setting column."""
+    texts = {}
     for group in result.tables[table].groups:
         for title in group.cells:
-            found[group.title, title] = result.tables[table].row(title).setting(group.datasets)
-    return found
+            texts[group.title, title] = result.tables[table].row(title).setting(group.datasets)
+    return texts
 
 
 def setting(result):
+    """Returns the setting column of the only row."""
     (text,) = settings(result).values()
     return text
 
@@ -69,15 +70,15 @@ def setting(result):
     "opts, label",
     [
         ((), ""),
-        ((BETA, 2.0), ""),  # the recipe's
+        ((BETA, 2.0), ""),  # as in the recipe
         ((BETA, 4.0), "BETA 4.0"),
         ((EPOCHS, 5, BETA, 4.0), "MAX_EPOCH 5, BETA 4.0"),
         ((REG, "mse"), "REG mse"),  # not stated by the recipe
-        ((REG, "kd"), "REG kd"),  # may be the default, but nobody knows here
-        (("DATALOADER.NUM_WORKERS", 0), ""),  # decides nothing
+        ((REG, "kd"), "REG kd"),  # may be the default, which the report does not know
+        (("DATALOADER.NUM_WORKERS", 0), ""),  # does not affect training
     ],
 )
-def test_what_the_command_line_changes(tmp_path, opts, label):
+def test_settings_of_the_command_line(tmp_path, opts, label):
     for seed in (1, 2):
         write(tmp_path / f"{seed}", *opts, seed=seed)
     result = report(tmp_path)
@@ -85,8 +86,8 @@ def test_what_the_command_line_changes(tmp_path, opts, label):
     assert settings(result) == {("Digits", title): f"usual, {label}" if label else "usual"}
 
 
-def test_settings_count_and_not_the_command_line(tmp_path):
-    """Someone edited the YAML after or before the run."""
+def test_recorded_settings_override_the_command_line(tmp_path):
+    """The YAML was edited before or after the run."""
     write(tmp_path, **{EPOCHS: 7})
     assert setting(report(tmp_path)) == "usual, MAX_EPOCH 7"
 
@@ -114,8 +115,8 @@ def test_rows_that_differ_name_the_setting_once(tmp_path):
     assert [row.title for row in report(tmp_path).tables[0].rows] == ["CLIPFit (BETA 2.0)", "CLIPFit (BETA 4.0)"]
 
 
-def test_an_evaluation_is_of_its_training(tmp_path):
-    """The evaluation's command names no keys: its settings are the training's."""
+def test_an_evaluation_has_the_settings_of_its_training(tmp_path):
+    """The command line of the evaluation sets no keys."""
     write_pair(tmp_path, "x", config="usual", **USUAL, **{BETA: 4.0})
     assert setting(report(tmp_path)) == "usual, BETA 4.0"
 
@@ -133,7 +134,7 @@ def test_another_epoch_than_the_recipes(tmp_path):
     assert setting(report(tmp_path)) == "usual, best_val"
 
 
-def test_more_changes_than_a_label_holds_are_in_a_note(tmp_path):
+def test_changes_beyond_the_label_are_in_a_note(tmp_path):
     values = {EPOCHS: 5, "OPTIM.LR": 0.1, "INPUT.SIZE": [8, 8], REG: "mse", BETA: 3.0}
     write(tmp_path, *(part for pair in values.items() for part in pair))
     result = report(tmp_path)
@@ -151,28 +152,30 @@ def test_a_method_without_a_recipe_is_compared_with_its_yaml(tmp_path, configs):
     assert result.tables[0].rows[0].recipe(["Digits"]) == "no recipe"
 
 
-def test_logs_of_this_project_and_of_others(tmp_path):
+def test_logs_of_this_project_and_of_other_code(tmp_path):
     template = {"DATASET.TEMPLATE": "a photo of a {}."}  # in every config of this project
     write_log(tmp_path / "ours", "ClipFit", classes="all", **template,
               **{EPOCHS: 5, BETA: 8.0, "OPTIM.LR": 1e-5, "INPUT.SIZE": (32, 32)})  # fmt: skip
-    write_log(tmp_path / "theirs", "ClipFit", classes="all", **{EPOCHS: 5})
+    write_log(tmp_path / "other", "ClipFit", classes="all", **{EPOCHS: 5})
     rows = {row.title: row.recipe(["DescribableTextures"]) for row in report(tmp_path).tables[0].rows}
-    assert rows["CLIPFit (of other code)"] == "no recipe"
+    assert rows["CLIPFit (other code)"] == "no recipe"
     assert rows["CLIPFit (MAX_EPOCH 5, YAML not found)"] == "MAX_EPOCH 5, YAML not found"
 
 
-def test_beside_the_paper(tmp_path):
+def test_comparison_with_the_paper(tmp_path):
     common = {"backbone": "ViT-B/16", "classes": "all"}
     write(tmp_path / "a", dataset="EuroSAT", **common)
     write(tmp_path / "b", BETA, 4.0, dataset="UCF101", **common)
     write_record(tmp_path / "c", "CoOp", "EuroSAT", **common)
     result = report(tmp_path, options=["--paper"])
-    found = {(item.group, item.row.method): item.recipe for item in result.comparisons[0]}
-    assert found == {("EuroSAT", "CLIPFit"): "recipe", ("UCF101", "CLIPFit"): "BETA 4.0",
+    texts = {(item.group, item.row.method): item.recipe for item in result.comparisons[0]}
+    assert texts == {("EuroSAT", "CLIPFit"): "recipe", ("UCF101", "CLIPFit"): "BETA 4.0",
                      ("EuroSAT", "CoOp"): "no recipe"}  # fmt: skip
     out = write_files(result, tmp_path / "report").parent
     for name in ("report.html", "report.md", "tables/fewshot_ViT-B-16_paper.tex"):
-        assert "BETA 4.0" in (out / name).read_text().partition("eside the paper")[2].partition("\nRuns")[0], name
+        text = (out / name).read_text()
+        comparison = text[text.index("arXiv" if name.endswith("tex") else "Paper") :].partition('id="runs"')[0]
+        assert "BETA 4.0" in comparison, name
     rows = [row for row in csv.DictReader((out / "results.csv").open()) if row["method"] == "CLIPFit"]
     written = {row["dataset"]: row["recipe"] for row in rows if row["average"] == "False"}
     assert written == {"EuroSAT": "recipe", "UCF101": "BETA 4.0"}
@@ -181,15 +184,15 @@ def test_beside_the_paper(tmp_path):
 
 
 def test_real_recipes_and_a_real_record(monkeypatch):
-    """Runs of an earlier version on micro: two epochs instead of a hundred, all else as the recipe has it."""
+    """Runs of an earlier version on the micro CLIP: 2 instead of 100 epochs, otherwise the recipe."""
     monkeypatch.setattr(recipes, "CONFIGS", ROOT / "configs")
-    found = settings(report(ROOT / "tests" / "fixtures" / "earlier" / "base"))
-    assert found == {("Digits", "CLIPFit (MAX_EPOCH 2)"): "micro_ep100, MAX_EPOCH 2"}
+    texts = settings(report(ROOT / "tests" / "fixtures" / "earlier" / "base"))
+    assert texts == {("Digits", "CLIPFit (MAX_EPOCH 2)"): "micro_ep100, MAX_EPOCH 2"}
 
 
 @pytest.mark.parametrize("protocol", ["base2new", "fewshot", "cross_dataset", "domain_shift"])
 def test_a_sweep_runs_the_recipes(tmp_path, monkeypatch, protocol):
-    """What train.py would record of each method's runs differs from the recipe in nothing."""
+    """The settings that train.py records for each method equal the recipe."""
     monkeypatch.setattr(recipes, "CONFIGS", ROOT / "configs")
     datasets = ["imagenet"] if protocol in ("cross_dataset", "domain_shift") else ["dtd", "digits"]
     shots = ["1", "8"] if protocol == "fewshot" else ["16"]
@@ -201,8 +204,8 @@ def test_a_sweep_runs_the_recipes(tmp_path, monkeypatch, protocol):
             method = job.argv[job.argv.index("--trainer") + 1]
             identity = {"trainer": method, "backbone": wanted["backbone"], "fingerprint": "f00d", "precision": "fp32"}
             changes = {"command": job.argv, "identity": identity, "evaluation": wanted["evaluation"]}
-            own = wanted["settings"]
-            folder = write_record(tmp_path, dataset=own["DATASET.NAME"], shots=own["DATASET.NUM_SHOTS"],
-                                  changes={**changes, "settings": own})  # fmt: skip
+            recorded = wanted["settings"]
+            folder = write_record(tmp_path, dataset=recorded["DATASET.NAME"], shots=recorded["DATASET.NUM_SHOTS"],
+                                  changes={**changes, "settings": recorded})  # fmt: skip
             run = read_record(folder / "result.json")
             assert recipes.differences(run, protocol, comparable(run)) == ("recipe", {}), job.title

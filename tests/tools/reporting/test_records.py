@@ -1,4 +1,4 @@
-"""Runs with a result.json: which table they go to, and what is wrong with them."""
+"""Runs with a result.json: their tables and their problems."""
 
 import json
 import os
@@ -6,7 +6,15 @@ import time
 
 import pytest
 
-from tests.tools.reporting.trees import numbers, problems, report, write_log, write_pair, write_record
+from tests.tools.reporting.trees import (
+    assert_problems,
+    numbers,
+    problems,
+    report,
+    write_log,
+    write_pair,
+    write_record,
+)
 
 
 def titles(result):
@@ -14,13 +22,13 @@ def titles(result):
 
 
 def imagenet(beta, target="DescribableTextures", epoch=100, **more):
-    """`source` and settings of an evaluation of a run trained on ImageNet."""
+    """Returns the `source` of an evaluation of a run trained on ImageNet."""
     settings = {"DATASET.NAME": "ImageNet", "DATASET.NUM_SHOTS": 16, "DATASET.SUBSAMPLE_CLASSES": "all", "SEED": 1}
     settings |= {"OPTIM.MAX_EPOCH": 100, "TRAINER.CLIPFIT.BETA": beta}
     return {"dataset": "ImageNet", "classes": "all", "settings": settings, "epoch": epoch, **more}
 
 
-def test_every_protocol_from_content_alone(tmp_path):
+def test_every_protocol_is_found_from_the_records(tmp_path):
     beta = "TRAINER.CLIPFIT.BETA"
     write_pair(tmp_path, "a")
     write_record(tmp_path / "b", shots=4)
@@ -33,16 +41,16 @@ def test_every_protocol_from_content_alone(tmp_path):
         "Base to new, 16 shots, micro",
         "Few-shot, micro",
         "Cross-dataset, trained on ImageNet, 16 shots, micro",
-        "Domain shift, trained on ImageNet, 16 shots, micro",
+        "Distribution shift, trained on ImageNet, 16 shots, micro",
     ]
     _, few_shot, cross, shift = result.tables
-    assert [group.title for group in few_shot.groups] == ["Digits"]  # the sources stand in their own tables
+    assert [group.title for group in few_shot.groups] == ["Digits"]  # the source runs are only in their own tables
     assert numbers(cross, "ImageNet", "CLIPFit") == {"Accuracy": (80, 1)}
     assert numbers(shift, "ImageNet", "CLIPFit") == {"Accuracy": (71, 1)}
     assert not result.problems
 
 
-def test_a_source_fills_a_gap_in_few_shot_but_splits_no_row(tmp_path):
+def test_a_source_run_fills_a_gap_in_few_shot_but_splits_no_row(tmp_path):
     for dataset in ("EuroSAT", "ImageNet"):
         write_record(tmp_path / dataset, dataset=dataset, accuracy=70.0, **{"TRAINER.CLIPFIT.BETA": 2.0})
     write_record(tmp_path / "xd/train", dataset="ImageNet", accuracy=50.0)
@@ -54,7 +62,7 @@ def test_a_source_fills_a_gap_in_few_shot_but_splits_no_row(tmp_path):
     assert numbers(report(tmp_path).tables[0], "ImageNet", "CLIPFit") == {"16": (50, 1)}
 
 
-def test_records_before_they_named_their_source(tmp_path):
+def test_older_records_without_source(tmp_path):
     write_record(tmp_path / "train_base/x/seed1", classes="base", accuracy=80.0)
     write_record(tmp_path / "test_new/x/seed1", classes="new", accuracy=80.0, eval_only=True)
     for path in tmp_path.rglob("result.json"):
@@ -64,21 +72,23 @@ def test_records_before_they_named_their_source(tmp_path):
     assert numbers(report(tmp_path).tables[0], "Digits", "CLIPFit")["H"] == (80, 1)
 
 
-def test_runs_of_no_protocol_are_named(tmp_path):
+def test_runs_of_no_protocol_are_listed(tmp_path):
     write_record(tmp_path / "a", classes="new")
     write_record(tmp_path / "b", eval_only=True)
     write_record(tmp_path / "c", changes={"evaluation": {"split": "val", "final_model": "last_step"},
                                           "metrics": {"val": {"accuracy": 1.0}}})  # fmt: skip
     result = report(tmp_path)
-    assert not result.tables and problems(result) == [
-        ("unplaced", "a", "CLIPFit on Digits, new classes: trained on the new classes of Digits"),
-        ("unplaced", "b", "CLIPFit on Digits, all classes: not known what the tested model was trained on"),
-        ("unplaced", "c", "CLIPFit on Digits, all classes: tested on the val images"),
-    ]
+    assert not result.tables
+    assert_problems(
+        result,
+        ("no_protocol", "a", "CLIPFit", "Digits", "new"),
+        ("no_protocol", "b", "CLIPFit", "Digits", "all"),
+        ("no_protocol", "c", "CLIPFit", "Digits", "all", "val"),
+    )
 
 
 def test_the_epoch_tested(tmp_path):
-    write_record(tmp_path / "train_base/a", classes="base", changes={"epochs": 1})  # Tip-Adapter stops after one
+    write_record(tmp_path / "train_base/a", classes="base", changes={"epochs": 1})  # Tip-Adapter has one epoch
     write_record(tmp_path / "test_new/a", classes="new", source={"epoch": 1})
     assert [row.title for row in report(tmp_path).tables[0].rows] == ["CLIPFit"]
     write_record(tmp_path / "train_base/a", classes="base", changes={"epochs": 100})
@@ -112,26 +122,25 @@ def test_the_epoch_tested(tmp_path):
         ({"git": 7}, ["git", "7"]),
     ],
 )
-def test_damaged_records(tmp_path, content, facts):
+def test_corrupted_records(tmp_path, content, facts):
     write_record(tmp_path / "good/seed1")
     record = write_record(tmp_path / "bad/seed2", seed=2, changes=content if isinstance(content, dict) else None)
     if not isinstance(content, dict):
         (record / "result.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     result = report(tmp_path)
-    ((kind, where, text),) = problems(result)
-    assert (kind, where) == ("damaged", "result.json") and all(fact in text for fact in facts)
+    assert_problems(result, ("corrupted", "result.json", *facts))
     assert numbers(result.tables[0], "Digits", "CLIPFit") == {"16": (80, 1)}
 
 
-def test_a_damaged_record_beside_a_good_log(tmp_path):
+def test_a_corrupted_record_with_a_valid_log(tmp_path):
     folder = write_log(tmp_path / "seed1", classes="all", correct=77)
     (folder / "result.json").write_text("{")
     result = report(tmp_path)
     assert numbers(result.tables[0], "DescribableTextures", "CoOp") == {"16": (77, 1)}
-    assert [kind for kind, *_ in problems(result)] == ["damaged", "stale"]
+    assert_problems(result, ("corrupted", "result.json", "JSON"), ("inconsistent", "seed1", "result.json", "log.txt"))
 
 
-def test_what_lies_beside_a_record(tmp_path):
+def test_other_files_in_a_run_directory(tmp_path):
     common = {"dataset": "DescribableTextures", "backbone": "ViT-B/16", "method": "CoOp"}
     for seed in range(1, 6):
         write_record(tmp_path / f"seed{seed}", seed=seed, **common, finished=seed not in (4, 5))
@@ -146,14 +155,15 @@ def test_what_lies_beside_a_record(tmp_path):
         os.utime(path, (hour_ago, hour_ago))
     result = report(tmp_path)
     assert numbers(result.tables[0], "DescribableTextures", "CoOp") == {"16": (80, 3)}
-    assert sorted(problems(result)) == [
-        ("stale", "seed1", "result.json-2025-12-31-10-00-00 is of an earlier run with other settings; not counted"),
-        ("stale", "seed2", "log.txt-2026-02-01-10-00-00 is of a later run that stops in epoch 3 of 100; "
-                           "the result is the earlier one's"),
-        ("stale", "seed3", "log.txt and result.json are of different settings (OPTIM.MAX_EPOCH); result.json is taken"),
-        ("unfinished", "seed4", "stops in epoch 3 of 100: ValueError: broken"),
-        ("unfinished", "seed5", "stops in epoch 3 of 100 (written 0 min ago: it may still be running)"),
-    ]  # fmt: skip
+    assert_problems(
+        result,
+        ("inconsistent", "seed1", "result.json-2025-12-31-10-00-00", "settings"),
+        ("inconsistent", "seed2", "log.txt-2026-02-01-10-00-00", 3, 100, "result.json"),
+        ("inconsistent", "seed3", "log.txt", "(OPTIM.MAX_EPOCH)", "result.json"),
+        ("unfinished", "seed4", 3, 100, "ValueError: broken"),
+        ("unfinished", "seed5", 3, 100, "0 min"),
+    )
+    assert [subject for _, subject, message in problems(result) if " min" in message] == ["seed5"]
 
 
 def test_links_loops_and_overlapping_paths(tmp_path):
@@ -165,22 +175,23 @@ def test_links_loops_and_overlapping_paths(tmp_path):
     assert len(report(tmp_path / "linked").runs) == 1
 
 
-def test_the_same_run_twice(tmp_path):
+def test_duplicate_runs(tmp_path):
     write_record(tmp_path / "a/seed1")
     write_record(tmp_path / "b/seed1")
     write_record(tmp_path / "a/seed2", seed=2, accuracy=50.0)
     write_record(tmp_path / "b/seed2", seed=2, accuracy=60.0, changes={"written": "2026-03-01T00:00:00+0000"})
     result = report(tmp_path)
     assert numbers(result.tables[0], "Digits", "CLIPFit") == {"16": (70, 2)}
-    texts = [text for kind, _, text in problems(result) if kind == "duplicate"]
-    assert texts == [
-        f"seed 1: {tmp_path}/a/seed1 and {tmp_path}/b/seed1 have the same result",
-        f"seed 2: 50.00 in {tmp_path}/a/seed2, 60.00 in {tmp_path}/b/seed2; the latter is taken",
-    ]
+    row = "CLIPFit on Digits (Few-shot, micro)"
+    assert_problems(
+        result,
+        ("duplicate", row, "seed 1", tmp_path / "a/seed1", tmp_path / "b/seed1"),
+        ("duplicate", row, "seed 2", f"50.00 in {tmp_path}/a/seed2", f"60.00 in {tmp_path}/b/seed2"),
+    )
 
 
-def test_ones_own_images_go_by_their_folder(tmp_path):
-    """Two folders of images are two datasets, though both are called Folder."""
+def test_own_images_are_named_after_their_folder(tmp_path):
+    """Two folders of images are two datasets, though DATASET.NAME is Folder for both."""
     for root in ("pets", "cars"):
         for part, classes, source in (("train_base", "base", None), ("test_new", "new", {})):
             command = ["train.py", "--root", f"/data/{root}", "--config-file", "x.yaml"]
@@ -203,6 +214,6 @@ def test_all_images(tmp_path):
     assert titles(report(tmp_path))[0] == "Base to new, all images, micro"
 
 
-def test_shots_that_are_not_known(tmp_path):
+def test_unknown_shots(tmp_path):
     write_log(tmp_path / "x/seed1", "MaPLe", "OxfordPets", shots=-1, classes="all", model_dir="w/imagenet/a")
     assert titles(report(tmp_path)) == ["Cross-dataset, trained on ImageNet, unknown shots, ViT-B/16"]

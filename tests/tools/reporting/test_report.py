@@ -1,5 +1,7 @@
-"""The command: what it prints, what it refuses, and its exit codes."""
+"""The command: output, user errors and exit codes."""
 
+import itertools
+import re
 import statistics
 import subprocess
 import sys
@@ -8,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.tools.reporting.trees import write_pair, write_record
+from tests.user_errors import assert_facts, assert_user_error
 from tools import report
+from tools.reporting.problems import CATEGORIES
 
 
 def run(capsys, *arguments):
@@ -17,7 +21,14 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+def listed(out: str, category: str) -> list[str]:
+    """Returns the lines that the report prints under the heading of a category."""
+    _, _, section = out.partition(f"{CATEGORIES[category][0]}:\n")
+    return [line.strip() for line in itertools.takewhile(lambda line: line.startswith("  "), section.splitlines())]
+
+
 def cells(line: str) -> list[str]:
+    """Returns the cells of a printed row."""
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
@@ -36,7 +47,7 @@ def test_base_new_and_harmonic_mean(tmp_path, capsys):
     assert cells(lines[4]) == ["CoOp", "50.00 ± 0.00", "50.00 ± 0.00", "50.00 ± 0.00", "2", "micro"]
 
 
-def test_unfinished_and_damaged_runs_are_named_and_not_averaged(tmp_path, capsys):
+def test_unfinished_and_corrupted_runs_are_listed_and_not_averaged(tmp_path, capsys):
     write_pair(tmp_path, "digits/shots_16/CLIPFit/micro/seed1", 80.0, 70.0)
     write_record(tmp_path / "train_base/digits/shots_16/CLIPFit/micro/seed2", classes="base", accuracy=10.0, seed=2)
     broken = write_record(tmp_path / "test_new/digits/shots_16/CLIPFit/micro/seed2", classes="new", seed=2, source={})
@@ -44,70 +55,82 @@ def test_unfinished_and_damaged_runs_are_named_and_not_averaged(tmp_path, capsys
     write_record(tmp_path / "train_base/digits/shots_16/CLIPFit/micro/seed3", classes="base", seed=3, finished=False)
     code, out, _ = run(capsys, tmp_path, "--no-files")
     assert code == 1 and "80.00" in out and "10.00" not in out
-    assert f"Damaged:\n  {broken}/result.json: not JSON" in out
-    assert "Unfinished or crashed:\n" in out and "seed3: did not finish" in out
-    assert "seed 2 has Base only" in out
+    (corrupted,) = listed(out, "corrupted")
+    assert_facts(corrupted, broken / "result.json", "JSON")
+    (unfinished,) = listed(out, "unfinished")
+    assert_facts(unfinished, tmp_path / "train_base/digits/shots_16/CLIPFit/micro/seed3")
+    (unpaired,) = listed(out, "unpaired")
+    assert_facts(unpaired, "CLIPFit", "Digits", "seed 2", "Base", "New")
 
 
-def test_nothing_there(tmp_path, capsys):
-    code, _, err = run(capsys, tmp_path)
-    assert code == 1 and err == f"error: no result.json and no log.txt of a run below {tmp_path}\n"
+def test_no_runs(tmp_path, capsys):
+    assert_user_error(run(capsys, tmp_path), tmp_path, "result.json", "log.txt")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_named_run_that_is_not_there(tmp_path, capsys):
+def test_missing_paths_and_protocols(tmp_path, capsys):
     write_record(tmp_path / "seed1")
     code, out, _ = run(capsys, tmp_path / "seed1", tmp_path / "seed2", "--no-files", "--protocol", "fewshot")
-    assert code == 1 and f"Asked for and not there:\n  {tmp_path}/seed2: not there" in out
+    (missing,) = listed(out, "missing")
+    assert code == 1
+    assert_facts(missing, tmp_path / "seed2")
     code, out, _ = run(capsys, tmp_path, "--no-files", "--protocol", "base2new", "fewshot")
-    assert code == 1 and "--protocol base2new: no finished base to new run" in out
+    (missing,) = listed(out, "missing")
+    assert code == 1
+    assert_facts(missing, "--protocol base2new")
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    "options, facts",
     [
-        (["--seed", "1", "2", "7"], "--seed 7: no run has it"),
-        (["--method", "clipfit", "Coop"], "--method coop: no run has it"),
-        (["--dataset", "digits", "dtd"], "--dataset DescribableTextures: no run has it"),
-        (["--shots", "16", "4"], "--shots 4: no run has it"),
+        (["--seed", "1", "2", "7"], ["--seed 7"]),
+        (["--method", "clipfit", "Coop"], ["--method coop"]),
+        (["--dataset", "digits", "dtd"], ["--dataset DescribableTextures"]),
+        (["--shots", "16", "4"], ["--shots 4"]),
     ],
 )
-def test_filters(tmp_path, capsys, options, message):
+def test_filter_values_that_no_run_has(tmp_path, capsys, options, facts):
     for seed in (1, 2, 3):
         write_record(tmp_path / f"seed{seed}", seed=seed, accuracy=80.0 + seed)
     code, out, _ = run(capsys, tmp_path, "--no-files", *options)
-    assert code == 1 and message in out and "CLIPFit" in out
+    assert code == 1 and "CLIPFit" in out
+    missing = listed(out, "missing")
+    assert_facts(missing[0], *facts)
 
 
-def test_filters_choose_runs(tmp_path, capsys):
+def test_filters_select_runs(tmp_path, capsys):
     for seed in (1, 2, 3):
         write_record(tmp_path / f"a{seed}", seed=seed, accuracy=80.0 + seed)
         write_record(tmp_path / f"b{seed}", seed=seed, method="CoOp", accuracy=10.0)
     write_record(tmp_path / "a4", seed=4, finished=False)
     code, out, _ = run(capsys, tmp_path, "--no-files", "--method", "CLIPFit", "--seed", 1, 3)
     assert code == 0 and "82.00 ± 1.00" in out and "CoOp" not in out and "Unfinished" not in out
-    code, _, err = run(capsys, tmp_path, "--no-files", "--method", "CoOp", "--seed", 4)
-    assert code == 1 and err.startswith("error: none of the 7 runs fits")
+    filters = ("--method", "CoOp", "--seed", 4)
+    assert_user_error(run(capsys, tmp_path, "--no-files", *filters), 7, "--method", "--dataset", "--shots", "--seed")
 
 
-def test_the_paper_beside(tmp_path, capsys):
+def test_comparison_with_the_paper(tmp_path, capsys):
     for seed in (1, 2):
         folder = tmp_path / f"seed{seed}"
         write_record(folder, "TipAdapterF", "EuroSAT", seed, accuracy=80.0 + seed, backbone="ViT-B/16")
     _, out, _ = run(capsys, tmp_path, "--no-files", "--paper")
-    lines = out[out.index("Beside the paper") :].splitlines()
-    assert cells(lines[3]) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96", "no recipe"]
-    assert lines[4].startswith("[1] printed as Tip-Adapter;")  # and t(1) is 12.7, so 5.96 says nothing
+    (row,) = [line for line in out.splitlines() if "87.46" in line]
+    # no mark: t(1) is 12.7, so a difference of 5.96 is inside the interval
+    assert cells(row) == ["TipAdapterF", "16-shot", "81.50 ± 0.50", "2", "87.46 [1]", "-5.96", "no recipe"]
+    (note,) = [line for line in out.splitlines() if line.startswith("[1] ")]
+    assert_facts(note, "Tip-Adapter-F", "73.10")
 
 
-def test_intervals_in_place_of_the_std(tmp_path, capsys):
+def test_intervals_instead_of_the_std(tmp_path, capsys):
     for seed in (1, 2, 3):
         write_record(tmp_path / f"seed{seed}", seed=seed, accuracy=80.0 + seed)
     _, out, _ = run(capsys, tmp_path, "--no-files", "--ci95")
-    assert "mean ± half of the 95 % interval over seeds" in out and "82.00 ± 2.48" in out  # 4.303 / sqrt(3)
+    mean, half_width = re.search(r"(\d+\.\d+) ± (\d+\.\d+)", out).groups()
+    assert (mean, half_width) == ("82.00", "2.48")  # 4.303 / sqrt(3)
+    assert "95 %" in out.splitlines()[0] and "std" not in out.splitlines()[0]
 
 
 def test_without_torch_and_pandas():
-    """They take longer to import than most reports take to print."""
+    """Importing them takes longer than printing most reports."""
     code = "import sys, tools.reporting.build, tools.report; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(report.__file__).parent.parent).returncode == 0

@@ -1,4 +1,4 @@
-"""Statistics over seeds, against numpy and scipy.stats."""
+"""Statistics over seeds, compared with numpy and scipy.stats."""
 
 import numpy as np
 import pytest
@@ -36,25 +36,28 @@ def test_harmonic_mean_is_that_of_the_means(pairs):
     assert harmonic(base, None) is None
 
 
-def test_nothing_right_on_both_halves():
+def test_harmonic_mean_of_zeros():
     assert harmonic(over_seeds({1: 0.0}), over_seeds({1: 0.0})).mean == 0
 
 
-def test_the_average_is_of_unrounded_means_and_its_spread_over_common_seeds():
-    one, other = over_seeds({1: 10.004, 2: 20.004, 3: 30.004}), over_seeds({1: 50.0, 2: 70.0})
+def test_average_uses_unrounded_means_and_the_std_of_common_seeds():
+    one = over_seeds({1: 10.004, 2: 20.004, 3: 30.004})
+    other = over_seeds({1: 50.0, 2: 70.0})
     stat = average([one, other])
     assert stat.mean == (20.004 + 60) / 2 and stat.seeds == {1: (10.004 + 50) / 2, 2: (20.004 + 70) / 2}
     assert average([over_seeds({1: 10.0}), over_seeds({2: 20.0})]).std is None
 
 
-def test_about_five_of_a_hundred_means_of_three_other_seeds_are_marked():
+def test_five_percent_of_equal_means_are_marked():
     rng = np.random.default_rng(0)
-    ours, theirs = rng.normal(70, 1, (4000, 3)), rng.normal(70, 1, (4000, 3)).mean(1)
-    marked = [outside(over_seeds(dict(enumerate(o))), t, False) for o, t in zip(ours, theirs, strict=True)]
+    ours = rng.normal(70, 1, (4000, 3))
+    printed = rng.normal(70, 1, (4000, 3)).mean(1)
+    stats = [over_seeds(dict(enumerate(seeds))) for seeds in ours]
+    marked = [outside(stat, mean, False) for stat, mean in zip(stats, printed, strict=True)]
     assert 0.04 < np.mean(marked) < 0.06
 
 
-def test_what_can_be_said_of_one_seed():
+def test_comparison_of_one_seed():
     assert outside(over_seeds({1: 70.0}), 60.0, zero_shot=False) is None
     assert outside(over_seeds({1: 70.0}), 70.004, zero_shot=True) is False
     assert outside(over_seeds({1: 70.0}), 70.01, zero_shot=True) is True

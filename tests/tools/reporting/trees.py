@@ -1,14 +1,15 @@
-"""Writes run records, and log.txt files as CoOp, KgCoOp, ProGrad and MaPLe leave them."""
+"""Writes run records and log.txt files like those of CoOp, KgCoOp, ProGrad and MaPLe, and reads reports on them."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.user_errors import assert_facts
 from tools.report import parse_args
 from tools.reporting.build import build
 
-METHODS = {  # trainer: (its config section and file, and the settings its scripts give it)
+METHODS = {  # trainer: (config file, settings from the method's scripts)
     "CoOp": ("vit_b16_ctxv1", {"TRAINER.COOP.N_CTX": 16, "TRAINER.COOP.CTX_INIT": "", "OPTIM.MAX_EPOCH": 50}),
     "CoCoOp": ("vit_b16_c4_ep10_batch1_ctxv1", {"TRAINER.COCOOP.N_CTX": 4, "OPTIM.MAX_EPOCH": 10}),
     "KgCoOp": ("vit_b16_ep100_ctxv1", {"TRAINER.COOP.N_CTX": 4, "TRAINER.COOP.W": 8.0, "OPTIM.MAX_EPOCH": 100}),
@@ -17,15 +18,19 @@ METHODS = {  # trainer: (its config section and file, and the settings its scrip
     "ClipFit": ("vit_b16_ep100_ctxv1", {"TRAINER.COOP.W1": 1.0, "OPTIM.MAX_EPOCH": 100}),
     "ZeroshotCLIP": ("vit_b16", {"OPTIM.MAX_EPOCH": 200}),
 }
-FORK = ("KgCoOp", "ProGrad")  # on a fork of Dassl that prints two decimals, and "Finished training"
+FORK = ("KgCoOp", "ProGrad")  # use a fork of Dassl that prints two decimals and "Finished training"
 
 
 def write_log(
     folder, trainer="CoOp", dataset="DescribableTextures", seed=1, shots=16, classes="base", correct=80, total=100,
     model_dir="", load_epoch=None, name="log.txt", stop=None, tail="", **settings,
 ) -> Path:  # fmt: skip
-    """A log; of an evaluation if it has a model_dir or the trainer is zero-shot. `stop`: the epoch it breaks off in."""
-    config_file, own = METHODS[trainer]
+    """Writes a log, of an evaluation if `model_dir` is set or the trainer is zero-shot. Returns the folder.
+
+    Args:
+        stop: the last epoch in the log of an unfinished run.
+    """
+    config_file, method_settings = METHODS[trainer]
     eval_only = bool(model_dir) or trainer == "ZeroshotCLIP"
     arguments = {
         "backbone": "", "config_file": f"configs/trainers/{trainer}/{config_file}.yaml",
@@ -39,7 +44,7 @@ def write_log(
         "DATASET.ROOT": "/path/to/datasets", "DATASET.SUBSAMPLE_CLASSES": classes, "INPUT.SIZE": (224, 224),
         "INPUT.TRANSFORMS": ("random_resized_crop", "random_flip", "normalize"), "MODEL.BACKBONE.NAME": "ViT-B/16",
         "OPTIM.LR": 0.002, "OUTPUT_DIR": "output/x", "RESUME": "", "SEED": seed, "TEST.FINAL_MODEL": "last_step",
-        "TEST.SPLIT": "test", "TRAINER.NAME": trainer, **own, **settings,
+        "TEST.SPLIT": "test", "TRAINER.NAME": trainer, **method_settings, **settings,
     }  # fmt: skip
     lines = ["***************", "** Arguments **", "***************", *(f"{k}: {v}" for k, v in arguments.items())]
     lines += ["************", "** Config **", "************", *yacs(nested(config)), "Collecting env info ..."]
@@ -59,6 +64,7 @@ def write_log(
 
 
 def nested(flat: dict) -> dict:
+    """Returns {"A": {"B": 1}} for {"A.B": 1}."""
     tree = {}
     for key, value in flat.items():
         *path, leaf = key.split(".")
@@ -70,7 +76,7 @@ def nested(flat: dict) -> dict:
 
 
 def yacs(node: dict, depth=0) -> list[str]:
-    """Lines as yacs prints a config: sorted, two spaces a level, values as str() has them."""
+    """Returns the lines that yacs prints for a config: sorted, indented by two spaces per level."""
     lines = []
     for key in sorted(node):
         if isinstance(node[key], dict):
@@ -101,19 +107,30 @@ def write_record(
     folder, method="CLIPFit", dataset="Digits", seed=1, shots=16, classes="all", accuracy=80.0, source=None, git="abc",
     backbone="micro", eval_only=False, finished=True, config="micro_ep100", changes=None, **settings,
 ) -> Path:  # fmt: skip
-    """A record; an evaluation of the run that `source` describes if it has one. `changes` go over the whole record."""
-    own = {"DATASET.NAME": dataset, "DATASET.NUM_SHOTS": shots, "DATASET.SUBSAMPLE_CLASSES": classes, "SEED": seed}
-    own |= {"OPTIM.MAX_EPOCH": 100, "TRAINER.CLIPFIT.BETA": 8.0, **settings}
+    """Writes a record. Returns the folder.
+
+    Args:
+        source: makes the record an evaluation of the run that it describes.
+        changes: replace keys of the whole record.
+    """
+    keys = {
+        "DATASET.NAME": dataset,
+        "DATASET.NUM_SHOTS": shots,
+        "DATASET.SUBSAMPLE_CLASSES": classes,
+        "SEED": seed,
+    }
+    keys |= {"OPTIM.MAX_EPOCH": 100, "TRAINER.CLIPFIT.BETA": 8.0, **settings}
     if source is not None:
-        source = {"dataset": dataset, "classes": "base", "shots": shots, "seed": seed, "epoch": own["OPTIM.MAX_EPOCH"],
+        source = {"dataset": dataset, "classes": "base", "shots": shots, "seed": seed, "epoch": keys["OPTIM.MAX_EPOCH"],
                   **source}  # fmt: skip
-        source.setdefault("settings", {**own, "DATASET.NAME": source["dataset"], "DATASET.SUBSAMPLE_CLASSES": "base"})
+        source.setdefault("settings", {**keys, "DATASET.NAME": source["dataset"], "DATASET.SUBSAMPLE_CLASSES": "base"})
     record = {
         "format": 1, "finished": finished, "dataset": dataset, "classes": classes, "shots": shots, "seed": seed,
         "metrics": {"test": {"accuracy": accuracy}} if finished else {}, "eval_only": eval_only or source is not None,
         "source": source, "evaluation": {"split": "test", "final_model": "last_step"},
         "identity": {"trainer": method, "backbone": backbone, "fingerprint": "f00d", "precision": "fp32"},
-        "settings": own, "data": {"train_x": f"{dataset}{seed}{shots}{classes}", "test": dataset + classes}, "git": git,
+        "settings": keys, "git": git,
+        "data": {"train_x": f"{dataset}{seed}{shots}{classes}", "test": dataset + classes},
         "command": ["train.py", "--config-file", f"configs/trainers/{method}/{config}.yaml"],
         "written": "2026-01-01T00:00:00+0000", **(changes or {}),
     }  # fmt: skip
@@ -124,22 +141,38 @@ def write_record(
 
 
 def write_pair(root, name, base=80.0, new=70.0, **run) -> None:
-    """Records of a base-to-new run in CoOp's folders, name is DATASET/shots_N/METHOD/CONFIG/seedS."""
+    """Writes the records of a base and a new run in CoOp's layout; `name` is DATASET/shots_N/METHOD/CONFIG/seedS."""
     write_record(Path(root) / "train_base" / name, classes="base", accuracy=base, **run)
     write_record(Path(root) / "test_new" / name, classes="new", accuracy=new, source={}, **run)
 
 
 def report(*paths, options=()):
-    """What tools/report.py finds below the paths."""
+    """Returns the report of tools/report.py on the paths."""
     return build(parse_args([*map(str, paths), *options]))
 
 
 def numbers(table, dataset, title) -> dict:
-    """column -> (mean, number of seeds) of a row."""
+    """Returns column -> (mean, number of seeds) of a row."""
     group = next(group for group in table.groups if group.title == dataset)
     return {column: (pytest.approx(stat.mean), stat.n) for column, stat in group.cells[title].items()}
 
 
 def problems(result) -> list[tuple[str, str, str]]:
-    """(kind, last part of the place, text) of what a report names."""
-    return [(problem.kind, problem.where.rpartition("/")[2], problem.text) for problem in result.problems]
+    """Returns (category, last part of the subject, message) of each problem in a report."""
+    return [(problem.category, problem.subject.rpartition("/")[2], problem.message) for problem in result.problems]
+
+
+def assert_problems(result, *expected) -> None:
+    """Asserts that a report has exactly the expected problems, in any order.
+
+    Args:
+        expected: (category, last part of the subject, facts in the message ...) per problem.
+    """
+    remaining = problems(result)
+    for category, subject, *facts in expected:
+        candidates = [problem for problem in remaining if problem[:2] == (category, subject)]
+        matches = [problem for problem in candidates if all(str(fact) in problem[2] for fact in facts)]
+        assert matches, f"not in the report: {(category, subject, *facts)}; candidates: {candidates or remaining}"
+        assert_facts(matches[0][2])  # one line
+        remaining.remove(matches[0])
+    assert not remaining
