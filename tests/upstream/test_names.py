@@ -64,7 +64,7 @@ def test_upstream_has_them():
 @pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its names were not compared with")
 def test_the_bundled_api_lacks_what_the_docs_say():
     """Every public name of upstream's modules is there by the same module, or in a row of the docs' table."""
-    left_out = [pattern for pattern in patterns("Left out") if pattern.startswith("dassl.")]
+    left_out = [pattern for pattern in patterns("Not included") if pattern.startswith("dassl.")]
     used = set()
     for source in sorted(Path(DASSL, "dassl").rglob("*.py")):
         module = ".".join(source.relative_to(DASSL).with_suffix("").parts).removesuffix(".__init__")
@@ -80,7 +80,7 @@ def test_the_bundled_api_lacks_what_the_docs_say():
 @pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its configuration was not compared with")
 def test_config_keys_and_defaults_are_upstreams():
     upstream = flat(runpy.run_path(str(Path(DASSL, "dassl", "config", "defaults.py")))["_C"])
-    left_out = patterns("Left out")
+    left_out = patterns("Not included")
     bundled = {key: value for key, value in flat(fresh_defaults()).items() if key != "DATALOADER.CACHE_GB"}
     expected = {k: v for k, v in upstream.items() if not any(fnmatch(k, p) for p in left_out)}
     assert bundled == expected
@@ -94,11 +94,11 @@ def test_config_keys_that_nothing_reads_are_in_the_docs():
     places = sources("runtime", "trainers", "datasets", "tools")
     text = "\n".join(path.read_text() for path in places if path.name != "defaults.py")
     unread = {key for key in flat(fresh_defaults()) if not re.search(rf"\.{key.rpartition('.')[2]}\b", text)}
-    assert unread == set(patterns("Config keys that nothing reads"))
+    assert unread == set(patterns("Config keys without effect"))
 
 
 def test_what_nobody_here_calls_is_there_and_not_imported():
-    listed = patterns("Called by nobody in this repository")
+    listed = patterns("Not used in this repository")
     imported = {name for path in sources("trainers", "datasets", "tools") for _, name in imports(path)}
     assert listed
     for full in listed:
