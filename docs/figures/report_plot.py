@@ -1,6 +1,6 @@
 """Writes the first plot of a report's web page as a light and a dark SVG file, for the README.
 
-    python docs/figures/report_plot.py output/fewshot/report/report.html docs/figures/fewshot_digits
+python docs/figures/report_plot.py output/fewshot/report/report.html docs/figures/fewshot_digits
 """
 
 import re
