@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import urllib.error
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,6 +54,8 @@ def is_ours(module) -> bool:
 def one_line(error: Exception) -> str:
     """An error's message without line breaks; of a missing package, its name and the command that installs it."""
     message = " ".join(str(error).split())
+    if isinstance(error, urllib.error.URLError):
+        return f"a download failed ({message}): check the connection, or put CLIP's weights into ~/.cache/clip by hand"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return message
     package, file = find_requirement(error.name.partition(".")[0])

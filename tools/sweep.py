@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
-from tools.sweeping.plan import PROTOCOLS, plan  # noqa: E402
+from tools.sweeping.plan import PROTOCOLS, check_folders, plan  # noqa: E402
 from tools.sweeping.process import PROGRAM  # noqa: E402
 from tools.sweeping.slurm import AT_A_TIME, queued, submit  # noqa: E402
 from tools.sweeping.state import expected_record, job_state  # noqa: E402
@@ -147,14 +147,14 @@ def sweep(args) -> int:
     return run_or_show(args, plan(args))
 
 
-def run_or_show(args, jobs) -> int:
+def run_or_show(args, jobs, expected=None) -> int:
     """Runs the jobs, submits them, or prints them, as the options say. Returns the exit code."""
     if args.commands:
         for job in jobs:
             print(shlex.join([sys.executable, PROGRAM, *job.argv]))
         return 0
     output = Path(args.output)
-    expected = {job: expected_record(job) for job in jobs}
+    expected = expected or {job: expected_record(job) for job in jobs}
     states = {job: job_state(job, expected) for job in jobs}
     costs = Costs(expected)
     if args.slurm is None:
@@ -169,6 +169,8 @@ def run_or_show(args, jobs) -> int:
     if args.dry_run:
         print_plan(states, costs, at_a_time)
         return 0
+    for option in ("datasets", "targets"):
+        check_folders(option, getattr(args, option))
     print(f"{count_jobs(states)}; {at_a_time} at a time", flush=True)
     if args.slurm is not None:
         return submit_or_report(args, expected, states, at_a_time)

@@ -102,3 +102,10 @@ def test_usage_errors(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         sweep.parse_args(argv)
     assert stop.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_a_missing_folder_of_a_target_is_found_before_training(tmp_path, capsys):
+    argv = ["cross_dataset", "--datasets", "digits", "--targets", f"folder={tmp_path / 'none'}", "--seeds", "1"]
+    assert sweep.main([*argv, "--output", str(tmp_path / "out")]) == 1
+    assert_user_error((1, capsys.readouterr().err), "--targets", str(tmp_path / "none"))
+    assert not list((tmp_path / "out").rglob("console.log"))

@@ -1,6 +1,7 @@
 """Plans the jobs of a protocol: the arguments of train.py, the run directories and the settings."""
 
 import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,6 +156,14 @@ def check_datasets(option: str, names: list[str]) -> None:
             raise ValueError(f"--{option}: unknown dataset {name!r}; available: {', '.join(available)}")
         if names.count(name) > 1:
             raise ValueError(f"--{option}: duplicate dataset {name!r}")
+
+
+def check_folders(option: str, datasets: list[str]) -> None:
+    """Raises FileNotFoundError if DIR of a NAME=DIR does not exist."""
+    for dataset in datasets:
+        folder = split_name(dataset)[1]
+        if folder and not os.path.isdir(os.path.expanduser(folder)):
+            raise FileNotFoundError(f"--{option} {dataset}: there is no folder {folder}")
 
 
 def split_name(dataset: str, root: str = "") -> tuple[str, str]:

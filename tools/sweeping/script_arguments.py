@@ -7,9 +7,10 @@ import argparse
 import os
 import sys
 
-from runtime.user_errors import exit_code
+from runtime.user_errors import USER_ERRORS, exit_code, one_line
 from tools import sweep
 from tools.sweeping.plan import PROTOCOLS, fewshot, plan, transfer
+from tools.sweeping.state import expected_record
 
 DESCRIPTION = """  METHOD           CLIPFit, CoOp, MaPLe, ..., or all
   {dataset:<16} training dataset: name of a file in configs/datasets (default: {default}){shots}
@@ -80,6 +81,10 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
     """
     end = argv.index("--") if "--" in argv else len(argv)
     args = parser.parse_intermixed_args(argv[:end])
+    if len(argv[end + 1 :]) % 2:
+        parser.error(f"-- must be followed by KEY VALUE pairs, got {' '.join(argv[end + 1 :])}")
+    if not args.positionals:
+        parser.error("METHOD is missing, for example CLIPFit")
     method, dataset, *seeds = args.positionals + [""] * (2 - len(args.positionals))
     if PROTOCOLS[protocol] is fewshot and seeds:
         try:
@@ -112,10 +117,11 @@ def run(parser: Parser, protocol: str, argv: list[str]) -> int:
     try:
         sweep.prepare(args)
         jobs = plan(args)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        expected = {job: expected_record(job) for job in jobs}  # what train.py would refuse
+    except USER_ERRORS as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    return sweep.run_or_show(args, jobs)
+    return sweep.run_or_show(args, jobs, expected)
 
 
 def main(argv=None) -> int:

@@ -86,7 +86,8 @@ def test_unsupported_combinations():
 def test_all_skips_unsupported_methods_and_prints_them(args, monkeypatch, capsys):
     monkeypatch.setattr(registered_methods()["CLIP_Adapter"], "per_class", True)
     methods = {job.setting.method for job in plan(args("base2new", "--methods", "all", "--backbone", "RN50"))}
-    unsupported = {name for name, trainer in registered_methods().items() if trainer.per_class or trainer.needs_vit}
+    methods_and_trainers = registered_methods().items()
+    unsupported = {name for name, cls in methods_and_trainers if why_unsupported(name, cls, "base2new", "RN50")}
     assert {"CLIP_Adapter", "MaPLe"} <= unsupported and methods == set(registered_methods()) - unsupported
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(unsupported) and all(any(name in line for line in lines) for name in unsupported)
