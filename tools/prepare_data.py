@@ -50,7 +50,7 @@ def fetch(name, root):
     if not dataset.dataset_dir:
         raise ValueError("images of your own need no preparing; docs/datasets.md explains their layouts")
     if dataset.default_root:
-        dataset.at(root).prepare()
+        dataset.at_root(root).prepare()
         return []
     from tools.prepare.install import prepare  # the check needs no requirements-data.txt
 

@@ -114,8 +114,8 @@ def test_images_that_cannot_be_used(tmp_path, check, monkeypatch):
 )
 def test_images_elsewhere_are_found(tmp_path, check, name, found):
     whole(name, tmp_path / "whole")
-    expected = Path(check_data.DATASET_REGISTRY.get(name).at(tmp_path).image_dir)
-    source = Path(check_data.DATASET_REGISTRY.get(name).at(tmp_path / "whole").image_dir)
+    expected = Path(check_data.DATASET_REGISTRY.get(name).at_root(tmp_path).image_dir)
+    source = Path(check_data.DATASET_REGISTRY.get(name).at_root(tmp_path / "whole").image_dir)
     (tmp_path / found).parent.mkdir(parents=True, exist_ok=True)
     shutil.move(source, tmp_path / found)
     code, out = check(name)
@@ -143,7 +143,7 @@ def test_images_elsewhere_are_found(tmp_path, check, name, found):
     ],
 )
 def test_wrong_layouts_are_named(tmp_path, check, name, path, remedy):
-    path = Path(check_data.DATASET_REGISTRY.get(name).at(tmp_path).dataset_dir) / path
+    path = Path(check_data.DATASET_REGISTRY.get(name).at_root(tmp_path).dataset_dir) / path
     path.parent.mkdir(parents=True)
     path.touch()
     code, out = check(name)

@@ -118,7 +118,7 @@ def test_download_plans_fit_the_datasets():
     plans = load_download_plans()
     assert set(plans) == {entry.name for entry in catalogue.entries().values() if entry.paper_order or entry.variant_of}
     for name, plan in plans.items():
-        places = check_data.DATASET_REGISTRY.get(name).at("/data")
+        places = check_data.DATASET_REGISTRY.get(name).at_root("/data")
         targets = {os.path.join(places.dataset_dir, target) for step in plan.steps for target in step.targets}
         assert any(Path(target).is_relative_to(places.image_dir) for target in targets), name
         assert not places.split_path or places.split_path in targets, name

@@ -40,7 +40,7 @@ def check(name, root, decode=True):
     Args:
         decode: read each image to its end; without, images need only be there.
     """
-    places = DATASET_REGISTRY.get(name).at(root)
+    places = DATASET_REGISTRY.get(name).at_root(root)
     layout = load_layouts().get(name, {})
     problems = misplaced(places, layout)
     if not os.path.isdir(places.image_dir):

@@ -24,7 +24,7 @@ def prepare(name, root):
         ValueError: the dataset has no download plan.
         OSError: the disk is full or not writable, or another process prepares the same dataset.
     """
-    places = DATASET_REGISTRY.get(name).at(root)
+    places = DATASET_REGISTRY.get(name).at_root(root)
     if name not in load_download_plans():
         raise ValueError(
             f"{name} has no download plan in tools/prepare/sources.yaml: put its images in {places.image_dir} by hand"
