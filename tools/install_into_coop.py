@@ -5,10 +5,10 @@
     python tools/install_into_coop.py PATH --uninstall   remove CLIPFit
 
 PATH is the folder with train.py. The installer adds files and one import line in train.py. It overwrites only files of
-an earlier installation, and installs no Python package. The installed files are listed in .clipfit-installed.json in the
-checkout. Run the same command again to resume after an interruption or to update. If code in the checkout would prevent
-CLIPFit from running, the installer shows the lines to change and does nothing. It needs only Python 3.8 or later. See
-docs/coop_users.md.
+an earlier installation, and installs no Python package. The installed files are listed in .clipfit-installed.json in
+the checkout. Run the same command again to resume after an interruption or to update. If code in the checkout would
+prevent CLIPFit from running, the installer shows the lines to change and does nothing. It needs only Python 3.8 or
+later. See docs/coop_users.md.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def install(checkout: Path, dry_run: bool) -> None:
         print(f"CLIPFit is already installed in {checkout} and up to date")
         return
     if dry_run:
-        print("Nothing was done (--dry-run)")
+        print("No changes made (--dry-run)")
         return
     # The manifest is written first and the import last. If the first installation is interrupted, train.py still works,
     # and the same command completes the installation.
@@ -141,7 +141,7 @@ def uninstall(checkout: Path, dry_run: bool) -> None:
     print_files("removes", to_remove)
     print_files("keeps (changed since the installation)", [name for name in existing if name not in to_remove])
     if dry_run:
-        print("Nothing was done (--dry-run)")
+        print("No changes made (--dry-run)")
         return
     if without != train_py:
         write(checkout / "train.py", without)

@@ -26,14 +26,14 @@ def root(tmp_path):
     return tmp_path
 
 
-def plain_selection(parts, shots, seed):
+def plain_selection(splits, shots, seed):
     """Returns CoOp's selection, sampled with Python's global generator."""
     random.seed(seed)
     out = []
-    for part, n in (("train", shots), ("val", min(shots, 4))):
+    for split, n in (("train", shots), ("val", min(shots, 4))):
         chosen = []
-        for label in dict.fromkeys(row[1] for row in parts[part]):
-            of_class = [row for row in parts[part] if row[1] == label]
+        for label in dict.fromkeys(row[1] for row in splits[split]):
+            of_class = [row for row in splits[split] if row[1] == label]
             chosen += random.sample(of_class, n) if len(of_class) >= n else of_class
         out.append([[FOLDER + path, label, name] for path, label, name in chosen])
     return out
@@ -42,23 +42,23 @@ def plain_selection(parts, shots, seed):
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shots=st.integers(1, 32), seed=st.integers(0, 1000))
 def test_selection_is_coops_with_and_without_the_cache(small, shots, seed):
-    root, parts = small
+    root, splits = small
     for _ in range(2):  # sampled, then read from the cache
         random.seed(12345)  # the global random state must have no effect
         data = mini.build("Caltech101", root, shots=shots, seed=seed)
-        assert [mini.rows(data.train_x, root), mini.rows(data.val, root)] == plain_selection(parts, shots, seed)
-        assert mini.rows(data.test, root) == [[FOLDER + path, *rest] for path, *rest in parts["test"]]
+        assert [mini.rows(data.train_x, root), mini.rows(data.val, root)] == plain_selection(splits, shots, seed)
+        assert mini.rows(data.test, root) == [[FOLDER + path, *rest] for path, *rest in splits["test"]]
 
 
 def test_shots_come_before_base_and_new(small):
-    root, parts = small
-    train, val = plain_selection(parts, 3, 7)
+    root, splits = small
+    train, val = plain_selection(splits, 3, 7)
     base = mini.build("Caltech101", root, shots=3, seed=7, subsample="base")
     new = mini.build("Caltech101", root, shots=3, seed=7, subsample="new")
     assert mini.rows(base.train_x, root) == [row for row in train if row[1] < 3]
     assert mini.rows(new.val, root) == [[p, label - 3, name] for p, label, name in val if label >= 3]
     assert base.classnames == ["airplane", "barrel", "camera"] and new.classnames == ["dollar bill", "égout"]
-    assert (base.num_classes, new.num_classes) == (3, 2) and len(base.test) + len(new.test) == len(parts["test"])
+    assert (base.num_classes, new.num_classes) == (3, 2) and len(base.test) + len(new.test) == len(splits["test"])
     assert mini.fingerprint(base) != mini.fingerprint(new)
 
 
@@ -127,9 +127,9 @@ def test_corrupted_cache(root, text, fact):
 def test_cache_of_another_split_is_refused(root):
     mini.build("Caltech101", root, shots=2)
     path = root / "caltech-101" / "split_zhou_Caltech101.json"
-    parts = json.loads(path.read_text())
-    parts["train"], parts["test"] = parts["test"], parts["train"]
-    path.write_text(json.dumps(parts))
+    splits = json.loads(path.read_text())
+    splits["train"], splits["test"] = splits["test"], splits["train"]
+    path.write_text(json.dumps(splits))
     cache = path.parent / "split_fewshot" / "shot_2-seed_1.json"
     with raises_user_error(cache, "4 of its 4 train", error=ValueError):
         mini.build("Caltech101", root, shots=2)
@@ -149,8 +149,8 @@ def test_split_is_generated_if_it_is_missing(root, capsys):
     assert mini.fingerprint(again) == mini.fingerprint(first)
     shutil.rmtree(root / "caltech-101" / "split_fewshot")
     assert mini.fingerprint(mini.build("Caltech101", root, shots=2, seed=1)) == mini.fingerprint(first)
-    for part in ("train", "val", "test"):
-        assert all(row[1] < 4 for row in json.loads(path.read_text())[part])
+    for split in ("train", "val", "test"):
+        assert all(row[1] < 4 for row in json.loads(path.read_text())[split])
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ def test_every_dataset(entry):
 
 
 def test_facts_are_the_published_ones():
-    found = {entry.name: (entry.template, entry.counts) for entry in catalogue.entries().values()}
-    assert {name: found[name] for name in TABLE_8 | OTHERS} == TABLE_8 | OTHERS
+    facts = {entry.name: (entry.template, entry.counts) for entry in catalogue.entries().values()}
+    assert {name: facts[name] for name in TABLE_8 | OTHERS} == TABLE_8 | OTHERS
 
 
 def test_order_is_the_papers():

@@ -47,9 +47,9 @@ def test_a_new_class_does_not_change_the_split_of_other_classes(root):
 
 @pytest.mark.parametrize("val, expected", [("val", [20, 6, 8]), ("validation", [20, 6, 8]), ("", [20, 0, 8])])
 def test_train_val_test_folders(tmp_path, val, expected):
-    for part, count in (("train", 10), (val, 3), ("test", 4)):
-        if part:
-            mini.write_classes(tmp_path / part, {"cat": count, "dog": count})
+    for folder, count in (("train", 10), (val, 3), ("test", 4)):
+        if folder:
+            mini.write_classes(tmp_path / folder, {"cat": count, "dog": count})
     data = build(tmp_path)
     assert data.classnames == ["cat", "dog"] and sizes(data) == expected
     assert all(f"{os.sep}test{os.sep}" in d.impath for d in data.test)

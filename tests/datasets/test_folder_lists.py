@@ -40,7 +40,7 @@ def test_list_with_a_part_column(root):
     data = build(root, list_="list.csv")
     assert sizes(data) == [12, 2, 6]
     assert mini.fingerprint(build(root, list_=str(root / "list.json"))) == mini.fingerprint(data)
-    coop = {part: [[path, 9, name] for path, name, p in rows if p == part] for part in Split._fields}
+    coop = {split: [[path, 9, name] for path, name, part in rows if part == split] for split in Split._fields}
     (root / "split.json").write_text(json.dumps(coop))
     assert mini.fingerprint(build(root, list_="split.json")) == mini.fingerprint(data)
 

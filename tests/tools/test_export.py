@@ -178,8 +178,8 @@ def test_onnx(call, run_of, tmp_path, method):
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / "model.onnx"))
     logits = load_tuned(run_of(method), precision="fp32").predict(IMAGES).logits
     for n in (1, 2, 5):
-        found = session.run(None, {"image": IMAGES[:n].numpy()})[0]
-        assert torch.allclose(torch.from_numpy(found), logits[:n], atol=1e-5)
+        output = session.run(None, {"image": IMAGES[:n].numpy()})[0]
+        assert torch.allclose(torch.from_numpy(output), logits[:n], atol=1e-5)
 
 
 PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP"}  # supported by openai, open_clip and huggingface

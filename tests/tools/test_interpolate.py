@@ -53,30 +53,30 @@ def make_other(trained, method, classes, folder):
 def test_accuracies(call, trained, tmp_path):
     code, out, err = call("--alphas", 1, 0, 0.25)
     assert code == 0, err
-    found = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "H"]
-    assert list(found["alpha"]) == [0, 0.25, 1]
+    results = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(results.columns) == ["alpha", "val", "val_loss", "base", "new", "H"]
+    assert list(results["alpha"]) == [0, 0.25, 1]
     run = trained()
     zero_shot = [
         accuracy(make_other(trained, "ZeroshotCLIP", classes, tmp_path / classes)) for classes in ("base", "new")
     ]
-    assert found.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
-    assert found.loc[2, "base"] == pytest.approx(accuracy(run))
+    assert results.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
+    assert results.loc[2, "base"] == pytest.approx(accuracy(run))
     images, labels = zip(*(run.parse_batch_test(batch) for batch in run.val_loader), strict=True)
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(run.model_inference(torch.cat(images)), torch.cat(labels))
-    assert found.loc[2, "val_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert results.loc[2, "val_loss"] == pytest.approx(loss.item(), rel=1e-5)
     for classes in ("base", "new"):  # alpha 0.25, by the plain formula
         trainer = make_other(trained, "CLIPFit", classes, tmp_path / f"{classes} again")
         for name, tensor in run.tuned.state_dict().items():
             zero = run.clip.get_parameter(name)
             trainer.tuned.get_parameter(name).data = 0.75 * zero + 0.25 * tensor
-        assert found.loc[1, classes] == pytest.approx(accuracy(trainer))
-    base, new = found.loc[1, "base"], found.loc[1, "new"]
-    assert found.loc[1, "H"] == pytest.approx(2 / (1 / base + 1 / new))
-    assert len({tuple(row) for row in found[["base", "new"]].values.tolist()}) > 1
+        assert results.loc[1, classes] == pytest.approx(accuracy(trainer))
+    base, new = results.loc[1, "base"], results.loc[1, "new"]
+    assert results.loc[1, "H"] == pytest.approx(2 / (1 / base + 1 / new))
+    assert len({tuple(row) for row in results[["base", "new"]].values.tolist()}) > 1
     printed = [[float(cell) for cell in line.split()] for line in out.splitlines()[1:4]]
-    assert printed == [pytest.approx(row, abs=0.006) for row in found.values.tolist()] and "curve.png" in out
+    assert printed == [pytest.approx(row, abs=0.006) for row in results.values.tolist()] and "curve.png" in out
     assert Image.open(tmp_path / "out" / "curve.png").size[0] > 500
     ElementTree.parse(tmp_path / "out" / "curve.svg")
     assert not list((tmp_path / "out").glob("*/tuned.safetensors"))
@@ -91,11 +91,11 @@ def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
 def test_other_datasets_too(call, trained, tmp_path):
     code, _, err = call("--alphas", 1, "--also", "digits")
     assert code == 0, err
-    found = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
+    results = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(results.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
     trainer = make_other(trained, "CLIPFit", "all", tmp_path / "all")
     trainer.load_model(trained().output_dir)
-    assert found.loc[0, "digits"] == pytest.approx(accuracy(trainer))
+    assert results.loc[0, "digits"] == pytest.approx(accuracy(trainer))
 
 
 def test_the_best_alpha_is_selected_on_validation_images(call, trained, tmp_path, monkeypatch):

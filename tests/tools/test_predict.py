@@ -47,7 +47,7 @@ def test_one_image(call):
 def test_a_folder_to_csv_and_json(call, tmp_path):
     paths = [str(p) for p in sorted(call.images.rglob("*.PNG"))]
     expected = call.classifier.predict(paths)
-    files = tmp_path / "new" / "found.csv", tmp_path / "found.json"
+    files = tmp_path / "new" / "predictions.csv", tmp_path / "predictions.json"
     code, out, err = call(call.images, paths[0], "--csv", files[0], "--json", files[1], "--batch-size", 4, "--top", 3)
     assert code == 0 and out == "" and f"{len(paths)}/{len(paths)}" in err  # without duplicates
     with files[0].open() as file:
@@ -70,13 +70,13 @@ def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
     good = len(list(call.images.rglob("*.PNG")))
     (call.images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
     (call.images / "empty.png").write_bytes(b"")
-    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
+    code, _, err = call(call.images, "--csv", tmp_path / "predictions.csv")
     broken, empty = sorted(line[line.index("error: ") :] for line in err.splitlines() if "error: " in line)
     assert code == 1
     assert_facts(broken, call.images / "broken.jpg")
     assert_facts(empty, call.images / "empty.png")
     assert_facts(err.splitlines()[-1], " 2 ", f" {good + 2} ")
-    assert len((tmp_path / "found.csv").read_text().splitlines()) == good + 1
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == good + 1
     result = call(call.images / "broken.jpg")
     assert_user_error(result, call.images / "broken.jpg")
     assert result[1] == ""
@@ -129,7 +129,7 @@ def test_ctrl_c_writes_the_predictions_so_far(call, tmp_path, monkeypatch):
             yield prediction
 
     monkeypatch.setattr(predict, "classify", stop)
-    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
+    code, _, err = call(call.images, "--csv", tmp_path / "predictions.csv")
     assert code == 130
     assert_facts(err.splitlines()[-1], " 3 ", f" {len(list(call.images.rglob('*.PNG')))} ")
-    assert len((tmp_path / "found.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 4

@@ -1,4 +1,4 @@
-"""The files that are installed into a checkout: their names there, and their content (YAML files without `_BASE_`)."""
+"""The files to install into a checkout: their names and their content (YAML files without `_BASE_`)."""
 
 from __future__ import annotations
 

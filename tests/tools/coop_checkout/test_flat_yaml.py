@@ -17,15 +17,15 @@ from .stand_in import write
 
 def merged(path):
     """Returns the content of a YAML file merged with its bases, read with PyYAML."""
-    own = yaml.safe_load(path.read_text())
-    base = own.pop("_BASE_", None)
-    return merge(merged(path.parent / base), own) if base else own
+    content = yaml.safe_load(path.read_text())
+    base = content.pop("_BASE_", None)
+    return merge(merged(path.parent / base), content) if base else content
 
 
-def merge(base, own):
-    if not isinstance(base, dict) or not isinstance(own, dict):
-        return own
-    return {**base, **{key: merge(base.get(key), value) for key, value in own.items()}}
+def merge(base, override):
+    if not isinstance(base, dict) or not isinstance(override, dict):
+        return override
+    return {**base, **{key: merge(base.get(key), value) for key, value in override.items()}}
 
 
 def test_all_yaml_files_of_clipfit():
@@ -75,13 +75,13 @@ def text_of(section, width, margin="") -> str:
 
 
 @given(sections, sections, sections, st.sampled_from([1, 2, 4]))
-def test_random_sections(tmp_path_factory, lowest, base, own, width):
+def test_random_sections(tmp_path_factory, lowest, base, override, width):
     folder = tmp_path_factory.mktemp("yaml")
     write(folder / "lowest.yaml", "# of the base\n" + text_of(lowest, 2))
     write(folder / "in" / "base.yaml", f"{text_of(base, width)}_BASE_: '../lowest.yaml'  # nested\n")
-    write(folder / "own.yaml", "# the command\n_BASE_: in/base.yaml\n\n" + text_of(own, width))
+    write(folder / "own.yaml", "# the command\n_BASE_: in/base.yaml\n\n" + text_of(override, width))
     text = flatten(folder / "own.yaml")
-    assert yaml.safe_load(text) == merged(folder / "own.yaml") == merge(merge(lowest, base), own)
+    assert yaml.safe_load(text) == merged(folder / "own.yaml") == merge(merge(lowest, base), override)
     assert text.startswith("# the command\n") and "of the base" not in text
 
 
