@@ -41,7 +41,8 @@ def expected(trained, names=NAMES):  # noqa: F811
 
 def logits_difference(out):
     """Returns the difference of the logits that the command printed; fails if they were not compared."""
-    line = [line for line in out.splitlines() if "logits" in line][-1]
+    before_files = out.partition(":\n")[0]  # then come the list of files and the code that loads them
+    line = [line for line in before_files.splitlines() if "logits" in line][-1]
     return float(line.split()[-1])
 
 
