@@ -70,7 +70,7 @@ def text_of(section, width, margin="") -> str:
         if isinstance(value, dict):
             text += f"{margin}{key}:  # it's\n{text_of(value, width, margin + ' ' * width)}\n"
         else:
-            text += f"{margin}# {key}: 'above\n{margin}{key}: {as_yaml(value)}  # \"beside\n"
+            text += f"{margin}# {key}: 'above\n{margin}{key}: {as_yaml(value)}  # \"next\n"
     return text
 
 
