@@ -1,11 +1,11 @@
-"""Datasets by registry name; importing this package imports its modules, which fills Dassl's `DATASET_REGISTRY`."""
+"""The datasets. Importing this package imports all of its modules, which register in Dassl's `DATASET_REGISTRY`."""
 
 import importlib
 import pkgutil
 
 
 def register_all() -> None:
-    """Import every module here: a dataset is registered because its file exists."""
+    """Imports every module of this package. A new dataset needs only a new file."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
 

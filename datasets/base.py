@@ -1,4 +1,4 @@
-"""`FewShotDataset`: what CoOp's datasets share. Splits, few-shot sampling and base/new classes, to the image.
+"""`FewShotDataset`, the base class of the datasets: splits, few-shot sampling, base/new classes, as in CoOp.
 
 CoOp: Zhou et al., Learning to Prompt for Vision-Language Models, https://arxiv.org/abs/2109.01134.
 """
@@ -20,35 +20,38 @@ from .splits import (
     write_split,
 )
 
-cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the classes) or new (the other half)
+cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the classes) or new (second half)
 
 
 class FewShotDataset(DatasetBase):
-    """A dataset in CoOp's folders.
+    """A dataset in CoOp's folder layout.
 
-    A subclass states its folders, the facts that `catalogue` passes on, and in `read_data` how raw data are read.
-    Order, as in CoOp: split file, few-shot sampling over all classes (train, then val with min(shots, 4)), base or
-    new classes.
+    A subclass sets its folders and the attributes that `catalogue` lists, and implements `read_data`, which reads the
+    raw data if there is no split file.
 
-    Sampling draws from `random.Random(cfg.SEED)`: what CoOp draws after seeding Python's global generator,
-    without touching that one. Without a seed nothing is cached: a file would fix what should vary.
+    The images are selected in CoOp's order: read the split, sample the shots over all classes (first train, then val
+    with min(shots, 4) images per class), then select the base or the new classes.
+
+    Few-shot sampling uses `random.Random(cfg.SEED)`. It returns the images that CoOp samples after `random.seed`, and
+    leaves Python's global generator unchanged. Without a seed the selection is not cached, because it must differ
+    from run to run.
     """
 
     dataset_dir = ""  # folder under DATASET.ROOT
-    image_dir = "images"  # folder under dataset_dir; "" is dataset_dir itself
+    image_dir = "images"  # folder under dataset_dir; "" if it is dataset_dir itself
     split_file = ""  # e.g. split_zhou_Caltech101.json; "" if CoOp has none
     default_root = ""  # used if DATASET.ROOT is not set
-    rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits
+    rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits the images
     keep_selection = True  # whether few-shot selections are saved in `split_fewshot`
 
-    template = "a photo of a {}."  # the paper's prompt (its Table 8, CoOp's zero-shot templates), {} for the class name
-    counts = ()  # published numbers of classes, train, val and test images, None for one unknown; () for none
-    paper_order = None  # 1 to 11: row in the papers' tables, ImageNet first; None for others
-    variant_of = ""  # registry name of the dataset with the same classes whose distribution shift this is
-    variant_order = None  # 1, 2, ...: row in the papers' tables among the variants of one dataset
+    template = "a photo of a {}."  # the paper's prompt template (Table 8; CoOp's for zero-shot), {} for the class name
+    counts = ()  # published numbers of classes, train, val and test images (None: unknown); () if none are published
+    paper_order = None  # row in the papers' tables, 1 (ImageNet) to 11; None for other datasets
+    variant_of = ""  # registry name of the dataset with the same classes of which this is a distribution shift
+    variant_order = None  # row in the papers' tables among the variants of one dataset: 1, 2, ...
 
     def __init__(self, cfg):
-        self.place(cfg.DATASET.ROOT)
+        self.set_paths(cfg.DATASET.ROOT)
         self.prepare()
         self.check_folder()
         split = self.load_split()
@@ -57,59 +60,68 @@ class FewShotDataset(DatasetBase):
         train, val, test = ([self.to_datum(item) for item in items] for items in split)
         super().__init__(train_x=train, val=val or None, test=test)
 
-    def place(self, root):
-        """Set the paths below `root`."""
+    def set_paths(self, root):
+        """Sets the name of the dataset and all paths below `root`."""
         self.name = type(self).__name__
         if not (root or self.default_root):
             raise ValueError(
                 f"DATASET.ROOT is not set: pass --root, the folder with {self.dataset_dir or 'the images'}"
             )
         self.root = os.path.abspath(os.path.expanduser(root or self.default_root))
-        self.marker = "/".join(filter(None, ("", self.dataset_dir, self.image_dir))) + "/"
+        self.image_subpath = "/".join(filter(None, ("", self.dataset_dir, self.image_dir))) + "/"  # e.g. /dtd/images/
         self.dataset_dir = os.path.normpath(os.path.join(self.root, self.dataset_dir))
         self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
         self.split_path = os.path.join(self.dataset_dir, self.split_file) if self.split_file else ""
         self.split_fewshot_dir = os.path.join(self.dataset_dir, "split_fewshot")
 
     @classmethod
-    def at(cls, root):
-        """The dataset with its paths and `read_split`, nothing read, checked or written; for tools."""
+    def at_root(cls, root):
+        """Returns the dataset with its paths set and no images loaded. For tools; reads and writes no file."""
         dataset = cls.__new__(cls)
-        dataset.place(root)
+        dataset.set_paths(root)
         return dataset
 
     def read_data(self):
-        """`Split` made from the raw data if there is no split file; leaves the global random state as it is."""
+        """Returns the `Split` generated from the raw data. Must leave the global random state unchanged."""
         raise FileNotFoundError(f"{self.name} needs {self.split_path}. {self.remedy()}")
 
     def prepare(self):
-        """Writes the images; only for datasets that come with a package."""
+        """Writes the images to disk. Only for datasets that come with a Python package."""
 
     def remedy(self):
+        """Returns the sentence that tells the user how to get the data."""
         return f"Get it with `python tools/prepare_data.py {self.name} --root {self.root}` (see docs/datasets.md)"
 
     def check_folder(self):
+        """Raises FileNotFoundError if a folder of the dataset is missing."""
         for folder in (self.root, self.dataset_dir, self.image_dir):
             if not os.path.isdir(folder):
-                raise FileNotFoundError(f"{self.name}: there is no folder {folder}. {self.remedy()}")
+                raise FileNotFoundError(f"{self.name}: missing folder {folder}. {self.remedy()}")
 
     def read_split(self):
-        """`(Split, made, source)` of the split file, else of the raw data; for `made` see `splits.read_split`."""
+        """Returns `(split, generated_by, source)`, from the split file if it exists, else from the raw data.
+
+        `generated_by` is explained in `splits.read_split`. `source` is the split file or the name of the dataset.
+        """
         if self.split_path and os.path.exists(self.split_path):
             return *read_split(self.split_path), self.split_path
         try:
             return self.read_data(), "", self.name
         except FileNotFoundError as error:
-            no_split = f"there is no {self.split_path}, nor what one is made from: " if self.split_path else ""
+            no_split = ""
+            if self.split_path:
+                no_split = f"missing split file {self.split_path}, and no raw data to generate it from: "
             raise FileNotFoundError(f"{self.name}: {no_split}{error}. {self.remedy()}") from error
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{self.name}: {self.dataset_dir} is not laid out as expected ({error})") from error
+            raise ValueError(f"{self.name}: unexpected layout of {self.dataset_dir} ({error})") from error
 
     def load_split(self):
-        """The whole `Split`, checked; one that had to be made is saved as the split file."""
-        split, made, source = self.read_split()
+        """Returns the checked `Split` of all images. If it was generated, saves it as the split file."""
+        split, generated_by, source = self.read_split()
         if source == self.split_path:
-            print(f"Reading split from {source}" + (f"\n(made here, it is not CoOp's: {made})" if made else ""))
+            print(f"Reading split from {source}")
+            if generated_by:
+                print(f"(not CoOp's split; generated here: {generated_by})")
         check_classes(split, source)
         check_images([item for items in split for item in items], self.image_dir, source)
         if self.split_path and source != self.split_path:
@@ -117,29 +129,33 @@ class FewShotDataset(DatasetBase):
         return split
 
     def save_split(self, split):
-        made = f"{self.rule}, by name, independent of directory order and of the seed"
-        print(f"No {self.split_path}: making one, {made}")
+        """Writes a generated split to the split file; warns if that fails."""
+        generated_by = f"{self.rule}, by name, independent of directory order and of the seed"
+        print(f"Missing split file {self.split_path}: generating it, {generated_by}")
         try:
-            write_split(split, self.split_path, made)
+            write_split(split, self.split_path, generated_by)
             print(f"Saved split to {self.split_path}")
         except OSError as error:
-            print(f"WARNING: the split could not be saved ({error}); the next run makes the same one")
+            print(f"WARNING: the split could not be saved ({error}); every run generates the same one")
 
     def take_shots(self, split, shots, seed):
-        """`shots` training and min(shots, 4) validation images per class; all images if shots < 1."""
+        """Samples `shots` train and min(shots, 4) val images per class; keeps all images if shots < 1."""
         if shots < 1:
             return split
         if seed < 0:
-            print("SEED is not set: every run samples its own few-shot images, and none are saved")
+            print("SEED is not set: every run samples different few-shot images and does not save them")
         cache = None
+        chosen = None
         if seed >= 0 and self.keep_selection:
-            cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.marker)
-        chosen = cache and cache.load(split.train, split.val)
-        if not chosen:
+            cache = FewShotCache(self.split_fewshot_dir, shots, seed, self.image_dir, self.image_subpath)
+            chosen = cache.load(split.train, split.val)
+        if chosen is None:
             rng = random.Random(seed) if seed >= 0 else random
-            chosen = sample_shots(split.train, shots, rng), sample_shots(split.val, min(shots, 4), rng)
-            if cache:
-                cache.save(*chosen)
+            train = sample_shots(split.train, shots, rng)
+            val = sample_shots(split.val, min(shots, 4), rng)
+            chosen = train, val
+            if cache is not None:
+                cache.save(train, val)
         return Split(*chosen, split.test)
 
     def to_datum(self, item):

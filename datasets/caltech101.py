@@ -1,4 +1,4 @@
-"""Caltech101: 100 object classes (Fei-Fei et al., 2004). CoOp leaves out two folders and renames four."""
+"""Caltech101: 100 object classes (Fei-Fei et al., 2004). As in CoOp, without two folders, four classes renamed."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,4 +1,4 @@
-"""What is known of each dataset, read off its class: names, prompt, counts, place in the papers, groups of targets."""
+"""The facts about each dataset, read from its class: names, prompt template, counts, order in the papers, targets."""
 
 import difflib
 import math
@@ -10,10 +10,10 @@ from .base import FewShotDataset
 
 
 class Entry(NamedTuple):
-    """One dataset; the fields that are not names are explained in `FewShotDataset`."""
+    """One dataset. `FewShotDataset` explains the fields other than the names."""
 
-    name: str  # in Dassl's registry, e.g. DescribableTextures
-    config: str  # file in configs/datasets without .yaml, and the dataset's module, e.g. dtd
+    name: str  # registry name, e.g. DescribableTextures
+    config: str  # config name, e.g. dtd for configs/datasets/dtd.yaml and datasets/dtd.py
     template: str
     counts: tuple
     paper_order: int | None
@@ -21,15 +21,16 @@ class Entry(NamedTuple):
 
 
 def entries() -> dict[str, Entry]:
-    """`Entry` by registry name: the papers' eleven in their order, then variants, then the rest by name."""
+    """Returns `Entry` by registry name: the eleven datasets of the papers, their variants, then the others by name."""
     registered = map(DATASET_REGISTRY.get, DATASET_REGISTRY.registered_names())
-    classes = sorted((cls for cls in registered if issubclass(cls, FewShotDataset)), key=_place)
+    classes = sorted((cls for cls in registered if issubclass(cls, FewShotDataset)), key=_sort_key)
     return {cls.__name__: _entry(cls) for cls in classes}
 
 
-def _place(cls: type[FewShotDataset]) -> tuple:
-    paper, variant = (order or math.inf for order in (cls.paper_order, cls.variant_order))
-    return paper, not cls.variant_of, cls.variant_of, variant, cls.__name__
+def _sort_key(cls: type[FewShotDataset]) -> tuple:
+    paper_order = cls.paper_order or math.inf
+    variant_order = cls.variant_order or math.inf
+    return paper_order, not cls.variant_of, cls.variant_of, variant_order, cls.__name__
 
 
 def _entry(cls: type[FewShotDataset]) -> Entry:
@@ -38,49 +39,52 @@ def _entry(cls: type[FewShotDataset]) -> Entry:
 
 
 def by_config() -> dict[str, Entry]:
-    """`Entry` by name of its config file, in the order of `entries`."""
+    """Returns `Entry` by config name, in the order of `entries`."""
     return {entry.config: entry for entry in entries().values()}
 
 
-def resolve(text: str) -> Entry:
-    """The dataset with this registry or config name, in any case.
+def resolve(name: str) -> Entry:
+    """Returns the dataset with this registry or config name. Case is ignored.
 
     Raises:
-        ValueError: there is none; names the nearest and the known names.
+        ValueError: if the name is unknown; the message lists the closest match and all names.
     """
-    known = {name.lower(): entry for entry in entries().values() for name in (entry.name, entry.config)}
-    if text.lower() not in known:
-        nearest = difflib.get_close_matches(text.lower(), known, 1, 0.4)
-        hint = f"did you mean {known[nearest[0]].config}? " if nearest else ""
-        raise ValueError(f"unknown dataset {text!r}; {hint}there are: {', '.join(by_config())}")
-    return known[text.lower()]
+    known = {}
+    for entry in entries().values():
+        known[entry.name.lower()] = entry
+        known[entry.config.lower()] = entry
+    if name.lower() not in known:
+        closest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+        hint = f"Did you mean {known[closest[0]].config}? " if closest else ""
+        raise ValueError(f"Unknown dataset {name!r}. {hint}Must be one of: {', '.join(by_config())}")
+    return known[name.lower()]
 
 
 def paper_configs() -> list[str]:
-    """Config names of the eleven datasets of the papers, ImageNet first."""
+    """Returns the config names of the eleven datasets of the papers, ImageNet first."""
     return [entry.config for entry in entries().values() if entry.paper_order]
 
 
 def targets(protocol: str, source: str = "imagenet") -> list[str]:
-    """Config names of the datasets that a model trained on `source` is tested on.
+    """Returns the config names of the target datasets for a model trained on `source`.
 
     Args:
-        protocol: "cross_dataset", the papers' datasets except ImageNet and the source, or "domain_shift", the
-            source's variants (none for most sources).
+        protocol: "cross_dataset" (the datasets of the papers except ImageNet and the source) or "domain_shift" (the
+            variants of the source; most sources have none).
         source: registry or config name.
 
     Raises:
-        ValueError: another protocol, or an unknown source.
+        ValueError: if the protocol or the source is unknown.
     """
     source = resolve(source)
     if protocol == "cross_dataset":
         return [config for config in paper_configs() if config not in ("imagenet", source.config)]
     if protocol == "domain_shift":
         return [entry.config for entry in entries().values() if entry.variant_of == source.name]
-    raise ValueError(f"targets are those of cross_dataset or domain_shift, got {protocol!r}")
+    raise ValueError(f"protocol must be cross_dataset or domain_shift to have targets, got {protocol!r}")
 
 
 def order(name: str) -> int:
-    """Sort key of a registry name: its place in `entries`, unknown names last."""
+    """Returns the sort key of a registry name: its index in `entries`. Unknown names sort last."""
     names = list(entries())
     return names.index(name) if name in names else len(names)

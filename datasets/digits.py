@@ -1,6 +1,6 @@
 """Digits: the 1,797 handwritten digits that come with scikit-learn (from UCI's "Optical Recognition" set).
 
-Written once as 8x8 grey PNG files in CoOp's folder form; the transforms enlarge them.
+The first run writes them as 8x8 greyscale PNG files in CoOp's folder layout. The transforms resize them.
 """
 
 import glob
@@ -22,15 +22,15 @@ CLASSNAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "ei
 
 
 def write_images(folder):
-    """Write the images as `folder/<class>/digit_<index>.png`. The folder appears complete or not at all."""
+    """Writes the images as `folder/<class>/digit_<index>.png`, atomically: the folder is complete or does not exist."""
     state = random.getstate()
-    from sklearn.datasets import load_digits  # the first import draws from Python's generator
+    from sklearn.datasets import load_digits  # the first import uses Python's global generator
 
     random.setstate(state)
     parent = os.path.dirname(folder)
     os.makedirs(parent, exist_ok=True)
     digits = load_digits()
-    pixels = (digits.images * 255 / 16).round().astype("uint8")  # (1797, 8, 8), stored as 0..16
+    pixels = (digits.images * 255 / 16).round().astype("uint8")  # (1797, 8, 8), pixel values 0 to 16
     remove_leftovers(os.path.join(glob.escape(parent), ".images-*"))
     temporary = tempfile.mkdtemp(prefix=".images-", dir=parent)
     try:
@@ -43,7 +43,7 @@ def write_images(folder):
             os.rename(built, folder)
             print(f"Wrote {len(pixels):,} images to {folder}")
         except OSError:
-            if not os.path.isdir(folder):  # else another process was first
+            if not os.path.isdir(folder):  # otherwise another process has written the images
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -65,8 +65,7 @@ class Digits(FewShotDataset):
             write_images(self.image_dir)
         except OSError as error:
             raise type(error)(
-                f"the digits could not be written to {self.image_dir} ({error.strerror}); "
-                "pass a --root that you may write to"
+                f"could not write the digits to {self.image_dir} ({error.strerror}): pass a writable folder as --root"
             ) from None
 
     def read_data(self):
@@ -77,4 +76,4 @@ class Digits(FewShotDataset):
         return split_three(items)
 
     def remedy(self):
-        return f"Delete {self.dataset_dir}, and the next run writes it anew"
+        return f"Delete {self.dataset_dir}; the next run writes it again"

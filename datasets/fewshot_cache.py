@@ -1,8 +1,8 @@
-"""Few-shot selections in `split_fewshot/`: CoOp's pickles are read, ours are written as JSON beside them.
+"""Saved few-shot selections in `split_fewshot/`. Reads CoOp's pickle files; writes JSON files next to them.
 
-Loading a pickle can run any code, so the unpickler here knows one class only, Dassl's `Datum`, and even that
-as a plain holder of attributes. Its absolute paths are cut to the part below the image folder, so that data
-that have moved are found.
+Loading a pickle can run arbitrary code. The unpickler here therefore accepts one class only, Dassl's `Datum`, and
+loads it as a plain object with attributes. The absolute paths in a pickle are cut to the part below the image folder,
+so the data may have been moved since the pickle was written.
 """
 
 import os
@@ -12,108 +12,115 @@ from .splits import Item, read_json, rows_to_items, write_json
 
 
 class _Record:
-    """Stands in for a pickled `Datum`."""
+    """Replaces the pickled `Datum`: a plain object with its attributes."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         if name == "Datum" and module.startswith("dassl.") and module.endswith(".base_dataset"):
             return _Record
-        raise pickle.UnpicklingError(f"it names {module}.{name}, and only Dassl's Datum is let in")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, and only Dassl's Datum is allowed")
 
 
-def relative_path(impath, image_dir, marker):
-    """`impath` below `image_dir`, wherever it lay when it was written.
+def relative_path(impath, image_dir, image_subpath):
+    """Returns the part of `impath` below the image folder, wherever that folder was when the path was written.
+
+    Example: `/old/disk/dtd/images/banded/1.jpg` with the image subpath `/dtd/images/` gives `banded/1.jpg`.
 
     Args:
-        impath: absolute path, of this or another machine.
-        image_dir: the image folder now.
-        marker: dataset folder and image folder as CoOp names them, e.g. `/dtd/images/`.
+        impath: absolute path, on this or another machine.
+        image_dir: current image folder.
+        image_subpath: dataset folder and image folder in CoOp's layout, e.g. `/dtd/images/`.
     """
     if "/" not in impath:  # written on Windows
         impath = impath.replace("\\", "/")
     if impath.startswith(image_dir + "/"):
         return impath[len(image_dir) + 1 :]
-    return impath.rpartition(marker)[2] or impath
+    return impath.rpartition(image_subpath)[2] or impath
 
 
-def read_pickle(path, image_dir, marker):
-    """Lists of `Item` by key of one of CoOp's pickles; ValueError if it is anything else."""
+def read_pickle(path, image_dir, image_subpath):
+    """Returns the lists of `Item` in one of CoOp's pickles, by key. Raises ValueError if it is not such a file."""
     try:
         with open(path, "rb") as file:
             data = _Unpickler(file).load()
-        return {
-            key: [Item(relative_path(r._impath, image_dir, marker), int(r._label), str(r._classname)) for r in records]
-            for key, records in data.items()
-        }
+        items = {}
+        for key, records in data.items():
+            items[key] = [
+                Item(relative_path(r._impath, image_dir, image_subpath), int(r._label), str(r._classname))
+                for r in records
+            ]
+        return items
     except OSError:
         raise
-    except Exception as error:  # a broken pickle can fail in any way
-        raise ValueError(
-            f"{path} is not a few-shot file as CoOp writes it ({error}); if you do not need it, delete it"
-        ) from None
+    except Exception as error:  # unpickling raises many types of errors on a corrupted file
+        raise ValueError(f"{path} is not a few-shot file of CoOp ({error}): delete it if you do not need it") from None
 
 
-def _in_split(chosen, items, path, key):
-    """The split's own items for the `chosen` ones; ValueError if some belong to another split."""
-    own = {(item.path, item.label): item for item in items}
-    foreign = [item.path for item in chosen if (item.path, item.label) not in own]
-    if foreign:
+def _items_of_split(selection, items, path, split_name):
+    """Returns the items of the split that are in `selection`. Raises ValueError if one belongs to another split."""
+    known = {(item.path, item.label): item for item in items}
+    unexpected = [item.path for item in selection if (item.path, item.label) not in known]
+    if unexpected:
         raise ValueError(
-            f"{path} was sampled from another split: {len(foreign)} of its {len(chosen)} {key} images are not "
-            f"among the {key} images now, the first being {foreign[0]}; delete it to sample again"
+            f"{path} was sampled from another split: {len(unexpected)} of its {len(selection)} {split_name} images are "
+            f"not in the current {split_name} split (first: {unexpected[0]}); delete the file to sample again"
         )
-    return [own[item.path, item.label] for item in chosen]
+    return [known[item.path, item.label] for item in selection]
 
 
 class FewShotCache:
-    """The file `shot_<n>-seed_<s>` of a dataset.
+    """The saved selection `shot_<n>-seed_<s>` of a dataset, a pickle (CoOp's) or a JSON file (ours).
 
     Args:
-        folder: the dataset's `split_fewshot` folder.
-        image_dir: folder that items' paths are relative to.
-        marker: see `relative_path`.
+        folder: the `split_fewshot` folder of the dataset.
+        image_dir: folder that the paths of the items are relative to.
+        image_subpath: see `relative_path`.
     """
 
-    def __init__(self, folder, shots, seed, image_dir, marker):
-        self.folder, self.image_dir, self.marker = folder, image_dir, marker
+    def __init__(self, folder, shots, seed, image_dir, image_subpath):
         stem = os.path.join(folder, f"shot_{shots}-seed_{seed}")
-        self.pkl, self.json = stem + ".pkl", stem + ".json"
+        self.pkl = stem + ".pkl"
+        self.json = stem + ".json"
+        self.image_dir = image_dir
+        self.image_subpath = image_subpath
 
     def load(self, train, val):
-        """`(train, val)` as they were sampled, or None if there is no file.
+        """Returns the saved `(train, val)` items, or None if nothing is saved.
 
-        CoOp's pickle goes before ours, because that is what CoOp would use.
+        If both files exist, CoOp's pickle takes precedence, because CoOp would use it.
         """
-        found = {}
+        selections = {}
         if os.path.exists(self.pkl):
-            found[self.pkl] = read_pickle(self.pkl, self.image_dir, self.marker)
+            selections[self.pkl] = read_pickle(self.pkl, self.image_dir, self.image_subpath)
         if os.path.exists(self.json):
-            found[self.json] = self._read_json()
-        if not found:
+            selections[self.json] = self._read_json()
+        if not selections:
             return None
-        path, data = next(iter(found.items()))
+        path, selection = next(iter(selections.items()))
         print(f"Loading preprocessed few-shot data from {path}")
-        print("(these images are used whatever the random state; delete the file to sample again)")
-        chosen = [_in_split(data.get(key, []), items, path, key) for key, items in (("train", train), ("val", val))]
-        if len(found) == 2 and self._keys(found[self.pkl]) != self._keys(found[self.json]):
-            print(f"WARNING: {self.json} holds another selection and is not used")
-        return chosen
+        print("(the seed has no effect on these images; delete the file to sample again)")
+        train = _items_of_split(selection.get("train", []), train, path, "train")
+        val = _items_of_split(selection.get("val", []), val, path, "val")
+        if len(selections) == 2 and self._keys(selections[self.pkl]) != self._keys(selections[self.json]):
+            print(f"WARNING: {self.json} is ignored; its selection differs from {self.pkl}")
+        return train, val
 
     def _read_json(self):
         data = read_json(self.json)
         if not isinstance(data, dict) or "train" not in data:
-            raise ValueError(f"{self.json} is not a few-shot file: it has no 'train'; delete it to sample again")
+            raise ValueError(f"{self.json} is not a few-shot file: missing key 'train'; delete it to sample again")
         return {key: rows_to_items(data.get(key, []), self.json) for key in ("train", "val")}
 
     @staticmethod
-    def _keys(data):
-        return [[item[:2] for item in data.get(key, [])] for key in ("train", "val")]
+    def _keys(selection):
+        """Returns the paths and labels of the train and val items, without class names."""
+        return [[item[:2] for item in selection.get(key, [])] for key in ("train", "val")]
 
     def save(self, train, val):
-        """Write the selection; if that fails, warn and go on."""
+        """Writes the selection to the JSON file; warns if that fails."""
         try:
             print(f"Saving preprocessed few-shot data to {self.json}")
             write_json({"train": train, "val": val}, self.json)
         except OSError as error:
-            print(f"WARNING: the few-shot selection could not be saved ({error}); the run goes on without")
+            print(f"WARNING: the few-shot selection could not be saved ({error}); the run continues without it")

@@ -1,4 +1,4 @@
-"""FGVC Aircraft: 100 variants (Maji et al., 2013), with the split that comes with the data."""
+"""FGVC Aircraft: 100 variants (Maji et al., 2013), with the official split."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
@@ -17,12 +17,12 @@ class FGVCAircraft(FewShotDataset):
 
     def read_data(self):
         labels = {name: label for label, name in enumerate(read_lines(self.dataset_dir, "variants.txt"))}
-        return Split(*(self.read_list(part, labels) for part in Split._fields))
+        return Split(*(self.read_list(split, labels) for split in Split._fields))
 
-    def read_list(self, part, labels):
-        """Lines are `<image number> <variant>`; variants have spaces in them."""
+    def read_list(self, split, labels):
+        """Lines are `<image number> <variant>`, e.g. `1025794 Eurofighter Typhoon`."""
         items = []
-        for line in read_lines(self.dataset_dir, f"images_variant_{part}.txt"):
+        for line in read_lines(self.dataset_dir, f"images_variant_{split}.txt"):
             image, variant = line.split(" ", 1)
             items.append(Item(f"{image}.jpg", labels[variant], variant))
         return items

@@ -1,10 +1,11 @@
-"""Folder: your own images. DATASET.ROOT (`--root`) is the folder with them, in one of three forms.
+"""Folder: your own images. DATASET.ROOT (`--root`) is their folder, in one of three layouts.
 
-1. One folder per class: `cat/1.jpg dog/2.jpg`. Split by a fixed rule: 50 % train, 20 % val, 30 % test of each class.
-2. `train/ val/ test/`, each with one folder per class. Without `test/`, `val/` is the test set; `val/` may be missing.
-3. A list, DATASET.FOLDER.LIST: see `folder_lists`.
+1. One folder per class: `cat/1.jpg dog/2.jpg`. Each class is split by a fixed rule: 50 % train, 20 % val, 30 % test.
+2. `train/ val/ test/`, each with one folder per class. `val/` is optional. Without `test/`, `val/` is the test set.
+3. A list of images, DATASET.FOLDER.LIST: see `folder_lists`.
 
-Images lie directly in their class folder. Nothing is written here: the selection follows from images and seed.
+Images must be directly in their class folder. No file is written: splits and few-shot selections are computed from the
+images' names and the seed in every run.
 """
 
 import os
@@ -29,7 +30,7 @@ VAL_NAMES = ("val", "valid", "validation")
 
 @DATASET_REGISTRY.register()
 class Folder(FewShotDataset):
-    """The user's images. Classes are sorted by folder name, or by class name in a list."""
+    """The user's own images. Classes are sorted by folder name, or by class name if there is a list."""
 
     dataset_dir = ""
     image_dir = ""
@@ -41,61 +42,60 @@ class Folder(FewShotDataset):
         super().__init__(cfg)
 
     def remedy(self):
-        return "docs/datasets.md explains the layouts of your own images"
+        return "See docs/datasets.md for the layouts of your own images"
 
     def read_data(self):
         names = {}
         if self.options.CLASSNAMES:
             names = read_names(os.path.join(self.root, self.options.CLASSNAMES))
         if self.options.LIST:
-            parts = read_list(os.path.join(self.root, self.options.LIST))
-        elif "train" in list_folders(self.root) and self.part_folders():
-            parts = {part: self.list_part(folder) for part, folder in self.part_folders().items()}
+            rows = read_list(os.path.join(self.root, self.options.LIST))
+        elif "train" in list_folders(self.root) and self.split_folders():
+            rows = {split: self.list_class_folders(folder) for split, folder in self.split_folders().items()}
         else:
-            parts = {"all": self.list_part("")}
-        return self.label(parts, names)
+            rows = {"all": self.list_class_folders("")}
+        return self.make_split(rows, names)
 
     def read_split(self):
-        split, made, _ = super().read_split()
-        return split, made, self.options.LIST or self.root
+        split, generated_by, _ = super().read_split()
+        return split, generated_by, self.options.LIST or self.root
 
-    def part_folders(self):
-        """Folder of each part, empty if this is not the `train/ val/ test/` form."""
+    def split_folders(self):
+        """Returns the folder of each split; an empty dict if the layout is not `train/ val/ test/`."""
         folders = list_folders(self.root)
         val = next((name for name in VAL_NAMES if name in folders), "")
         if "test" in folders:
             return {"train": "train", "test": "test", **({"val": val} if val else {})}
         return {"train": "train", "test": val} if val else {}
 
-    def list_part(self, under):
-        """`(path, class)` of each image below `under`, by class folder."""
+    def list_class_folders(self, parent):
+        """Returns `(path, class)` of each image in the class folders below `parent`."""
         rows = []
-        for folder in list_folders(os.path.join(self.root, under)):
-            images = list_images(os.path.join(self.root, under, folder))
-            rows += [(os.path.join(under, folder, image), folder) for image in images]
+        for folder in list_folders(os.path.join(self.root, parent)):
+            images = list_images(os.path.join(self.root, parent, folder))
+            rows += [(os.path.join(parent, folder, image), folder) for image in images]
             if not images:
-                print(f"WARNING: {os.path.join(self.root, under, folder)} has no images directly in it: left out")
+                print(f"WARNING: skipping {os.path.join(self.root, parent, folder)}: no images directly in this folder")
         if not rows:
-            raise ValueError("there are no images in class folders, such as cat/1.jpg and dog/2.jpg")
+            raise ValueError("no images in class folders, such as cat/1.jpg and dog/2.jpg")
         return rows
 
-    def label(self, parts, names):
-        """`Split` of `(path, class)` rows by part; `names` gives classes another name."""
-        classes = sorted({name for rows in parts.values() for _, name in rows})
+    def make_split(self, rows, names):
+        """Returns the `Split` of `(path, class)` rows by split; `names` maps classes to other class names."""
+        classes = sorted({name for split_rows in rows.values() for _, name in split_rows})
         unknown = sorted(set(names) - set(classes))
         if unknown:
-            raise ValueError(f"{self.options.CLASSNAMES} has a name for {unknown[0]!r}, which is no class here")
+            raise ValueError(f"{self.options.CLASSNAMES}: unknown class {unknown[0]!r}")
         labels = {name: label for label, name in enumerate(classes)}
-        items = {
-            part: [Item(path, labels[name], names.get(name, name)) for path, name in rows]
-            for part, rows in parts.items()
-        }
+        items = {}
+        for split, split_rows in rows.items():
+            items[split] = [Item(path, labels[name], names.get(name, name)) for path, name in split_rows]
         if "all" in items:
-            print(f"Splitting by a fixed rule: {self.rule}, the same whatever the seed")
+            print(f"Splitting by a fixed rule: {self.rule}, the same for every seed")
             return split_three(items["all"])
-        trained = {name for _, name in parts["train"]}
-        for part in ("val", "test"):
-            foreign = sorted({name for _, name in parts.get(part, [])} - trained)
-            if foreign:
-                raise ValueError(f"class {foreign[0]!r} is in {part} but has no images in train")
+        train_classes = {name for _, name in rows["train"]}
+        for split in ("val", "test"):
+            unexpected = sorted({name for _, name in rows.get(split, [])} - train_classes)
+            if unexpected:
+                raise ValueError(f"class {unexpected[0]!r} is in {split} but has no train images")
         return Split(items["train"], items.get("val", []), items["test"])

@@ -1,4 +1,4 @@
-"""Image files in class folders, in an order that does not depend on the file system's."""
+"""Lists image files and class folders in sorted order, independent of the file system."""
 
 import contextlib
 import os
@@ -8,42 +8,45 @@ from .splits import Item
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-def _names(folder, wanted):
-    """Sorted names of the visible entries for which `wanted`; a link that leads nowhere or in a circle is not."""
+def _sorted_names(folder, accept):
+    """Returns the sorted names that `accept` selects. Skips hidden entries, broken links and link loops."""
     names = []
     with os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if not entry.name.startswith(".") and wanted(entry):
+                if not entry.name.startswith(".") and accept(entry):
                     names.append(entry.name)
     return sorted(names)
 
 
 def list_folders(folder):
-    """Sorted names of the visible folders in `folder`."""
-    return _names(folder, lambda entry: entry.is_dir())
+    """Returns the sorted names of the folders in `folder`, without hidden ones."""
+    return _sorted_names(folder, lambda entry: entry.is_dir())
 
 
 def list_images(folder):
-    """Sorted names of the visible image files in `folder`."""
-    return _names(folder, lambda entry: entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file())
+    """Returns the sorted names of the image files in `folder`, without hidden ones."""
+    return _sorted_names(folder, lambda entry: entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file())
 
 
 def folder_items(image_dir, ignored=(), classnames=None, under=""):
-    """`Item`s of one folder per class, labels by sorted folder name. ValueError for a folder without images.
+    """Returns the `Item`s of one folder per class, labelled by sorted folder name.
 
     Args:
-        image_dir: folder that the items' paths are relative to.
-        ignored: folder names to leave out.
-        classnames: dict from folder name to class name; other folders keep theirs.
+        image_dir: folder that the paths of the items are relative to.
+        ignored: names of folders to skip.
+        classnames: dict from folder name to class name; the default class name is the folder name.
         under: sub-folder of `image_dir` with the class folders.
+
+    Raises:
+        ValueError: if a class folder has no images.
     """
     items = []
     folders = [name for name in list_folders(os.path.join(image_dir, under)) if name not in ignored]
     for label, folder in enumerate(folders):
         names = list_images(os.path.join(image_dir, under, folder))
         if not names:
-            raise ValueError(f"class folder {os.path.join(image_dir, under, folder)} has no images in it")
+            raise ValueError(f"class folder {os.path.join(image_dir, under, folder)} has no images")
         classname = (classnames or {}).get(folder, folder)
         items += [Item("/".join(filter(None, (under, folder, name))), label, classname) for name in names]
     return items

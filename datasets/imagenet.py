@@ -1,6 +1,6 @@
 """ImageNet: 1,000 classes (Deng et al., 2009); its validation images are the test images.
 
-`ShiftedImageNet` is what the variants share that are for testing only.
+`ImageNetVariant` is the base class of its variants, the distribution shifts, which are for testing only.
 """
 
 import os
@@ -15,22 +15,22 @@ from .splits import Split
 
 
 def read_classnames(folder):
-    """Dict from class folder to class name, of lines `n01440764 tench` in `classnames.txt`."""
+    """Returns a dict from class folder to class name. Lines of `classnames.txt` are `n01440764 tench`."""
     return dict(line.split(" ", 1) for line in read_lines(folder, "classnames.txt"))
 
 
 def named_items(dataset_dir, image_dir, under=""):
-    """`Item`s of one folder per class with names from `classnames.txt`. ValueError for a folder without a name."""
+    """Returns the `Item`s of one folder per class. Raises ValueError if `classnames.txt` does not name a folder."""
     classnames = read_classnames(dataset_dir)
     unnamed = [name for name in list_folders(os.path.join(image_dir, under)) if name not in classnames]
     if unnamed:
-        raise ValueError(f"{dataset_dir}/classnames.txt has no name for the folder {unnamed[0]}")
+        raise ValueError(f"missing class name of folder {unnamed[0]} in {dataset_dir}/classnames.txt")
     return folder_items(image_dir, classnames=classnames, under=under)
 
 
 @DATASET_REGISTRY.register()
 class ImageNet(FewShotDataset):
-    """No validation split: CoOp uses the test images, on which nothing should be chosen."""
+    """Without a validation split: CoOp's is the test split, which must not be used for model selection."""
 
     dataset_dir = "imagenet"
     image_dir = "images"
@@ -38,17 +38,18 @@ class ImageNet(FewShotDataset):
     paper_order = 1
 
     def read_data(self):
-        listed = os.path.join(self.dataset_dir, "preprocessed.pkl")
-        if os.path.exists(listed):  # CoOp's list, in the file system's order, which few-shot sampling depends on
-            print(f"Reading the list of images from {listed}")
-            data = read_pickle(listed, self.image_dir, self.marker)
+        image_list = os.path.join(self.dataset_dir, "preprocessed.pkl")
+        # CoOp lists the images in the order of the file system, and few-shot sampling depends on that order.
+        if os.path.exists(image_list):
+            print(f"Reading the list of images from {image_list}")
+            data = read_pickle(image_list, self.image_dir, self.image_subpath)
             return Split(data["train"], [], data["test"])
-        train, test = (named_items(self.dataset_dir, self.image_dir, part) for part in ("train", "val"))
+        train, test = (named_items(self.dataset_dir, self.image_dir, folder) for folder in ("train", "val"))
         return Split(train, [], test)
 
 
-class ShiftedImageNet(FewShotDataset):
-    """A variant for testing: train holds the test images too, for their class names, and is never sampled."""
+class ImageNetVariant(FewShotDataset):
+    """A distribution shift of ImageNet, for testing only. Its train split is the test split and is never sampled."""
 
     variant_of = "ImageNet"
 

@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .imagenet import ShiftedImageNet
+from .imagenet import ImageNetVariant
 
 
 @DATASET_REGISTRY.register()
-class ImageNetA(ShiftedImageNet):
+class ImageNetA(ImageNetVariant):
     dataset_dir = "imagenet-adversarial"
     image_dir = "imagenet-a"
     counts = (200, None, None, 7_500)

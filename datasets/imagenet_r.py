@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .imagenet import ShiftedImageNet
+from .imagenet import ImageNetVariant
 
 
 @DATASET_REGISTRY.register()
-class ImageNetR(ShiftedImageNet):
+class ImageNetR(ImageNetVariant):
     dataset_dir = "imagenet-rendition"
     image_dir = "imagenet-r"
     counts = (200, None, None, 30_000)

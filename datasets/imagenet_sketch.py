@@ -2,11 +2,11 @@
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .imagenet import ShiftedImageNet
+from .imagenet import ImageNetVariant
 
 
 @DATASET_REGISTRY.register()
-class ImageNetSketch(ShiftedImageNet):
+class ImageNetSketch(ImageNetVariant):
     dataset_dir = "imagenet-sketch"
     image_dir = "images"
     counts = (1_000, None, None, 50_889)

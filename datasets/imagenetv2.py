@@ -5,19 +5,19 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .image_folders import list_images
-from .imagenet import ShiftedImageNet, read_classnames
+from .imagenet import ImageNetVariant, read_classnames
 from .splits import Item, Split
 
 
 @DATASET_REGISTRY.register()
-class ImageNetV2(ShiftedImageNet):
+class ImageNetV2(ImageNetVariant):
     dataset_dir = "imagenetv2"
     image_dir = "imagenetv2-matched-frequency-format-val"
     counts = (1_000, None, None, 10_000)
     variant_order = 1
 
     def read_data(self):
-        """Folders are named by label: 0, 1, ... in the order of `classnames.txt`."""
+        """The class folders are named by label: 0, 1, ..., in the order of `classnames.txt`."""
         items = []
         for label, name in enumerate(read_classnames(self.dataset_dir).values()):
             images = list_images(os.path.join(self.image_dir, str(label)))

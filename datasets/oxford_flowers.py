@@ -20,8 +20,8 @@ class OxfordFlowers(FewShotDataset):
     paper_order = 5
 
     def read_data(self):
-        labels = read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0]  # from 1
-        names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))  # "1": "pink primrose"
+        labels = read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0]  # labels from 1
+        names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))  # {"1": "pink primrose", ...}
         return split_three(
             [Item(f"image_{i:05d}.jpg", int(label) - 1, names[str(label)]) for i, label in enumerate(labels, 1)]
         )

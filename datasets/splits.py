@@ -1,8 +1,8 @@
-"""Splits of a dataset as CoOp keeps them: reading, writing, checking, making, and taking half of the classes.
+"""Splits of a dataset in CoOp's format: reads, writes and checks them, samples shots, selects base or new classes.
 
-A split file (`split_zhou_*.json`) holds `{"train": rows, "val": rows, "test": rows}` with rows
-`[path relative to the image folder, label, class name]`. One that is made here has a fourth key, `made`, that
-says how; CoOp ignores it.
+A split file (`split_zhou_*.json`) is `{"train": rows, "val": rows, "test": rows}` with rows
+`[path relative to the image folder, label, class name]`. A split file generated here also has the key `made`, a text
+that says how it was generated. CoOp ignores this key.
 """
 
 import contextlib
@@ -37,35 +37,41 @@ class Split(NamedTuple):
 
 
 def write_json(obj, path):
-    """Write `obj` to `path` so that another process, and one after a power failure, sees the whole file or none."""
+    """Writes `obj` to `path` atomically: the file is complete or does not exist, even after a power failure."""
     remove_leftovers(glob.escape(str(path)) + "." + "[0-9a-f]" * 8 + ".tmp")
     try:
         write_atomically(path, json.dumps(obj, ensure_ascii=False))
     except OSError as error:
-        raise error.__cause__ from None  # the remedies in `error` are for a run's output folder
+        raise error.__cause__ from None  # the outer error gives advice on the output directory of a run
 
 
 def remove_leftovers(pattern, seconds=3600):
-    """Remove unfinished files and folders of killed processes; younger ones may be another process's, still at work."""
+    """Removes temporary files and folders of killed processes if they are older than `seconds`.
+
+    Newer ones may belong to a process that is still running.
+    """
     for leftover in glob.glob(pattern):
         with contextlib.suppress(OSError):
             if time.time() - os.path.getmtime(leftover) > seconds:
-                shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
+                if os.path.isdir(leftover):
+                    shutil.rmtree(leftover)
+                else:
+                    os.remove(leftover)
 
 
 def read_json(path):
-    """Contents of a JSON file; ValueError naming the file if it is not JSON."""
+    """Returns the content of a JSON file. Raises ValueError with the path if it is not valid JSON."""
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); fetch or make it again") from None
+        raise ValueError(f"{path} is not valid JSON ({error}): download or generate it again") from None
 
 
 def rows_to_items(rows, path):
-    """`Item`s of one list of a split file; ValueError naming `path` and the first bad row."""
+    """Returns the `Item`s of one list in a split file. Raises ValueError with `path` and the first invalid row."""
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: expected a list of [path, label, class name] rows, got {type(rows).__name__}")
+        raise ValueError(f"{path}: must have lists of [path, label, class name] rows, got {type(rows).__name__}")
     items = []
     for row in rows:
         try:
@@ -77,23 +83,27 @@ def rows_to_items(rows, path):
 
 
 def read_split(path):
-    """`(Split, made)` of a split file; `made` says how it was made here, "" for one from elsewhere."""
+    """Returns `(split, generated_by)`; `generated_by` says how the split was generated here, "" if it is published."""
     data = read_json(path)
     missing = [key for key in Split._fields if not isinstance(data, dict) or key not in data]
     if missing:
-        raise ValueError(f"{path} is not a split file: it has no {', '.join(map(repr, missing))}")
-    return Split(*(rows_to_items(data[key], path) for key in Split._fields)), str(data.get("made", ""))
+        raise ValueError(f"{path} is not a split file: missing key {', '.join(map(repr, missing))}")
+    split = Split(*(rows_to_items(data[key], path) for key in Split._fields))
+    return split, str(data.get("made", ""))
 
 
-def write_split(split, path, made=""):
-    """Write a split file that CoOp reads too."""
-    write_json({**split._asdict(), **({"made": made} if made else {})}, path)
+def write_split(split, path, generated_by=""):
+    """Writes a split file, which CoOp can read."""
+    content = split._asdict()
+    if generated_by:
+        content["made"] = generated_by
+    write_json(content, path)
 
 
 def check_images(items, image_dir, source):
-    """FileNotFoundError naming the first missing image and how many are missing.
+    """Raises FileNotFoundError with the number of missing images and the first one.
 
-    Lists each folder once instead of asking for each image, which is what takes long on network disks.
+    Lists each folder once, because a check of every single image is slow on network file systems.
     """
     folders = defaultdict(list)
     for item in items:
@@ -104,7 +114,7 @@ def check_images(items, image_dir, source):
             names = set(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             names = set()
-        # A listing may spell names differently (case, Unicode form): ask again before calling one missing.
+        # The listing may differ from the path in case or Unicode form: check the file before reporting it as missing.
         missing += [
             path
             for path in paths
@@ -112,67 +122,81 @@ def check_images(items, image_dir, source):
         ]
     if missing:
         raise FileNotFoundError(
-            f"{source} names {len(missing):,} image(s) that are not there, the first being "
-            f"{os.path.join(image_dir, missing[0])}; the data are incomplete or lie elsewhere"
+            f"{source} lists {len(missing):,} missing image(s) (first: {os.path.join(image_dir, missing[0])}): "
+            "the data are incomplete or in another folder"
         )
 
 
 def check_classes(split, source):
-    """ValueError if labels and class names do not make a classification task of classes 0 .. C-1."""
+    """Raises ValueError unless the split has train and test images and labels 0 to C-1, each with one class name.
+
+    Warns if two classes have the same name.
+    """
     if not split.train or not split.test:
-        raise ValueError(f"{source} has no {'test' if split.train else 'train'} images")
+        raise ValueError(f"{source}: no {'test' if split.train else 'train'} images")
     names = {}
     for item in split.train:
         if names.setdefault(item.label, item.classname) != item.classname:
-            raise ValueError(f"{source}: label {item.label} is both {names[item.label]!r} and {item.classname!r}")
+            raise ValueError(
+                f"{source}: label {item.label} has two class names, {names[item.label]!r} and {item.classname!r}"
+            )
     gaps = sorted(set(range(len(names))) - set(names))
     if gaps:
         raise ValueError(
-            f"{source}: {len(names)} classes need labels 0 to {len(names) - 1}, none in train has {gaps[0]}"
+            f"{source}: labels of {len(names)} classes must be 0 to {len(names) - 1}, missing label {gaps[0]} in train"
         )
     unknown = sorted({item.label for item in split.val + split.test} - set(names))
     if unknown:
-        raise ValueError(f"{source}: label {unknown[0]} is in val or test but has no train image")
-    labels_of = defaultdict(list)
+        raise ValueError(f"{source}: label {unknown[0]} is in val or test but has no train images")
+    labels_by_name = defaultdict(list)
     for label in sorted(names):
-        labels_of[names[label].replace("_", " ")].append(label)  # as prompts have it
-    for name, labels in labels_of.items():
+        labels_by_name[names[label].replace("_", " ")].append(label)  # prompts have " " for "_"
+    for name, labels in labels_by_name.items():
         if len(labels) > 1:
-            print(f"WARNING: labels {labels} are all called {name!r}, so their prompts cannot tell them apart")
+            print(f"WARNING: duplicate class name {name!r} for labels {labels}: their prompts are identical")
 
 
-def subsample_classes(split, which):
-    """The split's base or new classes, relabelled from 0 (CoOp's rule).
+def subsample_classes(split, subset):
+    """Returns the base or the new classes of a split, relabelled from 0 (CoOp's rule); `all` returns the split itself.
 
-    Of the sorted labels in train, the first ceil(C / 2) are base, the others new. `all` changes nothing.
+    The labels in train are sorted. The first ceil(C / 2) are the base classes, the others the new classes. With five
+    classes, 0 1 2 are base; 3 4 are new and become 0 1.
     """
-    if which not in SUBSAMPLES:
-        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be one of {SUBSAMPLES}, got {which!r}")
-    if which == "all":
+    if subset not in SUBSAMPLES:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be one of {SUBSAMPLES}, got {subset!r}")
+    if subset == "all":
         return split
     labels = sorted({item.label for item in split.train})
     if len(labels) < 2:
-        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {which!r}, but there is only one class")
-    print(f"SUBSAMPLE {which.upper()} CLASSES!")
-    half = math.ceil(len(labels) / 2)
-    selected = labels[:half] if which == "base" else labels[half:]
-    new_label = {label: i for i, label in enumerate(selected)}
-    part = Split(*([i._replace(label=new_label[i.label]) for i in items if i.label in new_label] for items in split))
-    if not part.test:
-        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES is {which!r}, but no test image is of these classes")
-    return part
+        raise ValueError(
+            f"DATASET.SUBSAMPLE_CLASSES {subset!r} needs at least 2 classes, the dataset has {len(labels)}"
+        )
+    print(f"SUBSAMPLE {subset.upper()} CLASSES!")
+    n_base = math.ceil(len(labels) / 2)
+    selected = labels[:n_base] if subset == "base" else labels[n_base:]
+    new_labels = {label: i for i, label in enumerate(selected)}
+    lists = []
+    for items in split:
+        lists.append([item._replace(label=new_labels[item.label]) for item in items if item.label in new_labels])
+    subsampled = Split(*lists)
+    if not subsampled.test:
+        raise ValueError(f"DATASET.SUBSAMPLE_CLASSES {subset!r}: no test images of these {len(selected)} classes")
+    return subsampled
 
 
 def sample_shots(items, shots, rng):
-    """`shots` images per class, in CoOp's order of random calls; all images of a class that has fewer.
+    """Samples `shots` images per class; keeps all images of a class that has fewer.
 
-    Classes come in the order of their first image.
+    Calls `rng.sample` once per class, in the order of each class's first image, as CoOp does.
     """
     print(f"Creating a {shots}-shot dataset")
     groups = defaultdict(list)
     for item in items:
         groups[item.label].append(item)
-    few = sum(len(group) < shots for group in groups.values())
-    if few:
-        print(f"{few} of {len(groups)} classes have fewer than {shots} images: all of theirs are taken")
-    return [item for group in groups.values() for item in (rng.sample(group, shots) if len(group) >= shots else group)]
+    n_small = sum(len(group) < shots for group in groups.values())
+    if n_small:
+        print(f"{n_small} of {len(groups)} classes have fewer than {shots} images: using all images of these classes")
+    selection = []
+    for group in groups.values():
+        selection += rng.sample(group, shots) if len(group) >= shots else group
+    return selection

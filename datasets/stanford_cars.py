@@ -1,4 +1,4 @@
-"""Stanford Cars: 196 models (Krause et al., 2013); in class names the year comes first, as in CoOp."""
+"""Stanford Cars: 196 models (Krause et al., 2013). As in CoOp, class names start with the year."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

@@ -1,6 +1,6 @@
 """SUN397: 397 scenes (Xiao et al., 2010).
 
-A class is a path such as `/a/apse/indoor`; as in CoOp its name is the parts after the letter in reverse: `indoor apse`.
+A class is a path such as `/a/apse/indoor`. As in CoOp, its name is the path after the letter in reverse: `indoor apse`.
 """
 
 from dassl.data.datasets import DATASET_REGISTRY

@@ -1,4 +1,4 @@
-"""UCF101: 101 actions (Soomro et al., 2012), the middle frame of each video; classes as `Apply_Eye_Makeup`."""
+"""UCF101: 101 actions (Soomro et al., 2012), the middle frame of each video. Class names: `Apply_Eye_Makeup`."""
 
 import re
 
@@ -27,7 +27,7 @@ class UCF101(FewShotDataset):
         return Split(*split_trainval(train), test)
 
     def read_list(self, name, labels):
-        """Lines are `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi`, in the training list with a label after them."""
+        """Lines are `ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi`, followed by the label in the train list."""
         items = []
         for line in read_lines(self.dataset_dir, "ucfTrainTestlist", name):
             action, video = line.split()[0].split("/")

@@ -1,14 +1,14 @@
-"""Writes what a run tuned in the form that other programs load.
+"""Exports the fine-tuned model of a run to the formats of other libraries.
 
 python tools/export.py RUN --to openai          weights for OpenAI's clip: clip.load(...)
 python tools/export.py RUN --to open_clip       weights and config for open_clip.create_model(...)
 python tools/export.py RUN --to huggingface     for transformers: CLIPModel and CLIPProcessor.from_pretrained(...)
-python tools/export.py RUN --to head            the classes as a linear layer on image features
-python tools/export.py RUN --to onnx            a graph from images to logits, the classes inside
-python tools/export.py RUN --to delta           the tuned tensors alone, from any checkpoint
+python tools/export.py RUN --to head            linear classifier on image features
+python tools/export.py RUN --to onnx            ONNX graph from images to logits for the given classes
+python tools/export.py RUN --to delta           tuned weights only (tuned.safetensors)
 
-RUN is the output folder of a run, a checkpoint, or a tuned.safetensors. Everything is fp32. What was written is loaded
-with the library that it is for, where that is installed, and its logits are compared.
+RUN is a run directory, a checkpoint, or a tuned.safetensors. All exports are fp32. If the target library is installed,
+the export is loaded with it and its logits are compared with those of the run.
 """
 
 import argparse
@@ -25,63 +25,70 @@ import torch  # noqa: E402
 from runtime.user_errors import exit_code, one_line  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
 from tools.exporting import TARGETS  # noqa: E402
-from tools.exporting.common import about, write_json  # noqa: E402
+from tools.exporting.common import describe, write_json  # noqa: E402
 
-TOLERANCE = 1e-5  # largest difference of a cosine similarity
+TOLERANCE = 1e-5  # maximum difference in cosine similarity
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, "epoch", "classes", "template", "backbone")
-    parser.add_argument("--to", required=True, choices=TARGETS, help="what to write")
-    parser.add_argument("--out", metavar="FOLDER", help="where to (default: RUN/exported/TARGET)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FOLDER if it is there already")
+    parser.add_argument("--to", required=True, choices=TARGETS, help="export format")
+    parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/exported/TARGET)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output folder if it exists")
     return parser.parse_args(argv)
 
 
-def choose_folder(args) -> str:
-    beside = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
-    folder = os.path.normpath(args.out or os.path.join(beside, "exported", args.to))
-    if os.path.exists(folder) and not (os.path.isdir(folder) and (args.overwrite or not os.listdir(folder))):
-        raise FileExistsError(f"{folder} is there already: give another --out, or replace the folder with --overwrite")
+def output_folder(args) -> str:
+    """Returns the output folder. Raises FileExistsError if it exists and must not be replaced."""
+    parent = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
+    folder = os.path.normpath(args.out or os.path.join(parent, "exported", args.to))
+    replaceable = os.path.isdir(folder) and (args.overwrite or not os.listdir(folder))
+    if os.path.exists(folder) and not replaceable:
+        raise FileExistsError(f"{folder} already exists: give another --out, or replace the folder with --overwrite")
     return folder
 
 
 def run(args) -> None:
-    target, folder = TARGETS[args.to], choose_folder(args)
+    target = TARGETS[args.to]
+    folder = output_folder(args)
     if args.to == "delta" and (args.classes or args.template):
-        raise ValueError("--classes and --template have no effect on --to delta: give them where the delta is loaded")
+        raise ValueError("--classes and --template have no effect with --to delta: give them when loading it")
     classifier = load(args, precision="fp32", device="cpu")
     os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder) or ".", prefix=".export-") as temporary:
-        inside = os.path.join(temporary, "folder")
-        os.mkdir(inside)
-        more = target.write(classifier, inside) or {}
-        write_json(inside, "classes.json", {**about(classifier), **more})
-        compare(target, classifier, inside)
-        for name in os.listdir(inside):  # safetensors makes files that others may not read
-            shutil.copymode(os.path.join(inside, "classes.json"), os.path.join(inside, name))
+        unfinished = os.path.join(temporary, "folder")
+        os.mkdir(unfinished)
+        extra = target.write(classifier, unfinished) or {}
+        write_json(unfinished, "classes.json", {**describe(classifier), **extra})
+        verify(target, classifier, unfinished)
+        for name in os.listdir(unfinished):  # safetensors writes files that only the owner can read
+            shutil.copymode(os.path.join(unfinished, "classes.json"), os.path.join(unfinished, name))
         if os.path.isdir(folder):
             shutil.rmtree(folder)
-        os.replace(inside, folder)
+        os.replace(unfinished, folder)
     print(f"{folder}:")
     for name in sorted(os.listdir(folder)):
         print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
-    print(f'\nIn Python:\n\nfolder = "{folder}"\n{target.HOW}')
+    print(f'\nIn Python:\n\nfolder = "{folder}"\n{target.USAGE}')
 
 
-def compare(target, classifier, folder: str) -> None:
-    """Load what was written and compare its logits; raises ValueError if they differ."""
+def verify(target, classifier, folder: str) -> None:
+    """Loads the export and compares its logits with those of the run. Raises ValueError if they differ."""
     side = classifier.trainer.clip.visual.input_resolution
     images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
-        found = target.check(classifier, folder, images)
+        difference = target.check(classifier, folder, images)
     except ImportError as error:
-        print(f"Not checked: {one_line(error)}")
+        print(f"Skipping the comparison of the logits: {one_line(error)}")
         return
-    if not found <= TOLERANCE * classifier.trainer.clip.logit_scale.exp().item():
-        raise ValueError(f"what was written gives other logits, they differ by up to {found:.2g}: nothing is kept")
-    print(f"Loaded again, its logits differ by at most {found:.2g}")
+    tolerance = TOLERANCE * classifier.trainer.clip.logit_scale.exp().item()
+    if not difference <= tolerance:  # also true for NaN
+        raise ValueError(
+            f"the logits of the export differ from those of the run by {difference:.2g} (tolerance {tolerance:.2g}); "
+            "the export was deleted"
+        )
+    print(f"The logits of the export differ from those of the run by at most {difference:.2g}")
 
 
 def main(argv=None) -> int:

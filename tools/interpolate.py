@@ -1,16 +1,16 @@
-"""Interpolates between zero-shot CLIP and what a run tuned, and tests every point in between.
+"""Interpolates between the weights of zero-shot CLIP and the tuned weights of a run; tests every interpolated model.
 
 python tools/interpolate.py output/base2new/train_base/dtd/shots_16/CLIPFit/vit_b16_ep100/seed1
 python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
 
-Parameters are (1 - alpha) * CLIP's + alpha * the tuned ones: alpha 0 is zero-shot CLIP, alpha 1 the run (WiSE-FT,
-https://arxiv.org/abs/2109.01903). A run on base classes is tested on base and on new classes, another one on its own
-test images; --also adds other datasets, by their files in configs/datasets (imagenetv2 for a run on ImageNet). It needs
-the run's dataset, and a method that tunes CLIP's own parameters (CLIPFit).
+The interpolated weights are (1 - alpha) * CLIP + alpha * tuned: alpha 0 is zero-shot CLIP, alpha 1 is the run (WiSE-FT,
+https://arxiv.org/abs/2109.01903). A run on base classes is tested on the base and the new classes, any other run on its
+test split. --also adds datasets by config name, for example imagenetv2 for a run on ImageNet. The tool needs the
+dataset of the run, and a method that tunes parameters of CLIP (CLIPFit).
 
---write best writes the alpha that is right on most of the run's validation images; of several such, the one with the
-least cross-entropy there. Test images have no say. What is written, <method>/tuned.safetensors, all programs here take;
-curve.csv, curve.png and curve.svg are always written.
+The results are written to curve.csv, curve.png and curve.svg. --write best also writes the weights of the best alpha to
+<method>/tuned.safetensors, which train.py and all tools can load. The best alpha has the highest accuracy on the
+validation images of the run and, among equal accuracies, the lowest cross-entropy loss. Test images are not used.
 """
 
 import argparse
@@ -45,32 +45,35 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, "epoch", "precision", "backbone")
     tenths = [i / 10 for i in range(11)]
-    parser.add_argument("--alphas", type=float, nargs="+", default=tenths, help="from 0 to 1 (default: 0 0.1 ... 1)")
-    parser.add_argument("--also", nargs="+", default=[], metavar="DATASET", help="test on other datasets too")
-    parser.add_argument("--root", help="folder with the datasets (default: the run's)")
-    parser.add_argument("--out", metavar="FOLDER", help="default: RUN/interpolation")
-    parser.add_argument("--write", metavar="ALPHA", help="write the tuned tensors of one alpha, or of the best")
-    parser.add_argument("--batch-size", type=int, default=100, help="test images at once (default: 100)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
+    parser.add_argument(
+        "--alphas", type=float, nargs="+", default=tenths, help="between 0 and 1 (default: 0 0.1 ... 1)"
+    )
+    parser.add_argument("--also", nargs="+", default=[], metavar="DATASET", help="additional datasets to test on")
+    parser.add_argument("--root", help="data folder (default: that of the run)")
+    parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/interpolation)")
+    parser.add_argument("--write", metavar="ALPHA", help="write the weights of this alpha, or of the best one (best)")
+    parser.add_argument("--batch-size", type=int, default=100, help="images per batch (default: 100)")
+    parser.add_argument("--workers", type=int, default=2, help="data loader processes (default: 2)")
     return parser.parse_args(argv)
 
 
 def check_args(args) -> None:
+    """Raises ValueError for invalid options. Adds a number given as --write to --alphas; sorts --alphas."""
     if min(args.alphas) < 0 or max(args.alphas) > 1:
-        raise ValueError(f"--alphas must be from 0 to 1, got {' '.join(map(str, args.alphas))}")
+        raise ValueError(f"--alphas must be between 0 and 1, got {' '.join(map(str, args.alphas))}")
     if args.write not in (None, "best"):
         try:
-            chosen = float(args.write)
+            alpha = float(args.write)
         except ValueError:
-            chosen = None
-        if chosen is None or not 0 <= chosen <= 1:
-            raise ValueError(f"--write takes a number from 0 to 1, or best, got {args.write!r}")
-        args.alphas = [*args.alphas, chosen]
+            alpha = -1
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"--write must be a number between 0 and 1, or best, got {args.write!r}")
+        args.alphas = [*args.alphas, alpha]
     args.alphas = sorted(set(args.alphas))
 
 
 def build(state: dict, args, classes: str, dataset: str = ""):
-    """The run's trainer, with its data or another dataset's, on these classes."""
+    """Returns a trainer with the settings of the run, for these classes of its dataset or of another dataset."""
     root = args.root or (record.read(os.path.join(args.run, record.FILE)) or {}).get("root")
     changes = {
         "DATASET.ROOT": root,
@@ -90,17 +93,18 @@ def build(state: dict, args, classes: str, dataset: str = ""):
 
 
 def check_interpolates(trainer) -> None:
-    own = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
-    if own or not trainer.clip_names:
-        reason = f"tunes tensors that CLIP has not ({own[0]})" if own else "tunes nothing"
+    """Raises ValueError unless all tuned parameters are parameters of CLIP."""
+    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
+    if additional or not trainer.clip_names:
+        reason = f"adds parameters to CLIP ({additional[0]}, ...)" if additional else "has no tuned parameters"
         raise ValueError(
-            f"{trainer.cfg.TRAINER.NAME} {reason}, so that nothing lies between it and zero-shot CLIP; interpolation "
-            "is for methods that tune CLIP's own parameters, as CLIPFit does"
+            f"{trainer.cfg.TRAINER.NAME} {reason} and cannot be interpolated with zero-shot CLIP: use a method that "
+            "tunes only parameters of CLIP, such as CLIPFit"
         )
 
 
 def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
-    """(1 - alpha) * CLIP's parameters + alpha * the tuned ones; exact at 0 and 1."""
+    """Returns (1 - alpha) * CLIP + alpha * tuned for each tuned parameter; exact for alpha 0 and 1."""
     return {
         name: torch.lerp(trainer.clip.get_parameter(name).float().cpu(), tensor.float(), alpha)
         for name, tensor in tuned.items()
@@ -108,7 +112,7 @@ def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[s
 
 
 def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str, float]:
-    """Accuracy in percent on the split; for "val" the mean cross-entropy too, as "loss"."""
+    """Returns the accuracy on the split in percent; for "val" also the mean cross-entropy loss."""
     trainer.tuned.load_state_dict(tensors)
     trainer.tuned_changed()
     if split == "val":
@@ -119,49 +123,55 @@ def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str,
 
 @torch.inference_mode()
 def validate(trainer) -> dict[str, float]:
+    """Returns the accuracy in percent and the mean cross-entropy loss on the validation images."""
     trainer.set_model_mode("eval")
-    losses, right = [], 0
+    losses = []
+    n_correct = 0
     with contextlib.redirect_stdout(io.StringIO()):
         for image, label in map(trainer.parse_batch_test, trainer.val_loader):
             logits = trainer.model_inference(image)
             losses += F.cross_entropy(logits, label, reduction="none").tolist()
-            right += (logits.argmax(dim=-1) == label).sum().item()
-    return {"accuracy": 100 * right / len(losses), "loss": sum(losses) / len(losses)}
+            n_correct += (logits.argmax(dim=-1) == label).sum().item()
+    return {"accuracy": 100 * n_correct / len(losses), "loss": sum(losses) / len(losses)}
 
 
-def curve(tested: dict, tuned: dict[str, torch.Tensor], args, folder: str):
-    """Data frame of accuracies over alpha; `tested` maps a column to (trainer, split). Written after every alpha."""
+def evaluate_alphas(test_sets: dict, tuned: dict[str, torch.Tensor], args, folder: str):
+    """Returns a data frame with one row per alpha. Rewrites curve.csv after each alpha.
+
+    Args:
+        test_sets: dict from column name, such as "base", to (trainer, split).
+    """
     import pandas as pd
 
     rows = []
-    steps = tqdm(total=len(args.alphas) * len(tested), unit="test")
+    progress = tqdm(total=len(args.alphas) * len(test_sets), unit="test")
     for alpha in args.alphas:
         row = {"alpha": alpha}
-        for column, (trainer, split) in tested.items():
+        for column, (trainer, split) in test_sets.items():
             result = evaluate(trainer, interpolate(trainer, tuned, alpha), split)
             row[column] = result["accuracy"]
             if split == "val":
                 row["val_loss"] = result["loss"]
-            steps.update()
+            progress.update()
         if "new" in row:
             row["H"] = harmonic_mean(row["base"], row["new"])
         rows.append(row)
         write_atomically(os.path.join(folder, "curve.csv"), pd.DataFrame(rows).to_csv(index=False))
-    steps.close()
+    progress.close()
     return pd.DataFrame(rows)
 
 
-def choose(found, write: str) -> float:
-    """The alpha to write; the best by validation accuracy, where that is equal by validation loss."""
+def select_alpha(results, write: str) -> float:
+    """Returns the alpha to write: the given number, or the best by validation accuracy, then validation loss."""
     if write != "best":
         return float(write)
-    return found.sort_values(["val", "val_loss"], ascending=[False, True], kind="stable")["alpha"].iloc[0]
+    return results.sort_values(["val", "val_loss"], ascending=[False, True], kind="stable")["alpha"].iloc[0]
 
 
-def write_chosen(state: dict, trainer, row: dict, how: str, folder: str) -> str:
-    """Write the tuned tensors at the alpha of `row`; returns the path."""
+def write_weights(state: dict, trainer, row: dict, selected_by: str, folder: str) -> str:
+    """Writes the interpolated weights of the alpha in `row`. Returns the path."""
     tensors = interpolate(trainer, state["state_dict"], row["alpha"])
-    meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": how}}
+    meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": selected_by}}
     path = os.path.join(folder, trainer.model_name, tuned_weights.NAME)
     tuned_weights.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
     return path
@@ -174,33 +184,36 @@ def run(args) -> None:
     check_args(args)
     load_plugins(args)
     state, file = read_run(args.run, args.epoch)
-    beside = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
-    folder = args.out or os.path.join(beside, "interpolation")
+    parent = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
+    folder = args.out or os.path.join(parent, "interpolation")
     classes = state["settings"].get("DATASET.SUBSAMPLE_CLASSES")
     if classes is None:
-        raise ValueError(f"{file} does not say which dataset it was tuned on, so that there is nothing to test it on")
-    own = build(state, args, classes)
-    check_interpolates(own)
-    checkpoint.put_in_place(own, state, file)  # refuses another backbone
-    tested = {"val": (own, "val")} if own.has_validation() else {}
-    tested[classes if classes != "all" else "test"] = (own, "test")
+        raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
+    trainer = build(state, args, classes)
+    check_interpolates(trainer)
+    checkpoint.put_in_place(trainer, state, file)  # raises ValueError for another backbone
+    test_sets = {}
+    if trainer.has_validation():
+        test_sets["val"] = (trainer, "val")
+    test_sets["test" if classes == "all" else classes] = (trainer, "test")
     if classes == "base":
-        tested["new"] = (build(state, args, "new"), "test")
+        test_sets["new"] = (build(state, args, "new"), "test")
     for dataset in args.also:
-        tested[dataset] = (build(state, args, "all", dataset), "test")
-    if args.write == "best" and "val" not in tested:
-        raise ValueError("--write best needs validation images other than the test images, and the dataset has none")
-    found = curve(tested, state["state_dict"], args, folder)
-    chosen = None if args.write is None else choose(found, args.write)
+        test_sets[dataset] = (build(state, args, "all", dataset), "test")
+    if args.write == "best" and "val" not in test_sets:
+        raise ValueError("--write best needs validation images, but the dataset has none: give a number as --write")
+    results = evaluate_alphas(test_sets, state["state_dict"], args, folder)
+    alpha = None if args.write is None else select_alpha(results, args.write)
     title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"
-    for kind in ("png", "svg"):
-        write_atomically(os.path.join(folder, f"curve.{kind}"), save(draw(found, title, chosen), kind))
-    print(found.to_string(index=False, float_format="{:.2f}".format, formatters={"val_loss": "{:.4f}".format}))
+    for extension in ("png", "svg"):
+        write_atomically(os.path.join(folder, f"curve.{extension}"), save(draw(results, title, alpha), extension))
+    print(results.to_string(index=False, float_format="{:.2f}".format, formatters={"val_loss": "{:.4f}".format}))
     print(f"Curve: {folder}/curve.csv, curve.png, curve.svg")
-    if chosen is not None:
-        row = found[found["alpha"] == chosen].iloc[0].to_dict()
-        how = "best on validation images" if args.write == "best" else "given"
-        print(f"Tuned tensors at alpha {chosen:g} ({how}): {write_chosen(state, own, row, how, folder)}")
+    if alpha is not None:
+        row = results[results["alpha"] == alpha].iloc[0].to_dict()
+        selected_by = "best on validation images" if args.write == "best" else "given"
+        path = write_weights(state, trainer, row, selected_by, folder)
+        print(f"Wrote the weights of alpha {alpha:g} ({selected_by}) to {path}")
 
 
 def main(argv=None) -> int:

@@ -1,11 +1,11 @@
-"""Classifies images with what a run tuned.
+"""Classifies images with the fine-tuned model of a run.
 
-python tools/predict.py output/mine cat.jpg                                     the most probable classes of one image
-python tools/predict.py output/mine photos --csv found.csv                      all images of a folder
-python tools/predict.py output/mine photos --classes "cat,dog" --json found.json
+python tools/predict.py output/mine cat.jpg                                     top 5 classes of one image
+python tools/predict.py output/mine photos --csv predictions.csv                all images in a folder
+python tools/predict.py output/mine photos --classes "cat,dog" --json out.json  other classes
 
-RUN is the output folder of a run, a checkpoint, or a tuned.safetensors. Images that cannot be read are named and left
-out; the exit code is then 1.
+RUN is a run directory, a checkpoint, or a tuned.safetensors. Unreadable images are reported and skipped; the exit
+code is then 1.
 """
 
 import argparse
@@ -32,35 +32,36 @@ from trainers.common.runs.files import write_atomically  # noqa: E402
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="folders are searched with all below them")
-    parser.add_argument("--top", type=int, default=5, help="classes shown of each image (default: 5)")
-    parser.add_argument("--csv", metavar="FILE", help="write a row an image: image,class,probability,class_2,...")
-    parser.add_argument("--json", metavar="FILE", help="write a list of all images and their classes; FILE - is stdout")
-    parser.add_argument("--batch-size", type=int, default=32, help="images classified at once (default: 32)")
+    parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="images; folders are searched recursively")
+    parser.add_argument("--top", type=int, default=5, help="number of classes per image (default: 5)")
+    parser.add_argument("--csv", metavar="FILE", help="write one row per image: image,class,probability,class_2,...")
+    parser.add_argument("--json", metavar="FILE", help="write a list of the images and their classes; - for stdout")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
     return parser.parse_args(argv)
 
 
 def find_images(arguments: list[str]) -> list[str]:
-    """Paths of the images, each once; files as given, of folders all files with an image's ending, sorted.
+    """Returns the paths of the images without duplicates: given files, and the sorted image files in given folders.
 
-    Raises FileNotFoundError if there is nothing at a path, or no image in a folder.
+    Raises FileNotFoundError if a path does not exist or a folder has no images.
     """
-    found = []
+    images = []
     for argument in arguments:
         if not os.path.exists(argument):
-            raise FileNotFoundError(f"no image and no folder at {argument}")
+            raise FileNotFoundError(f"{argument} does not exist: give image files or folders")
         if os.path.isfile(argument):
-            found.append(argument)
+            images.append(argument)
             continue
-        inside = [p for p in sorted(Path(argument).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-        if not inside:
-            raise FileNotFoundError(f"no images in {argument}: no file there ends in {', '.join(IMAGE_SUFFIXES)}")
-        found += map(str, inside)
-    return list(dict.fromkeys(found))
+        paths = sorted(Path(argument).rglob("*"))
+        in_folder = [str(path) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        if not in_folder:
+            raise FileNotFoundError(f"no images in {argument}: must have files ending in {', '.join(IMAGE_SUFFIXES)}")
+        images += in_folder
+    return list(dict.fromkeys(images))
 
 
 def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yield of every image its path and either the `top` classes as (name, probability), or the OSError."""
+    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable."""
 
     def prepare(path):
         try:
@@ -72,21 +73,25 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
         for start in range(0, len(paths), batch_size):
             chunk = paths[start : start + batch_size]
             prepared = list(pool.map(prepare, chunk))
-            rows = iter(classifier.predict((x for x in prepared if not isinstance(x, OSError)), batch_size).top(top))
-            for path, x in zip(chunk, prepared, strict=True):
-                yield path, x if isinstance(x, OSError) else next(rows)
+            images = [image for image in prepared if not isinstance(image, OSError)]
+            predictions = iter(classifier.predict(images, batch_size).top(top))
+            for path, image in zip(chunk, prepared, strict=True):
+                yield path, image if isinstance(image, OSError) else next(predictions)
 
 
 def as_csv(rows) -> str:
-    k = len(rows[0][1]) if rows else 1
+    top = len(rows[0][1]) if rows else 1
     header = ["image", "class", "probability"]
-    for place in range(2, k + 1):
-        header += [f"class_{place}", f"probability_{place}"]
+    for rank in range(2, top + 1):
+        header += [f"class_{rank}", f"probability_{rank}"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for path, classes in rows:
-        writer.writerow([path, *(value for name, p in classes for value in (name, f"{p:.6f}"))])
+        row = [path]
+        for name, probability in classes:
+            row += [name, f"{probability:.6f}"]
+        writer.writerow(row)
     return text.getvalue()
 
 
@@ -96,29 +101,32 @@ def as_json(rows) -> str:
 
 
 def as_text(rows) -> str:
+    """Returns one line per class for a single image, or one line per image."""
     if len(rows) == 1:
-        return "\n".join([rows[0][0], *(f"{100 * p:7.2f}%  {name}" for name, p in rows[0][1])]) + "\n"
-    lines = [f"{path}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes) for path, classes in rows]
+        path, classes = rows[0]
+        lines = [path] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
+    else:
+        lines = [f"{path}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes) for path, classes in rows]
     return "\n".join(lines) + "\n"
 
 
 def check_writable(path: str) -> None:
-    """Raise before the work is done what would be raised after it."""
+    """Raises OSError if the output file cannot be written. Called before the images are classified."""
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
-        raise IsADirectoryError(f"{path} is a folder: give the name of a file to write")
+        raise IsADirectoryError(f"{path} is a folder: give a file to write")
     os.makedirs(folder, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"no permission to write in {folder}")
 
 
 def write(rows, args) -> None:
-    for path, form in ((args.csv, as_csv), (args.json, as_json)):
+    for path, format_rows in ((args.csv, as_csv), (args.json, as_json)):
         if path == "-":
-            print(form(rows), end="")
+            print(format_rows(rows), end="")
         elif path:
-            write_atomically(path, form(rows))
-            print(f"{len(rows):,} images: {path}", file=sys.stderr)
+            write_atomically(path, format_rows(rows))
+            print(f"Wrote the predictions for {len(rows):,} images to {path}", file=sys.stderr)
     if not args.csv and not args.json and rows:
         print(as_text(rows), end="")
 
@@ -132,24 +140,26 @@ def run(args) -> int:
             check_writable(path)
     paths = find_images(args.images)
     classifier = load(args)
-    rows, broken, interrupted = [], 0, False
+    rows = []
+    unreadable = 0
+    interrupted = False
     try:
-        found = classify(classifier, paths, args.batch_size, args.top)
-        for path, result in tqdm(found, total=len(paths), unit=" images", disable=len(paths) == 1):
+        predictions = classify(classifier, paths, args.batch_size, args.top)
+        for path, result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
             if isinstance(result, OSError):
                 tqdm.write(f"error: {result}", file=sys.stderr)
-                broken += 1
+                unreadable += 1
             else:
                 rows.append((path, result))
     except KeyboardInterrupt:
         interrupted = True
     write(rows, args)
     if interrupted:
-        print(f"Interrupted after {len(rows) + broken:,} of {len(paths):,} images", file=sys.stderr)
+        print(f"Interrupted after {len(rows) + unreadable:,} of {len(paths):,} images", file=sys.stderr)
         return 130
-    if broken and len(paths) > 1:
-        print(f"{broken:,} of {len(paths):,} images could not be read (named above)", file=sys.stderr)
-    return 1 if broken else 0
+    if unreadable and len(paths) > 1:
+        print(f"Skipped {unreadable:,} unreadable of {len(paths):,} images (see above)", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
 def main(argv=None) -> int:

@@ -1,10 +1,11 @@
-"""Fetches datasets into CoOp's folders, and checks them.
+"""Downloads datasets into CoOp's folder layout and checks them.
 
-python tools/prepare_data.py eurosat dtd --root DATA     fetch; run it again to resume
-python tools/prepare_data.py --check --root DATA         what is complete, what is missing or wrong, and the remedy
-python tools/prepare_data.py --check folder --root IMAGES
+python tools/prepare_data.py eurosat dtd --root DATA         download; the same command resumes
+python tools/prepare_data.py --check --root DATA             check what is complete, wrong or missing
+python tools/prepare_data.py --check folder --root IMAGES    check your own images
 
-Datasets go by their file in configs/datasets or their registry name. The exit code is 0 if all is good.
+A dataset is given by its config name (dtd) or its registry name (DescribableTextures). The exit code is 0 if all
+datasets are complete.
 """
 
 import argparse
@@ -26,14 +27,18 @@ def parse_args(argv=None):
     known = " ".join(catalogue.by_config())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"one of: {known}")
-    parser.add_argument("--root", required=True, help="data folder, the one that train.py takes as --root")
-    parser.add_argument("--check", action="store_true", help="check only; all but digits and folder if none is named")
-    parser.add_argument("--no-images", action="store_true", help="check without reading the images")
+    parser.add_argument("--root", required=True, help="data folder, the same as for train.py --root")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check only (default: all but digits and folder)",
+    )
+    parser.add_argument("--no-images", action="store_true", help="check without decoding the images")
     return parser.parse_args(argv)
 
 
-def to_be_fetched():
-    """Registry names of the datasets that do not come with a package and are not the user's own images."""
+def downloadable():
+    """Returns the registry names of all datasets except those of a Python package and the user's own images."""
     classes = map(DATASET_REGISTRY.get, catalogue.entries())
     return [cls.__name__ for cls in classes if cls.dataset_dir and not cls.default_root]
 
@@ -45,40 +50,39 @@ def show(report):
 
 
 def fetch(name, root):
-    """Fetch one dataset; returns one line per file or folder that could not be fetched."""
+    """Downloads one dataset. Returns one line per file or folder that could not be downloaded."""
     dataset = DATASET_REGISTRY.get(name)
     if not dataset.dataset_dir:
-        raise ValueError("images of your own need no preparing; docs/datasets.md explains their layouts")
+        raise ValueError(f"{name} needs no download; see docs/datasets.md for the layouts of your own images")
     if dataset.default_root:
-        dataset.at(root).prepare()
+        dataset.at_root(root).prepare()
         return []
-    from tools.prepare.install import prepare  # the check needs no requirements-data.txt
+    from tools.prepare.install import prepare  # imported here: --check does not need requirements-data.txt
 
     return prepare(name, root)
 
 
 def run(args):
-    """Returns the exit code, 0 if all is good."""
+    """Downloads or checks the datasets. Returns the exit code: 0 if all are complete, else 1."""
     names = list(dict.fromkeys(catalogue.resolve(text).name for text in args.datasets))
     if not names and not args.check:
-        raise ValueError("name the datasets to fetch, or pass --check; --help lists them")
+        raise ValueError("missing DATASET: name the datasets to download, or pass --check (--help lists the datasets)")
     if args.check and not os.path.isdir(args.root):
-        raise FileNotFoundError(f"there is no data folder {args.root}: pass the right --root")
-    good = True
-    for name in names or to_be_fetched():
+        raise FileNotFoundError(f"missing data folder {args.root}: pass the data folder as --root")
+    complete = True
+    for name in names or downloadable():
         failures = [] if args.check else fetch(name, args.root)
         for failure in failures:
             print(f"error: {failure}", file=sys.stderr)
         if not failures:
             report = check(name, args.root, decode=args.check and not args.no_images)
             show(report)
-        good = good and not failures and report.state == "ok"
-    return 0 if good else 1
+        complete = complete and not failures and report.state == "ok"
+    return 0 if complete else 1
 
 
 def main(argv=None):
-    again = "The same command continues where it stopped."
-    return exit_code(run, parse_args(argv), resume=again)
+    return exit_code(run, parse_args(argv), resume="Run the same command again to resume.")
 
 
 if __name__ == "__main__":

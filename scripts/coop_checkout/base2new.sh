@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Base-to-new generalisation: train on the first half of the classes, evaluate on both halves, print both accuracies.
+# Base-to-new generalisation: train on the base classes (first half), test on the base and the new classes.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 Usage: bash scripts/clipfit/base2new.sh DATASET [SEED ...] [options] [-- KEY VALUE ...]
 
-  DATASET          name of a file under configs/datasets
+  DATASET          a file in configs/datasets, without .yaml
   SEED ...         default: 1 2 3
 HELP
     options_help "OUTPUT/train_base/DATASET/shots_N/CLIPFit/CONFIG/seedS (trained and tested on base)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Cross-dataset transfer: train on all classes of one dataset, ImageNet in the literature, and test on ten others.
+# Cross-dataset transfer: train on all classes of one dataset (in the papers: ImageNet), test on ten other datasets.
 set -euo pipefail
 
 PROTOCOL=cross_dataset

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Distribution shift: train on ImageNet and test on other images of the same classes: V2, Sketch, A and R.
+# Distribution shift: train on ImageNet, test on its variants V2, Sketch, A and R.
 set -euo pipefail
 
 PROTOCOL=domain_shift

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Few-shot learning: train and test on all classes, print the accuracy over seeds.
+# Few-shot learning: train and test on all classes, print the mean accuracy over seeds.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 Usage: bash scripts/clipfit/fewshot.sh DATASET [SHOTS] [SEED ...] [options] [-- KEY VALUE ...]
 
-  DATASET          name of a file under configs/datasets
+  DATASET          a file in configs/datasets, without .yaml
   SHOTS            training images per class (default: 16)
   SEED ...         default: 1 2 3
 HELP
@@ -21,7 +21,7 @@ parse_options "$@"
 DATASET=${POSITIONAL[1]:-}
 SHOTS=${POSITIONAL[2]:-$SHOTS}
 SEEDS=("${POSITIONAL[@]:3}")
-[[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "SHOTS must be a positive number, got '$SHOTS'"
+[[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "SHOTS must be a positive integer, got '$SHOTS'"
 choose_config
 
 runs=()

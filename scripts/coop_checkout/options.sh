@@ -1,23 +1,23 @@
-# Sourced by CLIPFit's scripts in a CoOp checkout: their options, the choice of a recipe, and one run of train.py.
-# No hyper-parameter is hidden here: all are in configs/recipes.yaml and the YAML chosen there, and are printed.
+# Functions of CLIPFit's scripts in a CoOp checkout: parse options, look up the recipe, run train.py.
+# All hyper-parameters are in configs/recipes.yaml and in the config named there. The scripts print them.
 
-options_help() {  # for the usage of every script; $1: where runs go
+options_help() {  # options_help FOLDERS: prints the options that all scripts share
     cat <<HELP
 
-Options, or the environment variables in brackets:
-  --data DIR       folder with the datasets in CoOp's layout [DATA] (default: data)
+Options (or the environment variables in brackets):
+  --data DIR       data folder, in CoOp's layout [DATA] (default: data)
   --shots N        training images per class [SHOTS] (default: 16)
-  --backbone NAME  an OpenAI name such as ViT-B/16, or the path of a checkpoint [BACKBONE] (default: ViT-B/16)
-  --config NAME    a file under configs/trainers/CLIPFit, without .yaml [CFG] (default: as configs/recipes.yaml says)
-  --best-val       keep the epoch that is best on validation images, not the last [BEST_VAL]
-  --output DIR     [OUTPUT] (default: output/$PROTOCOL)
-  --quiet          one progress bar per run instead of the whole log [QUIET]
-  --help           this text
-  -- KEY VALUE     more config keys, as train.py takes them, e.g. -- TRAINER.CLIPFIT.BETA 2.0
+  --backbone NAME  OpenAI's name, such as ViT-B/16, or path of a checkpoint [BACKBONE] (default: ViT-B/16)
+  --config NAME    a file in configs/trainers/CLIPFit, without .yaml [CFG] (default: from configs/recipes.yaml)
+  --best-val       use the epoch with the best validation accuracy instead of the last epoch [BEST_VAL]
+  --output DIR     output folder [OUTPUT] (default: output/$PROTOCOL)
+  --quiet          show one progress bar per run instead of the log [QUIET]
+  --help           show this help
+  -- KEY VALUE     config keys for train.py, e.g. -- TRAINER.CLIPFIT.BETA 2.0
 
-Logs, checkpoints and result.json go to
+Logs, checkpoints and result.json are written to
 $1.
-With --best-val CONFIG ends in _best_val. Started again, it continues where it stopped.
+With --best-val, CONFIG ends in _best_val. After an interruption, the same command resumes.
 bash scripts/$PROTOCOL.sh CLIPFit ... is the same command.
 HELP
 }
@@ -27,7 +27,7 @@ fail() {
     exit 2
 }
 
-# Called with CLIPFit and the user's arguments. The caller sets PROTOCOL and `usage`.
+# parse_options CLIPFit ARGUMENT ...: parses the command line. The caller sets PROTOCOL and `usage`.
 # Sets DATA SHOTS BACKBONE CFG OUTPUT QUIET BEST_VAL TARGETS PYTHON, and the arrays EXTRA and POSITIONAL (CLIPFit first).
 parse_options() {
     DATA=${DATA:-data} SHOTS=${SHOTS:-16} BACKBONE=${BACKBONE:-ViT-B/16} CFG=${CFG:-} OUTPUT=${OUTPUT:-output/$PROTOCOL}
@@ -55,44 +55,44 @@ parse_options() {
         esac
     done
     [ "${POSITIONAL[0]:-}" = CLIPFit ] ||
-        fail "the method must be CLIPFit, got '${POSITIONAL[0]:-}'; other methods have scripts of their own here"
+        fail "the method must be CLIPFit, got '${POSITIONAL[0]:-}'; use the scripts of this checkout for other methods"
     [ -z "$TARGETS" ] || [[ $PROTOCOL =~ cross_dataset|domain_shift ]] ||
-        fail "--targets is for cross_dataset and domain_shift, not for $PROTOCOL"
-    [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "--shots must be a positive number, got '$SHOTS'"
+        fail "--targets has no effect with $PROTOCOL, only with cross_dataset and domain_shift"
+    [[ $SHOTS =~ ^[1-9][0-9]*$ ]] || fail "--shots must be a positive integer, got '$SHOTS'"
     if [ -z "${PYTHON:-}" ]; then
         PYTHON=python3
         [ ! -x .venv/bin/python ] || PYTHON=.venv/bin/python
     fi
 }
 
-names_in() {  # names_in configs/datasets: the YAML files there, without their ending
+names_in() {  # names_in configs/datasets: prints the names of the YAML files there, without .yaml
     local files=("$1"/*.yaml)
     files=("${files[@]##*/}")
     echo "${files[@]%.yaml}"
 }
 
 check_dataset() {
-    [ -n "$1" ] || fail "DATASET is missing; there are: $(names_in configs/datasets)"
-    [ -f "configs/datasets/$1.yaml" ] || fail "unknown dataset '$1'; there are: $(names_in configs/datasets)"
+    [ -n "$1" ] || fail "missing DATASET, must be one of: $(names_in configs/datasets)"
+    [ -f "configs/datasets/$1.yaml" ] || fail "unknown dataset '$1', must be one of: $(names_in configs/datasets)"
 }
 
-choose_config() {  # checks DATASET and SEEDS; sets LABEL, RECIPE and, unless --config gave it, CFG
-    local seed chosen line folder=configs/trainers/CLIPFit
+choose_config() {  # checks DATASET and SEEDS; sets CFG (unless given by --config), RECIPE (config keys) and LABEL
+    local seed recipe line folder=configs/trainers/CLIPFit
     RECIPE=()
     check_dataset "$DATASET"
     [ ${#SEEDS[@]} -gt 0 ] || SEEDS=(1 2 3)
     for seed in "${SEEDS[@]}"; do
-        [[ $seed =~ ^[0-9]+$ ]] || fail "seeds are numbers, got '$seed'"
-        [ "$seed" != 0 ] || fail "CoOp's train.py takes seed 0 for no seed; take another"
+        [[ $seed =~ ^[0-9]+$ ]] || fail "SEED must be a positive integer, got '$seed'"
+        [ "$seed" != 0 ] || fail "SEED must not be 0: CoOp's train.py would run without a seed"
     done
     if [ -z "$CFG" ]; then
-        chosen=$("$PYTHON" tools/recipe.py CLIPFit "$PROTOCOL" "$DATASET" --shots "$SHOTS" --backbone "$BACKBONE") ||
+        recipe=$("$PYTHON" tools/recipe.py CLIPFit "$PROTOCOL" "$DATASET" --shots "$SHOTS" --backbone "$BACKBONE") ||
             exit 2
         while IFS= read -r line; do
             if [ -z "$CFG" ]; then CFG=$line; else RECIPE+=("$line"); fi
-        done <<< "$chosen"
+        done <<< "$recipe"
     fi
-    [ -f "$folder/$CFG.yaml" ] || fail "unknown config '$CFG' for CLIPFit; there are: $(names_in "$folder")"
+    [ -f "$folder/$CFG.yaml" ] || fail "unknown config '$CFG', must be one of: $(names_in "$folder")"
     LABEL=$CFG
     if [ -n "$BEST_VAL" ]; then
         LABEL=${CFG}_best_val
@@ -102,7 +102,7 @@ choose_config() {  # checks DATASET and SEEDS; sets LABEL, RECIPE and, unless --
     echo "backbone $BACKBONE, $SHOTS shots, seeds ${SEEDS[*]}"
 }
 
-train_py() {  # train_py TITLE DATASET FLAG ... [KEY VALUE ...]: one run
+train_py() {  # train_py TITLE DATASET FLAG ... [KEY VALUE ...]: runs train.py once
     local title=$1 dataset=$2
     shift 2
     set -- "$PYTHON" train.py --root "$DATA" --trainer CLIPFit --backbone "$BACKBONE" \
@@ -121,16 +121,16 @@ transfer_help() {
     cat <<HELP
 Usage: bash scripts/clipfit/$PROTOCOL.sh [SOURCE] [SEED ...] [--targets "A B ..."] [options] [-- KEY VALUE ...]
 
-  SOURCE           dataset to train on: name of a file under configs/datasets (default: imagenet)
+  SOURCE           dataset to train on: a file in configs/datasets, without .yaml (default: imagenet)
   SEED ...         default: 1 2 3
-  --targets        datasets to test on besides SOURCE, each NAME, or NAME=DIR for one in a folder of its own [TARGETS]
+  --targets        datasets to test on in addition to SOURCE; NAME=DIR if a dataset is in another data folder [TARGETS]
                    (default: $DEFAULT_TARGETS)
 HELP
     options_help "OUTPUT/train/SOURCE/shots_N/CLIPFit/CONFIG/seedS (trained and tested on SOURCE)
 and OUTPUT/test/SOURCE/TARGET/... (tested on TARGET)"
 }
 
-transfer() {  # transfer ARGUMENT ...: train on all classes of one dataset, test on --targets, else on DEFAULT_TARGETS
+transfer() {  # transfer ARGUMENT ...: trains on all classes of SOURCE, tests on --targets (default: DEFAULT_TARGETS)
     local seed run target name data names=() runs=()
     usage() { transfer_help; }
     parse_options "$@"
@@ -140,7 +140,7 @@ transfer() {  # transfer ARGUMENT ...: train on all classes of one dataset, test
     for target; do
         name=${target%%=*}
         check_dataset "$name"
-        [[ " ${names[*]-} " != *" $name "* ]] || fail "--targets names $name twice"
+        [[ " ${names[*]-} " != *" $name "* ]] || fail "duplicate dataset $name in --targets"
         names+=("$name")
     done
     choose_config
@@ -151,7 +151,7 @@ transfer() {  # transfer ARGUMENT ...: train on all classes of one dataset, test
         for target; do
             [ "$target" != "$DATASET" ] || continue
             name=${target%%=*}
-            # NAME=DIR: that dataset is in a folder of its own.
+            # NAME=DIR: this dataset is in the data folder DIR.
             data=$([ "$target" = "$name" ] && echo "$DATA" || echo "${target#*=}")
             DATA=$data train_py "CLIPFit, $DATASET to $name, seed $seed" "$name" --seed "$seed" \
                 --output-dir "$OUTPUT/test/$DATASET/$name/$run" --eval-only --model-dir "$OUTPUT/train/$DATASET/$run"
@@ -161,13 +161,13 @@ transfer() {  # transfer ARGUMENT ...: train on all classes of one dataset, test
     print_results "${runs[@]}"
 }
 
-print_results() {  # print_results RUN ...: mean and standard deviation over the seeds, by the checkout's own script
+print_results() {  # print_results RUN ...: prints mean and standard deviation over seeds, with parse_test_res.py
     if [ ! -f parse_test_res.py ]; then
-        echo "No parse_test_res.py here to print means over seeds; results are in log.txt and result.json of"
+        echo "Missing parse_test_res.py, no mean over seeds. Results are in log.txt and result.json in:"
         printf '    %s\n' "$@"
         return
     fi
     dirname -- "$@" | sort -u | while IFS= read -r folder; do
-        "$PYTHON" parse_test_res.py "$folder" --test-log || echo "warning: no result read in $folder" >&2
+        "$PYTHON" parse_test_res.py "$folder" --test-log || echo "warning: parse_test_res.py failed for $folder" >&2
     done
 }

@@ -1,4 +1,4 @@
-"""Miniature data folders in CoOp's layout, and short ways to build a dataset on them."""
+"""Creates miniature data folders in CoOp's layout and builds datasets on them."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ def build(name, root, **options):
 
 
 def rows(data, root):
-    """`[path below root, label, class name]` of a list of Datum."""
+    """Returns `[path below root, label, class name]` of each Datum."""
     return [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in data or []]
 
 
 def fingerprint(data):
-    """Hash of the images, labels and names of a dataset: 16 hex digits, the same wherever the data lie."""
-    parts = [rows(part, data.image_dir) for part in (data.train_x, data.val, data.test)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    """Returns a hash (16 hex digits) of the images, labels and class names; independent of the data folder."""
+    splits = [rows(split, data.image_dir) for split in (data.train_x, data.val, data.test)]
+    return hashlib.sha256(json.dumps(splits).encode()).hexdigest()[:16]
 
 
 def write_images(folder, names):
-    """Tiny images, each in its own colour."""
+    """Writes tiny images, each in its own colour."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(names):
@@ -43,29 +43,31 @@ def write_images(folder, names):
 
 
 def write_classes(folder, counts):
-    """One folder per class with `counts[class]` images."""
+    """Writes one folder per class with `counts[class]` images."""
     for name, count in counts.items():
         write_images(Path(folder) / name, [f"{name}_{i:03d}.jpg" for i in range(count)])
 
 
 def split_rows(counts, prefix="", seed=0):
-    """Rows of a split file for `write_classes`: half train, a fifth val, the rest test, in shuffled order."""
-    parts = {"train": [], "val": [], "test": []}
+    """Returns the content of a split file for `write_classes`: half train, a fifth val, the rest test, shuffled."""
+    splits = {"train": [], "val": [], "test": []}
     for label, (name, count) in enumerate(counts.items()):
+        n_train = count // 2
+        n_val = max(1, count // 5)
         for i in range(count):
-            part = "train" if i < count // 2 else "val" if i < count // 2 + max(1, count // 5) else "test"
-            parts[part].append([f"{prefix}{name}/{name}_{i:03d}.jpg", label, name])
-    for part in parts.values():
-        random.Random(seed).shuffle(part)
-    return parts
+            split = "train" if i < n_train else "val" if i < n_train + n_val else "test"
+            splits[split].append([f"{prefix}{name}/{name}_{i:03d}.jpg", label, name])
+    for split in splits.values():
+        random.Random(seed).shuffle(split)
+    return splits
 
 
 def caltech(root, counts=None, split=True):
-    """A small Caltech101 in `root`; returns the rows of its split file."""
+    """Writes a small Caltech101 to `root`; returns the content of its split file."""
     counts = counts or {"airplane": 40, "barrel": 30, "camera": 20, "dollar bill": 10, "égout": 44}
     folder = Path(root) / "caltech-101"
     write_classes(folder / "101_ObjectCategories", counts)
-    parts = split_rows(counts)
+    splits = split_rows(counts)
     if split:
-        (folder / "split_zhou_Caltech101.json").write_text(json.dumps(parts), encoding="utf-8")
-    return parts
+        (folder / "split_zhou_Caltech101.json").write_text(json.dumps(splits), encoding="utf-8")
+    return splits

@@ -1,7 +1,7 @@
-"""Miniature raw layouts of CoOp's datasets, as they are before there is a split file.
+"""Writes miniature raw layouts of CoOp's datasets, without split files.
 
-Each builder takes the data folder and returns what must come out: class names in label order and, where the data
-divide themselves, the number of test images.
+Each builder takes the data folder. It returns the expected class names in label order and the expected number of test
+images, None if the raw data have no test list.
 """
 
 import json
@@ -16,7 +16,7 @@ CLASSNAMES_TXT = "n01440764 tench\nn01443537 goldfish\nn01484850 great white sha
 
 
 def folders(path, names):
-    """A builder of one folder per class; `names` maps folder to class name, None for a folder to be ignored."""
+    """Returns a builder of one folder per class. `names` maps folder to class name, None for an ignored folder."""
 
     def make(root):
         write_classes(Path(root) / path, {name: 10 for name in names})
@@ -27,7 +27,7 @@ def folders(path, names):
 
 def oxford_pets(root):
     root = Path(root) / "oxford_pets"
-    breeds = ["Abyssinian", "american_bulldog", "Persian"]  # labels follow the lists, not the alphabet
+    breeds = ["Abyssinian", "american_bulldog", "Persian"]  # the order of the labels is not alphabetical
     lists = {"trainval": range(1, 11), "test": range(11, 15)}
     (root / "annotations").mkdir(parents=True)
     for name, numbers in lists.items():
@@ -69,10 +69,9 @@ def fgvc_aircraft(root):
     variants = ["707-320", "DH-82", "Eurofighter Typhoon"]
     write_images(root / "images", [f"{i:07d}.jpg" for i in range(24)])
     (root / "variants.txt").write_text("\n".join(variants) + "\n")
-    for part, first in (("train", 0), ("val", 9), ("test", 15)):
-        numbers = range(first, {"train": 9, "val": 15, "test": 24}[part])
+    for split, numbers in (("train", range(9)), ("val", range(9, 15)), ("test", range(15, 24))):
         lines = [f"{i:07d} {variants[i % 3]}" for i in numbers]
-        (root / f"images_variant_{part}.txt").write_text("\n".join(lines) + "\n")
+        (root / f"images_variant_{split}.txt").write_text("\n".join(lines) + "\n")
     return variants, 9
 
 
@@ -105,8 +104,8 @@ def ucf101(root):
 
 def imagenet(root):
     root = Path(root) / "imagenet"
-    for part, count in (("train", 10), ("val", 4)):
-        write_classes(root / "images" / part, dict.fromkeys(["n01440764", "n01443537", "n01484850"], count))
+    for folder, count in (("train", 10), ("val", 4)):
+        write_classes(root / "images" / folder, dict.fromkeys(["n01440764", "n01443537", "n01484850"], count))
     (root / "classnames.txt").write_text(CLASSNAMES_TXT)
     return ["tench", "goldfish", "great white shark"], 12
 
@@ -119,6 +118,8 @@ def imagenetv2(root):
 
 
 def variant(folder, image_dir, wnids, names):
+    """Returns a builder of a variant of ImageNet with the class folders `wnids`."""
+
     def make(root):
         write_classes(Path(root) / folder / image_dir, dict.fromkeys(wnids, 4))
         (Path(root) / folder / "classnames.txt").write_text(CLASSNAMES_TXT)

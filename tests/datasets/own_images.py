@@ -1,4 +1,4 @@
-"""A small folder of a user's images, and the Folder dataset on it."""
+"""Builds the Folder dataset on a small folder of a user's images."""
 
 from tests.datasets import mini
 

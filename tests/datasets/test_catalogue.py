@@ -1,4 +1,4 @@
-"""The catalogue against the published facts, and what a new dataset takes."""
+"""Compares the catalogue with the published facts; adds a new dataset."""
 
 import subprocess
 import sys
@@ -11,11 +11,12 @@ import datasets
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets import catalogue
 from tests.datasets import mini
+from tests.user_errors import assert_facts, raises_user_error
 from tools import prepare_data
 from trainers.common.prompts import dataset_template
 
 ROOT = Path(__file__).resolve().parents[2]
-# The paper's Table 8: prompt; classes, train, val and test images, for its 1.28M ImageNet's exact number.
+# The paper's Table 8: prompt template; classes, train, val and test images (the paper rounds ImageNet's to 1.28M).
 TABLE_8 = {
     "ImageNet": ("a photo of a {}.", (1000, 1281167, 0, 50000)),
     "Caltech101": ("a photo of a {}.", (100, 4128, 1649, 2465)),
@@ -52,8 +53,8 @@ def test_every_dataset(entry):
 
 
 def test_facts_are_the_published_ones():
-    found = {entry.name: (entry.template, entry.counts) for entry in catalogue.entries().values()}
-    assert {name: found[name] for name in TABLE_8 | OTHERS} == TABLE_8 | OTHERS
+    facts = {entry.name: (entry.template, entry.counts) for entry in catalogue.entries().values()}
+    assert {name: facts[name] for name in TABLE_8 | OTHERS} == TABLE_8 | OTHERS
 
 
 def test_order_is_the_papers():
@@ -66,7 +67,7 @@ def test_order_is_the_papers():
 
 
 def test_config_names():
-    assert list(catalogue.by_config().values()) == list(catalogue.entries().values()), "one dataset a module"
+    assert list(catalogue.by_config().values()) == list(catalogue.entries().values()), "one dataset per module"
     assert catalogue.paper_configs() == ["imagenet", *TEN]
 
 
@@ -75,9 +76,9 @@ def test_targets():
     assert catalogue.targets("cross_dataset", "Caltech101") == TEN[1:]
     assert catalogue.targets("domain_shift") == catalogue.targets("domain_shift", "ImageNet") == VARIANTS
     assert catalogue.targets("domain_shift", "dtd") == []
-    with pytest.raises(ValueError, match="base2new"):
+    with raises_user_error("'base2new'", "cross_dataset", "domain_shift", error=ValueError):
         catalogue.targets("base2new")
-    with pytest.raises(ValueError, match="imagenetv3"):
+    with raises_user_error("'imagenetv3'", "imagenetv2", error=ValueError):
         catalogue.targets("domain_shift", "imagenetv3")
 
 
@@ -86,17 +87,14 @@ def test_resolve(text):
     assert catalogue.resolve(text).name == "DescribableTextures"
 
 
-@pytest.mark.parametrize("text, nearest", [("imagenet-r", "imagenet_r"), ("EuroSat2", "eurosat"), ("textures", "dtd")])
-def test_an_unknown_name_gets_the_nearest_and_all(text, nearest):
-    with pytest.raises(ValueError) as error:
+@pytest.mark.parametrize("text, closest", [("imagenet-r", "imagenet_r"), ("EuroSat2", "eurosat"), ("textures", "dtd")])
+def test_an_unknown_name_lists_the_closest_match_and_all_names(text, closest):
+    with raises_user_error(repr(text), f" {closest}? ", *catalogue.by_config(), error=ValueError):
         catalogue.resolve(text)
-    message = str(error.value)
-    assert repr(text) in message and f"did you mean {nearest}?" in message and "\n" not in message
-    assert all(config in message for config in catalogue.by_config())
 
 
 def test_the_table_of_the_docs():
-    """Rows `config`, registry name, `folder`, counts; a dataset that is not CoOp's may be missing."""
+    """Rows are `config`, registry name, `folder`, counts. Datasets that CoOp does not have are optional."""
     lines = [line for line in DOCS.splitlines() if line.startswith("| `")]
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
     for config, name, folder, *counts in rows:
@@ -117,7 +115,7 @@ def test_the_catalogue_needs_no_torch():
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """Registry name of the docs' example of a new dataset, its module in the package `datasets`."""
+    """Adds the docs' example of a new dataset to the package `datasets`; returns its registry name."""
     package = tmp_path / "modules"
     package.mkdir()
     (package / "shapes.py").write_text(DOCS.partition("```python\n")[2].partition("```")[0])
@@ -144,16 +142,18 @@ def test_a_new_dataset_is_checked(toy, tmp_path, capsys):
     mini.write_classes(root / "shapes" / "images", {"circle": 10, "square": 10})
     assert len(mini.build(toy, root, shots=1).train_x) == 2
     assert prepare_data.main(["--check", "shapes", "--root", str(root)]) == 0
-    assert "ToyShapes            ok       2 classes, 10 train, 4 val, 6 test" in capsys.readouterr().out
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split() == "ToyShapes ok 2 classes, 10 train, 4 val, 6 test".split()
     for path in (root / "shapes" / "images" / "circle").glob("*_00[5-9].jpg"):
         path.unlink()
     assert prepare_data.main(["--check", "--root", str(root)]) == 1
-    assert "7 train instead of 10" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "instead of 10" in line]
+    assert_facts(line, "7 train", "10")
     assert prepare_data.main(["shapes", "--root", str(root)]) == 1
-    assert "ToyShapes has no download plan" in capsys.readouterr().err
+    assert_facts(capsys.readouterr().err, "error: ", "ToyShapes", "tools/prepare/sources.yaml")
 
 
-def test_a_dataset_in_coops_form_is_passed_over(monkeypatch):
-    """Upstream Dassl registers datasets of its own, without our facts."""
+def test_a_dataset_of_dassl_is_skipped(monkeypatch):
+    """Upstream Dassl registers its own datasets, which do not have the attributes of `FewShotDataset`."""
     monkeypatch.setitem(DATASET_REGISTRY._obj_map, "Office31", type("Office31", (), {}))
     assert "Office31" not in catalogue.entries()

@@ -1,4 +1,4 @@
-"""CoOp's pickled few-shot files: the same selection, from moved data too, and no code of theirs runs."""
+"""CoOp's pickled few-shot files give the same selection, also for moved data, and cannot run code."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 from dassl.data.datasets import Datum
 from datasets import fewshot_cache
 from tests.datasets import mini
+from tests.user_errors import assert_facts, raises_user_error
 
 NAME = "shot_2-seed_1"
 
@@ -23,7 +24,7 @@ def root(tmp_path):
 
 
 def write_pickle(root, skip=0):
-    """A selection as CoOp keeps it: not the one that the seed gives."""
+    """Writes a selection as CoOp does. It differs from the one that the seed gives."""
     data = mini.build("Caltech101", root)
     chosen = {"train": data.train_x[skip : skip + 6], "val": data.val[:4]}
     path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
@@ -41,7 +42,7 @@ def test_datum_has_the_name_that_pickles_hold():
     assert (Datum.__module__, Datum.__qualname__) == ("dassl.data.datasets.base_dataset", "Datum")
 
 
-def test_pickle_is_used_as_it_is(root, capsys):
+def test_pickle_is_used(root, capsys):
     path, chosen = write_pickle(root)
     assert selection(root) == chosen
     assert f"Loading preprocessed few-shot data from {path}" in capsys.readouterr().out
@@ -52,7 +53,7 @@ def test_pickle_of_data_that_moved(root, tmp_path):
     _, chosen = write_pickle(root)
     moved = tmp_path / "disk 2" / "data"
     shutil.copytree(root, moved)
-    assert selection(moved) == chosen  # while the old ones are still there
+    assert selection(moved) == chosen  # the old images still exist
     shutil.rmtree(root)
     assert selection(moved) == chosen
 
@@ -68,20 +69,21 @@ def test_json_selects_what_the_pickle_does(root):
     assert selection(root) == chosen
 
 
-def test_pickle_goes_before_json_and_a_difference_is_said(root, capsys):
-    drawn = selection(root)
+def test_pickle_takes_precedence_and_a_different_json_is_reported(root, capsys):
+    sampled = selection(root)
     path, chosen = write_pickle(root, skip=2)
-    assert drawn != chosen
+    assert sampled != chosen
     capsys.readouterr()
     assert selection(root) == chosen
-    assert f"WARNING: {path.with_suffix('.json')} holds another selection" in capsys.readouterr().out
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: ")]
+    assert_facts(warning, path, path.with_suffix(".json"))
 
 
 def test_pickle_of_another_split_is_refused(root):
     path, _ = write_pickle(root)
     data = mini.build("Caltech101", root)
     path.write_bytes(pickle.dumps({"train": data.test[:3], "val": []}, protocol=pickle.HIGHEST_PROTOCOL))
-    with pytest.raises(ValueError, match="another split: 3 of its 3"):
+    with raises_user_error(path, "3 of its 3 train", error=ValueError):
         selection(root)
 
 
@@ -103,10 +105,10 @@ def test_a_hostile_pickle_does_not_run(root, tmp_path, function, protocol):
     path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
     evil = pickle.dumps({"train": [Evil(function, argument)]}, protocol=protocol)
     path.write_bytes(evil)
-    with pytest.raises(ValueError, match="is not a few-shot file as CoOp writes it") as error:
+    with raises_user_error(path, "CoOp", error=ValueError):
         selection(root)
-    assert str(path) in str(error.value) and not target.exists()
-    pickle.loads(evil)  # it would have: the test can fail
+    assert not target.exists()
+    pickle.loads(evil)  # the pickle works, so the test can fail
     assert target.exists()
 
 
@@ -114,7 +116,7 @@ def test_a_hostile_pickle_does_not_run(root, tmp_path, function, protocol):
 def test_other_pickles_are_refused(root, data):
     path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
     path.write_bytes(pickle.dumps(data))
-    with pytest.raises(ValueError, match="is not a few-shot file"):
+    with raises_user_error(path, "CoOp", error=ValueError):
         selection(root)
 
 
@@ -122,7 +124,7 @@ def test_other_pickles_are_refused(root, data):
 def test_truncated_pickle(root, keep):
     path, _ = write_pickle(root)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="is not a few-shot file"):
+    with raises_user_error(path, "CoOp", error=ValueError):
         selection(root)
 
 
@@ -136,5 +138,5 @@ def test_truncated_pickle(root, keep):
         ("/other/a/1.jpg", "/other/a/1.jpg"),
     ],
 )
-def test_paths_are_cut_below_the_image_folder(impath, expected):
+def test_paths_are_relative_to_the_image_folder(impath, expected):
     assert fewshot_cache.relative_path(impath, "/now/dtd/images", "/dtd/images/") == expected

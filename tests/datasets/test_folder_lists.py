@@ -1,4 +1,4 @@
-"""The Folder dataset on lists of images and of class names, good and bad."""
+"""The Folder dataset with lists of images and of class names, valid and invalid."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from datasets.splits import Split
 from tests.datasets import mini
 from tests.datasets.own_images import COUNTS, build, sizes
+from tests.user_errors import raises_user_error
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_csv_list(root, header):
     assert data.classnames == ["bear", "zebra, striped"] and sizes(data) == [10, 4, 6]
 
 
-def test_list_with_parts(root):
+def test_list_with_a_part_column(root):
     parts = ["train"] * 6 + ["val"] * 1 + ["test"] * 3
     rows = [(*row, parts[i % 10]) for i, row in enumerate(ROWS)]
     write_csv(root / "list.csv", rows, "path,class,part\n")
@@ -39,7 +40,7 @@ def test_list_with_parts(root):
     data = build(root, list_="list.csv")
     assert sizes(data) == [12, 2, 6]
     assert mini.fingerprint(build(root, list_=str(root / "list.json"))) == mini.fingerprint(data)
-    coop = {part: [[path, 9, name] for path, name, p in rows if p == part] for part in Split._fields}
+    coop = {split: [[path, 9, name] for path, name, part in rows if part == split] for split in Split._fields}
     (root / "split.json").write_text(json.dumps(coop))
     assert mini.fingerprint(build(root, list_="split.json")) == mini.fingerprint(data)
 
@@ -52,28 +53,27 @@ def test_list_with_absolute_paths(root, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name, text, word",
+    "name, text, facts",
     [
-        ("x.csv", None, "there is no file .*x.csv"),
-        ("x.csv", "", "must have images for train and test, or no parts"),
-        ("x.csv", "a.jpg\n", r"a row must be path, class or path, class, part, got \['a.jpg'\]"),
-        ("x.csv", "a.jpg,cat\na.jpg,dog\n", "duplicate image a.jpg"),
-        ("x.csv", "a.jpg,cat,training\n", "the part of a.jpg must be train, val or test, got 'training'"),
-        ("x.csv", "a.jpg,cat,train\nb.jpg,cat,val\n", "must have images for train and test"),
-        ("x.csv", "a.jpg,\n", "a row must be path, class"),
-        ("x.json", "[", "x.json is not valid JSON"),
-        ("x.json", "[3]", "a row must be path, class"),
-        ("x.json", '{"train": [[1]]}', "a row must be"),
-        ("x.csv", b"\xff\xfe\x00", "neither JSON nor CSV in UTF-8"),
-        ("x.csv", "nowhere/1.jpg,cat\nnowhere/2.jpg,cat\nnowhere/3.jpg,cat\n", r"x.csv names 3 image\(s\).*nowhere"),
+        ("x.csv", None, []),
+        ("x.csv", "", ["train", "test", "[]"]),
+        ("x.csv", "a.jpg\n", ["path", "class", "['a.jpg']"]),
+        ("x.csv", "a.jpg,cat\na.jpg,dog\n", ["duplicate", "a.jpg"]),
+        ("x.csv", "a.jpg,cat,training\n", ["a.jpg", "train, val or test", "'training'"]),
+        ("x.csv", "a.jpg,cat,train\nb.jpg,cat,val\n", ["train", "test", "['train', 'val']"]),
+        ("x.csv", "a.jpg,\n", ["path", "class", "['a.jpg', '']"]),
+        ("x.json", "[", ["JSON"]),
+        ("x.json", "[3]", ["path", "class", "3"]),
+        ("x.json", '{"train": [[1]]}', ["path", "label", "[1]"]),
+        ("x.csv", b"\xff\xfe\x00", ["JSON", "CSV", "UTF-8"]),
+        ("x.csv", "nowhere/1.jpg,cat\nnowhere/2.jpg,cat\nnowhere/3.jpg,cat\n", [" 3 ", "nowhere/"]),
     ],
 )
-def test_bad_lists(root, name, text, word):
+def test_invalid_lists(root, name, text, facts):
     if text is not None:
         (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises((ValueError, FileNotFoundError), match=word) as error:
+    with raises_user_error(name, *facts, error=(ValueError, FileNotFoundError)):
         build(root, list_=name)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["names.csv", "names.json"])
@@ -85,14 +85,14 @@ def test_class_names_from_a_file(root, name):
 
 
 @pytest.mark.parametrize(
-    "text, word",
+    "text, facts",
     [
-        ("lion,cat\n", "names.csv has a name for 'lion', which is no class here"),
-        ("zebra,\n", "gives 'zebra' an empty class name"),
-        ("zebra\n", "rows must be a folder and its class name"),
+        ("lion,cat\n", ["unknown", "'lion'"]),
+        ("zebra,\n", ["empty", "'zebra'"]),
+        ("zebra\n", ["folder", "class name"]),
     ],
 )
-def test_bad_class_names(root, text, word):
+def test_invalid_class_names(root, text, facts):
     (root / "names.csv").write_text(text)
-    with pytest.raises(ValueError, match=word):
+    with raises_user_error("names.csv", *facts, error=ValueError):
         build(root, classnames="names.csv")

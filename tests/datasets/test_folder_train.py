@@ -1,4 +1,4 @@
-"""CLIPFit with the embedded micro CLIP on a folder of images that are drawn here, by the command a user types."""
+"""Trains CLIPFit with the embedded micro CLIP on a generated folder of images, with the command line of a user."""
 
 import json
 import random
@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 import train
+from tests.user_errors import assert_facts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GLYPHS = {"zero": "0", "one": "1", "four": "4", "seven": "7"}
@@ -15,7 +16,7 @@ GLYPHS = {"zero": "0", "one": "1", "four": "4", "seven": "7"}
 
 @pytest.fixture
 def images(tmp_path):
-    """Four folders of 12 images: a digit in Pillow's own font, moved and scaled a little."""
+    """Writes four folders of 12 images: a digit in Pillow's font, randomly shifted and scaled."""
     rng = random.Random(0)
     for name, glyph in GLYPHS.items():
         folder = tmp_path / "my images" / name
@@ -38,15 +39,15 @@ def test_clipfit_on_own_images(images, tmp_path):
     )
     assert code == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["finished"] and result["metrics"]["test"]["accuracy"] > 50  # chance is 25
+    assert result["finished"] and result["metrics"]["test"]["accuracy"] > 50  # chance level is 25 %
     assert sorted(images.rglob("*")) == before
 
 
-def test_a_users_mistake_is_one_line(tmp_path, capsys):
+def test_an_empty_folder_is_a_one_line_error(tmp_path, capsys):
     code = train.main(
         ["--root", str(tmp_path), "--trainer", "CLIPFit", "--output-dir", str(tmp_path / "out")]
         + ["--dataset-config-file", str(CONFIGS / "datasets" / "folder.yaml")]
         + ["--config-file", str(CONFIGS / "trainers" / "CLIPFit" / "micro_ep100.yaml")]
     )
-    error = capsys.readouterr().err.strip().splitlines()
-    assert code == 1 and len(error) == 1 and "there are no images in class folders" in error[0]
+    assert code == 1
+    assert_facts(capsys.readouterr().err, "error: ", tmp_path, "no images", "cat/1.jpg")

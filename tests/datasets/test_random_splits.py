@@ -1,4 +1,4 @@
-"""Splits that are made here: the same whatever the directory order and the random state."""
+"""Generated splits do not depend on the directory order or the random state."""
 
 import os
 import random
@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from datasets import image_folders, random_splits
 from datasets.splits import Item
 from tests.datasets import mini
+from tests.user_errors import raises_user_error
 
 COUNTS = {"a": 10, "b": 20, "zebra crossing": 7, "ö": 11}
 
 
 class Reversed:
-    """`os.scandir` with another order."""
+    """`os.scandir` in reversed order."""
 
     def __init__(self, path):
         with scandir(path) as entries:
@@ -44,14 +45,14 @@ def test_independent_of_directory_order_and_random_state(tmp_path, monkeypatch):
 
 def test_a_class_split_does_not_depend_on_the_other_classes(tmp_path):
     mini.write_classes(tmp_path, COUNTS)
-    whole = random_splits.split_three(image_folders.folder_items(tmp_path))
-    part = random_splits.split_three(image_folders.folder_items(tmp_path, ignored=["a"]))
-    assert [i.path for i in whole.train if i.path.startswith("b/")] == [
-        i.path for i in part.train if i.path.startswith("b/")
+    all_classes = random_splits.split_three(image_folders.folder_items(tmp_path))
+    without_a = random_splits.split_three(image_folders.folder_items(tmp_path, ignored=["a"]))
+    assert [i.path for i in all_classes.train if i.path.startswith("b/")] == [
+        i.path for i in without_a.train if i.path.startswith("b/")
     ]
 
 
-def test_folders_become_classes_and_other_files_are_left_out(tmp_path):
+def test_folders_become_classes_and_other_files_are_skipped(tmp_path):
     mini.write_classes(tmp_path, COUNTS)
     (tmp_path / "a" / "notes.txt").write_text("x")
     (tmp_path / "a" / ".hidden.jpg").write_text("x")
@@ -66,13 +67,13 @@ def test_folders_become_classes_and_other_files_are_left_out(tmp_path):
 
 
 @given(counts=st.lists(st.integers(4, 60), min_size=1, max_size=5))
-def test_shares_of_each_class(counts):
+def test_sizes_of_the_splits_of_each_class(counts):
     items = [Item(f"{c}/{i}.jpg", c, f"{c}") for c, n in enumerate(counts) for i in range(n)]
     split = random_splits.split_three(items)
     train, val = random_splits.split_trainval(items)
     assert sorted(sum(split, [])) == sorted(items) == sorted(train + val)
     for label, n in enumerate(counts):
-        sizes = [sum(item.label == label for item in part) for part in (*split, train, val)]
+        sizes = [sum(item.label == label for item in items) for items in (*split, train, val)]
         assert sizes == [
             round(n * 0.5),
             round(n * 0.2),
@@ -83,6 +84,6 @@ def test_shares_of_each_class(counts):
 
 
 @pytest.mark.parametrize("make, n", [(random_splits.split_three, 2), (random_splits.split_trainval, 2)])
-def test_too_few_images_name_the_class(make, n):
-    with pytest.raises(ValueError, match="class 'rare' has 2 image"):
+def test_too_few_images(make, n):
+    with raises_user_error("'rare'", "2 image", error=ValueError):
         make([Item(f"{i}.jpg", 0, "rare") for i in range(n)])

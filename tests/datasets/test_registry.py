@@ -1,4 +1,4 @@
-"""Every dataset of the registry on a miniature of its raw layout. A new dataset needs a builder in `mini_raw`."""
+"""Tests every registered dataset on a miniature of its raw layout. A new dataset needs a builder in `mini_raw`."""
 
 import json
 import pickle
@@ -13,6 +13,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 from datasets import catalogue
 from tests.datasets import mini
 from tests.datasets.mini_raw import BUILDERS
+from tests.user_errors import assert_facts, raises_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))
@@ -21,7 +22,7 @@ TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """Data folder and expectations of each dataset, built once."""
+    """Data folder and expected classes and test images of each dataset, built once."""
     built = {}
     for name, build in BUILDERS.items():
         root = tmp_path_factory.mktemp(name)
@@ -35,7 +36,7 @@ def test_every_dataset_is_tested_and_has_a_config():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_configs_name_a_dataset_and_open_with_a_command(path):
+def test_configs_have_a_comment_and_the_name_of_their_dataset(path):
     assert path.read_text().startswith("# ")
     config = yaml.safe_load(path.read_text())
     assert list(config) == ["DATASET"] and list(config["DATASET"]) == ["NAME"]
@@ -56,13 +57,13 @@ def test_raw_layout(roots, name, tmp_path):
     assert all(d.classname == classnames[d.label] for d in data.train_x + (data.val or []) + data.test)
     if n_test is not None:
         assert len(data.test) == n_test
-    parts = [{d.impath for d in part or []} for part in (data.train_x, data.val, data.test)]
+    paths = [{d.impath for d in split or []} for split in (data.train_x, data.val, data.test)]
     if name in TEST_ONLY:
-        assert parts[0] == parts[2] and data.val is None
+        assert paths[0] == paths[2] and data.val is None
         return
-    assert sum(map(len, parts)) == len(set().union(*parts))
-    assert all(len(part) > 0 for part in parts) or name == "ImageNet" and data.val is None
-    # A second run reads what the first made; few-shot sampling and base/new follow.
+    assert sum(map(len, paths)) == len(set().union(*paths))
+    assert all(paths) or name == "ImageNet" and data.val is None
+    # A second run reads the split file of the first. Then few-shot sampling and base classes.
     again = mini.build(name, root)
     assert mini.fingerprint(again) == mini.fingerprint(data)
     few = mini.build(name, root, shots=2, seed=0, subsample="base")
@@ -84,8 +85,8 @@ def test_a_published_split_is_used(roots, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_incomplete_data_are_one_line(roots, name, tmp_path):
-    """Whatever single file beside the images is missing or garbage, the answer is one line that names the dataset."""
+def test_incomplete_data_give_a_one_line_error(roots, name, tmp_path):
+    """If a file other than an image is missing or corrupted, the error is one line with the dataset or the file."""
     original = roots[name][0]
     files = [p for p in original.rglob("*") if p.is_file() and p.suffix not in (".jpg",) and p.name != "README.txt"]
     for number, path in enumerate(files):
@@ -94,19 +95,20 @@ def test_incomplete_data_are_one_line(roots, name, tmp_path):
             shutil.copytree(original, root)
             broken = root / path.relative_to(original)
             broken.unlink() if content is None else broken.write_text(content)
-            with pytest.raises((FileNotFoundError, ValueError)) as error:
+            with raises_user_error(error=(FileNotFoundError, ValueError)) as error:
                 mini.build(name, root)
-            assert "\n" not in str(error.value) and (name in str(error.value) or path.name in str(error.value))
+            assert name in str(error.value) or path.name in str(error.value)
 
 
 def test_imagenets_variants_are_never_sampled(roots, capsys):
     root = roots["ImageNetR"][0]
     assert len(mini.build("ImageNetR", root, shots=1).train_x) == 8
-    assert "for testing only" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ImageNetR")]
+    assert_facts(line, "testing only")
 
 
 def test_imagenet_takes_coops_order(roots, tmp_path):
-    """CoOp pickles its list of images in the file system's order, and samples from that."""
+    """CoOp pickles its list of images in the order of the file system and samples from this list."""
     root = tmp_path / "data"
     shutil.copytree(roots["ImageNet"][0], root)
     data = mini.build("ImageNet", root)
@@ -124,7 +126,7 @@ def test_imagenet_folder_without_a_name(roots, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(roots["ImageNet"][0], root)
     mini.write_classes(root / "imagenet" / "images" / "train", {"n99999999": 2})
-    with pytest.raises(ValueError, match="no name for the folder n99999999"):
+    with raises_user_error("n99999999", "classnames.txt", error=ValueError):
         mini.build("ImageNet", root)
 
 
@@ -132,5 +134,5 @@ def test_class_folder_without_images(roots, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(roots["Food101"][0], root)
     (root / "food-101" / "images" / "waffles").mkdir()
-    with pytest.raises(ValueError, match="class folder .*waffles has no images"):
+    with raises_user_error(root / "food-101" / "images" / "waffles", "no images", error=ValueError):
         mini.build("Food101", root)

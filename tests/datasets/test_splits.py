@@ -1,4 +1,4 @@
-"""Split files, few-shot sampling and base/new against plain code."""
+"""Compares split files, few-shot sampling and base/new classes with plain code."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from datasets import splits
 from datasets.splits import Item, Split
+from tests.user_errors import assert_facts, raises_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 counts_strategy = st.lists(st.integers(1, 12), min_size=1, max_size=12)
@@ -26,12 +27,12 @@ def make_items(counts, order_seed=0):
 
 @settings(deadline=None)
 @given(counts=counts_strategy, shots=st.integers(1, 16), seed=st.integers(0, 2**32), order=st.integers(0, 9))
-def test_shots_are_what_pythons_seeded_generator_draws(counts, shots, seed, order):
+def test_shots_are_those_of_pythons_seeded_generator(counts, shots, seed, order):
     train, val = make_items(counts, order), make_items(counts, order + 1)
     rng = random.Random(seed)
     got = splits.sample_shots(train, shots, rng), splits.sample_shots(val, min(shots, 4), rng)
 
-    random.seed(seed)  # the plain rule: one call a class, classes by first appearance, train before val
+    random.seed(seed)  # the plain rule: one call per class, classes by first image, train before val
     expected = []
     for items, n in ((train, shots), (val, min(shots, 4))):
         chosen = []
@@ -44,16 +45,16 @@ def test_shots_are_what_pythons_seeded_generator_draws(counts, shots, seed, orde
 
 @settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 5), min_size=2, max_size=15), order=st.integers(0, 9))
-def test_base_and_new_halve_the_classes(counts, order):
+def test_base_and_new_classes(counts, order):
     items = make_items(counts, order)
     split = Split(items, items[::2], items)
     n_base = (len(counts) + 1) // 2
     base, new = splits.subsample_classes(split, "base"), splits.subsample_classes(split, "new")
-    for part, first, wanted in ((base, 0, range(n_base)), (new, n_base, range(n_base, len(counts)))):
-        for got, whole in zip(part, split, strict=True):
-            kept = [item for item in whole if item.label in wanted]
-            assert [(i.path, i.label + first, i.classname) for i in got] == kept
-        assert {item.label for item in part.train} == set(range(len(wanted)))
+    for subset, first, labels in ((base, 0, range(n_base)), (new, n_base, range(n_base, len(counts)))):
+        for got, every in zip(subset, split, strict=True):
+            expected = [item for item in every if item.label in labels]
+            assert [(i.path, i.label + first, i.classname) for i in got] == expected
+        assert {item.label for item in subset.train} == set(range(len(labels)))
     assert splits.subsample_classes(split, "all") is split
 
 
@@ -63,61 +64,61 @@ def test_base_and_new_halve_the_classes(counts, order):
 )
 def test_base_new_sizes_of_the_papers_datasets(classes, base, new):
     items = make_items([1] * classes)
-    halves = [splits.subsample_classes(Split(items, [], items), which) for which in ("base", "new")]
-    assert [len(half.train) for half in halves] == [base, new]
+    subsets = [splits.subsample_classes(Split(items, [], items), subset) for subset in ("base", "new")]
+    assert [len(subset.train) for subset in subsets] == [base, new]
 
 
-@pytest.mark.parametrize("which", ["Base", "", "old"])
-def test_unknown_subsample_names_the_choices(which):
-    with pytest.raises(ValueError, match=r"SUBSAMPLE_CLASSES must be one of \('all', 'base', 'new'\), got"):
-        splits.subsample_classes(Split([], [], []), which)
+@pytest.mark.parametrize("subset", ["Base", "", "old"])
+def test_unknown_subset(subset):
+    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'all', 'base', 'new'", repr(subset), error=ValueError):
+        splits.subsample_classes(Split([], [], []), subset)
 
 
-@pytest.mark.parametrize("which", ["base", "new"])
-def test_one_class_cannot_be_halved(which):
+@pytest.mark.parametrize("subset", ["base", "new"])
+def test_one_class_has_no_base_and_new_classes(subset):
     items = make_items([3])
-    with pytest.raises(ValueError, match="only one class"):
-        splits.subsample_classes(Split(items, [], items), which)
+    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", repr(subset), "2", "1", error=ValueError):
+        splits.subsample_classes(Split(items, [], items), subset)
 
 
 def test_new_classes_without_test_images():
     items = make_items([3, 3])
-    with pytest.raises(ValueError, match="no test image"):
+    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'new'", "no test images", error=ValueError):
         splits.subsample_classes(Split(items, [], [i for i in items if i.label == 0]), "new")
 
 
-def test_fewer_images_than_shots_are_said(capsys):
+def test_fewer_images_than_shots_are_reported(capsys):
     splits.sample_shots(make_items([2, 5]), 4, random.Random(0))
-    assert "1 of 2 classes have fewer than 4 images" in capsys.readouterr().out
+    _, warning = capsys.readouterr().out.splitlines()
+    assert_facts(warning, "1 of 2 classes", "4")
 
 
 def test_split_file_round_trip(tmp_path):
     split = Split(make_items([3, 2]), [], [Item("ä b/ü.jpg", 1, "class 1")])
-    splits.write_split(split, tmp_path / "split.json", made="by hand")
+    splits.write_split(split, tmp_path / "split.json", generated_by="by hand")
     assert splits.read_split(tmp_path / "split.json") == (split, "by hand")
     assert [path.name for path in tmp_path.iterdir()] == ["split.json"]
 
 
 @pytest.mark.parametrize(
-    "text, word",
+    "text, fact",
     [
-        ("{", "not valid JSON"),
-        ("[]", "no 'train', 'val', 'test'"),
-        ('{"train": [], "val": []}', "no 'test'"),
-        ('{"train": [["a.jpg", 0]], "val": [], "test": []}', "row must be"),
-        ('{"train": [["a.jpg", "x", "a"]], "val": [], "test": []}', "row must be"),
-        ('{"train": 3, "val": [], "test": []}', "expected a list"),
+        ("{", "JSON"),
+        ("[]", "'train', 'val', 'test'"),
+        ('{"train": [], "val": []}', "'test'"),
+        ('{"train": [["a.jpg", 0]], "val": [], "test": []}', "['a.jpg', 0]"),
+        ('{"train": [["a.jpg", "x", "a"]], "val": [], "test": []}', "['a.jpg', 'x', 'a']"),
+        ('{"train": 3, "val": [], "test": []}', "int"),
     ],
 )
-def test_bad_split_files_are_named(tmp_path, text, word):
+def test_invalid_split_files(tmp_path, text, fact):
     path = tmp_path / "split_zhou_X.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=word) as error:
+    with raises_user_error(path, fact, error=ValueError):
         splits.read_split(path)
-    assert "split_zhou_X.json" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "file.json"
     splits.write_json([1], path)
     with pytest.raises(TypeError):
@@ -126,7 +127,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_leftovers_of_killed_processes_go_when_they_are_old(tmp_path):
+def test_old_temporary_files_of_killed_processes_are_removed(tmp_path):
     path = tmp_path / "split [1].json"
     old, young, other = f"{path.name}.0123abcd.tmp", f"{path.name}.0123abce.tmp", "else.json.0123abcd.tmp"
     for name in (old, young, other):
@@ -137,8 +138,8 @@ def test_leftovers_of_killed_processes_go_when_they_are_old(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {path.name, young, other}
 
 
-def test_a_killed_process_leaves_what_the_next_one_removes(tmp_path):
-    """The pattern of the leftovers is that of the temporary files really written."""
+def test_the_temporary_file_of_a_killed_process_is_removed_by_the_next_one(tmp_path):
+    """The pattern of the removed files matches the temporary files that are really written."""
     path = tmp_path / "split.json"
     killed = "import os, sys; os.replace = lambda *_: os._exit(1); import runtime; from datasets import splits; "
     subprocess.run([sys.executable, "-c", f"{killed}splits.write_json([1], sys.argv[1])", path], cwd=ROOT)
@@ -150,9 +151,9 @@ def test_a_killed_process_leaves_what_the_next_one_removes(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError) as error:
+    with raises_user_error(tmp_path / "file", error=OSError) as error:
         splits.write_json([1], tmp_path / "file" / "split.json")
-    assert str(tmp_path / "file") in str(error.value) and "--output-dir" not in str(error.value)
+    assert "--output-dir" not in str(error.value)
 
 
 def test_missing_images_are_counted(tmp_path):
@@ -160,26 +161,26 @@ def test_missing_images_are_counted(tmp_path):
     (tmp_path / "a" / "0.jpg").touch()
     items = [Item("a/0.jpg", 0, "a"), Item("a/1.jpg", 0, "a"), Item("b/0.jpg", 1, "b")]
     splits.check_images(items[:1], str(tmp_path), "x.json")
-    with pytest.raises(FileNotFoundError, match=r"x.json names 2 image.*a/1.jpg"):
+    with raises_user_error("x.json", " 2 ", tmp_path / "a" / "1.jpg", error=FileNotFoundError):
         splits.check_images(items, str(tmp_path), "x.json")
 
 
 @pytest.mark.parametrize(
-    "train, test, word",
+    "train, test, facts",
     [
-        ([], [Item("a", 0, "a")], "no train images"),
-        ([Item("a", 0, "a")], [], "no test images"),
-        ([Item("a", 0, "a"), Item("b", 2, "b")], [Item("a", 0, "a")], "labels 0 to 1"),
-        ([Item("a", 0, "a"), Item("b", 0, "b")], [Item("a", 0, "a")], "label 0 is both 'a' and 'b'"),
-        ([Item("a", 0, "a")], [Item("b", 1, "b")], "label 1 is in val or test"),
+        ([], [Item("a", 0, "a")], ["no train"]),
+        ([Item("a", 0, "a")], [], ["no test"]),
+        ([Item("a", 0, "a"), Item("b", 2, "b")], [Item("a", 0, "a")], ["2 classes", "0 to 1", "label 1"]),
+        ([Item("a", 0, "a"), Item("b", 0, "b")], [Item("a", 0, "a")], ["label 0", "'a'", "'b'"]),
+        ([Item("a", 0, "a")], [Item("b", 1, "b")], ["label 1", "val or test", "train"]),
     ],
 )
-def test_labels_that_make_no_task(train, test, word):
-    with pytest.raises(ValueError, match=word):
+def test_invalid_labels(train, test, facts):
+    with raises_user_error("x.json", *facts, error=ValueError):
         splits.check_classes(Split(train, [], test), "x.json")
 
 
-def test_equal_class_names_are_said(capsys):
+def test_duplicate_class_names_are_reported(capsys):
     items = [Item("a", 0, "crane"), Item("b", 1, "crane")]
     splits.check_classes(Split(items, [], items), "x.json")
-    assert "labels [0, 1] are all called 'crane'" in capsys.readouterr().out
+    assert_facts(capsys.readouterr().out, "[0, 1]", "'crane'")

@@ -1,4 +1,4 @@
-"""A small EuroSAT on a web server of this machine, and the command that fetches it."""
+"""Fixtures: a small EuroSAT on a local web server, and the command that downloads it."""
 
 import random
 
@@ -26,7 +26,7 @@ def server(monkeypatch):
             "empty.zip": b"",
             "other.zip": make_zip({"2750.txt": b"x"}),
         }
-        filler = random.Random(0).randbytes(1 << 21)  # several of the pieces in which a download is written
+        filler = random.Random(0).randbytes(1 << 21)  # several chunks of a download
         server.files["cut.zip"] = make_zip({"filler": filler, **IMAGES})
         server.cut["cut.zip"] = 3 << 19
         server.files["broken.zip"] = server.files["good.zip"][:-40]
@@ -35,7 +35,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def prepare(server, tmp_path, monkeypatch):
-    """Runs the command with images from the given paths of the server, in turn; returns the exit code."""
+    """prepare(*paths) -> exit code. Runs the command with the image sources at these paths of the server."""
 
     def run(*paths, split=("split.json",), md5="", by_hand="", inner=""):
         sources = tuple(Source(p if ":" in p else server.url(p), md5, inner) for p in paths)

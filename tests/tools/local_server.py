@@ -1,4 +1,4 @@
-"""A web server on this machine that serves bytes well or badly, and archives to serve."""
+"""A local web server that can fail in several ways, and archives for it."""
 
 import contextlib
 import io
@@ -11,14 +11,21 @@ from PIL import Image
 
 
 class Server:
-    """Serves `files[path]`; `cut[path]` bytes only of those named there, as if the line broke.
+    """Serves `files[path]`.
 
     Attributes:
-        requests: `(path, first byte asked for)` of each request so far.
+        files: content by path.
+        cut: number of bytes after which the connection is closed, by path.
+        status: HTTP status by path, if not 200 or 404.
+        ranges: whether the server supports range requests, which resume a download.
+        requests: `(path, first byte)` of each request.
     """
 
     def __init__(self):
-        self.files, self.cut, self.status, self.requests = {}, {}, {}, []
+        self.files = {}
+        self.cut = {}
+        self.status = {}
+        self.requests = []
         self.ranges = True
         self.address = ""
 
@@ -65,7 +72,7 @@ def png(colour=0):
 
 
 def make_zip(members):
-    """A zip file of `{name: bytes}`."""
+    """Returns the bytes of a zip file with the members `{name: bytes}`."""
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -74,7 +81,7 @@ def make_zip(members):
 
 
 def make_tar(members, mode="w:gz"):
-    """A tar file of `{name: bytes}`, or of `{name: TarInfo}` for what is no plain file."""
+    """Returns the bytes of a tar file with the members `{name: bytes}`, or `{name: TarInfo}` for links and devices."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode=mode) as archive:
         for name, content in members.items():

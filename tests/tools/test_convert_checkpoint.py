@@ -1,6 +1,4 @@
-"""Checkpoints of the official CLIPFit code: evaluated as they are, converted, refused where they are something else."""
-
-import re
+"""Checkpoints of the official CLIPFit code: evaluated directly, converted, and refused if they are invalid."""
 
 import pytest
 import torch
@@ -10,6 +8,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tests.reference.models import random_clip, save_clip
 from tests.trainers.conftest import digits_root, make, tiny  # noqa: F401  (fixtures)
+from tests.user_errors import assert_user_error, raises_user_error
 from tools.convert_checkpoint import main
 from trainers.common import load_tuned
 from trainers.common.models.parameter_sets import select
@@ -21,20 +20,20 @@ TUNED = ("text_ffn_output_bias", "image_layernorm")
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """Path of a CLIP whose matrices have digits that fp16 holds, as those of OpenAI's have."""
+    """Path of a CLIP checkpoint whose weight matrices are rounded to fp16, as OpenAI's are."""
     model = random_clip("tiny", seed=3)
     convert_weights(model)
     return save_clip(model.float(), tmp_path_factory.mktemp("clip") / "openai.pt")
 
 
 def tuned_clip(backbone, seed=0, half=True, also=()):
-    """A whole CLIP after tuning, as the official code holds it: with `half`, its matrices and their biases in fp16."""
+    """Returns a fine-tuned CLIP as in the official code; with `half`, weight matrices and their biases are fp16."""
     model = random_clip("tiny")
     model.load_state_dict(torch.load(backbone, weights_only=True))
     if half:
         convert_weights(model)
     rng = torch.Generator().manual_seed(seed)
-    names = [name for part in select(model, TUNED, "TUNE").values() for name in part]
+    names = [name for group in select(model, TUNED, "TUNE").values() for name in group]
     for name in (*names, *also):
         p = model.get_parameter(name)
         p.add_(0.1 * torch.randn(p.shape, generator=rng))
@@ -42,7 +41,7 @@ def tuned_clip(backbone, seed=0, half=True, also=()):
 
 
 def save_official(model, run, epoch):
-    """A checkpoint as the official code writes it: both encoders, and a schedule as a Python object."""
+    """Writes a checkpoint as the official code does: both encoders, and the schedule as a Python object."""
     state = {}
     for name, tensor in model.state_dict().items():
         if name.startswith("visual."):
@@ -61,7 +60,7 @@ def save_official(model, run, epoch):
 
 @torch.no_grad()
 def plain_logits(model, image, names, template):
-    """CLIP's own forward, in fp32."""
+    """Returns the logits of CLIP's forward pass in fp32."""
     model = model.float()
     tokens = clip.tokenize([template.replace("{}", name) for name in names])
     image_features, text_features = model.encode_image(image), model.encode_text(tokens)
@@ -71,14 +70,14 @@ def plain_logits(model, image, names, template):
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_a_converted_run_gives_the_logits_of_the_whole_encoders(backbone, tmp_path, half, capsys):
+def test_a_converted_run_gives_the_logits_of_the_official_checkpoint(backbone, tmp_path, half, capsys):
     image, run = torch.randn(4, 3, 32, 32), tmp_path / "old"
     models = {epoch: tuned_clip(backbone, seed=epoch, half=half) for epoch in (5, 10)}
     for epoch, model in models.items():
         save_official(model, run, epoch)
     flags = ["--backbone", backbone, "--output", str(tmp_path / "new"), "--classes", ",".join(NAMES)]
     assert main([str(run), *flags, "--template", TEMPLATE]) == 0
-    assert "15 tensors were tuned" in capsys.readouterr().out
+    assert " 15 " in capsys.readouterr().out
     assert (tmp_path / "new" / "clipfit" / "checkpoint").read_text() == "model.pth.tar-10\n"
     for epoch, model in models.items():
         file = tmp_path / "new" / "clipfit" / f"model.pth.tar-{epoch}"
@@ -93,7 +92,7 @@ def test_a_converted_run_gives_the_logits_of_the_whole_encoders(backbone, tmp_pa
         torch.testing.assert_close(got, plain_logits(model, image, NAMES, TEMPLATE), atol=1e-5, rtol=0)
 
 
-def test_an_official_run_is_evaluated_as_it_is(backbone, tmp_path, make, capsys):  # noqa: F811
+def test_an_official_run_is_evaluated_without_conversion(backbone, tmp_path, make, capsys):  # noqa: F811
     model = tuned_clip(backbone)
     save_official(model, tmp_path / "old", 7)
     trainer = make("CLIPFit", backbone=backbone)
@@ -108,35 +107,35 @@ def test_an_official_run_is_evaluated_as_it_is(backbone, tmp_path, make, capsys)
 
 def test_other_backbones_and_other_tuned_tensors_are_refused(backbone, tiny, tmp_path, make):  # noqa: F811
     save_official(tuned_clip(backbone), tmp_path / "old", 7)
-    with pytest.raises(ValueError, match="in more than the tuned tensors, in [0-9]+ tensors .*pass its --backbone"):
+    with raises_user_error(" 57 ", "--backbone", error=ValueError):
         make("CLIPFit", backbone=tiny).load_model(str(tmp_path / "old"), epoch=7)
     save_official(tuned_clip(backbone, also=["ln_final.bias"]), tmp_path / "more", 7)
-    with pytest.raises(ValueError, match=r"in 1 tensor \(e.g. ln_final.bias\)"):
+    with raises_user_error(" 1 ", "ln_final.bias", "TRAINER.CLIPFIT.TUNE", error=ValueError):
         make("CLIPFit", backbone=backbone).load_model(str(tmp_path / "more"), epoch=7)
     trainer = make("CLIPFit", "TRAINER.CLIPFIT.TUNE", f"{(*TUNED, 'text_layernorm')}", backbone=backbone)
     trainer.load_model(str(tmp_path / "more"), epoch=7)
 
 
-def test_what_cannot_be_converted_is_named(backbone, tmp_path, capsys):
-    def error_of(*argv):
-        assert main([*map(str, argv), "--backbone", backbone]) == 1
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        return line
+def test_invalid_checkpoints_and_options(backbone, tmp_path, capsys):
+    def assert_refused(*argv, facts):
+        capsys.readouterr()
+        code = main([*map(str, argv), "--backbone", backbone])
+        assert_user_error((code, capsys.readouterr().err), *facts)
 
-    assert "no checkpoint in" in error_of(tmp_path)
+    assert_refused(tmp_path, facts=[tmp_path / "prompt_learner"])
     run = tmp_path / "old"
     file = save_official(tuned_clip(backbone), run, 7)
-    assert "TEMPLATE must hold one {}" in error_of(run, "--template", "a photo")
+    assert_refused(run, "--template", "a photo", facts=["TEMPLATE", "{}", "a photo"])
     loose = tmp_path / "loose.tar-7"
     loose.write_bytes(file.read_bytes())
-    assert "give --output" in error_of(loose)
+    assert_refused(loose, facts=[loose, "prompt_learner", "--output"])
     assert main([str(loose), "--backbone", backbone, "--output", str(tmp_path / "new")]) == 0
     converted = tmp_path / "new" / "clipfit" / "model.pth.tar-7"
-    assert "one of this project's already" in error_of(converted, "--output", tmp_path / "again")
-    assert main([str(run), "--backbone", backbone]) == 0  # beside the old ones
-    assert re.search(r"old/clipfit has checkpoints already", error_of(run))
+    assert_refused(converted, "--output", tmp_path / "again", facts=[converted, "already"])
+    assert main([str(run), "--backbone", backbone]) == 0  # next to the official ones
+    assert_refused(run, facts=[run / "clipfit", "--output"])
     torch.save({"state_dict": {"ctx": torch.ones(2)}, "epoch": 1}, run / "prompt_learner" / "model.pth.tar-1")
-    assert "of another method or program" in error_of(run, "--output", tmp_path / "third")
+    assert_refused(run, "--output", tmp_path / "third", facts=["model.pth.tar-1", "another method"])
     file.write_bytes(file.read_bytes()[:1000])
-    assert "model.pth.tar-7" in error_of(file, "--output", tmp_path / "fourth")
+    assert_refused(file, "--output", tmp_path / "fourth", facts=[file])
     assert not (tmp_path / "third").exists() and not (tmp_path / "fourth").exists()

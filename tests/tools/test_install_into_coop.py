@@ -1,4 +1,4 @@
-"""CLIPFit goes into checkouts of CoOp and its relatives and out again, whatever is in the way or interrupts it."""
+"""Installs CLIPFit into checkouts of CoOp and its relatives and uninstalls it, with conflicts and interruptions."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from tests.user_errors import assert_facts, assert_user_error
 from tools import install_into_coop as installer
 from tools.coop_checkout import contents, files
 from tools.coop_checkout.files import MANIFEST
@@ -38,11 +39,11 @@ def checkout(tmp_path):
     return make_checkout(tmp_path / "CoOp")
 
 
-def error_of(capsys, *argv):
-    """The one line on stderr of a call that is refused."""
-    assert main([str(a) for a in argv]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    return line.removeprefix("error: ")
+def assert_refused(capsys, *argv, facts):
+    """The command fails with a one-line error that has all facts."""
+    capsys.readouterr()
+    code = main([str(a) for a in argv])
+    assert_user_error((code, capsys.readouterr().err), *facts)
 
 
 @pytest.mark.parametrize("layout", TRAIN_PY)
@@ -64,46 +65,47 @@ def test_install_twice_and_uninstall(checkout, layout, capsys):
 
     installed = snapshot(checkout)
     assert main([str(checkout)]) == 0
-    assert snapshot(checkout) == installed and "nothing to do" in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert snapshot(checkout) == installed
+    assert_facts(line, checkout, "installed")
 
     assert main([str(checkout), "--uninstall"]) == 0
     after = snapshot(checkout)
-    if layout == "no end of line":  # the line before now ends
+    if layout == "no end of line":  # the line before the import now ends with a newline
         before["train.py"] += b"\n"
     assert after == before
-    assert "not installed" in error_of(capsys, checkout, "--uninstall")
+    assert_refused(capsys, checkout, "--uninstall", facts=["not installed", checkout, MANIFEST])
 
 
 @pytest.mark.parametrize("flags", [[], ["--uninstall"]])
-def test_dry_run_shows_and_does_nothing(checkout, flags, capsys):
+def test_dry_run_shows_the_changes_without_making_them(checkout, flags, capsys):
     if flags:
         main([str(checkout)])
     before = snapshot(checkout)
     capsys.readouterr()
     assert main([str(checkout), "--dry-run", *flags]) == 0
     printed = capsys.readouterr().out
-    assert "import trainers.clipfit" in printed and "clipfit.py" in printed and "Nothing was done" in printed
+    assert "import trainers.clipfit" in printed and "clipfit.py" in printed and "--dry-run" in printed
     assert snapshot(checkout) == before
 
 
-def test_what_is_no_checkout_is_named(checkout, tmp_path, capsys):
-    assert error_of(capsys, tmp_path / "none") == f"{tmp_path / 'none'} is not a folder"
-    line = error_of(capsys, tmp_path)
-    assert "is not a CoOp checkout, it has no train.py, no trainers, " in line and line.endswith(f"; give {checkout}")
-    assert "is CLIPFit itself" in error_of(capsys, SOURCE)
+def test_folders_that_are_not_a_checkout(checkout, tmp_path, capsys):
+    assert_refused(capsys, tmp_path / "none", facts=[tmp_path / "none"])
+    assert_refused(capsys, tmp_path, facts=["CoOp checkout", "train.py", "trainers", f" {checkout}"])
+    assert_refused(capsys, SOURCE, facts=[SOURCE, "CLIPFit"])
     (checkout / "train.py").write_text("import coop\n")
-    assert "'import trainers.clipfit'" in error_of(capsys, checkout)
+    assert_refused(capsys, checkout, facts=[checkout / "train.py", "'import trainers.clipfit'"])
 
 
 @pytest.mark.parametrize("name", ["trainers/clipfit.py", "scripts/fewshot.sh", "tools/recipe.py", "trainers/common.py"])
 def test_local_files_are_not_overwritten(checkout, name, capsys):
     write(checkout / name, "mine\n")
     before = snapshot(checkout)
-    assert f"would be overwritten: {name}; move them away" in error_of(capsys, checkout)
+    assert_refused(capsys, checkout, facts=[checkout, f" {name};", "overwrite"])
     assert snapshot(checkout) == before
 
 
-def test_a_file_that_was_there_already_stays(checkout):
+def test_an_existing_identical_file_is_kept_by_uninstalling(checkout):
     content = (SOURCE / "tools" / "recipe.py").read_text()
     write(checkout / "tools" / "recipe.py", content)
     main([str(checkout)])
@@ -115,14 +117,14 @@ def test_an_edited_file_is_kept_by_uninstalling_and_refused_by_updating(checkout
     main([str(checkout)])
     edited = checkout / "trainers" / "clipfit.py"
     edited.write_text(edited.read_text() + "# mine\n")
-    assert "would be overwritten: trainers/clipfit.py" in error_of(capsys, checkout)
+    assert_refused(capsys, checkout, facts=[checkout, " trainers/clipfit.py;", "overwrite"])
     assert main([str(checkout), "--uninstall"]) == 0
-    assert "keeps, because it was changed since, 1 file:\n    trainers: clipfit.py" in capsys.readouterr().out
+    assert "    trainers: clipfit.py\n" in capsys.readouterr().out.partition("keeps ")[2]
     assert edited.read_text().endswith("# mine\n") and "clipfit" not in (checkout / "train.py").read_text()
     assert not (checkout / "trainers" / "common").exists()
 
 
-def test_a_line_that_was_there_already_stays_and_is_named(checkout, capsys):
+def test_an_existing_import_is_kept_and_reported(checkout, capsys):
     (checkout / "train.py").write_text(COOP.replace("import trainers.zsclip", "import trainers.clipfit  # mine"))
     before = (checkout / "train.py").read_text()
     main([str(checkout)])
@@ -138,13 +140,14 @@ REMOVED = COOP + '    if args.trainer != "CLIPFit":\n        clean_cfg(cfg, "COO
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
-def test_obstacles_in_train_py_are_refused_and_their_remedy_is_named_at_uninstalling(checkout, flags, capsys):
+def test_obstacles_in_train_py_are_refused_and_their_remedy_is_reported_by_uninstalling(checkout, flags, capsys):
     (checkout / "train.py").write_text(OBSTACLE)
     before = snapshot(checkout)
     assert main([str(checkout), *flags]) == 1
     printed = capsys.readouterr()
     assert "train.py:10: clean_cfg" in printed.out and 'if args.trainer != "CLIPFit":' in printed.out
-    assert "train.py:10" in printed.err and len(printed.err.splitlines()) == 1 and snapshot(checkout) == before
+    assert_facts(printed.err, "error: ", "train.py:10", checkout)
+    assert snapshot(checkout) == before
 
     (checkout / "train.py").write_text(REMOVED)
     assert main([str(checkout)]) == 0
@@ -154,7 +157,7 @@ def test_obstacles_in_train_py_are_refused_and_their_remedy_is_named_at_uninstal
     assert (checkout / "train.py").read_text() == REMOVED
 
 
-def test_compiled_modules_go_too(checkout):
+def test_compiled_modules_are_removed(checkout):
     main([str(checkout)])
     for name in ("common/models/__pycache__/text", "__pycache__/clipfit", "__pycache__/coop"):
         write(checkout / "trainers" / f"{name}.cpython-311.pyc", "")
@@ -164,16 +167,16 @@ def test_compiled_modules_go_too(checkout):
 
 
 class Killed(BaseException):
-    """Ends a call as a kill would: nothing catches it."""
+    """Simulates SIGKILL: the installer does not catch it."""
 
 
 def interrupt_after(monkeypatch, calls):
-    """Let the installer die at the given write or removal, with a half-written file left behind."""
-    count = iter(range(calls))
+    """Raises Killed at the given write or removal, and leaves a half-written file."""
+    remaining = iter(range(calls))
 
     def dying(function):
         def call(path, *args, **options):
-            if next(count, None) is None:
+            if next(remaining, None) is None:
                 if args:
                     installer.temporary_name(path).write_bytes(b"half")
                 raise Killed
@@ -189,7 +192,7 @@ def interrupt_after(monkeypatch, calls):
 
 @pytest.mark.parametrize("calls", [0, 1, 2, 9, 25, 1000])
 @pytest.mark.parametrize("flags", [[], ["--uninstall"]])
-def test_interrupted_at_any_moment_it_is_completed_by_a_second_run(checkout, calls, flags, monkeypatch):
+def test_a_second_run_completes_an_interrupted_one(checkout, calls, flags, monkeypatch):
     before = snapshot(checkout)
     if flags:
         main([str(checkout)])
@@ -199,7 +202,7 @@ def test_interrupted_at_any_moment_it_is_completed_by_a_second_run(checkout, cal
             main([str(checkout), *flags])
         except Killed:
             pass
-    if b"clipfit" in (checkout / "train.py").read_bytes():  # whatever train.py imports is there
+    if b"clipfit" in (checkout / "train.py").read_bytes():  # all modules that train.py imports are installed
         for path in (SOURCE / "trainers" / "common").rglob("*.py"):
             assert (checkout / path.relative_to(SOURCE)).read_bytes() == path.read_bytes()
     if not flags:
@@ -212,12 +215,12 @@ def test_interrupted_at_any_moment_it_is_completed_by_a_second_run(checkout, cal
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 1000])
-def test_an_interrupted_update_is_completed_too(checkout, calls, tmp_path, monkeypatch):
-    """A later version: one file changed, one new, one gone."""
+def test_a_second_run_completes_an_interrupted_update(checkout, calls, tmp_path, monkeypatch):
+    """The later version has one changed, one new and one removed file."""
     before = snapshot(checkout)
     main([str(checkout)])
     later = tmp_path / "later"
-    shutil.copytree(SOURCE / "configs", later / "configs")  # all of them: YAML files may have bases
+    shutil.copytree(SOURCE / "configs", later / "configs")  # all configs, because YAML files may have bases
     for path in contents.sources().values():
         (later / path.relative_to(SOURCE)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, later / path.relative_to(SOURCE))
@@ -242,10 +245,10 @@ OUTSIDE = '{"files": {"../x": ["0"]}, "folders": [], "import_line": true}'
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", OUTSIDE, '{"files": 3'])
-def test_a_corrupted_list_is_named(checkout, content, capsys):
+def test_a_corrupted_manifest(checkout, content, capsys):
     main([str(checkout)])
     (checkout / MANIFEST).write_text(content)
     installed = snapshot(checkout)
     capsys.readouterr()
-    assert re.search(rf"{MANIFEST} is corrupted: ", error_of(capsys, checkout, "--uninstall"))
+    assert_refused(capsys, checkout, "--uninstall", facts=[checkout / MANIFEST, "corrupted"])
     assert snapshot(checkout) == installed

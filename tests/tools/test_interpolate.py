@@ -1,4 +1,4 @@
-"""Between zero-shot CLIP and what a run tuned: the points, how one is chosen, and what is written."""
+"""Interpolation between zero-shot CLIP and a run: accuracies, selection of alpha, and output files."""
 
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.tools.tuned import trained as every_trained  # noqa: F401  (fixture)
 from tests.trainers.helpers import make_trainer
+from tests.user_errors import assert_facts, assert_user_error
 from tools import interpolate
 from trainers.common import load_tuned
 from trainers.common.runs import tuned_weights
@@ -18,7 +19,7 @@ from trainers.common.runs import tuned_weights
 
 @pytest.fixture
 def trained(every_trained):  # noqa: F811
-    """As tests/tools/tuned.py's, on the micro CLIP: a random one has the same accuracy everywhere."""
+    """Runs on the micro CLIP: with a random CLIP, the accuracy would be the same for every alpha."""
     return lambda *args: every_trained(*(args or ("CLIPFit",)), backbone="micro")
 
 
@@ -26,52 +27,56 @@ def trained(every_trained):  # noqa: F811
 def call(trained, capsys, tmp_path):
     """call(*arguments, run=...) -> (exit code, stdout, stderr); writes to tmp_path / out."""
 
-    own = trained().output_dir  # from here, where its config is
+    default_run = trained().output_dir  # trained now, before a test changes the current folder
 
-    def between(*arguments, run=own):
+    def interpolate_run(*arguments, run=default_run):
         capsys.readouterr()
         out = ("--out", str(tmp_path / "out"), "--workers", "0")
         code = interpolate.main([str(run), *map(str, arguments), *out])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    return between
+    return interpolate_run
 
 
 def accuracy(trainer):
     return trainer.test(split="test")
 
 
-def other(trained, method, classes, folder):
+def make_other(trained, method, classes, folder):
+    """Returns a new trainer with the dataset and the backbone of the run."""
     run = trained()
     options = ("DATASET.SUBSAMPLE_CLASSES", classes, "TRAINER.NAME", method)
     return make_trainer(method, run.cfg.DATASET.ROOT, run.cfg.MODEL.BACKBONE.NAME, folder, *options)
 
 
-def test_the_points(call, trained, tmp_path):
+def test_accuracies(call, trained, tmp_path):
     code, out, err = call("--alphas", 1, 0, 0.25)
     assert code == 0, err
-    found = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "H"]
-    assert list(found["alpha"]) == [0, 0.25, 1]
+    results = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(results.columns) == ["alpha", "val", "val_loss", "base", "new", "H"]
+    assert list(results["alpha"]) == [0, 0.25, 1]
     run = trained()
-    zero_shot = [accuracy(other(trained, "ZeroshotCLIP", classes, tmp_path / classes)) for classes in ("base", "new")]
-    assert found.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
-    assert found.loc[2, "base"] == pytest.approx(accuracy(run))
+    zero_shot = [
+        accuracy(make_other(trained, "ZeroshotCLIP", classes, tmp_path / classes)) for classes in ("base", "new")
+    ]
+    assert results.loc[0, ["base", "new"]].tolist() == pytest.approx(zero_shot)
+    assert results.loc[2, "base"] == pytest.approx(accuracy(run))
     images, labels = zip(*(run.parse_batch_test(batch) for batch in run.val_loader), strict=True)
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(run.model_inference(torch.cat(images)), torch.cat(labels))
-    assert found.loc[2, "val_loss"] == pytest.approx(loss.item(), rel=1e-5)
-    for classes in ("base", "new"):  # a quarter of the way, by the plain formula
-        trainer = other(trained, "CLIPFit", classes, tmp_path / f"{classes} again")
+    assert results.loc[2, "val_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    for classes in ("base", "new"):  # alpha 0.25, by the plain formula
+        trainer = make_other(trained, "CLIPFit", classes, tmp_path / f"{classes} again")
         for name, tensor in run.tuned.state_dict().items():
             zero = run.clip.get_parameter(name)
             trainer.tuned.get_parameter(name).data = 0.75 * zero + 0.25 * tensor
-        assert found.loc[1, classes] == pytest.approx(accuracy(trainer))
-    base, new = found.loc[1, "base"], found.loc[1, "new"]
-    assert found.loc[1, "H"] == pytest.approx(2 / (1 / base + 1 / new))
-    assert len({tuple(row) for row in found[["base", "new"]].values.tolist()}) > 1
-    assert f"{base:.2f}" in out and "curve.png" in out
+        assert results.loc[1, classes] == pytest.approx(accuracy(trainer))
+    base, new = results.loc[1, "base"], results.loc[1, "new"]
+    assert results.loc[1, "H"] == pytest.approx(2 / (1 / base + 1 / new))
+    assert len({tuple(row) for row in results[["base", "new"]].values.tolist()}) > 1
+    printed = [[float(cell) for cell in line.split()] for line in out.splitlines()[1:4]]
+    assert printed == [pytest.approx(row, abs=0.006) for row in results.values.tolist()] and "curve.png" in out
     assert Image.open(tmp_path / "out" / "curve.png").size[0] > 500
     ElementTree.parse(tmp_path / "out" / "curve.svg")
     assert not list((tmp_path / "out").glob("*/tuned.safetensors"))
@@ -86,15 +91,15 @@ def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
 def test_other_datasets_too(call, trained, tmp_path):
     code, _, err = call("--alphas", 1, "--also", "digits")
     assert code == 0, err
-    found = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(found.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
-    trainer = other(trained, "CLIPFit", "all", tmp_path / "all")
+    results = pd.read_csv(tmp_path / "out" / "curve.csv")
+    assert list(results.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
+    trainer = make_other(trained, "CLIPFit", "all", tmp_path / "all")
     trainer.load_model(trained().output_dir)
-    assert found.loc[0, "digits"] == pytest.approx(accuracy(trainer))
+    assert results.loc[0, "digits"] == pytest.approx(accuracy(trainer))
 
 
-def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkeypatch):
-    val = iter([(10, 0.1), (30, 0.7), (30, 0.6), (30, 0.6), (20, 0.2)])  # accuracy and loss of each alpha
+def test_the_best_alpha_is_selected_on_validation_images(call, trained, tmp_path, monkeypatch):
+    val = iter([(10, 0.1), (30, 0.7), (30, 0.6), (30, 0.6), (20, 0.2)])  # accuracy and loss per alpha
     test = iter([99, 99, 50, 50, 1, 1, 50, 50, 70, 70])  # base and new
 
     def evaluate(trainer, tensors, split):
@@ -103,19 +108,20 @@ def test_the_best_is_chosen_on_validation_images(call, trained, tmp_path, monkey
     monkeypatch.setattr(interpolate, "evaluate", evaluate)
     code, out, _ = call("--alphas", 0, 0.25, 0.5, 0.75, 1, "--write", "best")
     path = tmp_path / "out" / "clipfit" / tuned_weights.NAME
-    assert code == 0 and f"at alpha 0.5 (best on validation images): {path}" in out
+    assert code == 0
+    assert_facts(out.splitlines()[-1], "alpha 0.5", "validation", path)
     state = tuned_weights.read(str(path))
     assert state["meta"]["interpolation"] == {"alpha": 0.5, "chosen": "best on validation images"}
     run = trained()
     for name, tensor in run.tuned.state_dict().items():
         middle = (run.clip.get_parameter(name) + tensor) / 2
         assert torch.allclose(state["state_dict"][name], middle, atol=1e-6)
-    trainer = other(trained, "CLIPFit", "new", tmp_path / "new")
+    trainer = make_other(trained, "CLIPFit", "new", tmp_path / "new")
     trainer.load_model(str(tmp_path / "out"))  # as with --model-dir
     assert torch.equal(trainer.tuned.state_dict()[name], state["state_dict"][name])
 
 
-def test_an_alpha_that_is_given(call, trained, tmp_path):
+def test_a_given_alpha(call, trained, tmp_path):
     image = torch.randn(2, 3, 32, 32)
     logits = {}
     for alpha in (0, 1):
@@ -123,41 +129,40 @@ def test_an_alpha_that_is_given(call, trained, tmp_path):
         assert pd.read_csv(tmp_path / "out" / "curve.csv")["alpha"].tolist() == sorted([alpha, 0.5])
         logits[alpha] = load_tuned(tmp_path / "out").predict(image).logits
     assert torch.equal(logits[1], load_tuned(trained().output_dir).predict(image).logits)
-    zero = other(trained, "ZeroshotCLIP", "base", tmp_path / "zero")
+    zero = make_other(trained, "ZeroshotCLIP", "base", tmp_path / "zero")
     with torch.no_grad():
         assert torch.allclose(logits[0], zero.model_inference(image), atol=1e-5)
 
 
-MISTAKES = {
-    "alpha": (("--alphas", "0", "1.5"), "--alphas must be from 0 to 1, got 0.0 1.5"),
-    "write": (("--write", "good"), "--write takes a number from 0 to 1, or best, got 'good'"),
-    "write number": (("--write", "-1"), "--write takes a number from 0 to 1, or best, got '-1'"),
-    "root": (("--root", "a_file"), "a_file"),
-    "epoch": (("--epoch", "9"), "model.pth.tar-9"),
-    "dataset": (("--also", "imagenet9"), "imagenet9.yaml does not exist"),
+USER_ERRORS = {
+    "alpha": (("--alphas", "0", "1.5"), ["--alphas", "0 and 1", "0.0 1.5"]),
+    "write": (("--write", "good"), ["--write", "0 and 1", "best", "'good'"]),
+    "write number": (("--write", "-1"), ["--write", "0 and 1", "best", "'-1'"]),
+    "root": (("--root", "a_file"), ["a_file"]),
+    "epoch": (("--epoch", "9"), ["model.pth.tar-9"]),
+    "dataset": (("--also", "imagenet9"), ["--also", "imagenet9.yaml"]),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_gets_one_line(call, name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", USER_ERRORS)
+def test_user_errors_are_one_line(call, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").touch()
-    arguments, message = MISTAKES[name]
-    code, out, err = call(*arguments)
-    assert code == 1 and out == "" and err.startswith("error: ") and err.count("\n") == 1 and message in err
+    arguments, facts = USER_ERRORS[name]
+    result = call(*arguments)
+    assert_user_error(result, *facts)
+    assert result[1] == ""
     assert not (tmp_path / "out").exists()
 
 
-def test_methods_without_a_zero_shot_counterpart(call, trained):
-    for method, reason in (("CoOp", "tunes tensors that CLIP has not (ctx)"), ("ZeroshotCLIP", "tunes nothing")):
-        code, _, err = call(run=trained(method).output_dir)
-        assert code == 1 and f"{method} {reason}, so that nothing lies between" in err
+def test_methods_that_cannot_be_interpolated(call, trained):
+    for method, *facts in (("CoOp", "ctx"), ("ZeroshotCLIP",)):
+        assert_user_error(call(run=trained(method).output_dir), method, *facts, "CLIPFit")
 
 
 def test_without_validation_images(call, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("trainers.common.trainer.ClipTrainer.has_validation", lambda self: False)
-    code, _, err = call("--write", "best", "--alphas", 0)
-    assert code == 1 and "--write best needs validation images other than the test images" in err
+    assert_user_error(call("--write", "best", "--alphas", 0), "--write best", "validation")
     assert not (tmp_path / "out").exists()
     assert call("--alphas", 0)[0] == 0
     assert list(pd.read_csv(tmp_path / "out" / "curve.csv").columns) == ["alpha", "base", "new", "H"]
@@ -169,5 +174,4 @@ def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
     assert call("--alphas", 0, "--root", trained().cfg.DATASET.ROOT, run=file)[0] == 0
     state = tuned_weights.read(file)
     tuned_weights.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)
-    code, _, err = call(run=file)
-    assert code == 1 and "does not say which dataset it was tuned on" in err
+    assert_user_error(call(run=file), file, "dataset")

@@ -1,20 +1,20 @@
-"""Predictions from the command line: one image, folders, files written, and everything that may be wrong."""
+"""tools/predict.py: one image, folders, output files, and user errors."""
 
 import csv
 import json
-import re
 import shutil
 
 import pytest
 
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
+from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from trainers.common import load_tuned
 
 
 @pytest.fixture
 def call(trained, capsys, tmp_path):  # noqa: F811
-    """call(*arguments) -> (exit code, stdout, stderr); the run is given."""
+    """call(*arguments) -> (exit code, stdout, stderr), for a trained run."""
     run = trained().output_dir
     images = tmp_path / "images"
     for i, item in enumerate(trained().dm.dataset.test[::50]):
@@ -28,7 +28,7 @@ def call(trained, capsys, tmp_path):  # noqa: F811
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    capsys.readouterr()  # the training's log
+    capsys.readouterr()  # the training log
     predict_on.images, predict_on.classifier = images, load_tuned(run)
     return predict_on
 
@@ -47,9 +47,9 @@ def test_one_image(call):
 def test_a_folder_to_csv_and_json(call, tmp_path):
     paths = [str(p) for p in sorted(call.images.rglob("*.PNG"))]
     expected = call.classifier.predict(paths)
-    files = tmp_path / "new" / "found.csv", tmp_path / "found.json"
+    files = tmp_path / "new" / "predictions.csv", tmp_path / "predictions.json"
     code, out, err = call(call.images, paths[0], "--csv", files[0], "--json", files[1], "--batch-size", 4, "--top", 3)
-    assert code == 0 and out == "" and f"{len(paths)}/{len(paths)}" in err  # each image once
+    assert code == 0 and out == "" and f"{len(paths)}/{len(paths)}" in err  # without duplicates
     with files[0].open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == paths and [row["class"] for row in rows] == expected.names
@@ -66,16 +66,20 @@ def test_a_folder_to_csv_and_json(call, tmp_path):
     assert json.loads(call(call.images, "--json", "-", "--top", 1)[1])[0]["image"] == paths[0]
 
 
-def test_broken_images_are_named_and_the_others_predicted(call, tmp_path):
+def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
     good = len(list(call.images.rglob("*.PNG")))
     (call.images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
     (call.images / "empty.png").write_bytes(b"")
-    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
-    assert code == 1 and err.count("error: ") == 2 and "broken.jpg" in err and "empty.png" in err
-    assert f"2 of {good + 2} images could not be read" in err
-    assert len((tmp_path / "found.csv").read_text().splitlines()) == good + 1
-    code, out, err = call(call.images / "broken.jpg")
-    assert code == 1 and out == "" and err.count("\n") == 1 and "broken.jpg" in err
+    code, _, err = call(call.images, "--csv", tmp_path / "predictions.csv")
+    broken, empty = sorted(line[line.index("error: ") :] for line in err.splitlines() if "error: " in line)
+    assert code == 1
+    assert_facts(broken, call.images / "broken.jpg")
+    assert_facts(empty, call.images / "empty.png")
+    assert_facts(err.splitlines()[-1], " 2 ", f" {good + 2} ")
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == good + 1
+    result = call(call.images / "broken.jpg")
+    assert_user_error(result, call.images / "broken.jpg")
+    assert result[1] == ""
 
 
 def test_class_names_from_a_file(call, tmp_path):
@@ -86,45 +90,46 @@ def test_class_names_from_a_file(call, tmp_path):
     assert code == 0 and {line.partition("%  ")[2] for line in out.splitlines()[1:]} == {"cat, tabby", "český pes"}
 
 
-MISTAKES = {
-    "no such image": (["nowhere.png"], "no image and no folder at nowhere.png"),
-    "empty folder": (["EMPTY"], "no images in .*EMPTY: no file there ends in .jpg"),
-    "top": (["IMAGE", "--top", "0"], "--top must be at least 1, got 0"),
-    "batch size": (["IMAGE", "--batch-size", "-1"], "--batch-size must be at least 1, got -1"),
-    "no classes": (["IMAGE", "--classes", " , "], "no class names"),
-    "class twice": (["IMAGE", "--classes", "a,b,a"], "'a' is there twice"),
-    "no file of classes": (["IMAGE", "--classes", "@nowhere"], "nowhere"),
-    "epoch": (["IMAGE", "--epoch", "99"], "no checkpoint at .*model.pth.tar-99"),
-    "device": (["IMAGE", "--device", "tpu9"], "no device 'tpu9'"),
-    "precision": (["IMAGE", "--precision", "int8"], "PREC must be one of .*int8"),
-    "backbone": (["IMAGE", "--backbone", "micro"], "was tuned on the backbone .*but this run has micro"),
-    "template": (["IMAGE", "--template", "a photo"], "must hold one {} for the class name"),
-    "folder as file": (["IMAGE", "--csv", "EMPTY"], "EMPTY is a folder"),
-    "file as folder": (["IMAGE", "--csv", "IMAGE/x.csv"], "IMAGE"),
+USER_ERRORS = {
+    "no such image": (["nowhere.png"], ["nowhere.png"]),
+    "empty folder": (["EMPTY"], ["EMPTY", ".jpg"]),
+    "top": (["IMAGE", "--top", "0"], ["--top", "1", "0"]),
+    "batch size": (["IMAGE", "--batch-size", "-1"], ["--batch-size", "1", "-1"]),
+    "no classes": (["IMAGE", "--classes", " , "], ["class names"]),
+    "duplicate class": (["IMAGE", "--classes", "a,b,a"], ["'a'"]),
+    "no file of classes": (["IMAGE", "--classes", "@nowhere"], ["nowhere"]),
+    "epoch": (["IMAGE", "--epoch", "99"], ["model.pth.tar-99"]),
+    "device": (["IMAGE", "--device", "tpu9"], ["'tpu9'"]),
+    "precision": (["IMAGE", "--precision", "int8"], ["PREC", "int8"]),
+    "backbone": (["IMAGE", "--backbone", "micro"], ["micro"]),
+    "template": (["IMAGE", "--template", "a photo"], ["TEMPLATE", "{}", "a photo"]),
+    "folder as file": (["IMAGE", "--csv", "EMPTY"], ["EMPTY"]),
+    "file as folder": (["IMAGE", "--csv", "IMAGE/x.csv"], ["IMAGE"]),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_gets_one_line(call, tmp_path, monkeypatch, name):
-    arguments, message = MISTAKES[name]
+@pytest.mark.parametrize("name", USER_ERRORS)
+def test_user_errors_are_one_line(call, tmp_path, monkeypatch, name):
+    arguments, facts = USER_ERRORS[name]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
     shutil.copy(sorted(call.images.rglob("*.PNG"))[0], tmp_path / "IMAGE")
-    code, out, err = call(*arguments)
-    assert code == 1 and out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert re.search(message, err), err
+    result = call(*arguments)
+    assert_user_error(result, *facts)
+    assert result[1] == ""
 
 
-def test_ctrl_c_keeps_what_was_predicted(call, tmp_path, monkeypatch):
+def test_ctrl_c_writes_the_predictions_so_far(call, tmp_path, monkeypatch):
     original = predict.classify
 
     def stop(*args):
-        for i, found in enumerate(original(*args)):
+        for i, prediction in enumerate(original(*args)):
             if i == 3:
                 raise KeyboardInterrupt
-            yield found
+            yield prediction
 
     monkeypatch.setattr(predict, "classify", stop)
-    code, _, err = call(call.images, "--csv", tmp_path / "found.csv")
-    assert code == 130 and "Interrupted after 3 of" in err
-    assert len((tmp_path / "found.csv").read_text().splitlines()) == 4
+    code, _, err = call(call.images, "--csv", tmp_path / "predictions.csv")
+    assert code == 130
+    assert_facts(err.splitlines()[-1], " 3 ", f" {len(list(call.images.rglob('*.PNG')))} ")
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 4

@@ -1,4 +1,4 @@
-"""`prepare_data.py` against a web server on this machine: fetching, mirrors, Google Drive, and mistakes of the user."""
+"""`prepare_data.py` with a local web server: downloads, mirrors, Google Drive, and user errors."""
 
 import json
 import os
@@ -8,23 +8,25 @@ import gdown
 import pytest
 
 from datasets import catalogue
-from tests.tools.eurosat import IMAGES, images, split_file
+from tests.tools.eurosat import IMAGES, errors, images, split_file
 from tests.tools.local_server import make_tar, make_zip
+from tests.user_errors import assert_facts
 from tools import prepare_data
 from tools.prepare import check_data, install
 from tools.prepare.download_plans import load_download_plans
 
 
-def test_fetch_and_again(prepare, server, tmp_path, capsys):
+def test_download_once(prepare, server, tmp_path, capsys):
     assert prepare("good.zip") == 0
     assert images(tmp_path) == 8
     assert sorted(p.name for p in (tmp_path / "data" / "eurosat").iterdir()) == ["2750", "split_zhou_EuroSAT.json"]
-    assert "EuroSAT              ok       2 classes, 4 train, 2 val, 2 test" in capsys.readouterr().out
-    asked = len(server.requests)
-    assert prepare("good.zip") == 0 and len(server.requests) == asked, "what is there is not fetched again"
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split() == "EuroSAT ok 2 classes, 4 train, 2 val, 2 test".split()
+    requests = len(server.requests)
+    assert prepare("good.zip") == 0 and len(server.requests) == requests, "complete targets are not downloaded again"
 
 
-def test_folder_of_another_name(prepare, tmp_path):
+def test_folder_with_another_name(prepare, tmp_path):
     assert prepare("renamed.tar.gz") == 0 and images(tmp_path) == 8
 
 
@@ -33,7 +35,7 @@ def test_archive_in_an_archive(prepare, server, tmp_path):
     assert prepare("outer.zip", inner="inner.tar.gz") == 0 and images(tmp_path) == 8
 
 
-def test_a_mirror_gives_the_split_too(prepare, server, tmp_path):
+def test_a_mirror_also_provides_the_split(prepare, server, tmp_path):
     server.files["mirror.zip"] = make_zip(
         {**{f"eurosat/{name}": data for name, data in IMAGES.items()}, "eurosat/split_zhou_EuroSAT.json": split_file()}
     )
@@ -43,74 +45,76 @@ def test_a_mirror_gives_the_split_too(prepare, server, tmp_path):
     assert prepare("mirror.zip", split=("nothing.json", "mirror.zip")) == 0
 
 
-def test_the_published_split_replaces_one_that_was_made(prepare, tmp_path, capsys):
+def test_the_published_split_replaces_a_generated_one(prepare, tmp_path, capsys):
     assert prepare("good.zip", split=()) == 1
     folder = tmp_path / "data" / "eurosat"
     (folder / "split_fewshot").mkdir()
     selection = folder / "split_fewshot" / "shot_1-seed_1.json"
     selection.write_text("{}")
     path = folder / "split_zhou_EuroSAT.json"
-    path.write_text(json.dumps({**json.loads(split_file(-1)), "made": "here"}))
+    path.write_text(json.dumps({**json.loads(split_file(-1)), "made": "some rule"}))
     assert prepare_data.main(["--check", "eurosat", "--root", str(tmp_path / "data")]) == 1
-    assert "is not CoOp's but was made here (here)" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "some rule" in line]
+    assert_facts(line, path.name, "tools/prepare_data.py EuroSAT")
     assert prepare("good.zip") == 0
+    assert str(selection) in capsys.readouterr().out
     assert path.read_bytes() == split_file() and not selection.exists()
 
 
 def test_google_drive(prepare, server, tmp_path, monkeypatch, capsys):
     real = gdown.download
-    asked = []
+    addresses = []
 
     def download(url=None, id=None, **options):
-        asked.append(id or url)
+        addresses.append(id or url)
         if id == "quota":
             raise gdown.exceptions.FileURLRetrievalError("Too many users\n\n have viewed this file")
         return real(url=server.url("split.json") if id else url, **options)
 
     monkeypatch.setattr(gdown, "download", download)
     assert prepare("good.zip", split=("gdrive:quota", "gdrive:works")) == 0
-    assert asked[1:] == ["quota", "works"]
-    assert "no: Too many users have viewed this file" in capsys.readouterr().out
+    assert addresses[1:] == ["quota", "works"]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert_facts(line, "Too many users have viewed this file")
 
 
 def test_by_hand(prepare, tmp_path, capsys):
     assert prepare(by_hand="Register and put the images there") == 1
-    assert "2750 could not be fetched. Register and put the images there" in capsys.readouterr().err
+    (line,) = errors(capsys)
+    assert_facts(line, tmp_path / "data" / "eurosat" / "2750", "Register and put the images there")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "data").write_text("a file")
     assert prepare_data.main(["dtd", "--root", str(tmp_path / "data")]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and str(tmp_path / "data") in error
+    assert_facts(capsys.readouterr().err, "error: ", tmp_path / "data")
 
 
 @pytest.mark.parametrize(
-    "arguments, word",
+    "arguments, facts",
     [
-        (["eurosta"], "unknown dataset 'eurosta'; did you mean eurosat? there are: imagenet, caltech101"),
-        (["Imagenet-R"], "did you mean imagenet"),
-        ([], "name the datasets to fetch, or pass --check"),
-        (["folder"], "docs/datasets.md"),
-        (["--check", "--root", "/nowhere/at/all"], "there is no data folder /nowhere/at/all"),
+        (["eurosta"], ["'eurosta'", " eurosat? ", "imagenet, caltech101"]),
+        (["Imagenet-R"], ["'Imagenet-R'", " imagenet_r? "]),
+        ([], ["DATASET", "--check", "--help"]),
+        (["folder"], ["Folder", "docs/datasets.md"]),
+        (["--check", "--root", "/nowhere/at/all"], ["/nowhere/at/all", "--root"]),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, capsys, arguments, word):
+def test_user_errors_are_one_line(tmp_path, capsys, arguments, facts):
     assert prepare_data.main(["--root", str(tmp_path), *arguments]) == 1
-    error = capsys.readouterr().err
-    assert word in error and error.count("\n") == 1
+    assert_facts(capsys.readouterr().err, "error: ", *facts)
 
 
 def test_digits_are_written(tmp_path, capsys):
     assert prepare_data.main(["digits", "--root", str(tmp_path)]) == 0
-    assert "ok       10 classes, 898 train, 359 val, 540 test" in capsys.readouterr().out
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split() == "Digits ok 10 classes, 898 train, 359 val, 540 test".split()
 
 
 def test_a_dataset_without_a_download_plan(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(install, "load_download_plans", dict)
     assert prepare_data.main(["eurosat", "--root", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert "EuroSAT" in error and "sources.yaml" in error and str(tmp_path / "eurosat" / "2750") in error
+    assert_facts(capsys.readouterr().err, "EuroSAT", "sources.yaml", tmp_path / "eurosat" / "2750")
     assert not list(tmp_path.iterdir())
 
 
@@ -118,10 +122,10 @@ def test_download_plans_fit_the_datasets():
     plans = load_download_plans()
     assert set(plans) == {entry.name for entry in catalogue.entries().values() if entry.paper_order or entry.variant_of}
     for name, plan in plans.items():
-        places = check_data.DATASET_REGISTRY.get(name).at("/data")
-        targets = {os.path.join(places.dataset_dir, target) for step in plan.steps for target in step.targets}
-        assert any(Path(target).is_relative_to(places.image_dir) for target in targets), name
-        assert not places.split_path or places.split_path in targets, name
+        dataset = check_data.DATASET_REGISTRY.get(name).at_root("/data")
+        targets = {os.path.join(dataset.dataset_dir, target) for step in plan.steps for target in step.targets}
+        assert any(Path(target).is_relative_to(dataset.image_dir) for target in targets), name
+        assert not dataset.split_path or dataset.split_path in targets, name
         for source in (source for step in plan.steps for source in step.sources):
             assert source.url.startswith(("https://", "http://", "gdrive:", "data:")), source
             assert source.md5 == "" or len(source.md5) == 32 and set(source.md5) <= set("0123456789abcdef"), source

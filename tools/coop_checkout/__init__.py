@@ -1,1 +1,1 @@
-"""Parts of tools/install_into_coop.py. They need Python 3.8 and its standard library, nothing else."""
+"""Modules of tools/install_into_coop.py. They need only Python 3.8 and its standard library."""

@@ -1,4 +1,4 @@
-"""What goes into a checkout: files of this repository, some to another place there, YAML files without `_BASE_`."""
+"""The files to install into a checkout: their names and their content (YAML files without `_BASE_`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from .flat_yaml import flatten
 from .train_py import SOURCE
 
-FILES = (  # folder in the checkout, folder here, files: what CLIPFit needs beside what every CoOp checkout has
+FILES = (  # folder in the checkout, folder in this repository, patterns
     ("trainers", "trainers", ("clipfit.py", "common/**/*.py")),
     ("configs", "configs", ("recipes.yaml", "trainers/CLIPFit/vit_*.yaml")),
     ("scripts", "scripts/coop_checkout", ("**/*.sh", "*.py")),
@@ -17,18 +17,20 @@ FILES = (  # folder in the checkout, folder here, files: what CLIPFit needs besi
 
 
 def sources() -> dict[str, Path]:
-    """Name in the checkout -> file here, folder by folder."""
-    found = {}
+    """Returns the installed files: name in the checkout -> path in this repository, sorted by folder."""
+    files = {}
     for target, source, patterns in FILES:
-        for path in (path for pattern in patterns for path in (SOURCE / source).glob(pattern)):
-            found[f"{target}/{path.relative_to(SOURCE / source).as_posix()}"] = path
-    return dict(sorted(found.items(), key=lambda item: os.path.split(item[0])))
+        for pattern in patterns:
+            for path in (SOURCE / source).glob(pattern):
+                files[f"{target}/{path.relative_to(SOURCE / source).as_posix()}"] = path
+    return dict(sorted(files.items(), key=lambda item: os.path.split(item[0])))
 
 
 def contents() -> dict[str, bytes]:
-    """Name in the checkout -> what is written there."""
+    """Returns the installed files: name in the checkout -> content."""
     return {name: content(name, path) for name, path in sources().items()}
 
 
 def content(name: str, path: Path) -> bytes:
+    """Returns the content to install for one file."""
     return flatten(path).encode() if name.startswith("configs/trainers/") else path.read_bytes()

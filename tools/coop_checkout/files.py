@@ -1,4 +1,4 @@
-"""Files in a checkout, written and removed so that an interruption does no harm, and the list of those installed."""
+"""Writes and removes files in a checkout atomically, and keeps the manifest of the installed files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ MANIFEST = ".clipfit-installed.json"
 
 
 def read_manifest(checkout: Path) -> dict:
-    """What an installation added: hashes by file name, folders, and whether train.py got its line.
+    """Returns what is installed: `files` (hashes by name), `folders`, and `import_line` (whether train.py was changed).
 
-    A file has one hash, and while it is being replaced that of its old content, too.
+    A file has one hash. While it is being replaced it has two, those of the new and of the old content.
     """
     path = checkout / MANIFEST
     if not path.exists():
         return {"files": {}, "folders": [], "import_line": False}
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, folders, added = manifest["files"], manifest["folders"], manifest["import_line"]
-        inside = [name for name in (*files, *folders) if not Path(name).is_absolute() and ".." not in Path(name).parts]
-        if len(inside) == len(files) + len(folders):
-            return {"files": {k: list(v) for k, v in files.items()}, "folders": folders, "import_line": bool(added)}
-    except (ValueError, KeyError, TypeError):
+        files = {name: list(hashes) for name, hashes in manifest["files"].items()}
+        folders = manifest["folders"]
+        import_line = bool(manifest["import_line"])
+        if all(is_inside(name) for name in (*files, *folders)):
+            return {"files": files, "folders": folders, "import_line": import_line}
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise ValueError(f"{path} is corrupted: remove it, and by hand what CLIPFit added, or restore a copy")
+    raise ValueError(f"{path} is corrupted: restore it, or delete it and the files that CLIPFit added")
+
+
+def is_inside(name: str) -> bool:
+    """Returns whether a name in the manifest is a path inside the checkout."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def write_manifest(checkout: Path, manifest: dict) -> None:
@@ -34,7 +40,7 @@ def write_manifest(checkout: Path, manifest: dict) -> None:
 
 
 def missing_folders(checkout: Path, names: list[str]) -> set[str]:
-    """Folders that must be made for the files named."""
+    """Returns the folders that must be created for these files."""
     folders = {str(folder) for name in names for folder in Path(name).parents if str(folder) != "."}
     return {folder for folder in folders if not (checkout / folder).exists()}
 
@@ -44,6 +50,7 @@ def read_if_exists(path: Path) -> bytes | None:
 
 
 def unchanged(checkout: Path, manifest: dict, name: str) -> bool:
+    """Returns whether a file has the content that was installed."""
     content = read_if_exists(checkout / name)
     return content is not None and sha256(content) in manifest["files"].get(name, ())
 
@@ -53,8 +60,8 @@ def sha256(content: bytes) -> str:
 
 
 def write(path: Path, content: bytes, executable: bool = False) -> None:
-    """Write a file so that at any moment it has its old content or the new; an existing one keeps its mode."""
-    path = path.resolve()  # a symbolic link stays one
+    """Writes a file atomically: it always has its old or its new content. An existing file keeps its mode."""
+    path = path.resolve()  # a symbolic link is not replaced
     temporary = temporary_name(path)
     temporary.write_bytes(content)
     mode = path.stat().st_mode if path.exists() else temporary.stat().st_mode | (0o111 if executable else 0)
@@ -67,11 +74,12 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, and of a module what Python has compiled from it."""
+    """Removes a file and, for a module, its compiled .pyc files."""
     path.unlink()
     cache = path.parent / "__pycache__"
-    for compiled in cache.glob(f"{path.stem}.*.pyc") if path.suffix == ".py" else ():
-        compiled.unlink()
+    if path.suffix == ".py":
+        for compiled in cache.glob(f"{path.stem}.*.pyc"):
+            compiled.unlink()
     remove_if_empty(cache)
 
 

@@ -1,7 +1,14 @@
-"""YAML files with what their `_BASE_: path` names merged in, for checkouts, whose yacs does not know `_BASE_`.
+"""Merges YAML files with their `_BASE_: path` files, because yacs in a CoOp checkout does not support `_BASE_`.
 
-A merge of text, because the installer does without PyYAML. Files must be as simple as those in configs/trainers are:
-sections in block style, and each `KEY: value` on one line. Anything else is an error.
+The merge works on the text, because the installer does not need PyYAML. It supports only the simple YAML of
+configs/trainers: sections in block style and one `KEY: value` per line. Anything else raises ValueError.
+
+Example, with `_BASE_: base.yaml` in the file:
+
+    base.yaml             the file              result
+    OPTIM:                OPTIM:                OPTIM:
+      LR: 0.2               LR: 0.1               LR: 0.1
+      MAX_EPOCH: 10                               MAX_EPOCH: 10
 """
 
 from __future__ import annotations
@@ -18,14 +25,16 @@ QUOTED_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|(?<!\S)#.*""
 
 
 class Entry(NamedTuple):
-    comments: list[str]  # lines above the key
-    value: str | dict[str, Entry]  # as it is written, or a section
+    """A key of a YAML file."""
+
+    comments: list[str]  # comment lines above the key
+    value: str | dict[str, Entry]  # text of the value, or the entries of a section
 
 
 def flatten(path: Path) -> str:
-    """Text of a YAML file whose bases are merged in; without `_BASE_`, the text of the file as it is.
+    """Returns the text of a YAML file merged with its bases. A file without `_BASE_` is returned unchanged.
 
-    Raises ValueError if a base is missing or leads back to the file, or if a file is not simple enough.
+    Raises ValueError if a base is missing, if the bases form a cycle, or if a file is not simple YAML.
     """
     text = path.read_text(encoding="utf-8")
     if not re.search(rf"^[^#\n]*{BASE}", text, re.MULTILINE):
@@ -34,29 +43,29 @@ def flatten(path: Path) -> str:
 
 
 def head(text: str) -> list[str]:
-    """Comment lines at the top of a file; with bases, only those of the file itself are kept."""
+    """Returns the comment lines at the top of a file. Those of bases are dropped."""
     return list(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()))
 
 
-def load(path: Path, above: tuple[Path, ...]) -> dict[str, Entry]:
-    """Entries of a file over those of its bases. `above`: the files that have it as a base."""
-    if path in above:
-        raise ValueError(f"{path}: {BASE} leads back to it: {' -> '.join(p.name for p in (*above, path))}")
+def load(path: Path, parents: tuple[Path, ...]) -> dict[str, Entry]:
+    """Returns the entries of a file merged with its bases. `parents` are the files that lead to it by `_BASE_`."""
+    if path in parents:
+        raise ValueError(f"{path}: cycle of {BASE}: {' -> '.join(p.name for p in (*parents, path))}")
     text = path.read_text(encoding="utf-8")
-    own = parse(text.splitlines(), len(head(text)), path)
-    if BASE not in own:
-        return own
-    name = str(own.pop(BASE).value).split(" #")[0].strip("\"' ")
+    entries = parse(text.splitlines(), len(head(text)), path)
+    if BASE not in entries:
+        return entries
+    name = str(entries.pop(BASE).value).split(" #")[0].strip("\"' ")
     base = (path.parent / name).resolve()
     if not base.is_file():
-        raise ValueError(f"{path}: {BASE} must be the path of a YAML file, got {name!r}; there is no {base}")
-    return merge(load(base, (*above, path)), own)
+        raise ValueError(f"{path}: {BASE} must be the path of a YAML file, got {name!r} ({base} does not exist)")
+    return merge(load(base, (*parents, path)), entries)
 
 
-def merge(base: dict[str, Entry], own: dict[str, Entry]) -> dict[str, Entry]:
-    """Sections are merged key by key; any other entry of `own` replaces that of `base`, in its place."""
+def merge(base: dict[str, Entry], override: dict[str, Entry]) -> dict[str, Entry]:
+    """Merges sections key by key; any other entry of `override` replaces that of `base`. Keeps the order of `base`."""
     merged = dict(base)
-    for key, entry in own.items():
+    for key, entry in override.items():
         old = merged.get(key)
         if old is not None and isinstance(old.value, dict) and isinstance(entry.value, dict):
             entry = Entry(entry.comments or old.comments, merge(old.value, entry.value))
@@ -65,9 +74,11 @@ def merge(base: dict[str, Entry], own: dict[str, Entry]) -> dict[str, Entry]:
 
 
 def parse(lines: list[str], skip: int, path: Path) -> dict[str, Entry]:
-    """Entries of a file without its first `skip` lines."""
+    """Returns the entries of a file, without its first `skip` lines."""
     entries: dict[str, Entry] = {}
-    levels, section, comments = [(0, entries)], None, []  # `section`: opened by the last key, still empty
+    levels = [(0, entries)]  # indentation and entries of the sections that contain the current line
+    section = None  # section that the previous line opened, still empty
+    comments = []
     for number, line in enumerate(lines[skip:], start=skip + 1):
         if line.lstrip(" ").startswith("#"):
             comments.append(line.strip())
@@ -76,35 +87,36 @@ def parse(lines: list[str], skip: int, path: Path) -> dict[str, Entry]:
         indent, key, value = split(line, f"{path}:{number}")
         if section is not None:
             if indent <= levels[-1][0]:
-                raise ValueError(f"{path}:{number}: the section above has no entries")
+                raise ValueError(f"{path}:{number}: the previous section has no entries")
             levels.append((indent, section))
         while indent < levels[-1][0]:
             levels.pop()
-        level, entries_here = levels[-1]
-        if indent != level or key in entries_here or (key == BASE and (indent or not value)):
-            raise ValueError(f"{path}:{number}: {key} is a duplicate, or not indented as its neighbours are")
+        level, siblings = levels[-1]
+        if indent != level or key in siblings or (key == BASE and (indent or not value)):
+            raise ValueError(f"{path}:{number}: duplicate or wrongly indented key {key}")
         section = None if value else {}
-        entries_here[key] = Entry(comments, value or section)
+        siblings[key] = Entry(comments, value or section)
         comments = []
     if section is not None:
         raise ValueError(f"{path}: the last section has no entries")
     return entries
 
 
-def split(line: str, place: str) -> tuple[int, str, str]:
-    """Indentation, key and value of a line; the value is empty if a section begins."""
+def split(line: str, location: str) -> tuple[int, str, str]:
+    """Returns the indentation, key and value of a line. The value is empty if the line opens a section."""
     match = KEY.match(line)
     if not match:
-        raise ValueError(f"{place}: must be 'KEY: value' to be merged without PyYAML, got {line.strip()!r}")
+        raise ValueError(f"{location}: must be 'KEY: value' (simple YAML, merged without PyYAML), got {line.strip()!r}")
     value = match[3] or ""
-    bare = QUOTED_OR_COMMENT.sub("", value).strip()  # "[, 0.1]" of '["a: b", 0.1]  # why'
+    bare = QUOTED_OR_COMMENT.sub("", value).strip()  # '["a: b", 0.1]  # comment' becomes '[, 0.1]'
     one_line = bare.count("[") == bare.count("]") and not re.search(r"""^[&*!|>%@`?-](?!\d|\.)|[{}"']|:( |$)""", bare)
     if not one_line:
-        raise ValueError(f"{place}: {match[2]} must be a value on one line to be merged without PyYAML, got {value!r}")
+        raise ValueError(f"{location}: {match[2]} must be a value on one line (merged without PyYAML), got {value!r}")
     return len(match[1]), match[2], "" if value.startswith("#") else value
 
 
 def lines_of(entries: dict[str, Entry], indent: int = 0) -> Iterator[str]:
+    """Yields the lines of a YAML file with these entries."""
     margin = "  " * indent
     for key, (comments, value) in entries.items():
         if not indent:

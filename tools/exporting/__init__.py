@@ -1,8 +1,11 @@
-"""What tools/export.py can write: one module a target, found by name.
+"""The export formats of tools/export.py, one module per format.
 
-Each has `write(classifier, folder)`, which may return more to be said in classes.json; `check(classifier, folder,
-images)`, which loads what was written with the library that it is for and gives the largest difference of the logits;
-and `HOW`, the lines that load it.
+Each module has:
+
+- `write(classifier, folder)`: writes the files; may return a dict of further fields for classes.json.
+- `check(classifier, folder, images)`: loads the export with the target library; returns the maximum difference of the
+  logits.
+- `USAGE`: Python code that loads the export.
 """
 
 from . import head, huggingface, onnx, open_clip, openai, tuned_weights

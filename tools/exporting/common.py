@@ -1,4 +1,4 @@
-"""What the targets share: which methods they are for, CLIP's weights with the tuned ones, and the classes' file."""
+"""Shared by the export formats: which methods can be exported, the merged weights, and classes.json."""
 
 import json
 import os
@@ -9,34 +9,35 @@ from trainers.common.prompts import fill
 from trainers.common.trainer import ClipTrainer
 
 
-def has_own(trainer, *names: str) -> bool:
-    """Whether the method has a way of its own for one of these steps of a ClipTrainer."""
+def overrides(trainer, *names: str) -> bool:
+    """Returns whether the method overrides one of these methods of ClipTrainer."""
     return any(getattr(type(trainer), name) is not getattr(ClipTrainer, name) for name in names)
 
 
 def check_is_clip(trainer, target: str) -> None:
-    """Raise ValueError unless the tuned model is a CLIP: nothing but CLIP's own parameters is tuned or used."""
-    own = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
-    steps = ("text_features", "encode_text", "encode_image", "image_features", "logits", "model_inference")
-    if not own and not has_own(trainer, *steps):
+    """Raises ValueError unless the fine-tuned model is a CLIP with other weights and no additional parameters."""
+    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
+    methods = ("text_features", "encode_text", "encode_image", "image_features", "logits", "model_inference")
+    if not additional and not overrides(trainer, *methods):
         return
-    others = ["onnx", *(["head"] if not has_own(trainer, "logits", "model_inference") else []), "delta"]
+    supported = ["onnx", "delta"] if overrides(trainer, "logits", "model_inference") else ["onnx", "head", "delta"]
     raise ValueError(
-        f"{trainer.cfg.TRAINER.NAME} is more than a CLIP with other weights, so that --to {target} cannot hold it; it "
-        f"can be written --to {', '.join(others)}"
+        f"--to {target} does not support {trainer.cfg.TRAINER.NAME}, which changes more than the weights of CLIP; use "
+        f"--to {', '.join(supported)}"
     )
 
 
-def merged(trainer) -> dict[str, torch.Tensor]:
-    """All weights of the CLIP in OpenAI's naming, fp32, with the tuned ones in place."""
+def merged_weights(trainer) -> dict[str, torch.Tensor]:
+    """Returns all CLIP weights including the tuned ones, in fp32, by OpenAI's names."""
     state = {name: tensor.float().cpu().clone() for name, tensor in trainer.clip.state_dict().items()}
     state.update({name: tensor.cpu().clone() for name, tensor in trainer.tuned.state_dict().items()})
     return state
 
 
-def sizes(trainer) -> dict:
-    """The CLIP's architecture, as numbers."""
-    clip, visual = trainer.clip, trainer.clip.visual
+def architecture(trainer) -> dict:
+    """Returns the architecture of the CLIP model: type of image encoder, widths, numbers of layers, sizes."""
+    clip = trainer.clip
+    visual = clip.visual
     vit = hasattr(visual, "transformer")
     stages = [getattr(visual, f"layer{i}", ()) for i in range(1, 5)]
     return {
@@ -55,27 +56,29 @@ def sizes(trainer) -> dict:
 
 
 def preprocessing(cfg) -> dict:
-    """The evaluation's preprocessing: resize of the shorter edge, crop of the centre, normalisation."""
+    """Returns the test-time preprocessing: resize of the shorter side, centre crop, normalisation."""
+    normalize = "normalize" in cfg.INPUT.TRANSFORMS
     return {
         "side": max(cfg.INPUT.SIZE),
         "interpolation": cfg.INPUT.INTERPOLATION,
-        "mean": list(cfg.INPUT.PIXEL_MEAN) if "normalize" in cfg.INPUT.TRANSFORMS else [0.0, 0.0, 0.0],
-        "std": list(cfg.INPUT.PIXEL_STD) if "normalize" in cfg.INPUT.TRANSFORMS else [1.0, 1.0, 1.0],
+        "mean": list(cfg.INPUT.PIXEL_MEAN) if normalize else [0.0, 0.0, 0.0],
+        "std": list(cfg.INPUT.PIXEL_STD) if normalize else [1.0, 1.0, 1.0],
     }
 
 
-def about(classifier) -> dict:
-    """What was exported: method, backbone, classes, prompts, preprocessing."""
-    trainer, meta = classifier.trainer, classifier.state["meta"]
-    prompts = not has_own(trainer, "text_features", "model_inference")
+def describe(classifier) -> dict:
+    """Returns the content of classes.json: method, backbone, class names, prompts, preprocessing."""
+    trainer = classifier.trainer
+    meta = classifier.state["meta"]
+    has_prompts = not overrides(trainer, "text_features", "model_inference")
     return {
         "method": meta["trainer"],
         "backbone": meta["backbone"],
         "fingerprint": meta["fingerprint"],
         "epoch": classifier.state.get("epoch"),
         "classnames": classifier.classnames,
-        "template": trainer.template if prompts else None,
-        "prompts": fill(trainer.template, classifier.classnames) if prompts else None,
+        "template": trainer.template if has_prompts else None,
+        "prompts": fill(trainer.template, classifier.classnames) if has_prompts else None,
         "logit_scale": trainer.clip.logit_scale.exp().item(),
         "preprocessing": preprocessing(trainer.cfg),
     }
@@ -87,6 +90,6 @@ def write_json(folder: str, name: str, content) -> None:
         file.write("\n")
 
 
-def difference(classifier, images: torch.Tensor, logits: torch.Tensor) -> float:
-    """Largest difference of `logits` (B, n_cls) to the classifier's own for `images` (B, 3, side, side)."""
+def max_difference(classifier, images: torch.Tensor, logits: torch.Tensor) -> float:
+    """Returns the maximum difference of `logits` (B, n_cls) from the run's logits for `images` (B, 3, side, side)."""
     return (classifier.predict(images).logits - logits.detach().float().cpu()).abs().max().item()

@@ -1,21 +1,21 @@
-"""Weights, config, tokenizer and preprocessing as Hugging Face's `transformers` loads them."""
+"""Weights, config, tokenizer and preprocessing for Hugging Face's `transformers`."""
 
 import os
 
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 
-from .common import about, check_is_clip, difference, merged, preprocessing, sizes, write_json
+from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
-HOW = """from transformers import CLIPModel, CLIPProcessor
+USAGE = """from transformers import CLIPModel, CLIPProcessor
 model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)"""
-RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
+RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's constants
 START, END = "<|startoftext|>", "<|endoftext|>"
-RENAMED = {  # beginnings of OpenAI's names -> transformers'
+RENAMED = {  # prefix in OpenAI's names -> prefix in transformers' names
     "visual.class_embedding": "vision_model.embeddings.class_embedding",
     "visual.conv1.": "vision_model.embeddings.patch_embedding.",
     "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.ln_pre.": "vision_model.pre_layrnorm.",  # their spelling
+    "visual.ln_pre.": "vision_model.pre_layrnorm.",  # sic
     "visual.ln_post.": "vision_model.post_layernorm.",
     "visual.transformer.resblocks.": "vision_model.encoder.layers.",
     "token_embedding.": "text_model.embeddings.token_embedding.",
@@ -39,27 +39,27 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "huggingface")
-    size = sizes(trainer)
+    size = architecture(trainer)
     if not size["vit"]:
         raise ValueError(
-            f"{classifier.state['meta']['backbone']} has a ResNet, which transformers' CLIPModel has not; export it "
-            "--to openai, open_clip, head or onnx"
+            f"--to huggingface does not support {classifier.state['meta']['backbone']}: CLIPModel has no ResNet; "
+            "use --to openai, open_clip, head or onnx"
         )
-    save_file(renamed(merged(trainer)), os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    save_file(renamed(merged_weights(trainer)), os.path.join(folder, "model.safetensors"), {"format": "pt"})
     write_json(folder, "config.json", model_config(size))
     write_json(folder, "preprocessor_config.json", image_config(preprocessing(trainer.cfg)))
     write_tokenizer(folder, size["context"])
 
 
 def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """OpenAI's weights under transformers' names: query, key and value apart, projections transposed."""
+    """Returns the weights by transformers' names; splits query, key and value, and transposes the projections."""
     result = {}
     for name, tensor in state.items():
         if name in PROJECTIONS:
             result[PROJECTIONS[name]] = tensor.t().contiguous()
             continue
-        old, new = next((old, new) for old, new in RENAMED.items() if name.startswith(old))
-        target = new + name.removeprefix(old)
+        prefix, new_prefix = next(pair for pair in RENAMED.items() if name.startswith(pair[0]))
+        target = new_prefix + name.removeprefix(prefix)
         for old, new in IN_BLOCKS.items():
             target = target.replace(old, new)
         if ".attn.in_proj_" in target:
@@ -104,33 +104,33 @@ def model_config(size: dict) -> dict:
     }
 
 
-def image_config(chosen: dict) -> dict:
+def image_config(preprocess: dict) -> dict:
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": chosen["side"]},
-        "resample": RESAMPLE[chosen["interpolation"]],
+        "size": {"shortest_edge": preprocess["side"]},
+        "resample": RESAMPLE[preprocess["interpolation"]],
         "do_center_crop": True,
-        "crop_size": {"height": chosen["side"], "width": chosen["side"]},
+        "crop_size": {"height": preprocess["side"], "width": preprocess["side"]},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": chosen["mean"],
-        "image_std": chosen["std"],
+        "image_mean": preprocess["mean"],
+        "image_std": preprocess["std"],
     }
 
 
 def write_tokenizer(folder: str, context: int) -> None:
-    """CLIP's vocabulary and merges, from the clip package."""
+    """Writes the vocabulary and merges of the clip package."""
     tokenizer = SimpleTokenizer()
     write_json(folder, "vocab.json", tokenizer.encoder)
     with open(os.path.join(folder, "merges.txt"), "w", encoding="utf-8") as file:
         file.write("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in tokenizer.bpe_ranks))
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     write_json(folder, "special_tokens_map.json", special)
-    kind = {"tokenizer_class": "CLIPTokenizer", "processor_class": "CLIPProcessor", "model_max_length": context}
-    write_json(folder, "tokenizer_config.json", {**special, **kind})
+    classes = {"tokenizer_class": "CLIPTokenizer", "processor_class": "CLIPProcessor", "model_max_length": context}
+    write_json(folder, "tokenizer_config.json", {**special, **classes})
 
 
 @torch.no_grad()
@@ -139,6 +139,7 @@ def check(classifier, folder: str, images: torch.Tensor) -> float:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model, processor = CLIPModel.from_pretrained(folder).eval(), CLIPProcessor.from_pretrained(folder)
-    text = processor(text=about(classifier)["prompts"], padding=True, return_tensors="pt")
-    return difference(classifier, images, model(**text, pixel_values=images).logits_per_image)
+    model = CLIPModel.from_pretrained(folder).eval()
+    processor = CLIPProcessor.from_pretrained(folder)
+    text = processor(text=describe(classifier)["prompts"], padding=True, return_tensors="pt")
+    return max_difference(classifier, images, model(**text, pixel_values=images).logits_per_image)

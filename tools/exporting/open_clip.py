@@ -1,15 +1,15 @@
-"""Weights and config as `open_clip` loads them."""
+"""Weights and config for `open_clip`."""
 
 import os
 
 import torch
 
-from .common import about, check_is_clip, difference, merged, preprocessing, sizes, write_json
+from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
-HOW = """import open_clip
+USAGE = """import open_clip
 open_clip.add_model_config(f"{folder}/clip_tuned.json")
 model = open_clip.create_model("clip_tuned", pretrained=f"{folder}/open_clip_model.safetensors")
-# or, from open_clip 3.0 on: open_clip.create_model_and_transforms(f"local-dir:{folder}")"""
+# or, with open_clip 3.0 or later: open_clip.create_model_and_transforms(f"local-dir:{folder}")"""
 
 
 def write(classifier, folder: str) -> None:
@@ -17,11 +17,12 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "open_clip")
-    save_file(merged(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
-    model = model_config(sizes(trainer))
-    chosen = {key: value for key, value in preprocessing(trainer.cfg).items() if key != "side"}
+    save_file(merged_weights(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
+    model = model_config(architecture(trainer))
+    preprocess = preprocessing(trainer.cfg)
+    del preprocess["side"]
     write_json(folder, "clip_tuned.json", model)
-    config = {"model_cfg": model, "preprocess_cfg": {**chosen, "resize_mode": "shortest"}}
+    config = {"model_cfg": model, "preprocess_cfg": {**preprocess, "resize_mode": "shortest"}}
     write_json(folder, "open_clip_config.json", config)
 
 
@@ -53,5 +54,5 @@ def check(classifier, folder: str, images: torch.Tensor) -> float:
     weights = os.path.join(folder, "open_clip_model.safetensors")
     model = open_clip.create_model("clip_tuned", pretrained=weights).eval()
     image = model.encode_image(images, normalize=True)
-    text = model.encode_text(open_clip.tokenize(about(classifier)["prompts"]), normalize=True)
-    return difference(classifier, images, model.logit_scale.exp() * image @ text.t())
+    text = model.encode_text(open_clip.tokenize(describe(classifier)["prompts"]), normalize=True)
+    return max_difference(classifier, images, model.logit_scale.exp() * image @ text.t())

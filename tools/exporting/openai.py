@@ -1,4 +1,4 @@
-"""Weights as OpenAI's `clip` package loads them."""
+"""Weights for OpenAI's `clip` package."""
 
 import os
 import warnings
@@ -6,29 +6,29 @@ import warnings
 import clip
 import torch
 
-from .common import about, check_is_clip, difference, merged
+from .common import check_is_clip, describe, max_difference, merged_weights
 
-HOW = """import clip
+USAGE = """import clip
 model, preprocess = clip.load(f"{folder}/clip.pt", device="cpu")
-# this project's programs take the file as --backbone"""
+# train.py and the tools accept this file as --backbone"""
 
 
 def write(classifier, folder: str) -> None:
     check_is_clip(classifier.trainer, "openai")
-    torch.save(merged(classifier.trainer), os.path.join(folder, "clip.pt"))
+    torch.save(merged_weights(classifier.trainer), os.path.join(folder, "clip.pt"))
 
 
 def check(classifier, folder: str, images: torch.Tensor) -> float:
     path = os.path.join(folder, "clip.pt")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, that torch.jit.load is deprecated
+        warnings.simplefilter("ignore")  # torch.jit.load is deprecated
         model, _ = clip.load(path, device="cpu")
-    rounded = difference(classifier, images, logits(classifier, model, images))
-    print(f"clip.load rounds matrices and their biases to fp16, which changes logits by up to {rounded:.2g}")
-    model.load_state_dict(torch.load(path, weights_only=True))  # without the rounding
-    return difference(classifier, images, logits(classifier, model, images))
+    rounding = max_difference(classifier, images, logits(classifier, model, images))
+    print(f"clip.load rounds weight matrices and their biases to fp16; this changes the logits by up to {rounding:.2g}")
+    model.load_state_dict(torch.load(path, weights_only=True))  # not rounded
+    return max_difference(classifier, images, logits(classifier, model, images))
 
 
 @torch.no_grad()
 def logits(classifier, model, images: torch.Tensor) -> torch.Tensor:
-    return model(images, clip.tokenize(about(classifier)["prompts"]))[0]
+    return model(images, clip.tokenize(describe(classifier)["prompts"]))[0]

@@ -1,4 +1,4 @@
-"""The tuned tensors alone, with what they fit: trainers/common/runs/tuned_weights.py."""
+"""Tuned weights only, in the format of trainers/common/runs/tuned_weights.py."""
 
 import os
 
@@ -7,23 +7,24 @@ import torch
 from trainers.common import load_tuned
 from trainers.common.runs import tuned_weights
 
-from .common import difference
+from .common import max_difference
 
-HOW = """from trainers.common import load_tuned
+USAGE = """from trainers.common import load_tuned
 classifier = load_tuned(f"{folder}/tuned.safetensors")"""
 
 
 def write(classifier, folder: str) -> None:
     if not classifier.state["state_dict"]:
-        raise ValueError(f"{classifier.trainer.cfg.TRAINER.NAME} tunes nothing, there is no delta")
+        method = classifier.trainer.cfg.TRAINER.NAME
+        raise ValueError(f"--to delta does not support {method}, which has no tuned weights")
     tuned_weights.save(classifier.state, os.path.join(folder, tuned_weights.NAME))
 
 
 def check(classifier, folder: str, images: torch.Tensor) -> float:
     trainer = classifier.trainer
     backbone = trainer.cfg.MODEL.BACKBONE.NAME
-    again = load_tuned(
+    loaded = load_tuned(
         os.path.join(folder, tuned_weights.NAME), classifier.classnames, template=trainer.cfg.DATASET.TEMPLATE,
         precision="fp32", device="cpu", backbone=backbone,
     )  # fmt: skip
-    return difference(classifier, images, again.predict(images).logits)
+    return max_difference(classifier, images, loaded.predict(images).logits)

@@ -1,1 +1,1 @@
-"""Fetching datasets into CoOp's folders, and checking them; the command is `tools/prepare_data.py`."""
+"""Downloads datasets into CoOp's folder layout and checks them. The command is `tools/prepare_data.py`."""

@@ -1,4 +1,4 @@
-"""Fetches one file over HTTP or from Google Drive, resumes it where it stopped, and checks it."""
+"""Downloads one file over HTTP or from Google Drive, resumes interrupted downloads, and checks the file."""
 
 import errno
 import glob
@@ -14,26 +14,26 @@ from tqdm import tqdm
 
 from .archives import SourceError
 
-TIMEOUT = (15, 60)  # seconds to connect, and between bytes
+TIMEOUT = (15, 60)  # seconds to connect, seconds between bytes
 RETRIES = 3
 
 
 def fetch(source, root, folder):
-    """Path in `folder` of the file that `source` names; one that is there already is not fetched again.
+    """Downloads `source` to `folder` unless it is already there. Returns the path of the file.
 
     Args:
         source: a `download_plans.Source`.
-        root: data folder, for data:<path>.
+        root: data folder, for sources data:<path>.
 
     Raises:
-        SourceError: it could not be fetched, or its checksum is wrong.
+        SourceError: if the download fails or the file is invalid (see `check_file`).
     """
     name = os.path.basename(urlsplit(source.url).path) or "file"
     path = os.path.join(folder, f"{hashlib.sha256(source.url.encode()).hexdigest()[:8]}-{name}")
     if source.url.startswith("data:"):
         original = os.path.join(root, source.url.removeprefix("data:"))
         if not os.path.isfile(original):
-            raise SourceError(f"there is no {original}")
+            raise SourceError(f"missing file {original}")
         shutil.copyfile(original, path)
     elif not os.path.exists(path):
         download(source.url, path)
@@ -42,10 +42,10 @@ def fetch(source, root, folder):
 
 
 def download(url, path):
-    """Fetch `url` to `path`, which appears complete or not at all; parts stay beside it for the next try."""
+    """Downloads `url` to `path` atomically. After an interruption, the next call resumes from the file `path*.part`."""
     options = {"id": url.removeprefix("gdrive:")} if url.startswith("gdrive:") else {"url": url}
     options |= {"output": path, "resume": True, "timeout": TIMEOUT, "retries": RETRIES, "quiet": True}
-    with tqdm(desc=f"Fetching {os.path.basename(path)}", unit="B", unit_scale=True, leave=False) as bar:
+    with tqdm(desc=f"Downloading {os.path.basename(path)}", unit="B", unit_scale=True, leave=False) as bar:
 
         def progress(done, total):
             bar.total = total
@@ -55,16 +55,16 @@ def download(url, path):
             gdown.download(**options, progress=progress)
         except (gdown.exceptions.DownloadError, requests.exceptions.RequestException) as error:
             if "byte range" in str(error) or "416" in str(error):
-                remove_parts(path)  # the server will not continue this part: the next try starts anew
-            raise SourceError(reason(error, url)) from error
+                remove_parts(path)  # the server cannot resume this download: start from the beginning next time
+            raise SourceError(failure_reason(error, url)) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise OSError(f"the disk of {os.path.dirname(path)} is full: make room, run this again") from error
+                raise OSError(f"the disk of {os.path.dirname(path)} is full: free up space and try again") from error
             raise
 
 
-def reason(error, url):
-    """Why a download failed, in a few words."""
+def failure_reason(error, url):
+    """Returns in a few words why a download failed."""
     cause = error.__cause__ or error
     host = urlsplit(url).hostname or "drive.google.com"
     if isinstance(cause, requests.exceptions.Timeout):
@@ -75,22 +75,22 @@ def reason(error, url):
 
 
 def remove_parts(path):
-    """Delete the parts of an unfinished download of `path`."""
+    """Deletes the partial files of an interrupted download of `path`."""
     for part in glob.glob(f"{glob.escape(path)}*.part"):
         os.remove(part)
 
 
 def check_file(path, md5=""):
-    """SourceError, and the file is deleted, if it is empty, a web page, or has another checksum."""
+    """Deletes the file and raises SourceError if it is empty, is a web page, or does not have the checksum `md5`."""
     problem = ""
     with open(path, "rb") as file:
         start = file.read(64).lstrip().lower()
     if not start:
         problem = "the file is empty"
     elif start.startswith((b"<!doctype", b"<html")):
-        problem = "that is a web page and not the file"
-    elif md5 and (found := md5_of(path)) != md5:
-        problem = f"its checksum is {found}, and {md5} is published"
+        problem = "got a web page instead of the file"
+    elif md5 and (actual := md5_of(path)) != md5:
+        problem = f"wrong checksum: expected {md5}, got {actual}"
     if problem:
         os.remove(path)
         raise SourceError(problem)
@@ -105,7 +105,7 @@ def md5_of(path):
 
 
 def check_content(path, target):
-    """SourceError if a single file is not of the type that `target` ends in."""
+    """Raises SourceError if the content of a file does not match the extension of `target`."""
     with open(path, "rb") as file:
         content = file.read()
     try:
@@ -116,4 +116,4 @@ def check_content(path, target):
         elif target.endswith(".txt"):
             content.decode("utf-8")
     except ValueError as error:
-        raise SourceError(f"that is no {os.path.splitext(target)[1]} file ({error})") from error
+        raise SourceError(f"not a {os.path.splitext(target)[1]} file ({error})") from error

@@ -1,4 +1,4 @@
-"""Following a download plan: fetch, unpack beside the target, and move the targets into place in one step."""
+"""Executes a download plan: downloads, unpacks in a work folder, then moves the targets into the dataset's folder."""
 
 import contextlib
 import glob
@@ -14,133 +14,136 @@ from .archives import SourceError, is_archive, unpack
 from .download_plans import load_download_plans
 from .fetch import check_content, fetch
 
-WORK = ".prepare"  # in the dataset's folder: downloads and what is being unpacked
+WORK = ".prepare"  # work folder inside the dataset's folder: downloads and unpacked archives
 
 
 def prepare(name, root):
-    """Fetch the dataset `name` into `root`. Returns one line per file or folder that could not be fetched.
+    """Downloads the dataset `name` into `root`. Returns one line per file or folder that could not be downloaded.
 
     Raises:
-        ValueError: the dataset has no download plan.
-        OSError: the disk is full or not writable, or another process prepares the same dataset.
+        ValueError: if the dataset has no download plan.
+        OSError: if the disk is full or not writable, or if another process prepares the same dataset.
     """
-    places = DATASET_REGISTRY.get(name).at(root)
+    dataset = DATASET_REGISTRY.get(name).at_root(root)
     if name not in load_download_plans():
         raise ValueError(
-            f"{name} has no download plan in tools/prepare/sources.yaml: put its images in {places.image_dir} by hand"
+            f"{name} has no download plan in tools/prepare/sources.yaml: put its images in {dataset.image_dir} manually"
         )
     plan = load_download_plans()[name]
-    work = os.path.join(places.dataset_dir, WORK)
+    work = os.path.join(dataset.dataset_dir, WORK)
     os.makedirs(work, exist_ok=True)
     try:
         with filelock.FileLock(os.path.join(work, "lock"), timeout=0):
             for leftover in glob.glob(os.path.join(work, "tree*")):
                 shutil.rmtree(leftover)
-            failures = [line for step in plan.steps for line in run_step(name, plan, step, places, work)]
+            failures = []
+            for step in plan.steps:
+                failures += run_step(name, plan, step, dataset, work)
     except filelock.Timeout:
-        raise OSError(f"another process is preparing {name} in {places.dataset_dir}: wait for it") from None
+        raise OSError(f"another process is preparing {name} in {dataset.dataset_dir}: wait until it ends") from None
     if not failures or os.listdir(work) == ["lock"]:
         shutil.rmtree(work)
-    with contextlib.suppress(OSError):  # not empty: the rule
-        os.rmdir(places.dataset_dir)
+    with contextlib.suppress(OSError):  # usually not empty
+        os.rmdir(dataset.dataset_dir)
     return failures
 
 
-def run_step(name, plan, step, places, work):
-    """Try the sources of a step in turn; returns a line on what is still missing, as a list of one or none."""
-    wanted = [target for every in plan.steps for target in every.targets]
+def run_step(name, plan, step, dataset, work):
+    """Tries the sources of a step in order. Returns a list with one line if targets are still missing, else []."""
+    all_targets = [target for each_step in plan.steps for target in each_step.targets]
     for source in step.sources:
-        if not missing(places, step.targets):
+        if not missing_targets(dataset, step.targets):
             break
-        print(f"{name}: {' '.join(missing(places, step.targets))} from {source.url}")
+        print(f"{name}: downloading {' '.join(missing_targets(dataset, step.targets))} from {source.url}")
         try:
-            install(source, step, wanted, places, work)
+            install(source, step, all_targets, dataset, work)
         except SourceError as error:
-            print(f"  no: {error}")
+            print(f"  failed: {error}")
         else:
-            if missing(places, step.targets):
-                print(f"  no: it has no {' '.join(missing(places, step.targets))} in it")
-    left = missing(places, step.targets)
-    if not left:
-        print(f"{name}: {' '.join(step.targets)} in place")
+            if missing_targets(dataset, step.targets):
+                print(f"  failed: missing {' '.join(missing_targets(dataset, step.targets))} in the archive")
+    missing = missing_targets(dataset, step.targets)
+    if not missing:
+        print(f"{name}: {' '.join(step.targets)} complete")
         return []
-    paths = ", ".join(os.path.join(places.dataset_dir, target) for target in left)
-    hint = plan.by_hand or "Fetch it by hand from one of: " + " ".join(map(page, step.sources))
-    return [f"{name}: {paths} could not be fetched. {hint}"]
+    paths = ", ".join(os.path.join(dataset.dataset_dir, target) for target in missing)
+    hint = plan.by_hand or "Download it manually from one of: " + " ".join(map(browser_url, step.sources))
+    return [f"{name}: could not download {paths}. {hint}"]
 
 
-def page(source):
-    """Address of a source for a browser."""
+def browser_url(source):
+    """Returns the address of a source for a web browser."""
     return source.url.replace("gdrive:", "https://drive.google.com/file/d/")
 
 
-def missing(places, targets):
-    """Those of `targets` that are not in the dataset's folder. A split that was made here is not the published one."""
-    return [target for target in targets if not present(os.path.join(places.dataset_dir, target))]
+def missing_targets(dataset, targets):
+    """Returns those of `targets` that are missing in the dataset's folder. A split generated here counts as missing."""
+    return [target for target in targets if not is_complete(os.path.join(dataset.dataset_dir, target))]
 
 
-def present(path):
+def is_complete(path):
+    """Returns whether `path` is a non-empty file or folder, and not a split generated here."""
     if os.path.isdir(path):
         return bool(os.listdir(path))
     if not os.path.isfile(path) or not os.path.getsize(path):
         return False
-    return not (os.path.basename(path).startswith("split_zhou_") and made_here(path))
+    return not (os.path.basename(path).startswith("split_zhou_") and is_generated_split(path))
 
 
-def made_here(path):
+def is_generated_split(path):
     try:
         with open(path, encoding="utf-8") as file:
             return "made" in json.load(file)
     except ValueError:
-        return True  # not a split at all
+        return True  # not a split file
 
 
-def install(source, step, wanted, places, work):
-    """Fetch a source and move what of `wanted` it has and is missing into place."""
-    file = fetch(source, places.root, work)
+def install(source, step, all_targets, dataset, work):
+    """Downloads a source and moves all missing targets that it has into the dataset's folder."""
+    file = fetch(source, dataset.root, work)
     tree = os.path.join(work, "tree")
     try:
         if not is_archive(file) and len(step.targets) == 1 and os.path.splitext(step.targets[0])[1]:
             check_content(file, step.targets[0])
-            move(file, step.targets[0], places)
+            move(file, step.targets[0], dataset)
             return
         unpack(file, tree)
         if source.inner and (inner := find(tree, source.inner)):
             unpack(inner, os.path.join(tree, "inner"))
-        for target in missing(places, wanted):
+        for target in missing_targets(dataset, all_targets):
             aliases = step.aliases if target == step.targets[0] else ()
-            if found := find(tree, os.path.basename(target), *aliases):
-                move(found, target, places)
+            if path := find(tree, os.path.basename(target), *aliases):
+                move(path, target, dataset)
         os.remove(file)
     except SourceError:
-        os.remove(file)  # broken; after a full disk or an interrupt it stays for the next try
+        os.remove(file)  # corrupted; after a full disk or an interruption the file is kept for the next run
         raise
     finally:
         shutil.rmtree(tree, ignore_errors=True)
 
 
 def find(tree, *names):
-    """The path nearest to the top of `tree` that has one of `names`, or None."""
+    """Returns the path closest to the top of `tree` that has one of `names`, or None."""
     level = [tree]
     while level:
-        below = []
+        next_level = []
         for folder in level:
             for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
                 if entry.name in names:
                     return entry.path
                 if entry.is_dir(follow_symlinks=False) and entry.name != "__MACOSX":
-                    below.append(entry.path)
-        level = below
+                    next_level.append(entry.path)
+        level = next_level
     return None
 
 
-def move(path, target, places):
-    """Put a finished file or folder into place; replacing a split deletes the few-shot selections sampled from it."""
-    goal = os.path.join(places.dataset_dir, target)
-    replaces = os.path.isfile(goal) and goal == places.split_path
-    os.makedirs(os.path.dirname(goal), exist_ok=True)
-    os.replace(path, goal)
-    if replaces:
-        for selection in glob.glob(os.path.join(glob.escape(places.split_fewshot_dir), "shot_*.json")):
-            print(f"  {selection} was sampled from the split that is replaced: deleted")
+def move(path, target, dataset):
+    """Moves a complete file or folder to its target. A new split deletes the few-shot selections of the old one."""
+    destination = os.path.join(dataset.dataset_dir, target)
+    replaces_split = os.path.isfile(destination) and destination == dataset.split_path
+    os.makedirs(os.path.dirname(destination), exist_ok=True)
+    os.replace(path, destination)
+    if replaces_split:
+        for selection in glob.glob(os.path.join(glob.escape(dataset.split_fewshot_dir), "shot_*.json")):
+            print(f"  deleting {selection}: it was sampled from the old split")
             os.remove(selection)

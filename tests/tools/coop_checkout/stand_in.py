@@ -1,4 +1,4 @@
-"""A CoOp checkout as far as the installer looks at it."""
+"""Creates a minimal CoOp checkout for tests of the installer."""
 
 from pathlib import Path
 

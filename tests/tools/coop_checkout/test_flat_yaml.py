@@ -1,4 +1,4 @@
-"""What `flatten` writes reads, with PyYAML, as the merge of the files that it was made of."""
+"""PyYAML reads the output of `flatten` as the merge of the input files."""
 
 import json
 import string
@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.user_errors import raises_user_error
 from tools.coop_checkout.contents import contents, sources
 from tools.coop_checkout.flat_yaml import flatten
 
@@ -15,16 +16,16 @@ from .stand_in import write
 
 
 def merged(path):
-    """What a YAML file with bases means."""
-    own = yaml.safe_load(path.read_text())
-    base = own.pop("_BASE_", None)
-    return merge(merged(path.parent / base), own) if base else own
+    """Returns the content of a YAML file merged with its bases, read with PyYAML."""
+    content = yaml.safe_load(path.read_text())
+    base = content.pop("_BASE_", None)
+    return merge(merged(path.parent / base), content) if base else content
 
 
-def merge(base, own):
-    if not isinstance(base, dict) or not isinstance(own, dict):
-        return own
-    return {**base, **{key: merge(base.get(key), value) for key, value in own.items()}}
+def merge(base, override):
+    if not isinstance(base, dict) or not isinstance(override, dict):
+        return override
+    return {**base, **{key: merge(base.get(key), value) for key, value in override.items()}}
 
 
 def test_all_yaml_files_of_clipfit():
@@ -36,7 +37,7 @@ def test_all_yaml_files_of_clipfit():
         assert "_BASE_" not in text and text.startswith("# ")
 
 
-def test_as_the_repository_reads_them():
+def test_the_result_is_that_of_read_yaml():
     config_files = pytest.importorskip("runtime.config_files")
     for name, path in sources().items():
         if name.startswith("configs/trainers/"):
@@ -63,28 +64,28 @@ def as_yaml(value) -> str:
 
 
 def text_of(section, width, margin="") -> str:
-    """Block-style YAML with comments, `width` spaces per level."""
+    """Returns block-style YAML with comments, indented by `width` spaces per level."""
     text = ""
     for key, value in section.items():
         if isinstance(value, dict):
             text += f"{margin}{key}:  # it's\n{text_of(value, width, margin + ' ' * width)}\n"
         else:
-            text += f"{margin}# {key}: 'above\n{margin}{key}: {as_yaml(value)}  # \"beside\n"
+            text += f"{margin}# {key}: 'above\n{margin}{key}: {as_yaml(value)}  # \"next\n"
     return text
 
 
 @given(sections, sections, sections, st.sampled_from([1, 2, 4]))
-def test_random_sections(tmp_path_factory, lowest, base, own, width):
+def test_random_sections(tmp_path_factory, lowest, base, override, width):
     folder = tmp_path_factory.mktemp("yaml")
     write(folder / "lowest.yaml", "# of the base\n" + text_of(lowest, 2))
     write(folder / "in" / "base.yaml", f"{text_of(base, width)}_BASE_: '../lowest.yaml'  # nested\n")
-    write(folder / "own.yaml", "# the command\n_BASE_: in/base.yaml\n\n" + text_of(own, width))
+    write(folder / "own.yaml", "# the command\n_BASE_: in/base.yaml\n\n" + text_of(override, width))
     text = flatten(folder / "own.yaml")
-    assert yaml.safe_load(text) == merged(folder / "own.yaml") == merge(merge(lowest, base), own)
+    assert yaml.safe_load(text) == merged(folder / "own.yaml") == merge(merge(lowest, base), override)
     assert text.startswith("# the command\n") and "of the base" not in text
 
 
-def test_without_a_base_a_file_stays_as_it_is(tmp_path):
+def test_a_file_without_a_base_is_unchanged(tmp_path):
     text = "# no _BASE_: here\nA: {any: [thing,\n  goes]}\n"
     write(tmp_path / "own.yaml", text)
     assert flatten(tmp_path / "own.yaml") == text
@@ -98,26 +99,26 @@ def test_without_a_base_a_file_stays_as_it_is(tmp_path):
         "A.B: 1", "---", "\tA: 1", "A:\n  _BASE_: base.yaml", "A: - 1",
     ],
 )  # fmt: skip
-def test_what_is_not_simple_enough_is_an_error_with_its_place(tmp_path, line):
+def test_yaml_that_is_not_simple_is_an_error_with_its_file(tmp_path, line):
     write(tmp_path / "base.yaml", "B: 1\n")
     write(tmp_path / "own.yaml", f"_BASE_: base.yaml\n{line}\n")
-    with pytest.raises(ValueError, match=r"own\.yaml"):
+    with raises_user_error(tmp_path / "own.yaml", error=ValueError):
         flatten(tmp_path / "own.yaml")
     write(tmp_path / "base.yaml", f"{line}\n")
     write(tmp_path / "own.yaml", "_BASE_: base.yaml\n")
-    with pytest.raises(ValueError, match=r"base\.yaml"):
+    with raises_user_error(tmp_path / "base.yaml", error=ValueError):
         flatten(tmp_path / "own.yaml")
 
 
 @pytest.mark.parametrize("base", ["none.yaml", "[a.yaml, b.yaml]", ".", ""])
-def test_a_base_that_is_no_file(tmp_path, base):
+def test_a_base_that_is_not_a_file(tmp_path, base):
     write(tmp_path / "own.yaml", f"_BASE_: {base}\nA: 1\n")
-    with pytest.raises(ValueError, match="own.yaml.*_BASE_"):
+    with raises_user_error(tmp_path / "own.yaml", "_BASE_", error=ValueError):
         flatten(tmp_path / "own.yaml")
 
 
-def test_a_cycle_is_named(tmp_path):
+def test_a_cycle_of_bases(tmp_path):
     write(tmp_path / "own.yaml", "_BASE_: base.yaml\n")
     write(tmp_path / "base.yaml", "_BASE_: own.yaml\n")
-    with pytest.raises(ValueError, match="own.yaml -> base.yaml -> own.yaml"):
+    with raises_user_error("_BASE_", "own.yaml -> base.yaml -> own.yaml", error=ValueError):
         flatten(tmp_path / "own.yaml")

@@ -1,7 +1,8 @@
-"""What keeps CLIPFit from running in a checkout is found in its source, and is gone once its remedy is followed."""
+"""Code that prevents CLIPFit from running is found in the source of a checkout, and accepted after its remedy."""
 
 import pytest
 
+from tests.user_errors import assert_facts
 from tools.coop_checkout.obstacles import find_obstacles
 
 from .stand_in import write
@@ -22,7 +23,7 @@ RAISES = "def settings_of(name, trainer):\n    if trainer not in ('A', 'B'):\n  
 
 
 def obstacles(folder, *lines, settings=""):
-    """Those of a train.py with these lines at 8 and below, and a module of its own."""
+    """Returns the obstacles in a train.py with these lines from line 8, and a module methods/settings.py."""
     write(folder / "methods" / "settings.py", settings)
     write(folder / "train.py", SETUP.format("\n".join("    " + line for line in lines)))
     return find_obstacles(folder)
@@ -37,17 +38,19 @@ def obstacles(folder, *lines, settings=""):
         ("use(args.opts[args.opts.index('TASK') + 1])", "", ["TASK"]),
     ],
 )
-def test_a_statement_is_found_until_it_stands_under_an_if(tmp_path, line, settings, facts):
-    (found,) = obstacles(tmp_path, line, settings=settings)
-    assert found.startswith("train.py:8: ") and all(fact in found for fact in facts)
-    remedy = found.split("put it under: ")[1]
+def test_a_statement_is_found_until_it_is_under_an_if(tmp_path, line, settings, facts):
+    (obstacle,) = obstacles(tmp_path, line, settings=settings)
+    assert obstacle.startswith("train.py:8: ")
+    assert_facts(obstacle, *facts)
+    remedy = obstacle[obstacle.index("if args.trainer") :]
     assert obstacles(tmp_path, remedy, "    " + line, settings=settings) == []
 
 
-def test_settings_overwritten_after_the_command_line_was_read(tmp_path):
+def test_settings_overwritten_after_reading_the_command_line(tmp_path):
     lines = ["cfg.OPTIM.LR = 0.1", "cfg.merge_from_list(args.opts)", "if cfg.DATASET.NAME == 'SUN397':"]
-    (found,) = obstacles(tmp_path, *lines, "    cfg.OPTIM.MAX_EPOCH = 25")
-    assert found.startswith("train.py:11: ") and "OPTIM.MAX_EPOCH" in found
+    (obstacle,) = obstacles(tmp_path, *lines, "    cfg.OPTIM.MAX_EPOCH = 25")
+    assert obstacle.startswith("train.py:11: ")
+    assert_facts(obstacle, "OPTIM.MAX_EPOCH")
     assert obstacles(tmp_path, *lines, "    if args.trainer != 'CLIPFit':", "        cfg.OPTIM.MAX_EPOCH = 25") == []
 
 
@@ -59,9 +62,10 @@ def test_settings_overwritten_after_the_command_line_was_read(tmp_path):
         "parser.add_argument('--trainer', choices=['A', 'B'])",
     ],
 )
-def test_lists_of_trainers_are_found_until_clipfit_is_among_them(tmp_path, line):
-    (found,) = obstacles(tmp_path, line)
-    assert found.startswith("train.py:8: ") and '"CLIPFit"' in found and "A" in found
+def test_lists_of_trainers_are_found_until_they_include_clipfit(tmp_path, line):
+    (obstacle,) = obstacles(tmp_path, line)
+    assert obstacle.startswith("train.py:8: ")
+    assert_facts(obstacle, '"CLIPFit"', " A")
     assert obstacles(tmp_path, line.replace("'A'", "('A', 'CLIPFit')")) == []
 
 
@@ -75,16 +79,16 @@ def test_lists_of_trainers_are_found_until_clipfit_is_among_them(tmp_path, line)
         "parser.add_argument('--trainer', type=str)",
     ],
 )
-def test_what_is_in_nobodys_way(tmp_path, line):
+def test_code_that_is_no_obstacle(tmp_path, line):
     settings = ASSERTS.replace("'B'", "'CLIPFit'")
     assert obstacles(tmp_path, line, settings=settings) == []
 
 
-def test_a_function_that_lets_clipfit_pass_before_its_list(tmp_path):
+def test_a_function_that_returns_early_for_clipfit(tmp_path):
     settings = RAISES.replace("    if", "    if trainer == 'CLIPFit':\n        return []\n    if", 1)
     assert obstacles(tmp_path, "use(lookup(cfg.DATASET.NAME, args.trainer))", settings=settings) == []
 
 
-def test_a_train_py_of_another_python_is_left_alone(tmp_path):
+def test_a_train_py_that_cannot_be_parsed_is_skipped(tmp_path):
     write(tmp_path / "train.py", "print 'Python 2'\nclean_cfg(cfg, 'COOP')\n")
     assert find_obstacles(tmp_path) == []
