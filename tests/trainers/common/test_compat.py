@@ -23,7 +23,7 @@ def warmup(monkeypatch):
     """make() -> (optimiser, schedule): an upstream warm-up of one epoch, then cosine over five, mended."""
     original = Warmup.__init__
     monkeypatch.setattr(compat.dassl_schedules, "_BaseWarmupScheduler", Warmup, raising=False)
-    compat.mend_warmup()
+    compat.patch_warmup()
 
     def make():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.002)

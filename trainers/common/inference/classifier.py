@@ -1,8 +1,8 @@
 """A classifier from what a run tuned, for any images and any classes; no dataset is needed.
 
-    from trainers.common import load_tuned
-    classifier = load_tuned("output/mine")
-    print(classifier.predict(["cat.jpg", "dog.jpg"]).names)
+from trainers.common import load_tuned
+classifier = load_tuned("output/mine")
+print(classifier.predict(["cat.jpg", "dog.jpg"]).names)
 """
 
 from __future__ import annotations
