@@ -86,7 +86,7 @@ def register(args, opts: list[str]) -> list[str]:
     from trainers.common.runs import plugins
 
     files = [path for path in (args.dataset_config_file, args.config_file) if os.path.isfile(path)]
-    sources = plugins.named(args.plugin, files, dict(zip(opts[::2], opts[1::2], strict=True)))
+    sources = plugins.requested(args.plugin, files, dict(zip(opts[::2], opts[1::2], strict=True)))
     plugins.load_all(sources)
     return sources
 

@@ -181,7 +181,7 @@ def run(args) -> None:
         raise ValueError(f"{file} does not say which dataset it was tuned on, so that there is nothing to test it on")
     own = build(state, args, classes)
     check_interpolates(own)
-    checkpoint.put_in_place(own, state, file)  # refuses another backbone
+    checkpoint.apply_state(own, state, file)  # refuses another backbone
     tested = {"val": (own, "val")} if own.has_validation() else {}
     tested[classes if classes != "all" else "test"] = (own, "test")
     if classes == "base":

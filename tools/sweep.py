@@ -112,7 +112,7 @@ def prepare(args) -> None:
     from trainers.common.runs import plugins
 
     args.plugin = [from_here(name) if os.path.exists(os.path.expanduser(name)) else name for name in args.plugin]
-    plugins.load_all(plugins.named(args.plugin))
+    plugins.load_all(plugins.requested(args.plugin))
     args.root = from_here(args.root) if args.root else "data"
     args.output = from_here(args.output) if args.output else f"output/{args.protocol}"
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):

@@ -41,7 +41,7 @@ class PromptLearner(nn.Module):
         self.register_buffer("word_embeddings", embeddings, persistent=False)
 
     def forward(self, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Packed embeddings for TextEncoder: (1, T, d), or (B, T, d) with `shift` (B, d) added to each learned token."""
+        """Packed embeddings (1, T, d) for TextEncoder; with `shift` (B, d) added to each learned token: (B, T, d)."""
         if self.ctx.dim() == 2:
             ctx = self.ctx[self.ctx_index]  # (R, d)
         else:

@@ -1,14 +1,16 @@
-"""Methods and datasets of others: Python files or modules that are imported before the config is read.
+"""Plugins: methods and datasets in Python files or modules, which are imported before the config is read.
 
     python train.py --plugin /path/to/MMRL/trainers/mmrl.py --trainer MMRL ...
 
-A file is imported as a member of the package it lies in, so that `from .helpers import ...` works. Its trainers and
-datasets are registered; if a name is ours, the plugin's takes its place in this process. Config keys come from the
-function `extend_cfg(cfg)` of the plugin, or of the train.py of its checkout, as CoOp's relatives have it. A trainer on
-plain `TrainerX` gets a record, checkpoints and resuming (`recorded.py`).
+- A file is imported as a member of its package, so that `from .helpers import ...` works.
+- Its trainers and datasets are registered. If a name is registered already, the plugin overrides it in this process.
+- Config keys come from the function `extend_cfg(cfg)` of the plugin, or of the train.py of its checkout, as in CoOp and
+  the code based on it.
+- A trainer on plain `TrainerX` gets run records, checkpoints and resuming (`recorded.py`).
 
-Records and checkpoints name the plugins with a digest. Reading such a file imports no code unless that very code has
-been named by the user, now or in an earlier run on this machine: a file from elsewhere must not choose what is run.
+Run records and checkpoints contain path and digest of the plugins. A file from an untrusted source must not choose the
+code that runs: reading it imports a plugin only if the user has named the same code, in this or an earlier run on this
+machine.
 """
 
 from __future__ import annotations
@@ -35,35 +37,37 @@ from .files import write_atomically
 from .record import loaded_plugins
 from .recorded import recorded
 
-cfg_default.PLUGINS = ()  # paths or names of modules, beside those of --plugin and CLIPFIT_PLUGINS
+cfg_default.PLUGINS = ()  # paths or module names, in addition to --plugin and CLIPFIT_PLUGINS
 
-VARIABLE = "CLIPFIT_PLUGINS"  # environment: paths or names, separated as in PATH
-KNOWN = Path("~/.cache/clipfit/plugins.json")  # digest -> path of each plugin that the user has named on this machine
+VARIABLE = "CLIPFIT_PLUGINS"  # environment variable: paths or module names, separated as in PATH
+KNOWN = Path("~/.cache/clipfit/plugins.json")  # digest -> path of each plugin the user has named on this machine
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
 
 
 def load_all(sources) -> None:
-    """Register this repository's methods and datasets, then import plugins that the user has named."""
+    """Register this repository's methods and datasets, then import the plugins `sources`."""
     importlib.import_module("datasets")
-    prefer_own_clip(sources)
-    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
+    import_clip_of_plugins(sources)
+    register_all = getattr(importlib.import_module("trainers"), "register_all", None)
+    if register_all:  # in a CoOp checkout, train.py has registered the methods
+        register_all()
     for source in sources:
         load(source)
 
 
 def load(source: str) -> None:
-    """Import a plugin that the user has named, by path or as a module; once per process.
+    """Import a plugin, given as a path or a module name. A second call has no effect.
 
     Raises:
-        FileNotFoundError: there is no such file or module.
-        ValueError: it cannot be imported; the message says why.
+        FileNotFoundError: no such file or module.
+        ValueError: the import failed; the message has the reason.
     """
     path = find(source)
     if str(path) in [plugin["path"] for plugin in loaded_plugins]:
         return
     entry = {"path": str(path), "sha256": digest_of(path)}
     share_packages(path)
-    with new_names(source):
+    with override_registered(source):
         module = import_plugin(source, path)
     add_config_keys(module, path)
     loaded_plugins.append(entry)
@@ -71,11 +75,11 @@ def load(source: str) -> None:
     print(f"Plugin: {path} (sha256 {entry['sha256'][:12]})")
 
 
-def named(flags, files=(), opts=None) -> list[str]:
-    """The plugins that the user names: in the environment, in config files, in --plugin and as PLUGINS VALUE."""
+def requested(flags, files=(), opts=None) -> list[str]:
+    """Returns the plugins the user names: in the environment, config files, --plugin, or as PLUGINS VALUE."""
     sources = [source for source in os.environ.get(VARIABLE, "").split(os.pathsep) if source]
     for file in files:
-        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # told when the config is read
+        with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):  # reported when the config is read
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
             sources += as_list(content.get("PLUGINS") if isinstance(content, dict) else None)
     with contextlib.suppress(ValueError, SyntaxError):
@@ -84,12 +88,12 @@ def named(flags, files=(), opts=None) -> list[str]:
 
 
 def as_list(value) -> list[str]:
-    """The value of PLUGINS as a list of names."""
+    """Returns the value of PLUGINS as a list of names."""
     return [value] if isinstance(value, str) else [str(item) for item in value or ()]
 
 
 def find(source: str) -> Path:
-    """The file of a plugin."""
+    """Returns the file of a plugin, given as a path or a module name."""
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "__init__.py"
@@ -99,11 +103,11 @@ def find(source: str) -> Path:
         spec = importlib.util.find_spec(source)
         if spec is not None and spec.origin and os.path.isfile(spec.origin):
             return Path(spec.origin).resolve()
-    raise FileNotFoundError(f"plugin {source!r} is neither a file nor a module (--plugin, {VARIABLE})")
+    raise FileNotFoundError(f"plugin {source!r} is neither a file nor a module: check --plugin and {VARIABLE}")
 
 
 def top_folder(path: Path) -> Path:
-    """The folder around the package that a file lies in: of a CoOp checkout's trainer, the one with train.py."""
+    """Returns the folder that contains the file's package. For CoOp/trainers/coop.py it is CoOp, which has train.py."""
     top = path.parent
     while (top / "__init__.py").is_file():
         top = top.parent
@@ -111,7 +115,7 @@ def top_folder(path: Path) -> Path:
 
 
 def import_plugin(source: str, path: Path):
-    """The plugin's module. Any failure in it is a ValueError of one line."""
+    """Import the plugin and return its module. Any failure raises a ValueError with a one-line message."""
     top = top_folder(path)
     name = f"clipfit_plugin_{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
@@ -124,13 +128,13 @@ def import_plugin(source: str, path: Path):
         return importlib.import_module(".".join([name, *parts]))
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ValueError(f"plugin {source}: it cannot be imported ({reason})") from error
+        raise ValueError(f"cannot import the plugin {source} ({reason})") from error
 
 
-def prefer_own_clip(sources) -> None:
-    """Import the `clip` folder of a plugin's checkout, if it has one: it may build models that OpenAI's cannot.
+def import_clip_of_plugins(sources) -> None:
+    """Import the `clip` folder of a plugin's checkout, if any: it may build models that OpenAI's package cannot.
 
-    To be called before anything else imports `clip`.
+    Call this before anything else imports `clip`.
     """
     for source in sources:
         top = top_folder(find(source))
@@ -143,10 +147,11 @@ def prefer_own_clip(sources) -> None:
 
 
 def share_packages(path: Path) -> None:
-    """Let a plugin import what only its checkout has: `trainers.x`, `datasets.x`, modules beside train.py."""
+    """Let a plugin import other modules of its checkout: `trainers.x`, `datasets.x`, modules next to train.py."""
     top = top_folder(path)
     for name in ("trainers", "datasets"):
-        package, folder = importlib.import_module(name), str(top / name)
+        package = importlib.import_module(name)
+        folder = str(top / name)
         if os.path.isdir(folder) and folder not in package.__path__:
             package.__path__.append(folder)
     if str(top) not in sys.path:
@@ -154,8 +159,8 @@ def share_packages(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_names(source: str):
-    """What is registered in the block takes the place of what has the same name; one line says so."""
+def override_registered(source: str):
+    """Names registered in the block override registered ones; each override is logged."""
     before = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     for registry in REGISTRIES.values():
         registry._obj_map.clear()
@@ -171,11 +176,11 @@ def new_names(source: str):
         TRAINER_REGISTRY._obj_map[name] = recorded(trainer)
     for kind in REGISTRIES:
         for name in sorted(new[kind].keys() & before[kind].keys()):
-            print(f"Note: the {kind} {name} is the one of the plugin {source} in this run, not this repository's")
+            print(f"Note: the plugin {source} overrides the {kind} {name} of this repository in this run")
 
 
 def add_config_keys(module, path: Path) -> None:
-    """Take over the keys that `extend_cfg` sets, of the plugin or of its checkout's train.py."""
+    """Add the keys that `extend_cfg` of the plugin, or of its checkout's train.py, sets to the default config."""
     extend_cfg = getattr(module, "extend_cfg", None) or extend_cfg_in(top_folder(path) / "train.py")
     if extend_cfg is None:
         return
@@ -186,21 +191,21 @@ def add_config_keys(module, path: Path) -> None:
 
 
 def extend_cfg_in(path: Path):
-    """The function `extend_cfg` of a train.py, of which nothing else is run; None if there is none."""
+    """Returns the function `extend_cfg` of a train.py without running its other code; None if it has none."""
     if not path.is_file():
         return None
     tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "extend_cfg"]
-    if not found:
+    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "extend_cfg"]
+    if not definitions:
         return None
     names = {"CN": CfgNode, "CfgNode": CfgNode}
     exec("from yacs.config import CfgNode as CN", names)
-    exec(compile(ast.Module(body=found[-1:], type_ignores=[]), str(path), "exec"), names)
+    exec(compile(ast.Module(body=definitions[-1:], type_ignores=[]), str(path), "exec"), names)
     return names["extend_cfg"]
 
 
 def overlay(node: CfgNode, other: CfgNode, prefix: str = "") -> list[str]:
-    """Give `node` the keys and values of `other`; returns a line for each value that was another before."""
+    """Set the keys of `other` in `node`. Returns one line per changed value: "OPTIM.LR: 0.002 -> 0.02"."""
     changed = []
     for key, value in other.items():
         if isinstance(value, CfgNode) and isinstance(node.get(key), CfgNode):
@@ -212,40 +217,42 @@ def overlay(node: CfgNode, other: CfgNode, prefix: str = "") -> list[str]:
     return changed
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file and those that it imports relatively (`from .helpers import ...`), one after the other."""
-    found = [path]
-    for file in found:  # grows
+def source_files(path: Path) -> list[Path]:
+    """Returns the file and all files it imports relatively (`from .helpers import ...`), directly or indirectly."""
+    files = [path]
+    for file in files:  # the list grows during the loop
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="replace"))):
             if isinstance(node, ast.ImportFrom) and node.level:
+                # from ..a.b import c in x/y/file.py: x/a/b.py, x/a/b/__init__.py or x/a/b/c.py
                 folder = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-                names = [folder.with_suffix(".py"), folder / "__init__.py"] if node.module else []
-                names += [folder / f"{alias.name}.py" for alias in node.names]
-                found += [name for name in names if name.is_file() and name not in found]
-    return found
+                candidates = [folder.with_suffix(".py"), folder / "__init__.py"] if node.module else []
+                candidates += [folder / f"{alias.name}.py" for alias in node.names]
+                files += [candidate for candidate in candidates if candidate.is_file() and candidate not in files]
+    return files
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 over a plugin's file and those that it imports relatively, as 64 hex digits."""
+    """Returns the SHA-256 (64 hex digits) of a plugin's file and all files it imports relatively."""
     sha = hashlib.sha256()
     try:
-        for file in files_of(path):
+        for file in source_files(path):
             content = file.read_bytes()
             sha.update(b"%s %d;" % (file.name.encode(), len(content)) + content)
     except SyntaxError as error:
-        raise ValueError(f"plugin {path}: it is not Python ({error})") from error
+        raise ValueError(f"plugin {path} is not valid Python ({error})") from error
     return sha.hexdigest()
 
 
 def remember(entry: dict) -> None:
-    """Note a plugin that the user has named, so that runs made with it can be read later without naming it again."""
+    """Store a plugin that the user has named, so that its runs can be read later without naming it again."""
     known = known_plugins()
     if known.get(entry["sha256"]) != entry["path"]:
-        with contextlib.suppress(OSError):  # a home that cannot be written to: the plugin must be named again
+        with contextlib.suppress(OSError):  # if the home is not writable, the user must name the plugin again
             write_atomically(str(KNOWN.expanduser()), json.dumps({**known, entry["sha256"]: entry["path"]}, indent=1))
 
 
 def known_plugins() -> dict[str, str]:
+    """Returns the stored plugins: digest -> path."""
     try:
         known = json.loads(KNOWN.expanduser().read_text(encoding="utf-8"))
         return known if isinstance(known, dict) else {}
@@ -253,27 +260,27 @@ def known_plugins() -> dict[str, str]:
         return {}
 
 
-def find_again(entries) -> None:
-    """Import the plugins that a record or checkpoint names.
+def require(entries) -> None:
+    """Import the plugins that a run record or a checkpoint needs.
 
     Raises:
-        ValueError: one is not loaded, and the user has never named its code on this machine.
+        ValueError: a plugin is not loaded, and the user has never named the same code on this machine.
     """
     if not entries:
         return
-    load_all(named(()))
+    load_all(requested(()))
     for entry in entries:
         path, sha = str(entry["path"]), str(entry["sha256"])
         if any(sha == other["sha256"] for other in loaded_plugins):
             continue
         same_name = [other for other in loaded_plugins if os.path.basename(other["path"]) == os.path.basename(path)]
         if same_name:
-            print(f"Note: the plugin {same_name[0]['path']} is not as it was when the run was made", file=sys.stderr)
+            print(f"Note: the plugin {same_name[0]['path']} has changed since the run was trained", file=sys.stderr)
             continue
-        here = known_plugins().get(sha, "")
-        if not os.path.isfile(here) or digest_of(Path(here)) != sha:
+        known_path = known_plugins().get(sha, "")
+        if not os.path.isfile(known_path) or digest_of(Path(known_path)) != sha:
             raise ValueError(
-                f"the run was made with the plugin {path} (sha256 {sha[:12]}), which is not known on this machine or "
-                f"has changed: name it with --plugin, or in the environment variable {VARIABLE}"
+                f"the run needs the plugin {path} (sha256 {sha[:12]}), which is unknown on this machine or has "
+                f"changed: name it with --plugin or in the environment variable {VARIABLE}"
             )
-        load_all([here])
+        load_all([known_path])
