@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from trainers.common.runs.record_schema import PER_DATASET, among
+from trainers.common.runs.record_schema import PER_DATASET, in_groups
 
 from .recipes import TESTED
 from .run import LAST
@@ -62,7 +62,7 @@ def changed(runs: list, without: tuple = ()) -> list[str]:
 def notes_on_variation(title: str, entries: list[tuple], keys: list[str]) -> list[str]:
     """A note on each setting of a row's (entry, settings) that is not the same on all datasets or numbers of shots."""
     notes = []
-    for key in sorted(key for key in keys if not among(key, PER_DATASET)):
+    for key in sorted(key for key in keys if not in_groups(key, PER_DATASET)):
         values = {(entry.dataset, entry.column): own[key] for entry, own in entries if key in own}
         if len(set(values.values())) > 1:
             places = group_places(values)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from datasets import catalogue
 from runtime.config_files import read_yaml
 from tools.recipe import config_file, read_table, recipe
-from trainers.common.runs.record_schema import FINAL_MODEL, among
+from trainers.common.runs.record_schema import FINAL_MODEL, in_groups
 
 from .logs import literal
 from .run import LAST, Run, option, registry_name
@@ -56,7 +56,7 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> Difference
     named = run.command + (run.source_run.command if run.source_run else [])
     keys = {*stated, *(own or ()), *named} & settings.keys()
     found = {key: settings[key] for key in sorted(keys) if key not in stated or not equal(settings[key], stated[key])}
-    found = {key: value for key, value in found.items() if not among(key, NOT_OF_RECIPES)}
+    found = {key: value for key, value in found.items() if not in_groups(key, NOT_OF_RECIPES)}
     if own is None and run.config != config:
         found[YAML] = json.dumps("not found")
     return Differences(compared_with, found)
