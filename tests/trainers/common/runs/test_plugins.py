@@ -1,6 +1,6 @@
-"""Methods and datasets of others: imported as they are, recorded, resumed, found again, and never run unasked.
+"""Plugins: imported unchanged, recorded, resumed, imported again when needed, and never run unless the user names them.
 
-Each test that registers something runs train.py in a process of its own.
+Each test that registers something runs train.py in a separate process.
 """
 
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.user_errors import assert_user_error, raises_user_error
 from trainers.common.runs import plugins
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -21,7 +22,7 @@ OPTIONS = (
 FAST = "DATASET.NUM_SHOTS 1 OPTIM.MAX_EPOCH 2 DATALOADER.NUM_WORKERS 0".split()
 
 PLAIN = '''
-"""A trainer on Dassl alone, as the code of others is: a linear layer on pixels."""
+"""A trainer that uses only Dassl, like other people's code: a linear layer on pixels."""
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -83,7 +84,7 @@ class Mine(CLIPFit):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The folder of somebody's trainers, beside a train.py that sets their config keys."""
+    """The folder `trainers` of another project, whose train.py sets config keys."""
     folder = tmp_path / "Pixels" / "trainers"
     folder.mkdir(parents=True)
     (folder / "pixels.py").write_text(PLAIN.format(name="Pixels"))
@@ -96,7 +97,7 @@ def checkout(tmp_path):
 
 @pytest.fixture
 def call(tmp_path):
-    """call(program, *arguments, **environment): exit code, output, errors."""
+    """call(program, *arguments, **environment) returns (exit code, stdout, stderr)."""
     home = tmp_path / "home"
     home.mkdir()
 
@@ -124,18 +125,18 @@ def record(folder) -> dict:
 
 
 def test_a_plain_trainer_gets_a_record_and_is_resumed(checkout, train, tmp_path):
-    """Stopped after one of two epochs it ends with the very tensors of an unbroken run."""
+    """Resumed after one of two epochs, it has the same final tensors as an uninterrupted run."""
     import torch
 
     plugin = ("--plugin", checkout / "pixels.py", "--trainer", "Pixels")
     code, out, err = train("whole", *plugin, opts=("TRAIN.CHECKPOINT_FREQ", "1"))
     assert code == 0, err
-    assert "TRAINER.COOP.PREC: 'auto' -> 'fp16'" in out  # a default that its train.py changes is named
-    found = record(tmp_path / "whole")
-    assert found["finished"] and found["identity"]["trainer"] == "Pixels" and found["epochs"] == 2
-    assert 0 <= found["metrics"]["test"]["accuracy"] <= 100 and found["settings"]["TRAINER.PIXELS.WIDTH"] == 4
-    (named,) = found["identity"]["plugins"]
-    assert named == {"path": str(checkout / "pixels.py"), "sha256": plugins.digest_of(checkout / "pixels.py")}
+    assert "TRAINER.COOP.PREC: 'auto' -> 'fp16'" in out  # a default that its train.py changes is logged
+    result = record(tmp_path / "whole")
+    assert result["finished"] and result["identity"]["trainer"] == "Pixels" and result["epochs"] == 2
+    assert 0 <= result["metrics"]["test"]["accuracy"] <= 100 and result["settings"]["TRAINER.PIXELS.WIDTH"] == 4
+    (recorded_plugin,) = result["identity"]["plugins"]
+    assert recorded_plugin == {"path": str(checkout / "pixels.py"), "sha256": plugins.digest_of(checkout / "pixels.py")}
 
     files = tmp_path / "whole" / "pixels"
     broken = tmp_path / "broken" / "pixels"
@@ -146,14 +147,13 @@ def test_a_plain_trainer_gets_a_record_and_is_resumed(checkout, train, tmp_path)
     assert code == 0 and "Resuming after epoch 1" in out, err
     whole, resumed = (torch.load(f / "model.pth.tar-2", weights_only=True)["state_dict"] for f in (files, broken))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    code, _, err = train("broken", *plugin, opts=("OPTIM.LR", "0.5"))
-    assert code == 1 and "OPTIM.LR" in err and len(err.splitlines()) == 1
+    assert_user_error(train("broken", *plugin, opts=("OPTIM.LR", "0.5")), "OPTIM.LR", "0.5")
 
     code, out, err = train(
         "test", *plugin, "--eval-only", "--model-dir", tmp_path / "whole", "--load-epoch", "2", opts=("SEED", "1")
     )
     assert code == 0, err
-    assert record(tmp_path / "test")["metrics"] == found["metrics"] and record(tmp_path / "test")["eval_only"]
+    assert record(tmp_path / "test")["metrics"] == result["metrics"] and record(tmp_path / "test")["eval_only"]
 
 
 @pytest.mark.parametrize("way", ["flag", "environment", "config", "command line"])
@@ -174,7 +174,7 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     assert code == 0, err
 
 
-def test_plugins_are_swept_and_reported_beside_our_methods(checkout, call, tmp_path):
+def test_plugins_are_swept_and_reported_with_our_methods(checkout, call, tmp_path):
     sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "ZeroshotCLIP"]
     sweep += ["--seeds", "1", "--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
@@ -188,23 +188,23 @@ def test_plugins_are_swept_and_reported_beside_our_methods(checkout, call, tmp_p
 
 def test_a_per_class_plugin_is_refused_by_base_to_new_before_anything_runs(call, tmp_path):
     arguments = ("base2new", "--plugin", "examples/taskres.py", "--methods", "TaskRes", "--output", tmp_path / "out")
-    code, _, err = call("tools/sweep.py", *arguments)
-    assert code == 1 and "TaskRes" in err and "base2new" in err and len(err.splitlines()) == 1
+    assert_user_error(call("tools/sweep.py", *arguments), "TaskRes", "base2new")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plugin_takes_the_place_of_ours_in_that_run_only(checkout, train, tmp_path):
+def test_a_plugin_overrides_our_method_in_that_run_only(checkout, train, tmp_path):
     (checkout / "coop.py").write_text(PLAIN.format(name="CoOp"))
     code, out, err = train("theirs", "--plugin", checkout / "coop.py", "--trainer", "CoOp")
     assert code == 0, err
-    assert out.count("Note: the trainer CoOp is the one of the plugin") == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("Note: ") and "trainer CoOp" in line]
+    assert str(checkout / "coop.py") in line
     assert (tmp_path / "theirs" / "pixels" / "checkpoint").is_file()
     code, out, err = train("ours", "--trainer", "CoOp")
     assert code == 0 and (tmp_path / "ours" / "prompt_learner" / "checkpoint").is_file(), err
 
 
-def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train, call, tmp_path):
-    """By who has named it before; a stranger's file names it in vain, and a changed plugin is not run either."""
+def test_a_run_is_loaded_without_naming_its_plugin_again(checkout, train, call, tmp_path):
+    """Only for a user who has named the plugin before, and only if the plugin has not changed since."""
     plugin = checkout / "mine.py"
     assert train("run", "--plugin", plugin, "--trainer", "Mine")[0] == 0
     image = next((tmp_path / "data").rglob("*.png"))
@@ -214,8 +214,7 @@ def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train,
 
     stranger = tmp_path / "stranger"
     stranger.mkdir()
-    code, _, err = call(*predict, HOME=str(stranger))
-    assert code == 1 and str(plugin) in err and "--plugin" in err and len(err.splitlines()) == 1
+    assert_user_error(call(*predict, HOME=str(stranger)), plugin, "--plugin", "CLIPFIT_PLUGINS")
     code, _, err = call(*predict, HOME=str(stranger), CLIPFIT_PLUGINS=str(plugin))
     assert code == 0, err
     code, _, err = call("tools/predict.py", "--plugin", plugin, tmp_path / "run", image, HOME=str(tmp_path / "third"))
@@ -223,17 +222,18 @@ def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train,
 
     plugin.write_text(SUBCLASS + "\nprint('changed')\n")
     code, out, err = call(*predict)
-    assert code == 1 and "has changed" in err and "changed\n" not in out
+    assert_user_error((code, err), plugin, "--plugin")
+    assert "changed\n" not in out
     code, out, err = call(*predict, CLIPFIT_PLUGINS=str(plugin))
-    assert code == 0 and "not as it was" in err
+    assert code == 0 and any(line.startswith("Note: ") and str(plugin) in line for line in err.splitlines()), err
 
 
-def test_a_record_that_names_foreign_code_runs_nothing(tmp_path, monkeypatch):
+def test_a_record_with_an_unknown_plugin_runs_no_code(tmp_path, monkeypatch):
     evil = tmp_path / "evil.py"
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.setattr(plugins, "KNOWN", tmp_path / "home" / "plugins.json")
-    with pytest.raises(ValueError, match="evil.py.*name it with --plugin"):
-        plugins.find_again([{"path": str(evil), "sha256": plugins.digest_of(evil)}])
+    with raises_user_error(evil, "--plugin"):
+        plugins.require([{"path": str(evil), "sha256": plugins.digest_of(evil)}])
     assert not (tmp_path / "ran").exists()
 
 
@@ -242,21 +242,21 @@ def test_a_record_that_names_foreign_code_runs_nothing(tmp_path, monkeypatch):
     [
         ("import no_such_module_here\n", "no_such_module_here"),
         ("raise SystemError('no luck')\n", "no luck"),
-        ("def f(:\n", "not Python"),
-        (None, "neither a file nor a module"),
+        ("def f(:\n", "invalid syntax"),
+        (None, "--plugin"),
     ],
 )
-def test_what_cannot_be_imported_is_one_line(content, fact, train, tmp_path):
+def test_plugins_that_cannot_be_imported(content, fact, train, tmp_path):
     file = tmp_path / "broken.py"
     if content:
         file.write_text(content)
-    code, _, err = train("run", "--plugin", file, "--trainer", "X")
-    assert code == 1 and fact in err and str(file) in err and len(err.splitlines()) == 1
+    assert_user_error(train("run", "--plugin", file, "--trainer", "X"), file, fact)
 
 
-def test_the_digest_is_of_what_is_imported_relatively(checkout):
+def test_the_digest_covers_relative_imports(checkout):
     before = plugins.digest_of(checkout / "pixels.py")
-    assert {file.name for file in plugins.files_of(checkout / "pixels.py")} == {"pixels.py", "helpers.py", "words.py"}
+    names = {file.name for file in plugins.source_files(checkout / "pixels.py")}
+    assert names == {"pixels.py", "helpers.py", "words.py"}
     (checkout / "mine.py").write_text("")
     assert plugins.digest_of(checkout / "pixels.py") == before
     (checkout / "words.py").write_text("WORDS = 1\n")
