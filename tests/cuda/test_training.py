@@ -117,12 +117,12 @@ def test_resumed_with_workers_and_graphs(build, method, tmp_path):
         assert torch.allclose(tensor, resumed.tuned.state_dict()[name], rtol=1e-3, atol=1e-4), name
 
 
-def test_batches_are_page_locked_and_the_same(build):
+def test_batches_are_pinned_and_equal_those_on_the_cpu(build):
     one, other = (build("CLIPFit", "USE_CUDA", use) for use in ("True", "False"))
     torch.manual_seed(0)
-    locked = list(one.train_loader_x)
+    pinned = list(one.train_loader_x)
     torch.manual_seed(0)
-    for a, b in zip(locked, other.train_loader_x, strict=True):
+    for a, b in zip(pinned, other.train_loader_x, strict=True):
         assert a["img"].is_pinned() and not b["img"].is_pinned()
         assert torch.equal(a["img"], b["img"]) and a["impath"] == b["impath"]
 
@@ -132,13 +132,12 @@ def test_tuned_on_the_gpu_used_on_the_cpu(build, method, tmp_path):
     trainer = build(method, "DATASET.SUBSAMPLE_CLASSES", "base", output=tmp_path / "run")
     trainer.train()
     images = [item.impath for item in trainer.dm.dataset.test[:40]]
-    found = [load_tuned(tmp_path / "run", device=device).predict(images).logits for device in ("cuda", "cpu")]
-    gpu, cpu = found[0].cpu(), found[1]
+    gpu, cpu = (load_tuned(tmp_path / "run", device=device).predict(images).logits for device in ("cuda", "cpu"))
     assert (gpu - cpu).abs().max() < 0.02 * cpu.abs().max() and cpu.std() > 0
 
 
 def test_command_line(tmp_path):
-    """The defaults: fp16, on the GPU, with its name and memory on record, and about the CPU's accuracy."""
+    """The defaults: fp16 on the GPU, whose name and memory are recorded, with about the CPU's accuracy."""
     flags = "train.py --trainer CLIPFit --backbone micro --seed 1 --dataset-config-file configs/datasets/digits.yaml"
     flags += f" --config-file configs/trainers/CLIPFit/micro_ep100.yaml --root {tmp_path}/data"
     options = "DATASET.NUM_SHOTS 16 OPTIM.MAX_EPOCH 3 DATASET.SUBSAMPLE_CLASSES base".split()

@@ -14,7 +14,7 @@ def normalised(x):
 
 
 def encode_prompts(model, prompts, tokens):
-    """Text features (n, E) of prompt embeddings (n, 77, d). The tokens (n, 77) have the positions of the end of text."""
+    """Text features (n, E) of prompt embeddings (n, 77, d). The tokens (n, 77) give the position of the end of text."""
     x = prompts + model.positional_embedding
     x = model.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)
     x = model.ln_final(x)
