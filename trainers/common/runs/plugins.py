@@ -161,22 +161,22 @@ def share_packages(path: Path) -> None:
 @contextlib.contextmanager
 def override_registered(source: str):
     """Names registered in the block override registered ones; each override is logged."""
-    before = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
+    before = {category: dict(registry._obj_map) for category, registry in REGISTRIES.items()}
     for registry in REGISTRIES.values():
         registry._obj_map.clear()
-    new = {kind: {} for kind in REGISTRIES}
+    new = {category: {} for category in REGISTRIES}
     try:
         yield
-        new = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
+        new = {category: dict(registry._obj_map) for category, registry in REGISTRIES.items()}
     finally:
-        for kind, registry in REGISTRIES.items():
+        for category, registry in REGISTRIES.items():
             registry._obj_map.clear()
-            registry._obj_map.update({**before[kind], **new[kind]})
+            registry._obj_map.update({**before[category], **new[category]})
     for name, trainer in new["trainer"].items():
         TRAINER_REGISTRY._obj_map[name] = recorded(trainer)
-    for kind in REGISTRIES:
-        for name in sorted(new[kind].keys() & before[kind].keys()):
-            print(f"Note: the plugin {source} overrides the {kind} {name} of this repository in this run")
+    for category in REGISTRIES:
+        for name in sorted(new[category].keys() & before[category].keys()):
+            print(f"Note: the plugin {source} overrides the {category} {name} of this repository in this run")
 
 
 def add_config_keys(module, path: Path) -> None:
