@@ -97,14 +97,14 @@ def merged(cfg, args, opts: list[str]):
 def register(args, opts: list[str]) -> list[str]:
     """Registers methods, datasets, plugins and their config keys. Returns the plugins as the user named them."""
     from runtime.config_files import read_yaml
-    from trainers.common.runs.known_plugins import named
+    from trainers.common.runs.known_plugins import requested
     from trainers.common.runs.plugins import load_all
 
     configs = []
     for path in (args.dataset_config_file, args.config_file):
         with contextlib.suppress(ValueError, OSError):  # reported when the file is merged
             configs += [read_yaml(path)] if path else []
-    sources = named(args.plugin, configs, dict(zip(opts[::2], opts[1::2], strict=True)))
+    sources = requested(args.plugin, configs, dict(zip(opts[::2], opts[1::2], strict=True)))
     load_all(sources)
     return sources
 

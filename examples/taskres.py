@@ -1,14 +1,15 @@
-"""TaskRes: a residual added to each class's text feature; CLIP itself stays as it is.
+"""TaskRes: adds a learned residual to the text feature of each class. CLIP stays frozen.
 
 Task Residual for Tuning Vision-Language Models, https://arxiv.org/abs/2211.10277
 
-An example of a method in a file of its own, used without changing this repository:
+An example of a method as a plugin: one file, no change to this repository.
 
     python train.py --plugin examples/taskres.py --trainer TaskRes ...
     bash scripts/fewshot.sh TaskRes dtd 16 1 2 3 --data DATA --plugin examples/taskres.py
 
-w_k = w_k^clip + SCALE * r_k (eq. 4), normalised; the residuals r (n_cls, E) start at zero. Unlike the official code:
-fp32 residuals at every precision, and the base classifier is zero-shot CLIP's (the paper's "regular base").
+w_k = w_k^clip + SCALE * r_k (eq. 4), normalised. The residuals r (n_cls, E) start at zero. Differences from the
+official code: residuals are fp32 at every precision, and the base classifier is zero-shot CLIP (the paper's "regular
+base").
 """
 
 import torch
@@ -22,12 +23,12 @@ from trainers.common.trainer import ClipTrainer
 
 cfg_default.TRAINER.TASKRES = CN()
 cfg_default.TRAINER.TASKRES.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
-cfg_default.TRAINER.TASKRES.SCALE = 0.5  # alpha in the paper: weight of the residual
+cfg_default.TRAINER.TASKRES.SCALE = 0.5  # weight of the residual; alpha in the paper
 cfg_default.TRAINER.TASKRES.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 class Residual(nn.Module):
-    """One vector per class."""
+    """One residual vector per class."""
 
     def __init__(self, n_cls: int, dim: int):
         super().__init__()
@@ -36,7 +37,7 @@ class Residual(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class TaskRes(ClipTrainer):
-    """L = CE."""
+    """TaskRes's trainer: minimises CE."""
 
     section = "TASKRES"
     model_name = "taskres"

@@ -1,6 +1,6 @@
-"""Runs, checkpoints, tuned weights and CoOp checkouts that an earlier revision made go on working.
+"""Runs, checkpoints, tuned weights and CoOp checkouts of an earlier revision still work.
 
-tests/fixtures/earlier holds them; its README says how they were made.
+They are in tests/fixtures/earlier, whose README says how they were made.
 """
 
 import json
@@ -20,7 +20,7 @@ from trainers.common.runs import checkpoint_file
 
 EARLIER = Path(__file__).with_name("fixtures") / "earlier"
 METHODS = {"base": "CLIPFit", "kg": "KgCoOp"}
-ONE_IMAGE = 100 / 269  # of the smaller test set, in percent: another processor may round a logit to the other side
+ONE_IMAGE = 100 / 269  # in percent of the smaller test set: rounding on another processor may change one prediction
 
 
 def record(folder) -> dict:
@@ -28,7 +28,7 @@ def record(folder) -> dict:
 
 
 def arguments(run: str, root, output) -> list[str]:
-    """The command line that an earlier run was started with, on data and in a folder of now."""
+    """The command line of an earlier run, with another dataset root and output directory."""
     argv = record(EARLIER / run)["command"][1:]
     for flag, value in (("--root", root), ("--output-dir", output), ("--model-dir", EARLIER / "base")):
         if flag in argv:
@@ -44,26 +44,30 @@ def run_train(argv: list[str], monkeypatch) -> None:
 
 def test_a_checkpoint_is_evaluated(digits_root, tmp_path, monkeypatch):  # noqa: F811
     run_train(arguments("new", digits_root, tmp_path), monkeypatch)
-    then, now = record(EARLIER / "new"), record(tmp_path)
-    assert now["metrics"]["test"]["accuracy"] == pytest.approx(then["metrics"]["test"]["accuracy"], abs=ONE_IMAGE)
-    assert now["source"]["settings"] == then["source"]["settings"] and now["source"]["epoch"] == 2
+    earlier, current = record(EARLIER / "new"), record(tmp_path)
+    assert current["metrics"]["test"]["accuracy"] == pytest.approx(
+        earlier["metrics"]["test"]["accuracy"], abs=ONE_IMAGE
+    )
+    assert current["source"]["settings"] == earlier["source"]["settings"] and current["source"]["epoch"] == 2
 
 
 @pytest.mark.parametrize("run", METHODS)
-def test_a_run_is_continued(run, digits_root, tmp_path, monkeypatch, capsys):  # noqa: F811
-    """It is finished, so that only its test is repeated; a run with other settings is still refused."""
+def test_a_run_is_resumed(run, digits_root, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """The run is finished, so only its test is repeated. Other settings are still refused."""
     shutil.copytree(EARLIER / run, tmp_path / "run")
     argv = arguments(run, digits_root, tmp_path / "run")
     run_train(argv, monkeypatch)
     assert "Resuming after epoch 2" in capsys.readouterr().out
-    then, now = record(EARLIER / run), record(tmp_path / "run")
-    assert now["finished"] and now["identity"]["trainer"] == METHODS[run]
-    assert now["metrics"]["test"]["accuracy"] == pytest.approx(then["metrics"]["test"]["accuracy"], abs=ONE_IMAGE)
+    earlier, current = record(EARLIER / run), record(tmp_path / "run")
+    assert current["finished"] and current["identity"]["trainer"] == METHODS[run]
+    assert current["metrics"]["test"]["accuracy"] == pytest.approx(
+        earlier["metrics"]["test"]["accuracy"], abs=ONE_IMAGE
+    )
     assert train.main([*argv, "OPTIM.LR", "0.5"]) == 1
 
 
 @pytest.mark.parametrize("run", METHODS)
-def test_tuned_weights_give_what_the_checkpoint_gives(run):
+def test_tuned_weights_equal_the_checkpoint(run):
     (file,) = (EARLIER / run).rglob("tuned.safetensors")
     image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     alone, whole = load_tuned(file), load_tuned(EARLIER / run)

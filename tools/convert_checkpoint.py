@@ -30,7 +30,7 @@ from tools.classifier_options import read_classes  # noqa: E402
 from trainers.common.inference.saved_run import make_bare  # noqa: E402
 from trainers.common.models.loading import load_clip  # noqa: E402
 from trainers.common.runs import official  # noqa: E402
-from trainers.common.runs.checkpoint import put_in_place, tuned_state  # noqa: E402
+from trainers.common.runs.checkpoint import apply_state, tuned_state  # noqa: E402
 from trainers.common.runs.checkpoint_file import BEST, names, read, write  # noqa: E402
 
 CONFIG = ROOT / "configs" / "trainers" / "CLIPFit" / "vit_b16_ep100.yaml"  # preprocessing of the official code
@@ -102,7 +102,7 @@ def convert(file: str, trainer, classes: list[str]) -> dict:
         origin = "already in this repository's format" if "meta" in old else "of another method or program"
         raise ValueError(f"{file} must be a checkpoint of the official CLIPFit code, but it is {origin}")
     half = any(str(tensor.dtype) == "torch.float16" for tensor in old["state_dict"].values())
-    put_in_place(trainer, old, file)
+    apply_state(trainer, old, file)
     state = copy.deepcopy(tuned_state(trainer, trainer.model_name))  # the next file is loaded into the same tensors
     state["meta"].update(classnames=classes, precision="fp16" if half else "fp32")
     state["settings"] = {key: value for key, value in state["settings"].items() if key.startswith(KNOWN_SETTINGS)}

@@ -191,7 +191,7 @@ def run(args) -> None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
     trainer = build(state, args, classes)
     check_interpolates(trainer)
-    checkpoint.put_in_place(trainer, state, file)  # raises ValueError for another backbone
+    checkpoint.apply_state(trainer, state, file)  # raises ValueError for another backbone
     test_sets = {}
     if trainer.has_validation():
         test_sets["val"] = (trainer, "val")

@@ -121,10 +121,10 @@ def absolute_path(path: str) -> str:
 
 def prepare(args) -> None:
     """Imports the plugins, makes paths absolute, fills in default paths, and changes to the repository's folder."""
-    from trainers.common.runs.known_plugins import VARIABLE, named
+    from trainers.common.runs.known_plugins import VARIABLE, requested
     from trainers.common.runs.plugins import load_all
 
-    sources = named(args.plugin)
+    sources = requested(args.plugin)
     args.plugin = [absolute_path(name) if os.path.exists(os.path.expanduser(name)) else name for name in sources]
     os.environ.pop(VARIABLE, None)  # its paths may be relative to another folder; the jobs get them as --plugin
     load_all(args.plugin)

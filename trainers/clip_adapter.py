@@ -1,10 +1,13 @@
-"""CLIP-Adapter: a small network on the image features, mixed with the features themselves.
+"""CLIP-Adapter: a small network on top of the image features; its output is mixed with the features.
 
 CLIP-Adapter: Better Vision-Language Models with Feature Adapters, https://arxiv.org/abs/2110.04544
 
-Differences from the official code, all deliberate: the width comes from the backbone (there it is RN50's 1024) and the
-ratio from the config; the text features, which nothing changes, are computed once; every precision works, with an fp32
-adapter; image LayerNorms can be tuned besides ("+UL": TRAINER.CLIP_ADAPTER.TUNE "('image_layernorm',)").
+Deliberate differences from the official code:
+
+- The width comes from the backbone (official: RN50's 1024), the ratio from the config.
+- The text features are constant and computed once.
+- Every precision works; the adapter is fp32.
+- Image LayerNorms can be tuned too ("+UL": TRAINER.CLIP_ADAPTER.TUNE "('image_layernorm',)").
 """
 
 import torch
@@ -18,19 +21,20 @@ from dassl.engine import TRAINER_REGISTRY
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIP_ADAPTER = CN()
-cfg_default.TRAINER.CLIP_ADAPTER.PREC = "fp32"  # the official code's; or auto (fp16 on CUDA), fp16, bf16, amp
+cfg_default.TRAINER.CLIP_ADAPTER.PREC = "fp32"  # as in the official code; auto (fp16 on CUDA), fp32, fp16, bf16, amp
 cfg_default.TRAINER.CLIP_ADAPTER.RATIO = 0.2  # share of the adapter's output in the image feature
 cfg_default.TRAINER.CLIP_ADAPTER.REDUCTION = 4  # the hidden layer has 1 / REDUCTION of the features' width
 cfg_default.TRAINER.CLIP_ADAPTER.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 class Adapter(nn.Module):
-    """ReLU(W2 ReLU(W1 f)) for features f (B, E), without biases."""
+    """Computes ReLU(W2 ReLU(W1 f)) for image features f (B, E), without biases."""
 
     def __init__(self, dim: int, reduction: int):
         super().__init__()
         hidden = dim // reduction
-        down, up = nn.Linear(dim, hidden, bias=False), nn.Linear(hidden, dim, bias=False)
+        down = nn.Linear(dim, hidden, bias=False)
+        up = nn.Linear(hidden, dim, bias=False)
         self.fc = nn.Sequential(down, nn.ReLU(), up, nn.ReLU())
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -39,11 +43,11 @@ class Adapter(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class CLIP_Adapter(ClipTrainer):
-    """L = CE."""
+    """CLIP-Adapter's trainer: minimises CE."""
 
     section = "CLIP_ADAPTER"
     model_name = "clip_adapter"
-    left_out = ("token_prefix", "token_suffix")
+    not_loaded = ("token_prefix", "token_suffix")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

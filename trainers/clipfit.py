@@ -1,11 +1,17 @@
-"""CLIPFit: tune the text encoder's FFN output biases and the image encoder's LayerNorms, held near zero-shot CLIP.
+"""CLIPFit: fine-tunes the FFN output biases of the text encoder and the LayerNorms of the image encoder.
+
+"LayerNorm" means its weight and bias, which the paper calls gain and bias. A distillation loss keeps the text features
+close to those of zero-shot CLIP.
 
 Vision-Language Model Fine-Tuning via Simple Parameter-Efficient Modification, https://arxiv.org/abs/2409.16718
 
-Differences from the official code, all deliberate: only the 64 tuned tensors are saved (184 KB instead of the whole
-encoders), the text encoder runs once a step for both loss terms, tuned tensors are fp32 masters at every precision,
-logits and losses are computed in fp32, the distillation loss is there in `amp` too, the teacher has the student's
-precision, and DescribableTextures has the paper's prompt.
+Deliberate differences from the official code:
+
+- Only the 64 tuned tensors are saved: 184 KB instead of both encoders.
+- The text encoder runs once per step, for both loss terms.
+- Tuned parameters are fp32 masters at every precision. Logits and losses are computed in fp32.
+- `amp` has the distillation loss too, and the teacher runs at the student's precision.
+- DescribableTextures uses the paper's prompt.
 """
 
 import torch
@@ -24,17 +30,17 @@ from .common.trainer import ClipTrainer
 cfg_default.TRAINER.CLIPFIT = CN()
 cfg_default.TRAINER.CLIPFIT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.CLIPFIT.TUNE = ("text_ffn_output_bias", "image_layernorm")  # names of parameter sets
-cfg_default.TRAINER.CLIPFIT.REG = "kd"  # a regulariser of trainers/common/losses.py, or none
+cfg_default.TRAINER.CLIPFIT.REG = "kd"  # none, or a regulariser in trainers/common/losses.py
 cfg_default.TRAINER.CLIPFIT.BETA = 8.0  # weight of the regulariser; 2 in the paper's few-shot runs
 
 add_coop_options()
-cfg_default.TRAINER.COOP.W1 = 1.0  # the official command lines name it; without effect, there too
-cfg_default.TRAINER.COOP.W2 = 1.0
+cfg_default.TRAINER.COOP.W1 = 1.0  # no effect, as in the official code, whose command lines set it
+cfg_default.TRAINER.COOP.W2 = 1.0  # likewise
 
 
 @TRAINER_REGISTRY.register()
 class CLIPFit(ClipTrainer):
-    """L = CE + beta * L_reg over the classes of the task."""
+    """CLIPFit's trainer: minimises CE + BETA * REG."""
 
     section = "CLIPFIT"
     model_name = "clipfit"
@@ -47,8 +53,8 @@ class CLIPFit(ClipTrainer):
             raise ValueError(f"TRAINER.CLIPFIT.REG must be one of {(*REGULARISERS, 'none')}, got {options.REG!r}")
         if not options.TUNE:
             raise ValueError(
-                "TRAINER.CLIPFIT.TUNE is empty, so nothing would be tuned; the default is "
-                f"{cfg_default.TRAINER.CLIPFIT.TUNE}"
+                "TRAINER.CLIPFIT.TUNE must name at least one parameter set, got (); "
+                f"the default is {cfg_default.TRAINER.CLIPFIT.TUNE}"
             )
         if options.BETA < 0:
             raise ValueError(f"TRAINER.CLIPFIT.BETA must not be negative, got {options.BETA}")
@@ -57,13 +63,13 @@ class CLIPFit(ClipTrainer):
         super().build_model()
         if self.regulariser and not self.text_names:
             raise ValueError(
-                f"TRAINER.CLIPFIT.REG {self.options.REG!r} has nothing to hold: TRAINER.CLIPFIT.TUNE "
-                f"{tuple(self.options.TUNE)} tunes no text parameter; set TRAINER.CLIPFIT.REG none"
+                f"TRAINER.CLIPFIT.REG {self.options.REG!r} needs tuned text parameters, but TRAINER.CLIPFIT.TUNE "
+                f"{tuple(self.options.TUNE)} has none; set TRAINER.CLIPFIT.REG none"
             )
 
     @property
     def regulariser(self):
-        """The function that TRAINER.CLIPFIT.REG names; None for "none"."""
+        """The function named by TRAINER.CLIPFIT.REG, or None for "none"."""
         return REGULARISERS.get(self.options.REG)
 
     def losses(self, image, label):
@@ -75,23 +81,23 @@ class CLIPFit(ClipTrainer):
         return logits, terms
 
     def text_change(self, text: torch.Tensor) -> TextChange:
-        """What a regulariser is computed from, for the current text features (n_cls, E)."""
+        """Arguments of the regulariser for text features (n_cls, E)."""
         tuned = [self.tuned.get_parameter(name) for name in self.text_names]
         frozen = [self.clip.get_parameter(name) for name in self.text_names]
         return TextChange(text, self.zero_shot_features(), tuned, frozen)
 
     def before_load(self, state):
-        """Take the tuned tensors out of a checkpoint of the official code, which holds both encoders whole."""
+        """Extract the tuned tensors from a checkpoint of the official code, which holds both encoders."""
         if not official.is_official(state["state_dict"]):
             return
         state["state_dict"] = official.tuned_tensors(state["state_dict"], self.clip, self.clip_names)
-        theirs = get_template(self.cfg, KGCOOP_TEMPLATES)  # the official code has KgCoOp's
-        if theirs != self.template:
-            print(f'Note: the official code has the prompt "{theirs}" here, this run "{self.template}"')
+        official_template = get_template(self.cfg, KGCOOP_TEMPLATES)  # the official code uses KgCoOp's
+        if official_template != self.template:
+            print(f'Note: the official code uses the prompt "{official_template}", this run uses "{self.template}"')
 
 
 class ClipFit(CLIPFit):
-    """The official code's name for it. TRAINER.COOP.PREC counts, as there; its other COOP keys have no effect."""
+    """CLIPFit under the official code's name. Reads TRAINER.COOP.PREC; the other TRAINER.COOP keys have no effect."""
 
     alias_of = "CLIPFit"
 
@@ -102,5 +108,5 @@ class ClipFit(CLIPFit):
         return resolve_precision(precision, self.device, "TRAINER.COOP.PREC")
 
 
-if "ClipFit" not in TRAINER_REGISTRY.registered_names():  # else this is a checkout of the official code
+if "ClipFit" not in TRAINER_REGISTRY.registered_names():  # a checkout of the official code has registered its own
     TRAINER_REGISTRY.register()(ClipFit)

@@ -1,11 +1,15 @@
-"""CoCoOp: CoOp whose context is shifted by a small network's output for the image at hand.
+"""CoCoOp: CoOp with a small network that shifts the context per image.
 
 Conditional Prompt Learning for Vision-Language Models, https://arxiv.org/abs/2203.05557
 
-Differences from the official code, all deliberate: the prompts of many images are encoded at once, in chunks of bounded
-memory (TRAINER.COCOOP.CHUNK), so that batches above 1 work; the training accuracy is logged; context and network are
-fp32 masters, logits and loss fp32 at every precision; only the tuned tensors are saved; image LayerNorms can be tuned
-besides (TRAINER.COCOOP.TUNE "('image_layernorm',)").
+Deliberate differences from the official code:
+
+- The prompts of many images are encoded at once, in chunks of bounded memory (TRAINER.COCOOP.CHUNK), so that batch
+  sizes above 1 work.
+- The training accuracy is logged.
+- Context and network are fp32 masters at every precision. Logits and loss are computed in fp32.
+- Only the tuned tensors are saved.
+- Image LayerNorms can be tuned too (TRAINER.COCOOP.TUNE "('image_layernorm',)").
 """
 
 from collections import OrderedDict
@@ -25,14 +29,14 @@ from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.COCOOP = CN()
 cfg_default.TRAINER.COCOOP.N_CTX = 16  # learned tokens
-cfg_default.TRAINER.COCOOP.CTX_INIT = None  # words that they start from; they also set their number
+cfg_default.TRAINER.COCOOP.CTX_INIT = None  # words that initialise them and set their number
 cfg_default.TRAINER.COCOOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.COCOOP.TUNE = ()  # parameter sets of CLIP tuned too
-cfg_default.TRAINER.COCOOP.CHUNK = 2000  # prompts (images x classes) encoded at once; more take more memory
+cfg_default.TRAINER.COCOOP.CHUNK = 2000  # prompts (images x classes) encoded at once; memory grows with it
 
 
 class ConditionalPromptLearner(PromptLearner):
-    """A PromptLearner with the network that makes the shift of the context from image features."""
+    """A PromptLearner with a network that computes the shift of the context from image features."""
 
     def __init__(self, text_encoder, classnames, text, ctx):
         super().__init__(text_encoder, classnames, text, ctx)
@@ -45,18 +49,18 @@ class ConditionalPromptLearner(PromptLearner):
         self.meta_net = nn.Sequential(OrderedDict(layers))
 
     def forward(self, image_features: torch.Tensor) -> torch.Tensor:
-        """Packed embeddings of all prompts for normalised features (B, E): (B, T, d)."""
+        """Packed embeddings (B, T, d) of all prompts, given normalised image features (B, E)."""
         return super().forward(self.meta_net(image_features))
 
 
 @TRAINER_REGISTRY.register()
 class CoCoOp(ClipTrainer):
-    """L = CE of logits whose text features are encoded for every image."""
+    """CoCoOp's trainer: minimises CE. Text features are encoded per image."""
 
     section = "COCOOP"
     model_name = "prompt_learner"
     image_conditioned_text = True
-    left_out = ("token_prefix", "token_suffix")
+    not_loaded = ("token_prefix", "token_suffix")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -80,10 +84,12 @@ class CoCoOp(ClipTrainer):
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def conditional_logits(self, image_features: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n_cls) of image features (B, E), chunk by chunk; at once in an exported graph, for any B.
+        """Logits (B, n_cls) of image features (B, E), computed in chunks.
 
-        In training, where there are several chunks, each one's activations are computed again in the backward pass, so
-        that memory holds those of one.
+        Example: with CHUNK 2000 and 500 classes, a chunk holds 4 images, so a batch of 10 has 3 chunks.
+
+        If training needs several chunks, the backward pass recomputes each one, so that memory holds the activations of
+        one chunk only. An exported graph has a single chunk, so that it works for any B.
         """
         if is_compiling():
             return self.chunk_logits(image_features)

@@ -1,10 +1,13 @@
-"""CoOp: learn the context of the prompts as vectors, shared by all classes or (CSC) one context for every class.
+"""CoOp: learns the context vectors of the prompts, shared by all classes or, with CSC, one context per class.
 
 Learning to Prompt for Vision-Language Models, https://arxiv.org/abs/2109.01134
 
-Differences from the official code, all deliberate: the context is an fp32 master at every precision, logits and loss
-are computed in fp32, only `ctx` is saved, a CSC context is refused for other classes than its own, and image
-LayerNorms can be tuned besides ("+UL": TRAINER.COOP.TUNE "('image_layernorm',)").
+Deliberate differences from the official code:
+
+- The context is an fp32 master at every precision. Logits and loss are computed in fp32.
+- Only `ctx` is saved.
+- A CSC context cannot be used for classes it was not trained on.
+- Image LayerNorms can be tuned too ("+UL": TRAINER.COOP.TUNE "('image_layernorm',)").
 """
 
 import torch
@@ -20,30 +23,31 @@ add_coop_options()
 
 @TRAINER_REGISTRY.register()
 class CoOp(ClipTrainer):
-    """L = CE. The words of CTX_INIT, where given, are the initial context and set the number of learned tokens."""
+    """CoOp's trainer: minimises CE. If CTX_INIT has words, they initialise the context and set its number of tokens."""
 
     section = "COOP"
     model_name = "prompt_learner"
-    left_out = ("token_prefix", "token_suffix", "token_midfix")
+    not_loaded = ("token_prefix", "token_suffix", "token_midfix")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         check_context(cfg.TRAINER.COOP, "TRAINER.COOP")
 
     def words(self) -> str:
-        """The initial context as words; "" for a random one."""
+        """The words that initialise the context; "" for a random one."""
         return context_words(self.options, "TRAINER.COOP")
 
     def prompt_template(self) -> str:
         return f"{self.words() or placeholders(self.options.N_CTX)} {{}}."
 
     def context(self, n_cls: int) -> tuple[str, torch.Tensor]:
-        """Initial context as text and as vectors, (n_ctx, d) or (n_cls, n_ctx, d)."""
+        """The initial context: its text, and its vectors (n_ctx, d), or (n_cls, n_ctx, d) with CSC."""
         words, n_ctx = self.words(), self.options.N_CTX
         if words and self.options.CSC:
-            print("Note: TRAINER.COOP.CSC has no effect with CTX_INIT, all classes share the context")
+            print("Note: TRAINER.COOP.CSC has no effect with CTX_INIT: all classes share one context")
         self.per_class = self.options.CSC and not words
-        return initial_context(self.text_encoder, words, *((n_cls, n_ctx) if self.per_class else (n_ctx,)))
+        shape = (n_cls, n_ctx) if self.per_class else (n_ctx,)
+        return initial_context(self.text_encoder, words, *shape)
 
     def build_tuned(self, classnames):
         text, ctx = self.context(len(classnames))

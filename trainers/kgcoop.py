@@ -1,10 +1,12 @@
-"""KgCoOp: CoOp whose text features are held near those of hand-written prompts.
+"""KgCoOp: CoOp with a distillation loss that keeps text features close to those of hand-written prompts.
 
 Visual-Language Prompt Tuning with Knowledge-guided Context Optimization, https://arxiv.org/abs/2303.13283
 
-Differences from the official code, all deliberate: those of CoOp; the distillation loss is there in `amp` too, the
-teacher has the student's precision, CLASS_TOKEN_POSITION counts, words in CTX_INIT count (True stands for "a photo of
-a", as there), and the tensors that were saved but never used (`bias_vectors`, `meta_net`) are neither made nor saved.
+Deliberate differences from the official code, in addition to those of CoOp:
+
+- `amp` has the distillation loss too, and the teacher runs at the student's precision.
+- CLASS_TOKEN_POSITION and words in CTX_INIT have an effect. CTX_INIT True means "a photo of a", as officially.
+- The unused tensors `bias_vectors` and `meta_net` are neither created nor saved.
 """
 
 import torch.nn.functional as F
@@ -17,14 +19,14 @@ from .common.prompts import KGCOOP_TEMPLATES, get_template
 from .coop import CoOp
 
 cfg_default.TRAINER.COOP.W = 1.0  # weight of the distillation loss; 8.0 in the paper
-cfg_default.TRAINER.COOP.ALPHA = 1.0  # the official code names it; without effect, there too
+cfg_default.TRAINER.COOP.ALPHA = 1.0  # no effect, as in the official code
 
 
 @TRAINER_REGISTRY.register()
 class KgCoOp(CoOp):
-    """L = CE + W * (1 - mean_k cos(w_k, w_k^clip)); the teacher's prompts are the dataset's template."""
+    """Minimises CE + W * (1 - mean_k cos(w_k, w_k^clip)). The teacher uses the dataset's prompt template."""
 
-    left_out = (*CoOp.left_out, "bias_vectors", "meta_net.")
+    not_loaded = (*CoOp.not_loaded, "bias_vectors", "meta_net.")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

@@ -1,11 +1,14 @@
-"""MaPLe: learned tokens in the first blocks of both encoders; the image's are projections of the text's.
+"""MaPLe: learned tokens in the first blocks of both encoders. The image tokens are projections of the text tokens.
 
 MaPLe: Multi-modal Prompt Learning, https://arxiv.org/abs/2210.03117
 
-Differences from the official code, all deliberate: CLIP is unchanged (its blocks are called one by one), all learned
-tensors are fp32 masters, so that fp32 and amp work; only they are saved, not the whole model; widths and number of
-blocks come from the backbone; the training accuracy is logged; image LayerNorms can be tuned besides
-(TRAINER.MAPLE.TUNE "('image_layernorm',)").
+Deliberate differences from the official code:
+
+- CLIP's own code is unchanged; its blocks are called one by one.
+- All learned tensors are fp32 masters, so that fp32 and amp work. Only they are saved, not the whole model.
+- Widths and the number of blocks come from the backbone.
+- The training accuracy is logged.
+- Image LayerNorms can be tuned too (TRAINER.MAPLE.TUNE "('image_layernorm',)").
 """
 
 import copy
@@ -30,14 +33,14 @@ from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.MAPLE = CN()
 cfg_default.TRAINER.MAPLE.N_CTX = 2  # learned tokens in each encoder
-cfg_default.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # words of which the first N_CTX tokens are learned, up to 4
+cfg_default.TRAINER.MAPLE.CTX_INIT = "a photo of a"  # words; the first N_CTX initialise the tokens if N_CTX <= 4
 cfg_default.TRAINER.MAPLE.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
-cfg_default.TRAINER.MAPLE.PROMPT_DEPTH = 9  # blocks of each encoder that get tokens of their own; 1: only the first
+cfg_default.TRAINER.MAPLE.PROMPT_DEPTH = 9  # number of blocks per encoder with learned tokens; 1: only the first block
 cfg_default.TRAINER.MAPLE.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 class MultiModalPromptLearner(PromptLearner):
-    """A PromptLearner with the deeper blocks' tokens and the projections to the image encoder's width."""
+    """A PromptLearner with learned tokens for deeper blocks, and projections to the width of the image encoder."""
 
     def __init__(self, text_encoder, classnames, text, ctx, depth: int, image_width: int):
         super().__init__(text_encoder, classnames, text, ctx)
@@ -45,31 +48,31 @@ class MultiModalPromptLearner(PromptLearner):
         self.proj = nn.Linear(width, image_width)
         deeper = [nn.Parameter(random_context(text_encoder, n_ctx)) for _ in range(depth - 1)]
         self.compound_prompts_text = nn.ParameterList(deeper)
-        layer = nn.Linear(width, image_width)  # as in the official code, all projections start alike
+        layer = nn.Linear(width, image_width)  # all projections start from the same weights, as in the official code
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(layer) for _ in deeper)
 
     def image_prompts(self) -> list[torch.Tensor]:
-        """Tokens (n_ctx, D) for each of the first `depth` blocks of the image encoder."""
+        """The learned tokens (n_ctx, D) of each of the first `depth` blocks of the image encoder."""
         deeper = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
         return [self.proj(self.ctx), *(project(prompt) for project, prompt in deeper)]
 
 
 @TRAINER_REGISTRY.register()
 class MaPLe(ClipTrainer):
-    """L = CE."""
+    """MaPLe's trainer: minimises CE."""
 
     section = "MAPLE"
     model_name = "MultiModalPromptLearner"
     needs_vit = True
     # The official checkpoints hold the whole model.
-    left_out = ("image_encoder.", "text_encoder.", "logit_scale", "prompt_learner.token_")
+    not_loaded = ("image_encoder.", "text_encoder.", "logit_scale", "prompt_learner.token_")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         check_context(cfg.TRAINER.MAPLE, "TRAINER.MAPLE")
 
     def words(self) -> str:
-        """The initial context as words; "" for a random one. As in the official code, at most 4 tokens have words."""
+        """The words that initialise the context; "" (random) if N_CTX is above 4, as in the official code."""
         return context_words(self.options, "TRAINER.MAPLE") if self.options.N_CTX <= 4 else ""
 
     def prompt_template(self):
@@ -77,10 +80,11 @@ class MaPLe(ClipTrainer):
 
     def build_tuned(self, classnames):
         visual, n_ctx, depth = self.clip.visual, self.options.N_CTX, self.options.PROMPT_DEPTH
-        most = min(len(visual.transformer.resblocks), len(self.clip.transformer.resblocks))
-        if not 1 <= depth <= most:
-            raise ValueError(f"TRAINER.MAPLE.PROMPT_DEPTH must be 1 to {most} on this backbone, got {depth}")
-        words, text_encoder = self.words(), self.text_encoder
+        max_depth = min(len(visual.transformer.resblocks), len(self.clip.transformer.resblocks))
+        if not 1 <= depth <= max_depth:
+            raise ValueError(f"TRAINER.MAPLE.PROMPT_DEPTH must be 1 to {max_depth} on this backbone, got {depth}")
+        words = self.words()
+        text_encoder = self.text_encoder
         ctx = word_context(text_encoder, words, n_ctx) if words else random_context(text_encoder, n_ctx)
         print(f'Initial context: "{words or placeholders(n_ctx)}" ({n_ctx} learned tokens in {depth} blocks)')
         tuned = nn.Module()

@@ -1,10 +1,13 @@
-"""ProGrad: CoOp whose steps never go against what zero-shot CLIP predicts.
+"""ProGrad: CoOp that removes the part of the gradient that conflicts with zero-shot CLIP's predictions.
 
 Prompt-aligned Gradient for Prompt Tuning, https://arxiv.org/abs/2205.14865
 
-Differences from the official code, all deliberate: those of CoOp; both loss terms are there in `amp` too, the teacher
-has the student's precision, class position "middle" works, a vanishing teacher gradient leaves the step as it is
-instead of making it NaN, and words in CTX_INIT count (True stands for the dataset's template, as there).
+Deliberate differences from the official code, in addition to those of CoOp:
+
+- `amp` has both loss terms too, and the teacher runs at the student's precision.
+- CLASS_TOKEN_POSITION "middle" works.
+- If the distillation gradient vanishes, the CE gradient is used unchanged; the official code gets NaN.
+- Words in CTX_INIT have an effect. CTX_INIT True means the dataset's template, as in the official code.
 """
 
 import torch
@@ -20,20 +23,20 @@ from .coop import CoOp
 
 cfg_default.LOSS = CN()
 cfg_default.LOSS.NAME = ""  # prograd, or empty
-cfg_default.LOSS.T = 1.0  # temperature of the distillation
-cfg_default.LOSS.LAMBDA = 1.0  # share of the conflicting part of the gradient that is taken out
-cfg_default.LOSS.GM = False  # the official code names it; without effect, there too
+cfg_default.LOSS.T = 1.0  # temperature of the distillation loss
+cfg_default.LOSS.LAMBDA = 1.0  # share of the conflicting gradient that is removed
+cfg_default.LOSS.GM = False  # no effect, as in the official code
 cfg_default.LOSS.ALPHA = 0.0  # likewise
 
 
 @TRAINER_REGISTRY.register()
 class ProGrad(CoOp):
-    """Minimises CE; where its gradient opposes that of the distillation loss, the opposing part is taken out."""
+    """ProGrad's trainer: minimises CE, and removes the part of its gradient that opposes the distillation loss's."""
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         if cfg.LOSS.NAME not in ("", "prograd"):
-            raise ValueError(f"LOSS.NAME must be 'prograd', got {cfg.LOSS.NAME!r}")
+            raise ValueError(f"LOSS.NAME must be 'prograd' or '', got {cfg.LOSS.NAME!r}")
         if cfg.LOSS.T <= 0:
             raise ValueError(f"LOSS.T must be positive, got {cfg.LOSS.T}")
 
@@ -42,8 +45,8 @@ class ProGrad(CoOp):
             return super().words()
         if not self.prompt_template().endswith(" {}."):
             raise ValueError(
-                'ProGrad with TRAINER.COOP.CTX_INIT True learns the words before the class name, so DATASET.TEMPLATE '
-                f'must end in " {{}}.", got {self.prompt_template()!r}'
+                'TRAINER.COOP.CTX_INIT True needs a DATASET.TEMPLATE that ends in " {}.", '
+                f"got {self.prompt_template()!r}; give the words in TRAINER.COOP.CTX_INIT instead"
             )
         return self.prompt_template().removesuffix(" {}.")
 
@@ -51,13 +54,13 @@ class ProGrad(CoOp):
         return get_template(self.cfg, PROGRAD_TEMPLATES)
 
     def context(self, n_cls):
-        """N_CTX vectors: the words' at the end, zeros before them."""
+        """The initial context: N_CTX vectors, those of the words at the end and zeros before them."""
         words, n_ctx = self.words(), self.options.N_CTX
         if not words:
             return super().context(n_cls)
         n_words = len(words.split())
         if n_words > n_ctx:
-            raise ValueError(f"TRAINER.COOP.N_CTX {n_ctx} is too small for the {n_words} words {words!r}")
+            raise ValueError(f"TRAINER.COOP.N_CTX must be at least {n_words} for the words {words!r}, got {n_ctx}")
         ctx = F.pad(word_context(self.text_encoder, words, n_words), (0, 0, n_ctx - n_words, 0))
         return f"{placeholders(n_ctx - n_words)} {words}".strip(), ctx
 
@@ -65,10 +68,10 @@ class ProGrad(CoOp):
         features = self.encode_image(image)
         logits = self.logits(features, self.text_features())
         with torch.no_grad():
-            frozen = self.encode_image(image, tuned=False) if self.clip_names else features
-            teacher = self.logits(frozen, self.zero_shot_features())
+            teacher_features = self.encode_image(image, tuned=False) if self.clip_names else features
+            teacher = self.logits(teacher_features, self.zero_shot_features())
         T = self.cfg.LOSS.T
-        kl = F.cross_entropy(logits / T, F.softmax(teacher / T, dim=-1)) * T * T  # without the teacher's entropy
+        kl = F.cross_entropy(logits / T, F.softmax(teacher / T, dim=-1)) * T * T  # KL up to the teacher's entropy
         return logits, {"xe_loss": F.cross_entropy(logits, label), "kl_loss": kl}
 
     def objective(self, terms):
@@ -83,8 +86,12 @@ class ProGrad(CoOp):
 
 
 def without_conflict(gradient: torch.Tensor, guide: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
-    """`gradient`, less `strength` times its part along `guide` where the two point apart; eq. 5 of the paper."""
+    """Subtract from `gradient` its projection on `guide`, times `strength`, if the two conflict: eq. 5 of the paper.
+
+    Example: gradient (1, -1), guide (0, 2): they conflict, as their product is -2; the result is (1, 0).
+    Gradient (1, 1), guide (0, 2): no conflict; the result is (1, 1).
+    """
     tiny = torch.finfo(guide.dtype).tiny
-    guide = guide / guide.abs().amax().clamp_min(tiny)  # squares of small numbers would vanish in the norm
+    guide = guide / guide.abs().amax().clamp_min(tiny)  # the squares of small numbers would underflow in the norm
     direction = guide / guide.norm().clamp_min(tiny)
     return gradient - strength * (gradient * direction).sum().clamp_max(0) * direction

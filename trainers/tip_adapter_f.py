@@ -1,11 +1,13 @@
-"""Tip-Adapter-F: Tip-Adapter whose cached features are tuned.
+"""Tip-Adapter-F: Tip-Adapter with fine-tuned keys.
 
 Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification, https://arxiv.org/abs/2207.09519
 
-Differences from the official code, all deliberate: those of TipAdapter; the epoch too is chosen on validation images,
-with TEST.FINAL_MODEL best_val, instead of test images; a last batch that is not full is left out, as in Dassl's
-loaders; every precision works, with fp32 keys; image LayerNorms can be tuned besides (TRAINER.TIP.TUNE
-"('image_layernorm',)").
+Deliberate differences from the official code, in addition to those of TipAdapter:
+
+- With TEST.FINAL_MODEL best_val the epoch is selected on validation images (official: test images).
+- An incomplete last batch is dropped, as in Dassl's data loaders.
+- Every precision works; the keys are fp32.
+- Image LayerNorms can be tuned too (TRAINER.TIP.TUNE "('image_layernorm',)").
 """
 
 from dassl.engine import TRAINER_REGISTRY
@@ -17,16 +19,16 @@ from .tip_adapter import TipAdapter
 
 @TRAINER_REGISTRY.register()
 class TipAdapterF(TipAdapter):
-    """L = CE over the keys, with alpha and beta at ALPHA and BETA; chosen after an epoch that may be kept.
+    """Tip-Adapter-F's trainer: minimises CE over the keys, with alpha and beta fixed at ALPHA and BETA.
 
-    With TEST.FINAL_MODEL best_val that is each epoch, and the epoch is chosen together with them.
+    Alpha and beta are searched after the last epoch; with TEST.FINAL_MODEL best_val after every epoch.
     """
 
     model_name = "tip_adapter_f"
     trainable = True
 
     def make_optimizer(self):
-        """As in the official code: the schedule moves on with every batch, and AdamW's eps is 1e-4."""
+        """AdamW with eps 1e-4 and a schedule that advances per batch, as in the official code."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM)
         for group in optim.param_groups:
             if "eps" in group:
@@ -49,5 +51,5 @@ class TipAdapterF(TipAdapter):
 
     def after_epoch(self):
         if self.cfg.TEST.FINAL_MODEL == "best_val" or self.epoch + 1 == self.max_epoch:
-            self.choose()
+            self.search_alpha_beta()
         super().after_epoch()

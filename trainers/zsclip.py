@@ -1,9 +1,9 @@
-"""Zero-shot CLIP: the class whose prompt's feature is nearest to the image's. Nothing is tuned.
+"""Zero-shot CLIP: predicts the class whose text feature is most similar to the image feature. Nothing is tuned.
 
 Learning Transferable Visual Models From Natural Language Supervision, https://arxiv.org/abs/2103.00020
 
-Run it with --eval-only. Differences from CoOp's version: it runs in the precision of TRAINER.ZEROSHOT.PREC, and the
-ensemble is normalised again after the mean over templates.
+Run it with --eval-only. Differences from CoOp's version: it runs at the precision TRAINER.ZEROSHOT.PREC, and the mean
+over the prompt ensemble is normalised again.
 """
 
 import torch
@@ -22,20 +22,20 @@ cfg_default.TRAINER.ZEROSHOT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(ClipTrainer):
-    """One prompt per class."""
+    """Zero-shot CLIP with one prompt per class."""
 
     section = "ZEROSHOT"
     trainable = False
     zero_shot = True
 
     def train(self):
-        print("Zero-shot CLIP has nothing to train, evaluating it")
+        print("Zero-shot CLIP has no trainable parameters: evaluating it")
         self.test()
 
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP2(ZeroshotCLIP):
-    """Mean of the features of seven ImageNet templates and, elsewhere than on ImageNet, the dataset's own."""
+    """Zero-shot CLIP with a prompt ensemble: seven ImageNet templates, plus the dataset's own if it is not ImageNet."""
 
     def text_features(self) -> torch.Tensor:
         templates = list(SELECTED_TEMPLATES)

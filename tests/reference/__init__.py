@@ -1,1 +1,1 @@
-"""Plain implementations that everything is compared with: no caching, no packing, nothing shared with the project."""
+"""Reference implementations for tests: no caching, no packing, no code shared with the project."""

@@ -1,4 +1,4 @@
-"""CLIP-Adapter: two matrices on the image feature."""
+"""Reference for CLIP-Adapter: two matrices applied to the image features."""
 
 from .coop import PlainCoOp, normalised, template_features
 

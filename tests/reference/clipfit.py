@@ -1,4 +1,4 @@
-"""CLIPFit in its plainest form, from the paper's equations: two whole CLIPs, 77 tokens, parameters changed in place."""
+"""Reference for CLIPFit, from the paper's equations: two CLIPs, prompts of 77 tokens, parameters tuned in place."""
 
 import copy
 
@@ -7,7 +7,7 @@ from clip import clip
 
 
 class PlainCLIPFit:
-    """Student and teacher as two CLIPs; `parameters` are the student's own tuned tensors by name."""
+    """Student and teacher as two CLIPs. `parameters` are the tuned parameters of the student, by name."""
 
     def __init__(self, model, prompts, reg="kd", beta=8.0):
         self.teacher = model
@@ -36,11 +36,12 @@ class PlainCLIPFit:
         log_p = self.logits(image).log_softmax(-1)
         terms = {"ce": -log_p[torch.arange(len(label)), label].mean()}
         if self.reg == "kd":
-            w, t = self.student.encode_text(self.tokens), self.teacher_text
+            w = self.student.encode_text(self.tokens)
+            t = self.teacher_text
             cos = (w * t).sum(-1) / (w.norm(dim=-1) * t.norm(dim=-1))
             terms["kd"] = self.beta * (1 - cos.mean())
         if self.reg == "mse":
-            old = dict(self.teacher.named_parameters())
-            squares = [((p - old[n]) ** 2).sum() for n, p in self.parameters.items() if n.startswith("transformer.")]
+            frozen = dict(self.teacher.named_parameters())
+            squares = [((p - frozen[n]) ** 2).sum() for n, p in self.parameters.items() if n.startswith("transformer.")]
             terms["mse"] = self.beta * sum(squares) / len(squares)
         return terms

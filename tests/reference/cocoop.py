@@ -1,4 +1,4 @@
-"""CoCoOp: one image at a time, all prompts encoded anew for each."""
+"""Reference for CoCoOp: encodes all prompts per image, one image at a time."""
 
 import torch
 
@@ -6,7 +6,7 @@ from .coop import PlainCoOp, encode_prompts, normalised
 
 
 class PlainCoCoOp(PlainCoOp):
-    """`meta_net` holds the four tensors of the two layers by name."""
+    """`meta_net` has the four tensors of the two layers, by name."""
 
     def __init__(self, *args, meta_net, **kwargs):
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""CoOp in its plainest form: whole prompts of 77 embeddings, through CLIP's own modules."""
+"""Reference for CoOp: prompts of 77 embeddings, encoded with CLIP's own modules."""
 
 import copy
 
@@ -14,7 +14,7 @@ def normalised(x):
 
 
 def encode_prompts(model, prompts, tokens):
-    """Text features (n, E) of prompt embeddings (n, 77, d) whose end of text is where it is in the tokens (n, 77)."""
+    """Text features (n, E) of prompt embeddings (n, 77, d). The tokens (n, 77) give the position of the end of text."""
     x = prompts + model.positional_embedding
     x = model.transformer(x.permute(1, 0, 2)).permute(1, 0, 2)
     x = model.ln_final(x)
@@ -22,9 +22,9 @@ def encode_prompts(model, prompts, tokens):
 
 
 class PlainCoOp:
-    """`text` are the context's words, "X" for a token without one; `ctx` the vectors that take their place.
+    """`text` is the context in words ("X" for a token without a word), `ctx` the learned vectors that replace it.
 
-    `parameters` are the tuned tensors under the project's names; with `layernorm` the image LayerNorms are among them.
+    `parameters` are the tuned parameters, named as in the project. With `layernorm` they include the image LayerNorms.
     """
 
     def __init__(self, model, classnames, text, ctx, position="end", layernorm=False):
@@ -72,7 +72,7 @@ class PlainCoOp:
         return sum(terms.values())
 
     def set_gradients(self, image, label):
-        """Puts the gradients of one step in place; returns the loss terms."""
+        """Computes the gradients of one step. Returns the loss terms."""
         for p in self.parameters.values():
             p.grad = None
         terms = self.terms(image, label)
@@ -85,6 +85,6 @@ def cross_entropy(logits, label):
 
 
 def template_features(model, prompts):
-    """Zero-shot features (n, E) of whole prompts."""
+    """Zero-shot text features (n, E) of prompts."""
     with torch.no_grad():
         return normalised(model.encode_text(clip.tokenize(prompts)))

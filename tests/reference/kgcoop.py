@@ -1,4 +1,4 @@
-"""KgCoOp: CoOp and a distance to the features of hand-written prompts."""
+"""Reference for KgCoOp: CoOp with a distance to the text features of hand-written prompts."""
 
 from .coop import PlainCoOp, template_features
 

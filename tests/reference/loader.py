@@ -1,4 +1,4 @@
-"""Loading as Dassl does it: torch's loader, new worker processes for every pass, every image decoded anew."""
+"""Reference for data loading, as in Dassl: torch's loader, new workers per epoch, images decoded in every epoch."""
 
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
@@ -9,7 +9,7 @@ MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.2757
 
 
 class PlainDataset(Dataset):
-    """Images at `paths`, each read and transformed whenever it is asked for."""
+    """Reads and transforms the images of `items` on access."""
 
     def __init__(self, items, transform):
         self.items, self.transform = items, transform

@@ -1,4 +1,4 @@
-"""MaPLe: tokens overwritten in place before each of the first blocks of both encoders."""
+"""Reference for MaPLe: tokens overwritten in place before each of the first blocks of both encoders."""
 
 import torch
 
@@ -6,7 +6,7 @@ from .coop import PlainCoOp, normalised
 
 
 class PlainMaPLe(PlainCoOp):
-    """`learned` holds the learner's tensors by the project's names."""
+    """`learned` has the tuned parameters, named as in the project."""
 
     def __init__(self, model, classnames, text, learned, **kwargs):
         prefix = "prompt_learner."

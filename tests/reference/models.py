@@ -1,4 +1,4 @@
-"""CLIPs with random weights, of OpenAI's sizes and small ones."""
+"""CLIPs with random weights, in OpenAI's sizes and smaller ones."""
 
 import torch
 from clip.model import CLIP
@@ -15,7 +15,7 @@ SIZES = {
 
 
 def random_clip(size: str = "tiny", seed: int = 0) -> CLIP:
-    """A frozen fp32 CLIP with random weights; biases and gains are random too, so that none is trivially right."""
+    """A frozen fp32 CLIP with random weights. LayerNorm weights and all biases are random too, not ones and zeros."""
     rng = torch.random.get_rng_state()
     torch.manual_seed(seed)
     model = CLIP(*SIZES[size]).float().eval().requires_grad_(False)
@@ -29,6 +29,6 @@ def random_clip(size: str = "tiny", seed: int = 0) -> CLIP:
 
 
 def save_clip(model: CLIP, path) -> str:
-    """Write a CLIP as a state dict that `load_clip` reads; returns the path as text."""
+    """Writes a CLIP as a state dict for `load_clip`. Returns the path as a string."""
     torch.save(model.state_dict(), path)
     return str(path)

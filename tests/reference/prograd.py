@@ -1,4 +1,4 @@
-"""ProGrad: two backward passes, and the part of one gradient that opposes the other taken out."""
+"""Reference for ProGrad: two backward passes; the part of one gradient that opposes the other is removed."""
 
 import torch
 

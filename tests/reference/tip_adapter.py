@@ -1,4 +1,4 @@
-"""Tip-Adapter: a one-hot matrix of cached labels, and a search over all pairs of alpha and beta."""
+"""Reference for Tip-Adapter: a one-hot matrix of cached labels, and a grid search of alpha and beta."""
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ class PlainTipAdapter(PlainCoOp):
 
     @torch.no_grad()
     def search(self, image, label, scale, step):
-        """The first pair (alpha, beta), beta by beta, with the highest accuracy, and that accuracy in percent."""
+        """Returns the first pair (alpha, beta), in the order of beta, with the highest accuracy, and that accuracy."""
         f = normalised(self.model.encode_image(image))
         best, chosen = 0.0, None
         for i in range(step[0]):

@@ -1,4 +1,4 @@
-"""Fixtures: the digits on disk, tiny random CLIPs, and a maker of trainers."""
+"""Fixtures: the digits dataset, tiny random CLIPs, and `make`, which builds trainers."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from .helpers import make_trainer
 
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory):
-    """A DATASET.ROOT; the digits are written into it by the first trainer that uses them."""
+    """A DATASET.ROOT. The first trainer that uses it writes the digits dataset into it."""
     return tmp_path_factory.mktemp("data")
 
 
@@ -27,13 +27,13 @@ def tiny_rn(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def vit_b16():
-    """A full-size ViT-B/16 CLIP with random weights; made once, do not change it."""
+    """A full-size ViT-B/16 CLIP with random weights. Shared by all tests: do not modify it."""
     return random_clip("ViT-B/16")
 
 
 @pytest.fixture
 def make(digits_root, tiny, tmp_path):
-    """make(method, *opts, output=..., backbone=..., seed=..., flags=...): a trainer on the digits."""
+    """make(method, *opts, output=..., backbone=..., seed=..., flags=...) builds a trainer on the digits dataset."""
 
     def build(method, *opts, output=None, backbone=None, seed=1, flags=()):
         output = output or tmp_path / "run"

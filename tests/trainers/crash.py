@@ -1,4 +1,4 @@
-"""Pieces of a test in forked processes that may be killed: a fork takes milliseconds, a start with torch seconds."""
+"""Runs parts of a test in forked processes that may be killed. A fork takes milliseconds, importing torch seconds."""
 
 import ctypes
 import os
@@ -16,7 +16,10 @@ from trainers.common.runs.digest import digest
 
 
 def fork(work, log) -> int:
-    """Start `work()` in a child whose output goes to the file `log`; its exit code is the number work returns, or 0."""
+    """Runs `work()` in a child process and returns its pid. Its output goes to the file `log`.
+
+    The exit code is the int that `work` returns, or 0.
+    """
     child = os.fork()
     if child:
         return child
@@ -25,10 +28,10 @@ def fork(work, log) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # pytest has put its own there
-        tqdm.set_lock(threading.RLock())  # its own is shared between processes: killed with it, nobody could go on
-        done = work()
-        code = done if isinstance(done, int) else 0
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # replaces pytest's streams
+        tqdm.set_lock(threading.RLock())  # tqdm's own lock is shared by processes: a child killed with it blocks all
+        result = work()
+        code = result if isinstance(result, int) else 0
     except BaseException:
         traceback.print_exc(file=sys.stderr)
     finally:
@@ -36,7 +39,7 @@ def fork(work, log) -> int:
 
 
 def join(child: int, seconds: float = 60) -> int:
-    """The child's exit code, or minus the signal that ended it; it is killed after `seconds`."""
+    """Waits for the child. Returns its exit code, or minus the signal that ended it. Kills it after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -45,21 +48,21 @@ def join(child: int, seconds: float = 60) -> int:
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    raise TimeoutError(f"a child ran for more than {seconds} s")
+    raise TimeoutError(f"the child ran for more than {seconds} s")
 
 
 def content(path) -> str:
-    """Digest of all that a checkpoint holds but for the time it took."""
+    """Digest of a checkpoint without its training time."""
     state = checkpoint_file.read(str(path))
     del state["train_seconds"]
     return digest(state)
 
 
 def small_disk(folder, kilobytes: int, mount: bool = True):
-    """In a forked child: leaves about so much room for files in `folder`. Returns a function that makes room.
+    """In a forked child: limits the free space in `folder` to about `kilobytes`. Returns a function that frees space.
 
-    Where root may mount (and `mount` is true), it is a file system of the child's own, which ends with it; elsewhere
-    no file may grow beyond that, and beyond half of a checkpoint.
+    If `mount` is true and root may mount, mounts a private file system that is removed with the child. Otherwise it
+    limits the size of each file to `kilobytes`, and to at most half of a checkpoint.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     new_namespace, private, remount = 0x20000, 0x4000 | 0x40000, 32

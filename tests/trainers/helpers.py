@@ -1,11 +1,11 @@
-"""Makes a trainer the way train.py does, on a tiny random CLIP and the handwritten digits."""
+"""Builds trainers as train.py does, with a tiny random CLIP and the digits dataset."""
 
 import pytest
 import torch
 
 import train
 
-# One batch of train-like data is all that most tests need; workers would only cost time.
+# Most tests need one batch only, for which data loader workers are not worth their start.
 FAST = (
     "INPUT.SIZE (32,32) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 8 DATASET.NUM_SHOTS 2 "
     "INPUT.TRANSFORMS ('random_resized_crop','normalize') OPTIM.NAME sgd OPTIM.LR 0.002 OPTIM.LR_SCHEDULER cosine "
@@ -14,14 +14,14 @@ FAST = (
 
 
 def make_cfg(method: str, root, backbone: str, output, *opts: str, seed: int = 1, flags: tuple[str, ...] = ()):
-    """The config of a run on the digits; later `opts` win over the fast defaults."""
+    """The config of a run on the digits dataset. `opts` override the fast defaults."""
     argv = ["--trainer", method, "--root", str(root), "--backbone", backbone, "--output-dir", str(output)]
     argv += ["--seed", str(seed), "--dataset-config-file", "configs/datasets/digits.yaml", *flags, *FAST, *opts]
     return train.setup_cfg(train.parse_args(argv))
 
 
 def make_trainer(method: str, root, backbone: str, output, *opts: str, seed: int = 1, flags: tuple[str, ...] = ()):
-    """A trainer as `train.py` builds it, seeded."""
+    """Builds a trainer as `train.py` does, with the seed set."""
     from dassl.engine import build_trainer
     from dassl.utils import set_random_seed
 
@@ -31,7 +31,7 @@ def make_trainer(method: str, root, backbone: str, output, *opts: str, seed: int
 
 
 def batch_of(trainer, n: int = 6, seed: int = 0) -> dict:
-    """A random training batch with every key that Dassl's loader gives."""
+    """A random training batch with all keys of Dassl's loader."""
     rng = torch.Generator().manual_seed(seed)
     side = trainer.clip.visual.input_resolution
     label = torch.randint(trainer.num_classes, (n,), generator=rng)
@@ -45,14 +45,15 @@ def batch_of(trainer, n: int = 6, seed: int = 0) -> dict:
 
 
 def train_step(trainer, batch: dict, update_lr: bool = False) -> dict:
-    """One `forward_backward`, without the loop around it; a batch in the middle of an epoch unless `update_lr`."""
-    trainer.batch_idx, trainer.num_batches = 0, 1 if update_lr else 2
+    """Calls `forward_backward` once. The batch is the last one of its epoch if `update_lr`."""
+    trainer.batch_idx = 0
+    trainer.num_batches = 1 if update_lr else 2
     trainer.set_model_mode("train")
     return trainer.forward_backward(batch)
 
 
 def cut_off_after(trainer, epochs: int) -> None:
-    """Train, and stop as Ctrl-C would after some epochs."""
+    """Train and interrupt, as Ctrl-C does, after `epochs`."""
     after_epoch = trainer.after_epoch
 
     def stop():

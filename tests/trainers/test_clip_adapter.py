@@ -1,9 +1,10 @@
-"""CLIP-Adapter against the plain formulas in tests/reference/clip_adapter.py."""
+"""CLIP-Adapter against the formulas in tests/reference/clip_adapter.py."""
 
 import pytest
 import torch
 
 from tests.reference.clip_adapter import PlainCLIPAdapter
+from tests.user_errors import raises_user_error
 
 from .compare import FEW, TEMPLATE, assert_same_loss_and_gradients, assert_same_trajectory, move, names_of, plain_clip
 from .helpers import batch_of, train_step
@@ -51,7 +52,7 @@ def test_width_follows_the_backbone(make, tiny_rn):
 
 
 def test_user_errors(make):
-    with pytest.raises(ValueError, match="TRAINER.CLIP_ADAPTER.RATIO must be from 0 to 1, got 1.5"):
+    with raises_user_error("TRAINER.CLIP_ADAPTER.RATIO", "0 to 1", "1.5"):
         make("CLIP_Adapter", "TRAINER.CLIP_ADAPTER.RATIO", "1.5")
-    with pytest.raises(ValueError, match="TRAINER.CLIP_ADAPTER.REDUCTION must be at least 1, got 0"):
+    with raises_user_error("TRAINER.CLIP_ADAPTER.REDUCTION", "got 0"):
         make("CLIP_Adapter", "TRAINER.CLIP_ADAPTER.REDUCTION", "0")

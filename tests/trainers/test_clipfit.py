@@ -1,4 +1,4 @@
-"""CLIPFit against the paper's formulas written out in tests/reference/clipfit.py."""
+"""CLIPFit against the paper's formulas, implemented in tests/reference/clipfit.py."""
 
 import os
 
@@ -7,6 +7,7 @@ import torch
 
 from tests.reference.clipfit import PlainCLIPFit
 from tests.reference.models import save_clip
+from tests.user_errors import raises_user_error
 from trainers.common.models.loading import load_clip
 
 from .helpers import batch_of, make_trainer, train_step
@@ -15,14 +16,14 @@ REGULARISERS = ["kd", "mse", "none"]
 
 
 def plain_like(trainer, reg, beta=8.0):
-    """The plain method on the trainer's CLIP and prompts."""
+    """The reference implementation with the trainer's CLIP and prompts."""
     model = load_clip(trainer.cfg.MODEL.BACKBONE.NAME)
     prompts = [f"a photo of the number {name}." for name in trainer.dm.dataset.classnames]
     return PlainCLIPFit(model, prompts, reg, beta)
 
 
 def move(trainer, plain, seed=3):
-    """Put both at the same random point away from zero-shot CLIP, where no term or gradient vanishes."""
+    """Set both to the same random parameters, at which no loss term or gradient vanishes."""
     rng = torch.Generator().manual_seed(seed)
     for name, p in plain.parameters.items():
         p.data += 0.05 * torch.randn(p.shape, generator=rng)
@@ -47,8 +48,9 @@ def test_loss_and_gradients_equal_the_formulas(make, reg):
     names = [name for name, _ in trainer.tuned.named_parameters()]
     assert sorted(names) == sorted(plain.parameters)
     for name in names:
-        ours, theirs = trainer.tuned.get_parameter(name).grad, plain.parameters[name].grad
-        assert (ours - theirs).norm() <= 1e-4 * theirs.norm() + 1e-7, name
+        gradient = trainer.tuned.get_parameter(name).grad
+        expected_gradient = plain.parameters[name].grad
+        assert (gradient - expected_gradient).norm() <= 1e-4 * expected_gradient.norm() + 1e-7, name
 
 
 def test_twenty_sgd_steps_follow_the_formulas(make):
@@ -70,8 +72,8 @@ def test_twenty_sgd_steps_follow_the_formulas(make):
         assert ours["loss"] == pytest.approx(loss.item(), rel=1e-5), step
 
 
-def test_kd_pulls_towards_zero_shot(make):
-    """The paper's eq. 4 prints the other sign: a step on the distillation term alone must raise the mean cosine."""
+def test_kd_pulls_towards_the_teacher(make):
+    """A step on the distillation loss alone raises the mean cosine. (Eq. 4 of the paper has the wrong sign.)"""
     trainer = make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "('text_ffn_output_bias',)")
     with torch.no_grad():
         for p in trainer.tuned.parameters():
@@ -100,13 +102,11 @@ def test_kd_is_zero_with_zero_gradient_at_the_start(make):
     assert max(grads) < 1e-4
 
 
-def test_exactly_the_tuned_tensors_move(make):
+def test_a_step_changes_exactly_the_tuned_tensors(make):
     trainer = make("CLIPFit")
     frozen = {name: p.clone() for name, p in trainer.clip.state_dict().items()}
     before = {name: p.clone() for name, p in trainer.tuned.state_dict().items()}
-    train_step(
-        trainer, batch_of(trainer), update_lr=True
-    )  # the first step runs at 1e-5, fp32 masters move all the same
+    train_step(trainer, batch_of(trainer), update_lr=True)  # at a learning rate of 1e-5, which fp32 masters resolve
     train_step(trainer, batch_of(trainer, seed=1))
     assert all(torch.equal(frozen[name], p) for name, p in trainer.clip.state_dict().items())
     moved = {name for name, p in trainer.tuned.state_dict().items() if not torch.equal(before[name], p)}
@@ -127,7 +127,7 @@ def test_full_size_checkpoint_holds_46080_scalars_in_under_1_mb(vit_b16, digits_
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "amp", "fp16"])
 @pytest.mark.parametrize("reg", REGULARISERS)
-def test_every_loss_term_is_there_at_every_precision(make, precision, reg):
+def test_every_precision_has_every_loss_term(make, precision, reg):
     values = {}
     for prec in ("fp32", precision):
         trainer = make("CLIPFit", "TRAINER.CLIPFIT.PREC", prec, "TRAINER.CLIPFIT.REG", reg)
@@ -144,7 +144,7 @@ def test_every_loss_term_is_there_at_every_precision(make, precision, reg):
         assert values[precision][name] == pytest.approx(value, rel=0.2), name
 
 
-def test_evaluations_encode_the_classes_once_until_the_tuned_parameters_change(make, monkeypatch, tmp_path):
+def test_text_features_are_cached_until_the_tuned_parameters_change(make, monkeypatch, tmp_path):
     trainer = make("CLIPFit", "DATALOADER.TEST.BATCH_SIZE", "100")
     calls = []
     encode = trainer.encode_text
@@ -189,39 +189,39 @@ def test_official_name_and_command_line(make):
 
 
 def test_user_errors(make, tiny_rn):
-    with pytest.raises(ValueError, match=r"TRAINER.CLIPFIT.REG must be one of \('kd', 'mse', 'none'\), got 'l2'"):
+    with raises_user_error("TRAINER.CLIPFIT.REG", "'kd'", "'mse'", "'none'", "'l2'"):
         make("CLIPFit", "TRAINER.CLIPFIT.REG", "l2")
-    with pytest.raises(ValueError, match="TRAINER.CLIPFIT.PREC must be one of"):
+    with raises_user_error("TRAINER.CLIPFIT.PREC", "'fp32'", "'fp8'"):
         make("CLIPFit", "TRAINER.CLIPFIT.PREC", "fp8")
-    with pytest.raises(ValueError, match="TRAINER.CLIPFIT.TUNE is empty"):
+    with raises_user_error("TRAINER.CLIPFIT.TUNE", "()", "text_ffn_output_bias"):
         make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "()")
-    with pytest.raises(ValueError, match="BETA must not be negative"):
+    with raises_user_error("TRAINER.CLIPFIT.BETA", "-1.0"):
         make("CLIPFit", "TRAINER.CLIPFIT.BETA", "-1.0")
-    with pytest.raises(ValueError, match="has nothing to hold.*set TRAINER.CLIPFIT.REG none"):
+    with raises_user_error("TRAINER.CLIPFIT.TUNE", "image_layernorm", "TRAINER.CLIPFIT.REG none"):
         make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "('image_layernorm',)")
-    with pytest.raises(ValueError, match="TRAINER.CLIPFIT.TUNE: the set 'image_layernorm' is empty.*ResNet"):
+    with raises_user_error("TRAINER.CLIPFIT.TUNE", "'image_layernorm'", "ResNet", "image_batchnorm"):
         make("CLIPFit", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
-    with pytest.raises(ValueError, match=r'takes 32x32 images: add INPUT.SIZE "\(32, 32\)"'):
+    with raises_user_error("(224, 224)", 'INPUT.SIZE "(32, 32)"'):
         make("CLIPFit", "INPUT.SIZE", "(224, 224)")
-    with pytest.raises(ValueError, match="DATASET.TEMPLATE must hold one {}"):
+    with raises_user_error("DATASET.TEMPLATE", "{}", "'a photo'"):
         make("CLIPFit", "DATASET.TEMPLATE", "a photo")
 
 
-def test_resnet_runs_as_the_error_says(make, tiny_rn):
+def test_a_resnet_runs_with_the_sets_the_error_suggests(make, tiny_rn):
     trainer = make(
         "CLIPFit", "INPUT.SIZE", "(64, 64)",
         "TRAINER.CLIPFIT.TUNE", "('text_ffn_output_bias', 'image_batchnorm')", backbone=tiny_rn,
     )  # fmt: skip
     statistics = {n: b.clone() for n, b in trainer.clip.named_buffers()}
     train_step(trainer, batch_of(trainer))
-    assert all(torch.equal(b, statistics[n]) for n, b in trainer.clip.named_buffers())  # BatchNorm must not drift
+    assert all(torch.equal(b, statistics[n]) for n, b in trainer.clip.named_buffers())  # frozen running statistics
 
 
-def test_nan_loss_stops_with_a_clear_line(make):
+def test_a_nan_loss_stops_training(make):
     trainer = make("CLIPFit")
     batch = batch_of(trainer)
     batch["img"][:] = float("nan")
     before = {name: p.clone() for name, p in trainer.tuned.state_dict().items()}
-    with pytest.raises(FloatingPointError, match="NaN.*OPTIM.LR"):
+    with raises_user_error("NaN", "OPTIM.LR"):
         train_step(trainer, batch)
     assert all(torch.equal(before[name], p) for name, p in trainer.tuned.state_dict().items())

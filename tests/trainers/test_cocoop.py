@@ -1,9 +1,10 @@
-"""CoCoOp against the plain formulas in tests/reference/cocoop.py, and its chunks."""
+"""CoCoOp against the formulas in tests/reference/cocoop.py, and its chunks."""
 
 import pytest
 import torch
 
 from tests.reference.cocoop import PlainCoCoOp
+from tests.user_errors import raises_user_error
 
 from .compare import FEW, assert_same_loss_and_gradients, assert_same_trajectory, move, names_of, plain_clip
 from .helpers import batch_of, train_step
@@ -43,7 +44,7 @@ def test_random_context(make):
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "amp"])
 def test_results_do_not_depend_on_the_chunk(make, precision):
-    """7 images: at once, in threes with a rest, one by one (also where one image has more prompts than a chunk)."""
+    """7 images in chunks of 7, 3 and 1; with CHUNK 1, one image has more prompts than a chunk."""
     results = {}
     for chunk in ("2000", "15", "5", "1"):
         trainer = make("CoCoOp", *WORDS, "TRAINER.COCOOP.CHUNK", chunk, "TRAINER.COCOOP.PREC", precision)
@@ -63,7 +64,7 @@ def test_results_do_not_depend_on_the_chunk(make, precision):
 
 
 def test_memory_is_bounded_by_the_chunk(make):
-    """What the backward pass keeps of an image beyond the first chunk is its features and logits, not its prompts."""
+    """With several chunks, only features and logits of an image are saved for the backward pass, not its prompts."""
     kept = {}
     for images in (2, 8):
         trainer = make("CoCoOp", *WORDS, "TRAINER.COCOOP.CHUNK", "10")  # 2 images of 5 classes
@@ -78,7 +79,7 @@ def test_memory_is_bounded_by_the_chunk(make):
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             trainer.conditional_logits(torch.nn.functional.normalize(features, dim=-1))
         kept[images] = total
-    assert kept[8] < 0.1 * kept[2]  # two images are one chunk, kept as a whole
+    assert kept[8] < 0.1 * kept[2]  # two images are one chunk, whose activations are saved
 
 
 def test_official_checkpoints_load(make, tmp_path):
@@ -94,7 +95,7 @@ def test_official_checkpoints_load(make, tmp_path):
 
 
 def test_user_errors(make):
-    with pytest.raises(ValueError, match="TRAINER.COCOOP.CHUNK must be at least 1, got 0"):
+    with raises_user_error("TRAINER.COCOOP.CHUNK", "got 0"):
         make("CoCoOp", "TRAINER.COCOOP.CHUNK", "0")
-    with pytest.raises(ValueError, match="TRAINER.COCOOP.N_CTX must be at least 1, got 0"):
+    with raises_user_error("TRAINER.COCOOP.N_CTX", "got 0"):
         make("CoCoOp", "TRAINER.COCOOP.N_CTX", "0")

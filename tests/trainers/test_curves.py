@@ -9,14 +9,14 @@ TERMS = {"CLIPFit": ("ce", "kd"), "ClipFit": ("ce", "kd"), "KgCoOp": ("ce", "kd"
 
 
 def curves(folder) -> dict[str, list[tuple[int, float]]]:
-    """tag -> (step, value) of every point."""
+    """The logged points: tag -> [(step, value), ...]."""
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 @pytest.mark.parametrize("method", TRAINABLE)
-def test_every_method_leaves_its_curves(build, method, tmp_path):  # noqa: F811
+def test_every_method_logs_its_curves(build, method, tmp_path):  # noqa: F811
     options = "OPTIM.MAX_EPOCH 2 TEST.NO_TEST False TEST.FINAL_MODEL best_val DATALOADER.TRAIN_X.BATCH_SIZE 8".split()
     trainer = build(method, *options, output=tmp_path)
     steps, forward_backward = [], trainer.forward_backward

@@ -1,6 +1,6 @@
-"""What holds for every method, those of examples/ included: a new one is tested without touching this file.
+"""Tests of all registered methods, including those in examples/. New methods are tested without a change here.
 
-Each runs with its recipe for the micro CLIP, on a tiny random CLIP.
+Each method runs with its recipe for the micro CLIP, on a tiny random CLIP.
 """
 
 import importlib
@@ -11,6 +11,7 @@ import torch
 
 import train  # noqa: F401  (makes dassl importable)
 from dassl.engine import TRAINER_REGISTRY
+from tests.user_errors import raises_user_error
 from tools.recipe import config_file, recipe
 from trainers import register_all
 
@@ -21,7 +22,7 @@ register_all()
 for path in sorted(Path("examples").glob("*.py")):
     importlib.import_module(f"examples.{path.stem}")
 CLASSES = {name: TRAINER_REGISTRY.get(name) for name in sorted(TRAINER_REGISTRY.registered_names())}
-CLASSES = {n: c for n, c in CLASSES.items() if c.__module__.startswith(("trainers.", "examples."))}  # no toys of tests
+CLASSES = {n: c for n, c in CLASSES.items() if c.__module__.startswith(("trainers.", "examples."))}  # no toy trainers
 METHODS = list(CLASSES)
 TRAINABLE = [name for name in METHODS if CLASSES[name].trainable]
 FAST = "TRAINER.TIP.SEARCH_STEP (5,4) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True".split()
@@ -43,14 +44,14 @@ def build(make):
 
 
 def perturb(trainer, size=0.02):
-    """Move the tuned parameters to a point where no loss term is trivially zero."""
+    """Add noise to the tuned parameters, so that no loss term is zero."""
     rng = torch.Generator().manual_seed(7)
     for p in trainer.tuned.parameters():
         p.data += size * torch.randn(p.shape, generator=rng)
 
 
 def step_past_warm_up(trainer):
-    """A step at a learning rate at which a tensor with a small gradient moves too."""
+    """A step at a learning rate that is high enough to change tensors with a small gradient."""
     for group in trainer.optim.param_groups:
         group["lr"] = 0.002
     return train_step(trainer, batch_of(trainer))
@@ -67,7 +68,7 @@ def logits_of(trainer, image):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_step_moves_the_tuned_tensors_and_nothing_else(build, method):
+def test_a_step_changes_exactly_the_tuned_tensors(build, method):
     trainer = build(method)
     assert bool(tuned_of(trainer)) == CLASSES[method].trainable == (trainer.optim is not None)
     if not CLASSES[method].trainable:
@@ -78,7 +79,7 @@ def test_a_step_moves_the_tuned_tensors_and_nothing_else(build, method):
     assert all(torch.equal(frozen[name], tensor) for name, tensor in trainer.clip.state_dict().items())
     after = trainer.tuned.state_dict()
     assert {name for name in before if not torch.equal(before[name], after[name])} == set(tuned_of(trainer))
-    # Weight decay moves everything; a gradient must have come too.
+    # Weight decay changes every tensor, so check the gradients too.
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tuned_of(trainer).values())
     assert not any(module.training for module in trainer.clip.modules())
     optimised = [p for group in trainer.optim.param_groups for p in group["params"]]
@@ -95,7 +96,7 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
     file = tmp_path / "a" / trainer.model_name / "model.pth.tar-1"
     state = torch.load(file, weights_only=True)["state_dict"]
     assert set(state) == set(trainer.tuned.state_dict()) >= set(tuned_of(trainer))
-    assert not set(state) & set(trainer.clip.state_dict()) - set(trainer.clip_names)  # nothing that is frozen
+    assert not set(state) & set(trainer.clip.state_dict()) - set(trainer.clip_names)  # no frozen tensor
     other = build(method, output=tmp_path / "b", seed=2)
     image = batch_of(trainer)["img"]
     untrained = logits_of(other, image)
@@ -106,7 +107,7 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
 
 @pytest.mark.parametrize("method", TRAINABLE)
 def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
-    """Stopped in the middle of an epoch: weights, optimiser, schedule, random state, best epoch and result."""
+    """Interrupted in an epoch: weights, optimiser, schedule, random state, best epoch and results are equal."""
     options = ("OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "10")
     options += ("TEST.NO_TEST", "False", "TEST.FINAL_MODEL", "best_val")
 
@@ -135,7 +136,7 @@ def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_loss_term_is_there_at_every_precision(build, method):
+def test_every_precision_has_every_loss_term(build, method):
     values = {}
     for precision in ("fp32", "bf16", "amp", "fp16"):
         section = "COOP" if method == "ClipFit" else TRAINER_REGISTRY.get(method).section
@@ -169,7 +170,7 @@ def test_new_classes_after_training_on_base(build, method, tmp_path):
     untrained = logits_of(new, image)
     base.train()
     if base.per_class:
-        with pytest.raises(ValueError, match="cannot be used for other classes"):
+        with raises_user_error("model.pth.tar-1", "zero, one, two, ...", "five, six, seven, ..."):
             new.load_model(str(tmp_path / "base"))
         return
     new.load_model(str(tmp_path / "base"))
@@ -184,15 +185,15 @@ def test_new_classes_after_training_on_base(build, method, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_image_layernorms_beside_the_method(build, method, tmp_path):
-    """ "+UL" of the paper's Table 4: one config key; optimised, saved and loaded with the method."""
+def test_image_layernorms_are_tuned_with_the_method(build, method, tmp_path):
+    """ "+UL" in Table 4 of the paper: one config key adds them to the optimiser and the checkpoints."""
     section = TRAINER_REGISTRY.get(method).section
     plain = build(method, output=tmp_path / "plain")
     if not CLASSES[method].trainable:
         with pytest.raises((ValueError, KeyError)):
             build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "x")
         return
-    if plain.clip_names:  # CLIPFit tunes them by itself
+    if plain.clip_names:  # CLIPFit tunes them by default
         assert "visual.ln_pre.weight" in plain.clip_names
         return
     trainer = build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "a")
@@ -206,7 +207,7 @@ def test_image_layernorms_beside_the_method(build, method, tmp_path):
     other.load_model(str(tmp_path / "a"))
     image = batch_of(trainer)["img"]
     assert torch.equal(logits_of(trainer, image), logits_of(other, image))
-    with pytest.raises(ValueError, match="holds other tuned tensors.*TUNE"):
+    with raises_user_error("model.pth.tar-1", f"TRAINER.{section}.TUNE", "image_layernorm"):
         plain.load_model(str(tmp_path / "a"))
 
 
@@ -224,7 +225,7 @@ CLIPFIT = {f"transformer.resblocks.{i}.mlp.c_proj.bias": (512,) for i in BLOCKS}
 MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
-# The published settings on ViT-B/16: tuned tensors, and their scalars as the papers or methods' authors count them.
+# The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
     "ClipFit": (CLIPFIT, 46_080),
@@ -266,8 +267,8 @@ SPEED = {
 
 @pytest.mark.parametrize("key", SPEED.values(), ids=SPEED)
 @pytest.mark.parametrize("method", TRAINABLE)
-def test_what_saves_time_or_memory_changes_nothing(build, method, key, monkeypatch, tmp_path):
-    """Loss terms, and the tuned tensors after two steps."""
+def test_speed_and_memory_options_do_not_change_results(build, method, key, monkeypatch, tmp_path):
+    """Compares loss terms, and the tuned tensors after three steps."""
     from trainers.common.models import blocks
 
     compiled = torch.compile

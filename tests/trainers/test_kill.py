@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the files are those before or after, and the same command ends as if nothing had happened."""
+"""kill -9 at any time: files are never half written, and the same command ends like an uninterrupted run."""
 
 import builtins
 import json
@@ -22,19 +22,19 @@ OPTIONS = ("TRAIN.CHECKPOINT_FREQ", "1", "TEST.FINAL_MODEL", "best_val", "DATALO
 
 @pytest.fixture(scope="module")
 def train(digits_root, tiny, tmp_path_factory):
-    """train(output, epochs): the whole of a run, or what is left of it; tested on few images."""
+    """train(output, epochs) starts or resumes a run, which is tested on few images."""
 
     def run(output, epochs, kill_at_point=None):
         if kill_at_point:
             kill_at(kill_at_point)
         trainer = make_trainer("CLIPFit", digits_root, tiny, output, *OPTIONS, "OPTIM.MAX_EPOCH", str(epochs))
         trainer.test_loader = trainer.val_loader
-        test = trainer.test  # the tiny CLIP's accuracy is always 10 %: in waves on val, so that the best changes
+        test = trainer.test  # the tiny CLIP's accuracy is always 10 %; a sine on val makes the best epoch change
         trainer.test = lambda split=None: (test(split), 50 + 10 * math.sin(trainer.epoch))[split == "val"]
         trainer.train()
         return 0
 
-    run(tmp_path_factory.mktemp("warm"), 1)  # what is imported on first use need not be by every child
+    run(tmp_path_factory.mktemp("warm"), 1)  # imports lazily loaded modules once instead of in every child
     return run
 
 
@@ -44,7 +44,7 @@ def result(output):
 
 
 def outcome(output):
-    """What must be equal after a run, however often it was killed."""
+    """The files that must be equal after a run, however often it was killed."""
     folder = output / "clipfit"
     names = sorted(path.name for path in folder.iterdir())
     assert not [name for name in os.listdir(output) + names if name.endswith(".tmp")]
@@ -53,10 +53,10 @@ def outcome(output):
 
 
 def check_killed(output, whole):
-    """What a kill has left: intact checkpoints, each as the unbroken run had it. Returns the epoch to go on from."""
+    """Checks that a kill left intact checkpoints, as in the uninterrupted run. Returns the epoch to resume from."""
     folder = output / "clipfit"
     names = checkpoint_file.names(str(folder))
-    if (output / "result.json").exists() and result(output)["finished"]:  # killed after its last file
+    if (output / "result.json").exists() and result(output)["finished"]:  # killed after the last file was written
         assert outcome(output) == whole
     if not names:
         return 0
@@ -67,7 +67,7 @@ def check_killed(output, whole):
     name = checkpoint_file.newest(str(folder))
     state = checkpoint_file.read(str(folder / name))
     last = max([int(name.rpartition("-")[2]) for name in names if name != checkpoint_file.BEST], default=1)
-    assert last - 1 <= state["epoch"] <= last + 1  # the state before or after
+    assert last - 1 <= state["epoch"] <= last + 1  # the old or the new checkpoint
     return state["epoch"]
 
 
@@ -79,7 +79,7 @@ def test_killed_at_random_moments(train, tmp_path):
     whole = outcome(tmp_path / "whole")
     kills, runs, epoch = 0, 0, 0
     killed_after = set()
-    while kills < 20 or epoch or not runs or len(killed_after) < 6:  # a machine may get slower or faster meanwhile
+    while kills < 20 or epoch or not runs or len(killed_after) < 6:  # the machine's speed may change during the test
         assert kills < 200, f"no progress: killed {kills} times, {runs} runs done, after epochs {killed_after}"
         output = tmp_path / f"run{runs}"
         child = fork(partial(train, output, epochs), tmp_path / "log")
@@ -87,20 +87,20 @@ def test_killed_at_random_moments(train, tmp_path):
         os.kill(child, signal.SIGKILL)
         code = join(child)
         if code == -signal.SIGKILL and not (output / "result.json").exists():
-            kills += 1  # before the first file
+            kills += 1  # killed before the first file was written
         elif code == -signal.SIGKILL and not result(output)["finished"]:
             kills += 1
             before, epoch = epoch, check_killed(output, whole)
             killed_after.add(epoch)
             assert epoch >= before
-        else:  # it was faster, or was killed after its end
+        else:  # it finished before the kill
             assert code in (0, -signal.SIGKILL), (tmp_path / "log").read_text()[-2000:]
             assert outcome(output) == whole
             runs, epoch = runs + 1, 0
 
 
 def kill_at(point):
-    """In a child: SIGKILL at the `point`-th moment at which a reader would see something new: half written, renamed."""
+    """In a child: sends SIGKILL at the `point`-th change of a file that a reader can see: half written, or renamed."""
     passed = 0
 
     def pass_point():
@@ -134,7 +134,7 @@ def kill_at(point):
     fsync = os.fsync
 
     def halting_fsync(handle):
-        if stat.S_ISDIR(os.fstat(handle).st_mode):  # comes after renaming
+        if stat.S_ISDIR(os.fstat(handle).st_mode):  # called after a rename
             pass_point()
         fsync(handle)
 
@@ -158,6 +158,6 @@ def test_killed_at_every_step_of_every_write(train, tmp_path):
         train(output, 2)
         assert outcome(output) == whole, point
     assert outcome(output) == whole
-    # Twice each: result.json (2), the best and the regular checkpoint of two epochs and their names (8), the tuned
-    # tensors' own file.
+    # Two points per file: result.json (2 times), the best and the regular checkpoint of two epochs and the file with
+    # their name (8), tuned.safetensors (1).
     assert point == 1 + 2 * 11 and states == {(epoch, left) for epoch in (0, 1, 2) for left in (True, False)}

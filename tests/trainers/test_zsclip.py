@@ -1,4 +1,4 @@
-"""Zero-shot CLIP against plain formulas."""
+"""Zero-shot CLIP against the formulas, written out here."""
 
 import torch
 from clip import clip
@@ -30,7 +30,7 @@ def test_one_prompt(make):
         assert torch.allclose(trainer.model_inference(image), expected, atol=1e-4)
 
 
-def test_ensemble(make):
+def test_prompt_ensemble(make):
     trainer = make("ZeroshotCLIP2")
     image, expected = plain_logits(trainer, [*SELECTED_TEMPLATES, "a photo of the number {}."])
     with torch.no_grad():
@@ -43,5 +43,5 @@ def test_registers_and_saves_nothing(make, tmp_path, capsys):
     trainer.load_model(str(tmp_path), epoch=5)
     trainer.train()
     printed = capsys.readouterr().out
-    assert "nothing to train" in printed and "* accuracy:" in printed
+    assert "Zero-shot CLIP" in printed and "* accuracy:" in printed
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["result.json"]

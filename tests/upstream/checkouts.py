@@ -1,7 +1,7 @@
-"""Checkouts of CoOp and Dassl to test with: given ones, or stand-ins for the parts of them that matter here.
+"""Checkouts of CoOp and Dassl for tests: real ones, or stand-ins for the parts that the tests need.
 
-UPSTREAM_COOP and UPSTREAM_DASSL name the folders of real ones, the one with train.py and the one with the package
-`dassl`. What they import beyond this project's requirements must be installed.
+UPSTREAM_COOP and UPSTREAM_DASSL are the folders of real checkouts: the one with train.py, and the one with the package
+`dassl`. Their requirements must be installed.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ COOP, DASSL = os.environ.get("UPSTREAM_COOP", ""), os.environ.get("UPSTREAM_DASS
 
 
 def make_coop(folder: Path) -> Path:
-    """A fresh copy of the CoOp checkout in `folder`."""
+    """Copies the CoOp checkout, or its stand-in, to `folder`."""
     if COOP:
         shutil.copytree(COOP, folder, ignore=shutil.ignore_patterns(".git", "output", "__pycache__"))
         return folder
@@ -28,7 +28,7 @@ def make_coop(folder: Path) -> Path:
     write(folder / "configs" / "datasets" / "dtd.yaml", 'DATASET:\n  NAME: "DescribableTextures"\n')
     write(folder / "configs" / "trainers" / "CoOp" / "vit_b16.yaml", "OPTIM:\n  MAX_EPOCH: 200\n")
     write(folder / "scripts" / "coop" / "main.sh", "echo CoOp\n")
-    # OpenAI's module, whose download function wants one argument in CoOp's copy
+    # OpenAI's module. In CoOp's copy, `_download` has one argument.
     source = Path(importlib.util.find_spec("clip").origin).parent
     shutil.copytree(source, folder / "clip", ignore=shutil.ignore_patterns("__pycache__"))
     with open(folder / "clip" / "clip.py", "a") as file:
@@ -37,10 +37,9 @@ def make_coop(folder: Path) -> Path:
 
 
 def make_dassl(folder: Path) -> Path:
-    """The folder to put on the path for `import dassl`: the given checkout, else a stand-in below `folder`.
+    """Returns the folder to put on the path for `import dassl`: the real checkout, or a stand-in in `folder`.
 
-    That is the bundled one where upstream's would be more of the same, with upstream's warm-up schedule and its
-    results of one decimal.
+    The stand-in is the bundled Dassl with upstream's warm-up schedule and results with one decimal.
     """
     if DASSL:
         return Path(DASSL)
@@ -52,7 +51,7 @@ def make_dassl(folder: Path) -> Path:
 
 
 def python_path(folder) -> dict:
-    """Environment variable that puts `folder` before the caller's own PYTHONPATH."""
+    """Environment variable that puts `folder` first on the PYTHONPATH."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
@@ -62,7 +61,7 @@ def write(path: Path, text: str) -> None:
 
 
 def write_textures(root: Path, images: int = 14) -> Path:
-    """A DATASET.ROOT with a DTD of six classes, whose images are noise, so that every crop of them differs."""
+    """Creates a DATASET.ROOT with a DTD of six classes. The images are noise, so that all crops differ."""
     rng, split = np.random.default_rng(0), {"train": [], "val": [], "test": []}
     for label, name in enumerate(["banded", "blotchy", "braided", "bubbly", "bumpy", "chequered"]):
         (root / "dtd" / "images" / name).mkdir(parents=True)

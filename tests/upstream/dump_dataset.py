@@ -1,6 +1,6 @@
-"""Prints datasets as JSON, in a process of its own: `python dump_dataset.py CHECKOUT < jobs`.
+"""Prints datasets as JSON, to be run in a separate process: `python dump_dataset.py CHECKOUT < jobs`.
 
-CHECKOUT is CoOp's or ours; whichever `dassl` is importable is used, else the bundled one. Jobs are rows
+CHECKOUT is CoOp's or this repository. Uses the `dassl` on the path, else the bundled one. Jobs are rows
 `[module, class, root, shots, seed, subsample]` in JSON.
 """
 
@@ -22,15 +22,18 @@ from dassl.utils import set_random_seed  # noqa: E402
 def dump(module, name, root, shots, seed, subsample):
     dataset_class = getattr(importlib.import_module(f"datasets.{module}"), name)
     cfg = get_cfg_default()
-    cfg.DATASET.NAME, cfg.DATASET.ROOT, cfg.DATASET.SUBSAMPLE_CLASSES = name, root, subsample
-    cfg.DATASET.NUM_SHOTS, cfg.SEED = shots, seed
+    cfg.DATASET.NAME = name
+    cfg.DATASET.ROOT = root
+    cfg.DATASET.SUBSAMPLE_CLASSES = subsample
+    cfg.DATASET.NUM_SHOTS = shots
+    cfg.SEED = seed
     set_random_seed(cfg.SEED)
     data = dataset_class(cfg)
-    parts = {
-        part: [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in getattr(data, part) or []]
-        for part in ("train_x", "val", "test")
-    }
-    return {**parts, "classnames": data.classnames}
+    result = {"classnames": data.classnames}
+    for split in ("train_x", "val", "test"):
+        items = getattr(data, split) or []
+        result[split] = [[str(Path(d.impath).relative_to(root)), d.label, d.classname] for d in items]
+    return result
 
 
 with contextlib.redirect_stdout(sys.stderr):

@@ -1,6 +1,6 @@
-"""The same trainer file on the bundled Dassl, on upstream's, and in a CoOp checkout: the same images, rates and losses.
+"""CLIPFit on the bundled Dassl, on upstream's, and in a CoOp checkout has equal batches, learning rates and losses.
 
-Also what a user of CoOp does, as a whole: install, train, evaluate, parse, uninstall.
+The CoOp checkout is used as its users do: install, train, evaluate, parse, uninstall.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ OPTIONS = (
 ).split()
 TRACE = ROOT / "tests" / "upstream" / "trace_run.py"
 RUN = Path("dtd") / f"shots_{SHOTS}" / "CLIPFit" / "vit_b16_ep100"
-# `batch` is not there in the fork of Dassl that KgCoOp and ProGrad bring along.
+# The fork of Dassl in KgCoOp and ProGrad does not print `batch`.
 PROGRESS = re.compile(r"^epoch \[(\d+)/\d+\]\s*(?:batch )?\[(\d+)/\d+\].*\sloss (\S+) .*\sacc (\S+) .*\slr (\S+)", re.M)
 ACCURACY = re.compile(r"^\* accuracy: ([\.\deE+-]+)%", re.M)
 
@@ -37,7 +37,7 @@ def test_upstream_was_tested():
 
 
 def run(checkout: Path, command: list, **environment) -> str:
-    """Run a command in the folder of a checkout; returns what it prints."""
+    """Runs a command in the folder of a checkout. Returns its stdout."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=checkout,
@@ -50,8 +50,8 @@ def run(checkout: Path, command: list, **environment) -> str:
     return done.stdout
 
 
-def base2new_there(checkout: Path, data: Path, backbone: str, output: Path, **environment) -> str:
-    """Run scripts/clipfit/base2new.sh of a CoOp checkout, seed 1, with every Python of it watched."""
+def base2new_in_coop(checkout: Path, data: Path, backbone: str, output: Path, **environment) -> str:
+    """Runs scripts/clipfit/base2new.sh of a CoOp checkout with seed 1, and traces its Python processes."""
     python = output.parent / "python"
     python.parent.mkdir(parents=True, exist_ok=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TRACE}" "$@"\n')
@@ -61,8 +61,8 @@ def base2new_there(checkout: Path, data: Path, backbone: str, output: Path, **en
     return run(checkout, command, PYTHON=str(python), **environment)
 
 
-def base2new_here(data: Path, backbone: str, output: Path, **environment) -> None:
-    """The same runs in this repository."""
+def base2new_in_this_repository(data: Path, backbone: str, output: Path, **environment) -> None:
+    """Runs the same trainings and evaluations in this repository."""
     base, new = (output / part / RUN / "seed1" for part in ("train_base", "test_new"))
     flags = ["--root", data, "--trainer", "CLIPFit", "--backbone", backbone, "--seed", 1]
     flags += ["--dataset-config-file", "configs/datasets/dtd.yaml"]
@@ -87,30 +87,30 @@ def files_in(folder: Path) -> dict[str, str]:
 
 
 def test_install_train_evaluate_parse_uninstall(tmp_path):
-    """In a CoOp checkout on upstream Dassl, beside our own checkout; each on data of its own."""
+    """In a CoOp checkout on upstream Dassl, compared with this repository; each has its own copy of the data."""
     backbone = save_clip(random_clip("tiny"), tmp_path / "tiny.pt")
     coop, dassl = make_coop(tmp_path / "checkout"), make_dassl(tmp_path / "dassl")
     before = files_in(coop)
     assert install_into_coop.main([str(coop)]) == 0
 
     environments = {"bundled": {"CLIPFIT_DASSL": "bundled"}, "coop": python_path(dassl)}
-    if DASSL:  # a stand-in would show nothing here that it does not show in the CoOp checkout
+    if DASSL:  # the stand-in is tested in the CoOp checkout already
         environments["ours"] = python_path(DASSL)
     outputs = {name: tmp_path / name / "output" for name in environments}
     for name, environment in environments.items():
         data = write_textures(tmp_path / name / "data")
         if name == "coop":
-            printed = base2new_there(coop, data, backbone, outputs[name], **environment)
+            printed = base2new_in_coop(coop, data, backbone, outputs[name], **environment)
         else:
-            base2new_here(data, backbone, outputs[name], **environment)
+            base2new_in_this_repository(data, backbone, outputs[name], **environment)
 
     for name in list(environments)[1:]:
         for part in ("train_base", "test_new"):
-            mine, theirs = trace(outputs["bundled"], part), trace(outputs[name], part)
-            check_trace(mine, theirs, steps=STEPS if part == "train_base" else 0)
-            check_log(log(outputs["bundled"], part), log(outputs[name], part), mine)
+            bundled, other = trace(outputs["bundled"], part), trace(outputs[name], part)
+            check_trace(bundled, other, steps=STEPS if part == "train_base" else 0)
+            check_log(log(outputs["bundled"], part), log(outputs[name], part), bundled)
 
-    assert list((tmp_path / "coop" / "data").rglob(f"shot_{SHOTS}-seed_1.pkl"))  # their own few-shot files
+    assert list((tmp_path / "coop" / "data").rglob(f"shot_{SHOTS}-seed_1.pkl"))  # CoOp's few-shot files
     parsed = [float(value) for value in re.findall(r"^\* accuracy: (\S+)% \+- 0.00%$", printed, re.M)]
     accuracies = [trace(outputs["coop"], part)["accuracy"] for part in ("test_new", "train_base")]
     assert parsed == pytest.approx(accuracies, abs=0.051)  # printed with one decimal
@@ -119,19 +119,19 @@ def test_install_train_evaluate_parse_uninstall(tmp_path):
     assert files_in(coop) == before and not (coop / "trainers" / "common").exists()
 
 
-def check_trace(mine: dict, theirs: dict, steps: int) -> None:
-    assert theirs["splits"] == mine["splits"]
-    assert len(mine["steps"]) == len(theirs["steps"]) == steps
-    for one, other in zip(mine["steps"], theirs["steps"], strict=True):
-        assert other["images"] == one["images"]
-        assert other["lr"] == one["lr"]
-        assert other["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    assert theirs["accuracy"] == mine["accuracy"]
+def check_trace(bundled: dict, other: dict, steps: int) -> None:
+    assert other["splits"] == bundled["splits"]
+    assert len(bundled["steps"]) == len(other["steps"]) == steps
+    for expected, actual in zip(bundled["steps"], other["steps"], strict=True):
+        assert actual["images"] == expected["images"]
+        assert actual["lr"] == expected["lr"]
+        assert actual["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert other["accuracy"] == bundled["accuracy"]
 
 
-def check_log(mine: str, theirs: str, trace: dict) -> None:
-    lines = PROGRESS.findall(mine), PROGRESS.findall(theirs)
+def check_log(bundled: str, other: str, trace: dict) -> None:
+    lines = PROGRESS.findall(bundled), PROGRESS.findall(other)
     assert len(lines[0]) == len(lines[1]) == len(trace["steps"])
-    for one, other in zip(*lines, strict=True):
-        assert list(map(float, other)) == pytest.approx(list(map(float, one)), abs=2e-4)
-    assert [float(x) for x in ACCURACY.findall(theirs)] == pytest.approx([trace["accuracy"]], abs=0.051)
+    for expected, actual in zip(*lines, strict=True):
+        assert list(map(float, actual)) == pytest.approx(list(map(float, expected)), abs=2e-4)
+    assert [float(x) for x in ACCURACY.findall(other)] == pytest.approx([trace["accuracy"]], abs=0.051)

@@ -1,6 +1,6 @@
-"""The same datasets from CoOp's own code, on UPSTREAM_DASSL where it is set, else on the bundled Dassl.
+"""Compares datasets with CoOp's own code, on UPSTREAM_DASSL if it is set, else on the bundled Dassl.
 
-In processes of its own, because both checkouts call their package `datasets`.
+Runs in separate processes, because the package is called `datasets` in both checkouts.
 """
 
 import json
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not COOP, reason="UPSTREAM_COOP is not set: upst
 
 
 def dump(checkout, jobs):
-    """Datasets of `[module, class, root, shots, seed, subsample]` jobs as plain rows, from a checkout's own code."""
+    """Builds the datasets of `[module, class, root, shots, seed, subsample]` jobs with a checkout's code, as rows."""
     command = [sys.executable, str(Path(__file__).with_name("dump_dataset.py")), str(checkout)]
     environment = {**os.environ, **python_path(DASSL)} if DASSL else None
     run = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300, env=environment)
@@ -39,51 +39,54 @@ def jobs_on(root, names, settings=SETTINGS):
 
 
 def test_the_same_images_from_the_same_split(tmp_path):
-    """All settings of all datasets with a published split: drawn by both, then read from CoOp's pickles, moved."""
+    """All datasets with a published split: both codes sample the same images; ours also reads CoOp's moved pickles."""
     names = [name for name in BUILDERS if DATASET_REGISTRY.get(name).split_file] + ["FGVCAircraft"]
-    theirs, ours, moved = (tmp_path / name for name in ("theirs", "ours", "moved"))
+    coop, ours, moved = (tmp_path / name for name in ("coop", "ours", "moved"))
     for name in names:
-        BUILDERS[name](theirs)
-        mini.build(name, theirs)  # makes the split file
-    mini.caltech(theirs, {"ant": 40, "bear": 30, "cat": 14, "dog": 50, "eel": 20})
-    shutil.copytree(theirs, ours)
-    expected = dump(COOP, jobs_on(theirs, names))
+        BUILDERS[name](coop)
+        mini.build(name, coop)  # creates the split file
+    mini.caltech(coop, {"ant": 40, "bear": 30, "cat": 14, "dog": 50, "eel": 20})
+    shutil.copytree(coop, ours)
+    expected = dump(COOP, jobs_on(coop, names))
     assert dump(ROOT, jobs_on(ours, names)) == expected
-    shutil.move(theirs, moved)
+    shutil.move(coop, moved)
     assert len(list(moved.rglob("*.pkl"))) == 4 * len(names)
     assert dump(ROOT, jobs_on(moved, names)) == expected
     assert not list(moved.rglob("shot_*.json"))
 
 
 def test_the_same_raw_data(tmp_path):
-    """Without split files: the same images, labels and names; what is drawn at random differs."""
+    """Without split files: images, labels and class names are equal; random splits differ."""
+    coop, ours = tmp_path / "coop", tmp_path / "ours"
     for build in BUILDERS.values():
-        build(tmp_path / "theirs")
-    folder = tmp_path / "theirs" / "imagenetv2"  # CoOp wants all of its 1,000 folders
+        build(coop)
+    folder = coop / "imagenetv2"  # CoOp needs all of its 1,000 folders
     (folder / "classnames.txt").write_text("".join(f"n{i:08d} name {i}\n" for i in range(1000)))
     mini.write_classes(folder / "imagenetv2-matched-frequency-format-val", {str(i): 1 for i in range(1000)})
-    (tmp_path / "theirs" / "imagenet-sketch" / "images" / "README.txt").unlink()  # and takes this for a folder
-    shutil.copytree(tmp_path / "theirs", tmp_path / "ours")
+    (coop / "imagenet-sketch" / "images" / "README.txt").unlink()  # CoOp takes it for a folder
+    shutil.copytree(coop, ours)
     setting = [(-1, 1, "all")]
-    expected = dump(COOP, jobs_on(tmp_path / "theirs", BUILDERS, setting))
-    got = dump(ROOT, jobs_on(tmp_path / "ours", BUILDERS, setting))
-    for name, theirs, ours in zip(BUILDERS, expected, got, strict=True):
-        assert ours["classnames"] == theirs["classnames"], name
-        for parts in (["train_x", "val", "test"],) if name not in TEST_ONLY | {"ImageNet"} else (["train_x"], ["test"]):
-            rows = [sorted(row for part in parts for row in result[part]) for result in (ours, theirs)]
+    expected = dump(COOP, jobs_on(coop, BUILDERS, setting))
+    actual = dump(ROOT, jobs_on(ours, BUILDERS, setting))
+    for name, one, other in zip(BUILDERS, actual, expected, strict=True):
+        assert one["classnames"] == other["classnames"], name
+        splits = ("train_x", "val", "test")
+        groups = [["train_x"], ["test"]] if name in TEST_ONLY | {"ImageNet"} else [splits]
+        for group in groups:
+            rows = [sorted(row for split in group for row in result[split]) for result in (one, other)]
             assert rows[0] == rows[1], name
-        sizes = [[len(result[part]) for part in ("train_x", "val", "test")] for result in (ours, theirs)]
+        sizes = [[len(result[split]) for split in splits] for result in (one, other)]
         assert sizes[0] == sizes[1] or name == "ImageNet", name
-    # And CoOp reads the split files that were made here.
+    # CoOp reads the split files that this repository creates.
     names = [name for name in BUILDERS if DATASET_REGISTRY.get(name).split_file]
-    again = dump(COOP, jobs_on(tmp_path / "ours", names, setting))
-    assert again == [result for name, result in zip(BUILDERS, got, strict=True) if name in names]
+    coop_result = dump(COOP, jobs_on(ours, names, setting))
+    assert coop_result == [result for name, result in zip(BUILDERS, actual, strict=True) if name in names]
 
 
 def test_imagenet_from_coops_pickles(tmp_path):
     BUILDERS["ImageNet"](tmp_path)
     jobs = jobs_on(tmp_path, ["ImageNet"])
-    expected = [{**result, "val": []} for result in dump(COOP, jobs)]  # writes preprocessed.pkl and the selections
+    expected = [{**result, "val": []} for result in dump(COOP, jobs)]  # writes preprocessed.pkl and the few-shot files
     assert dump(ROOT, jobs) == expected
     shutil.rmtree(tmp_path / "imagenet" / "split_fewshot")
     assert dump(ROOT, jobs) == expected

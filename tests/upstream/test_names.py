@@ -1,4 +1,4 @@
-"""The bundled `dassl` and upstream's by their names, and what methods and datasets import of them."""
+"""Compares the names in the bundled `dassl` with upstream's, and checks the imports of methods and datasets."""
 
 import ast
 import importlib
@@ -33,7 +33,7 @@ UPSTREAM = {
 
 
 def imports(path: Path):
-    """(module, name) of each `from dassl... import ...` in a file, wherever it stands."""
+    """Yields (module, name) of each `from dassl... import ...` in a file, including those in functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "dassl":
             yield from ((node.module, alias.name) for alias in node.names)
@@ -48,12 +48,12 @@ def test_every_imported_name_is_upstreams():
             found.update({(module, name): path for module, name in imports(path)})
     assert found
     for (module, name), path in found.items():
-        assert name in UPSTREAM.get(module, ()), f"{path} imports {name} from {module}, which upstream Dassl lacks"
+        assert name in UPSTREAM.get(module, ()), f"{path} imports {name} from {module}, which upstream does not have"
 
 
 @pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: the table of its names was not checked")
-def test_upstream_has_them():
-    """Without importing it beside the bundled one: from its source."""
+def test_upstream_has_the_imported_names():
+    """Parses upstream's source instead of importing it, as the bundled `dassl` is imported already."""
     for module, names in UPSTREAM.items():
         defined = names_of(source_of(Path(DASSL), module))
         folder = Path(DASSL, *module.split("."))
@@ -61,9 +61,9 @@ def test_upstream_has_them():
         assert not missing, f"{module} has no {missing}"
 
 
-@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its names were not compared with")
-def test_the_bundled_api_lacks_what_the_docs_say():
-    """Every public name of upstream's modules is there by the same module, or in a row of the docs' table."""
+@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its names were not compared")
+def test_the_docs_list_all_missing_names():
+    """Every public name in upstream's modules is in the same bundled module, or in the table of the docs."""
     left_out = [pattern for pattern in patterns("Not included") if pattern.startswith("dassl.")]
     used = set()
     for source in sorted(Path(DASSL, "dassl").rglob("*.py")):
@@ -74,10 +74,11 @@ def test_the_bundled_api_lacks_what_the_docs_say():
             fits = {p for p in left_out if fnmatch(f"{module}.{name}", p) or fnmatch(f"{origin}.{name}", p)}
             assert fits, f"the bundled {module} has no {name}: add it, or a row to {DOCS.name}"
             used |= fits
-    assert used == set(left_out), f"{DOCS.name} lists what is there, or what upstream lacks: {set(left_out) - used}"
+    unused = set(left_out) - used
+    assert not unused, f"{DOCS.name} lists names that are not missing, or that upstream does not have: {unused}"
 
 
-@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its configuration was not compared with")
+@pytest.mark.skipif(not DASSL, reason="UPSTREAM_DASSL is not set: its configuration was not compared")
 def test_config_keys_and_defaults_are_upstreams():
     upstream = flat(runpy.run_path(str(Path(DASSL, "dassl", "config", "defaults.py")))["_C"])
     left_out = patterns("Not included")
@@ -91,24 +92,24 @@ def sources(*folders: str) -> list[Path]:
 
 
 def test_config_keys_that_nothing_reads_are_in_the_docs():
-    places = sources("runtime", "trainers", "datasets", "tools")
-    text = "\n".join(path.read_text() for path in places if path.name != "defaults.py")
+    files = sources("runtime", "trainers", "datasets", "tools")
+    text = "\n".join(path.read_text() for path in files if path.name != "defaults.py")
     unread = {key for key in flat(fresh_defaults()) if not re.search(rf"\.{key.rpartition('.')[2]}\b", text)}
     assert unread == set(patterns("Config keys without effect"))
 
 
-def test_what_nobody_here_calls_is_there_and_not_imported():
+def test_names_listed_as_unused_exist_and_are_not_imported():
     listed = patterns("Not used in this repository")
     imported = {name for path in sources("trainers", "datasets", "tools") for _, name in imports(path)}
     assert listed
     for full in listed:
         module, _, name = full.rpartition(".")
-        assert exists(module, name), f"{DOCS.name} lists {full}, which is not there"
-        assert name not in imported, f"{full} is imported: take it off the list in {DOCS.name}"
+        assert exists(module, name), f"{DOCS.name} lists {full}, which does not exist"
+        assert name not in imported, f"{full} is imported: remove it from the list in {DOCS.name}"
 
 
 def patterns(heading: str) -> list[str]:
-    """What stands in backticks in the first column of the docs' table (or list) below a heading."""
+    """The names in backticks in the first column of the docs' table below a heading."""
     section = DOCS.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return [pattern for row in rows for pattern in re.findall("`([^`]+)`", row)]
@@ -122,16 +123,19 @@ def exists(module: str, name: str) -> bool:
 
 
 def fresh_defaults():
-    """The bundled defaults, without the keys that methods and datasets add when they are imported."""
+    """The bundled defaults, without the keys that methods and datasets add on import."""
     return runpy.run_path(str(ROOT / "runtime" / "dassl" / "config" / "defaults.py"))["cfg_default"]
 
 
 def flat(node, prefix: str = "") -> dict:
     """Dotted key -> value."""
-    found = {}
+    values = {}
     for key, value in node.items():
-        found.update(flat(value, f"{prefix}{key}.") if hasattr(value, "items") else {f"{prefix}{key}": value})
-    return found
+        if hasattr(value, "items"):
+            values.update(flat(value, f"{prefix}{key}."))
+        else:
+            values[f"{prefix}{key}"] = value
+    return values
 
 
 def source_of(root: Path, module: str) -> Path:
@@ -140,7 +144,7 @@ def source_of(root: Path, module: str) -> Path:
 
 
 def names_of(source: Path) -> dict[str, str]:
-    """What a module of upstream's defines, and what a package imports -> the module it comes from, "" for its own."""
+    """Public names of an upstream module -> the module they are imported from; "" if they are defined in it."""
     names = {}
     root = Path(DASSL)
     for node in ast.parse(source.read_text()).body:
@@ -149,16 +153,16 @@ def names_of(source: Path) -> dict[str, str]:
         elif isinstance(node, ast.Assign):
             names.update({target.id: "" for target in node.targets if isinstance(target, ast.Name)})
         elif isinstance(node, ast.ImportFrom) and source.name == "__init__.py":
-            inside = ".".join(source.parent.relative_to(root).parts)
-            origin = f"{inside}.{node.module}" if node.level else node.module
+            package = ".".join(source.parent.relative_to(root).parts)
+            origin = f"{package}.{node.module}" if node.level else node.module
             for alias in node.names:
-                found = public(source_of(root, origin)) if alias.name == "*" else [alias.asname or alias.name]
-                names.update(dict.fromkeys(found, origin))
+                imported = public(source_of(root, origin)) if alias.name == "*" else [alias.asname or alias.name]
+                names.update(dict.fromkeys(imported, origin))
     return names
 
 
 def public(source: Path) -> list[str]:
-    """What a star import of a module gives: its __all__, else its names."""
+    """Names that a star import of a module binds: those in its __all__, else all."""
     for node in ast.parse(source.read_text()).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             return ast.literal_eval(node.value)

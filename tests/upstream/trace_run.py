@@ -1,7 +1,7 @@
-"""Runs a script as `python SCRIPT ARGUMENTS` would and notes, of a train.py with CLIPFit, what happens in it.
+"""Runs a script like `python SCRIPT ARGUMENTS`, and records a trace of train.py with CLIPFit.
 
-What is noted goes to OUTPUT_DIR/trace.json: the images of each split and of each batch, learning rate and loss of each
-step, the accuracy. It must be started in the folder of the checkout that the script belongs to.
+The trace, OUTPUT_DIR/trace.json, has the images of each split and each batch, the learning rate and loss of each step,
+and the accuracy. Run it in the folder of the script's checkout.
 """
 
 import json
@@ -11,40 +11,42 @@ import sys
 from pathlib import Path
 
 
-def place(impath: str) -> str:
+def short_path(impath: str) -> str:
+    """The last two parts of a path: folder and file name."""
     return "/".join(Path(impath).parts[-2:])
 
 
 def watch() -> None:
-    """Let ClipTrainer note what it does."""
+    """Make ClipTrainer record a trace."""
     from trainers.common.trainer import ClipTrainer
 
     steps = []
     forward_backward, test = ClipTrainer.forward_backward, ClipTrainer.test
 
-    def noting_step(self, batch):
+    def traced_step(self, batch):
         rate = self.get_current_lr()
         summary = forward_backward(self, batch)
-        steps.append({"lr": rate, "loss": summary["loss"], "images": [place(path) for path in batch["impath"]]})
+        steps.append({"lr": rate, "loss": summary["loss"], "images": [short_path(path) for path in batch["impath"]]})
         return summary
 
-    def noting_test(self, split=None):
-        accuracy, data = test(self, split), self.dm.dataset
-        splits = {
-            part: [[place(item.impath), item.label, item.classname] for item in getattr(data, part)]
-            for part in ("train_x", "val", "test")
-        }
+    def traced_test(self, split=None):
+        accuracy = test(self, split)
+        splits = {}
+        for name in ("train_x", "val", "test"):
+            items = getattr(self.dm.dataset, name)
+            splits[name] = [[short_path(item.impath), item.label, item.classname] for item in items]
         with open(os.path.join(self.output_dir, "trace.json"), "w") as file:
             json.dump({"steps": steps, "splits": splits, "accuracy": accuracy}, file)
         return accuracy
 
-    ClipTrainer.forward_backward, ClipTrainer.test = noting_step, noting_test
+    ClipTrainer.forward_backward = traced_step
+    ClipTrainer.test = traced_test
 
 
 del sys.argv[0]
 sys.path[0] = os.getcwd()
 if sys.argv[0] == "train.py":
     if os.path.isdir("runtime"):
-        import runtime  # noqa: F401  (our own checkout finds its dassl with it)
+        import runtime  # noqa: F401  (makes this repository's dassl importable)
     watch()
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
-from trainers.common.runs.record_schema import PER_DATASET, among
+from trainers.common.runs.record_schema import PER_DATASET, in_groups
 
 from .recipes import TESTED, Differences
 from .run import LAST
@@ -84,7 +84,7 @@ def changed(runs: list[RowRun], exclude: tuple = ()) -> list[str]:
 def notes_on_variation(title: str, runs: list[RowRun], keys: list[str]) -> list[str]:
     """Returns a note per setting that differs between a row's datasets or numbers of shots."""
     notes = []
-    for key in sorted(key for key in keys if not among(key, PER_DATASET)):
+    for key in sorted(key for key in keys if not in_groups(key, PER_DATASET)):
         values = {
             (run.entry.dataset, run.entry.column): run.settings[key] for run in runs if key in run.settings
         }  # fmt: skip

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from datasets import catalogue
 from runtime.config_files import read_yaml
 from tools.recipe import config_file, read_table, recipe
-from trainers.common.runs.record_schema import FINAL_MODEL, among
+from trainers.common.runs.record_schema import FINAL_MODEL, in_groups
 
 from .logs import literal
 from .run import LAST, Run, option, registry_name
@@ -62,7 +62,7 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> Difference
     values = {}
     for key in sorted(keys):
         equal_to_stated = key in stated and equal(settings[key], stated[key])
-        if not equal_to_stated and not among(key, NOT_IN_RECIPES):
+        if not equal_to_stated and not in_groups(key, NOT_IN_RECIPES):
             values[key] = settings[key]
     if run_yaml is None and run.config != config:
         values[YAML] = json.dumps("not found")

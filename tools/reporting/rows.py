@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, among
+from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, in_groups
 
 from .labels import MAX_NAMED, RowRun, cell_of, changed, notes_on_variation, setting_name, shorten
 from .recipes import TESTED, differences
@@ -74,7 +74,7 @@ def comparable(run: Run) -> dict[str, str]:
     """Returns the settings that must be equal for two runs to repeat one experiment, each value as JSON text."""
     settings = {key: value for key, value in (run.training.settings or {}).items() if key not in PER_RUN}
     if run.zero_shot:
-        settings = {key: value for key, value in settings.items() if not among(key, OF_TRAINING)}
+        settings = {key: value for key, value in settings.items() if not in_groups(key, OF_TRAINING)}
     else:
         settings[TESTED] = run.tested_model
     return {key: json.dumps(value, default=str) for key, value in settings.items()}

@@ -1,10 +1,9 @@
-"""What lets the methods run on upstream Dassl and on torch from 1.13 on; each part is active only where it is needed.
+"""Compatibility with upstream Dassl and with torch 1.13 and later. Each part is active only if it is needed.
 
-- Dassl 0.6.3 and older hand torch's scheduler the argument `verbose`, which torch 2.7 removed: `mend_warmup`.
-- Their warm-up schedulers put a Python object into `state_dict()`: `scheduler_state` and `load_scheduler_state`.
-- Their `load_checkpoint` runs code that a file may carry, or, from torch 2.6 on, refuses the file: not used at all,
-  see `checkpoint_file.read`.
-- torch 1.13 lacks `torch.func` and `scaled_dot_product_attention`, torch before 2.3 `torch.amp.GradScaler`.
+- Dassl 0.6.3 and earlier pass `verbose` to torch's scheduler; torch 2.7 removed it. See `patch_warmup`.
+- Their warm-up schedulers put a Python object into `state_dict()`. See `scheduler_state` and `load_scheduler_state`.
+- Their `load_checkpoint` runs code in the file or, with torch 2.6 and later, fails. `checkpoint_file.read` replaces it.
+- torch 1.13 has no `torch.func` and no `scaled_dot_product_attention`; torch before 2.3 has no `torch.amp.GradScaler`.
 """
 
 from __future__ import annotations
@@ -29,38 +28,39 @@ __all__ = [
     "is_compiling",
     "load_scheduler_state",
     "make_scaler",
-    "mend_warmup",
+    "patch_warmup",
     "scheduler_state",
 ]
 
 
-def mend_warmup() -> None:
-    """Let upstream Dassl's warm-up schedulers be built on a torch without the argument `verbose`."""
+def patch_warmup() -> None:
+    """Make upstream Dassl's warm-up schedulers work with a torch whose schedulers do not accept `verbose`."""
     base = getattr(dassl_schedules, "_BaseWarmupScheduler", None)
     if base is None or "verbose" in inspect.signature(_LRScheduler.__init__).parameters:
         return
 
     def init(self, optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False):
-        self.successor, self.warmup_epoch = successor, warmup_epoch
+        self.successor = successor
+        self.warmup_epoch = warmup_epoch
         _LRScheduler.__init__(self, optimizer, last_epoch)
 
     base.__init__ = init
 
 
-mend_warmup()
+patch_warmup()
 
 
 def scheduler_state(scheduler) -> dict:
-    """A schedule's state as plain values, that of the schedule which follows its warm-up included."""
-    plain = (int, float, str, bool, list, dict, type(None))
-    state = {key: value for key, value in scheduler.state_dict().items() if isinstance(value, plain)}
+    """Returns a schedule's state as plain values, including the schedule that follows a warm-up."""
+    plain_types = (int, float, str, bool, list, dict, type(None))
+    state = {key: value for key, value in scheduler.state_dict().items() if isinstance(value, plain_types)}
     if hasattr(scheduler, "successor"):
         state["successor"] = scheduler_state(scheduler.successor)
     return state
 
 
 def load_scheduler_state(scheduler, state: dict) -> None:
-    """Undo of `scheduler_state`. The successor keeps driving the present optimiser, unlike after upstream's own."""
+    """Restore the state from `scheduler_state`. The successor keeps its optimiser, unlike with upstream's own code."""
     state = dict(state)
     if hasattr(scheduler, "successor"):
         load_scheduler_state(scheduler.successor, state.pop("successor"))
@@ -68,14 +68,17 @@ def load_scheduler_state(scheduler, state: dict) -> None:
 
 
 def make_scaler(device: torch.device, enabled: bool):
-    """Loss scaling for fp16, starting from 1024."""
+    """Returns a gradient scaler for fp16 with an initial loss scale of 1024."""
     if hasattr(torch.amp, "GradScaler"):
         return torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=enabled)
     return torch.cuda.amp.GradScaler(init_scale=2.0**10, enabled=enabled)
 
 
 def plain_attention(q, k, v, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
-    """softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d); `attn_mask` (s, t) is true where seen."""
+    """softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d).
+
+    `attn_mask[i, j]` (s, t) is true if query i attends to key j.
+    """
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (..., s, t)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
@@ -85,7 +88,7 @@ def plain_attention(q, k, v, attn_mask: torch.Tensor | None = None, is_causal: b
 
 
 def autocast_on_cpu() -> bool:
-    """Whether autocast is on for the CPU; the general question takes a device from torch 2.4 on."""
+    """Whether autocast is enabled for the CPU. `is_autocast_enabled` accepts a device since torch 2.4."""
     try:
         return torch.is_autocast_enabled("cpu")
     except TypeError:

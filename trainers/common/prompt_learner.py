@@ -1,4 +1,4 @@
-"""Learned context tokens in the prompts of all classes: what CoOp and its relatives tune."""
+"""Learned context tokens in the prompts, as in CoOp and the methods based on it."""
 
 from __future__ import annotations
 
@@ -15,90 +15,102 @@ POSITIONS = ("end", "middle", "front")
 
 
 class PromptLearner(nn.Module):
-    """Embeddings of the prompts "<context> <class name>." with learned vectors in the context's places.
+    """Embeds the prompts "<context> <class name>." with learned context vectors.
 
-    Its state_dict holds `ctx` alone: an fp32 master, cast to the type of CLIP's matrices where it is used.
+    The state_dict holds `ctx` only: an fp32 master, cast to the dtype of CLIP's matrices in `forward`.
     """
 
     def __init__(self, text_encoder: TextEncoder, classnames, text: str, ctx: torch.Tensor, position: str = "end"):
         """
         Args:
-            text: the context as words, "X" for a token that has no word.
-            ctx: initial vectors (n_ctx, d) of the first tokens of `text`; (n_cls, n_ctx, d) if each class has its own.
-            position: of the class name; in the "middle" it stands after the first half of the context.
+            text: the context in words, with "X" for each learned token without a word.
+            ctx: initial vectors of the first tokens of `text`: (n_ctx, d), or (n_cls, n_ctx, d) for one set per class.
+            position: where the class name goes: "end", "front", or "middle" (after the first half of the context).
         """
         super().__init__()
         device = text_encoder.token_embedding.weight.device
         self.ctx = nn.Parameter(ctx.float().to(device))
         tokens = place_learned(classnames, text, ctx.shape[-2], position)  # learned tokens have negative ids
         packed = pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
-        rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) places of learned tokens in the packed matrix
+        rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) rows of the packed matrix with a learned token
         self.packed_prompts = replace(packed, tokens=packed.tokens.clamp_min(0))
+        embeddings = text_encoder.embed(self.packed_prompts).detach()  # (1, T, d)
         self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("which", -1 - packed.tokens[rows], persistent=False)  # (R,) vector that stands there
-        self.register_buffer("classes", packed.classes[rows], persistent=False)  # (R,) and its class
-        self.register_buffer("words", text_encoder.embed(self.packed_prompts).detach(), persistent=False)  # (1, T, d)
+        self.register_buffer("ctx_index", -1 - packed.tokens[rows], persistent=False)  # (R,) 0 to n_ctx - 1
+        self.register_buffer("class_index", packed.classes[rows], persistent=False)  # (R,) class; -1 in the prefix
+        self.register_buffer("word_embeddings", embeddings, persistent=False)
 
     def forward(self, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Packed embeddings for TextEncoder: (1, T, d); (B, T, d) with `shift` (B, d) added to every learned token."""
-        ctx = self.ctx[self.which] if self.ctx.dim() == 2 else self.ctx[self.classes, self.which]  # (R, d)
+        """Packed embeddings (1, T, d) for TextEncoder; with `shift` (B, d) added to each learned token: (B, T, d)."""
+        if self.ctx.dim() == 2:
+            ctx = self.ctx[self.ctx_index]  # (R, d)
+        else:
+            ctx = self.ctx[self.class_index, self.ctx_index]  # (R, d)
         ctx = ctx[None] if shift is None else ctx + shift[:, None]  # (B, R, d)
-        x = self.words.expand(ctx.shape[0], -1, -1)
+        x = self.word_embeddings.expand(ctx.shape[0], -1, -1)
         return x.index_copy(1, self.rows, ctx.to(x.dtype))
 
 
 def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
-    """Tokens (n_cls, 77) of "<text> <class name>.", with -1 - i in the place of the i-th learned token.
+    """Tokens (n_cls, 77) of "<text> <class name>.", with id -1 - i for the i-th learned token.
 
-    Where `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and stay what they are.
+    If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids.
 
     Raises:
         ValueError: `text` has fewer than `n_ctx` tokens, or a prompt is too long.
     """
+    # Example: text "a photo of a", n_ctx 4, class "cat"; <s> and <e> are start and end of text.
+    #   tokenized            <s>  a  photo  of   a  cat  .  <e>  0 ...
+    #   position "end"       <s> -1   -2   -3   -4  cat  .  <e>  0 ...
+    #   position "middle"    <s> -1   -2   cat  -3  -4   .  <e>  0 ...
+    #   position "front"     <s> cat  -1   -2   -3  -4   .  <e>  0 ...
+    # With n_ctx 2 and position "end", only "a photo" is learned:
+    #                        <s> -1   -2   of   a   cat  .  <e>  0 ...
     tokens = tokenize(fill(text + " {}.", classnames))
-    lengths = count_tokens(fill("{}", classnames))
+    name_lengths = count_tokens(fill("{}", classnames))
     n_text = count_tokens([text])[0]
     if n_text < n_ctx:
-        raise ValueError(f"{n_ctx} tokens cannot be learned in {text!r}, which has {n_text}")
+        raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")
     learned = -1 - torch.arange(n_ctx)
-    cut = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
-    for row, length in zip(tokens, lengths):
-        name, rest = row[1 + n_text : 1 + n_text + length], row[1 + n_text + length :]
+    name_at = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
+    for row, length in zip(tokens, name_lengths):
         context = torch.cat([learned, row[1 + n_ctx : 1 + n_text]])
-        row[1:] = torch.cat([context[:cut], name, context[cut:], rest])
+        name = row[1 + n_text : 1 + n_text + length]
+        rest = row[1 + n_text + length :]
+        row[1:] = torch.cat([context[:name_at], name, context[name_at:], rest])
     return tokens
 
 
 def count_tokens(texts: list[str]) -> list[int]:
-    """Number of tokens of each text, without start and end of text."""
+    """Number of tokens of each text, not counting start and end of text."""
     return (tokenize(texts).argmax(dim=-1) - 1).tolist()
 
 
 def word_context(text_encoder: TextEncoder, words: str, n_ctx: int) -> torch.Tensor:
-    """Word embeddings of the first `n_ctx` tokens of `words`: (n_ctx, d)."""
+    """Embeddings (n_ctx, d) of the first `n_ctx` tokens of `words`."""
     embedding = text_encoder.token_embedding.weight
     return embedding[tokenize([words])[0, 1 : 1 + n_ctx].to(embedding.device)].detach()
 
 
 def random_context(text_encoder: TextEncoder, *shape: int) -> torch.Tensor:
-    """Vectors (*shape, d) from N(0, 0.02^2)."""
+    """Random vectors (*shape, d), sampled from N(0, 0.02^2)."""
     return torch.empty(*shape, text_encoder.token_embedding.embedding_dim).normal_(std=0.02)
 
 
 def initial_context(text_encoder: TextEncoder, words: str, *shape: int) -> tuple[str, torch.Tensor]:
-    """Text and vectors to start from: one token a word, or, without words, random vectors of the shape given."""
+    """Initial text and vectors of the context: one token per word or, without words, random vectors (*shape, d)."""
     if words:
         return words, word_context(text_encoder, words, len(words.split()))
     return placeholders(shape[-1]), random_context(text_encoder, *shape)
 
 
 def placeholders(n_ctx: int) -> str:
-    """The words that stand for `n_ctx` tokens without words."""
+    """Placeholder words for `n_ctx` learned tokens: "X X X" for 3."""
     return " ".join(["X"] * n_ctx)
 
 
 def context_words(options, key: str) -> str:
-    """The words in the config value `options.CTX_INIT`, "" for none; `_` reads as a space."""
+    """The words in `options.CTX_INIT`, or "" for none. `_` becomes a space."""
     words = options.CTX_INIT or ""
     if not isinstance(words, str):
         raise ValueError(f'{key}.CTX_INIT must be words such as "a photo of a", or "", got {words!r}')
@@ -106,7 +118,7 @@ def context_words(options, key: str) -> str:
 
 
 def check_context(options, key: str) -> None:
-    """Raise ValueError on a context that cannot be."""
+    """Raises ValueError if N_CTX or CLASS_TOKEN_POSITION is invalid."""
     if options.N_CTX < 1:
         raise ValueError(f"{key}.N_CTX must be at least 1, got {options.N_CTX}")
     if getattr(options, "CLASS_TOKEN_POSITION", "end") not in POSITIONS:

@@ -1,4 +1,4 @@
-"""Prompt templates and their tokens."""
+"""Prompt templates and tokenization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .models.loading import clip
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
 
-# For datasets whose class has no `template`: CoOp's own, and where `datasets` is not imported.
+# For dataset classes without `template`: CoOp's, which are used if `datasets` is not imported.
 DEFAULT_TEMPLATE = "a photo of a {}."
 FALLBACK_TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
@@ -24,7 +24,7 @@ FALLBACK_TEMPLATES = {
     "UCF101": "a photo of a person doing {}.",
     "Digits": "a photo of the number {}.",
 }
-# Where a method's own code differs from the dataset's template, for that method alone.
+# Templates of a method's official code that differ from the dataset's. Used for that method only.
 KGCOOP_TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
 PROGRAD_TEMPLATES = {
     "OxfordPets": "a type of pet, a photo of a {}.",
@@ -33,7 +33,7 @@ PROGRAD_TEMPLATES = {
     "FGVCAircraft": "a type of aircraft, a photo of a {}.",
     "DescribableTextures": "a texture of {}.",
 }
-# OpenAI's selection of seven ImageNet templates, for ZeroshotCLIP2.
+# OpenAI's seven selected ImageNet templates, for ZeroshotCLIP2.
 SELECTED_TEMPLATES = (
     "itap of a {}.",
     "a bad photo of the {}.",
@@ -46,44 +46,44 @@ SELECTED_TEMPLATES = (
 
 
 def add_coop_options() -> None:
-    """Register TRAINER.COOP, the section that CoOp's relatives share, with its defaults."""
+    """Register the config section TRAINER.COOP, which CoOp and the methods based on it share."""
     if "COOP" in cfg_default.TRAINER:
         return
     cfg_default.TRAINER.COOP = CN()
     cfg_default.TRAINER.COOP.N_CTX = 16  # learned tokens
-    cfg_default.TRAINER.COOP.CSC = False  # own learned tokens for every class
-    cfg_default.TRAINER.COOP.CTX_INIT = None  # words that the learned tokens start from; they also set their number
+    cfg_default.TRAINER.COOP.CSC = False  # separate learned tokens per class
+    cfg_default.TRAINER.COOP.CTX_INIT = None  # words that initialise the learned tokens and set their number
     cfg_default.TRAINER.COOP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
     cfg_default.TRAINER.COOP.CLASS_TOKEN_POSITION = "end"  # end, middle or front
     cfg_default.TRAINER.COOP.TUNE = ()  # parameter sets tuned too; ("image_layernorm",) is "+UL"
 
 
-def get_template(cfg, own: dict[str, str] | None = None) -> str:
-    """The prompt template of a run: DATASET.TEMPLATE, else the method's `own` for DATASET.NAME, else the dataset's."""
+def get_template(cfg, method_templates: dict[str, str] | None = None) -> str:
+    """The prompt template of a run: DATASET.TEMPLATE, else the method's for DATASET.NAME, else the dataset's."""
     name = cfg.DATASET.NAME
-    template = cfg.DATASET.TEMPLATE or (own or {}).get(name) or dataset_template(name)
+    template = cfg.DATASET.TEMPLATE or (method_templates or {}).get(name) or dataset_template(name)
     if template.count("{}") != 1:
-        raise ValueError(f"DATASET.TEMPLATE must hold one {{}} for the class name, got {template!r}")
+        raise ValueError(f"DATASET.TEMPLATE must contain one {{}} for the class name, got {template!r}")
     return template
 
 
 def dataset_template(name: str) -> str:
-    """The `template` of the dataset's class, else that of FALLBACK_TEMPLATES, else DEFAULT_TEMPLATE."""
+    """The `template` of the dataset class; falls back to FALLBACK_TEMPLATES, then to DEFAULT_TEMPLATE."""
     registered = name in DATASET_REGISTRY.registered_names()
     template = getattr(DATASET_REGISTRY.get(name), "template", "") if registered else ""
     return template or FALLBACK_TEMPLATES.get(name, DEFAULT_TEMPLATE)
 
 
 def fill(template: str, classnames: list[str]) -> list[str]:
-    """One prompt per class; `_` in a class name reads as a space."""
+    """Returns one prompt per class. `_` in a class name becomes a space."""
     return [template.replace("{}", name.replace("_", " ")) for name in classnames]
 
 
 def tokenize(prompts: list[str]) -> torch.Tensor:
-    """CLIP's tokens of prompts: int64, (n, 77), zero after the end-of-text token.
+    """CLIP's token ids of n prompts: (n, 77), int64, padded with zeros after the end-of-text token.
 
     Raises:
-        ValueError: a prompt has more than 77 tokens; it is named.
+        ValueError: a prompt has more than 77 tokens.
     """
     try:
         return clip.tokenize(prompts).long()
@@ -93,7 +93,7 @@ def tokenize(prompts: list[str]) -> torch.Tensor:
                 clip.tokenize(prompt)
             except RuntimeError:
                 raise ValueError(
-                    "prompt longer than CLIP's 77 tokens, shorten the class name, DATASET.TEMPLATE or the context: "
-                    f"{prompt!r}"
+                    f"a prompt may have at most 77 tokens, got {prompt!r}: "
+                    "shorten the class name, DATASET.TEMPLATE or the context"
                 ) from None
         raise

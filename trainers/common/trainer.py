@@ -1,7 +1,10 @@
-"""What every CLIP tuning method shares in training: Dassl's hooks, optimiser, checkpoints, records.
+"""The base class of all methods: Dassl's hooks, optimiser, checkpoints, run records.
 
-A method subclasses `ClipTrainer` and states three things: which parameters it tunes (`build_tuned`, or the sets in its
-config), how text features come about (`text_features`), and its loss terms (`losses`); see `TunedClip`.
+A method subclasses `ClipTrainer` and defines three things; see `TunedClip`:
+
+- the tuned parameters: `build_tuned`, or the parameter sets in its config;
+- how text features are computed: `text_features`;
+- its loss terms: `losses`.
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ from .tuned_clip import TunedClip
 
 
 class ClipTrainer(TunedClip, RecordedRun, TrainerX):
-    """A method in Dassl's loop; what it computes is in `TunedClip`, what it leaves on disk in `RecordedRun`."""
+    """Base class of methods in Dassl's loop. `TunedClip` has the model, `RecordedRun` the files of the run."""
 
     def make_optimizer(self):
-        """Optimiser and schedule of the tuned parameters."""
+        """Returns the optimiser and the learning rate schedule of the tuned parameters."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM)
         return optim, build_lr_scheduler(optim, self.cfg.OPTIM)
 
@@ -55,9 +58,9 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return dict(zip(names, values.tolist()))
 
     def gradients(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[str], torch.Tensor]:
-        """Set the gradients of a batch; what a step reports, as n names and values (n,).
+        """Compute the gradients of a batch. Returns the n names of the logged values and the values, a tensor (n,).
 
-        On a GPU it runs as a CUDA graph, unless it, or what it calls, reads a tensor on the CPU.
+        On a GPU this is captured as a CUDA graph, unless it (or a function it calls) reads a tensor on the CPU.
         """
         self.optim.zero_grad()
         with self.autocast():
@@ -65,15 +68,16 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         loss = self.objective(terms)
         self.backward(terms, loss)
         accuracy = compute_accuracy(logits.detach(), label)[0]
-        shown = terms if len(terms) > 1 else {}
-        return ["loss", "acc", *shown], torch.stack([loss, accuracy.squeeze(), *shown.values()]).detach()
+        logged_terms = terms if len(terms) > 1 else {}
+        values = torch.stack([loss, accuracy.squeeze(), *logged_terms.values()]).detach()
+        return ["loss", "acc", *logged_terms], values
 
     def backward(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """Set the gradients of `loss`, the objective, as the scaler wants them."""
+        """Compute the gradients of the objective `loss`, multiplied by the scaler's loss scale."""
         self.scaler.scale(loss).backward()
 
     def after_step(self) -> None:
-        """Move the schedule on after the last batch of an epoch."""
+        """Advance the learning rate schedule after the last batch of an epoch."""
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
 
@@ -81,7 +85,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return self.parse_batch_test(batch)
 
     def parse_batch_test(self, batch):
-        """Images (B, 3, H, W) and labels (B,) on the device."""
+        """Returns images (B, 3, H, W) and labels (B,) on the device."""
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
     def before_train(self):
@@ -96,12 +100,13 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             tuned_weights.save_run(self, name, state)
 
     def has_validation(self) -> bool:
-        """Whether there are validation images that are not test images."""
-        paths = [{item.impath for item in images or ()} for images in (self.dm.dataset.val, self.dm.dataset.test)]
-        return self.val_loader is not None and not paths[0] & paths[1]
+        """Whether there are validation images, and none of them is a test image."""
+        val_paths = {item.impath for item in self.dm.dataset.val or ()}
+        test_paths = {item.impath for item in self.dm.dataset.test or ()}
+        return self.val_loader is not None and not val_paths & test_paths
 
     def need_val(self, remedy: str) -> None:
-        """Raise ValueError if there are no validation images; upstream Dassl would take the test images instead."""
+        """Raises ValueError if there are no validation images. Upstream Dassl falls back to the test images."""
         if self.val_loader is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no validation images: set {remedy}")
 
@@ -112,7 +117,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             return super().test(split)
 
     def before_load(self, state: dict) -> None:
-        """Fit the tuned module to a checkpoint whose sizes depend on the data it was made from."""
+        """Adapt `state`, or the tuned module, before a checkpoint is loaded, if its shapes depend on the data."""
 
     def model_identity(self):
         return {
@@ -123,13 +128,13 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         }
 
     def set_model_mode(self, mode="train", names=None):
-        self.tuned_changed()  # by code that does not say so
+        self.tuned_changed()  # by code that does not call it
         super().set_model_mode(mode, names)
 
-    def put_in_place(self, name, state, path):
-        checkpoint.put_in_place(self, state, path)
+    def apply_state(self, name, state, path):
+        checkpoint.apply_state(self, state, path)
 
     def load_model(self, directory, epoch=None):
         state = checkpoint.load(self, directory, epoch)
-        if state and not self.run.training:  # else it is the best epoch of this very run
+        if state and not self.run.training:  # during training it is the best epoch of this run
             self.run.source = record.source_of(state, directory)

@@ -1,7 +1,7 @@
-"""A frozen CLIP and what a method tunes of it or beside it: prompts, encoders, precision, logits.
+"""A frozen CLIP with the tuned parameters of a method: prompts, encoders, precision, logits.
 
-CLIP itself is never modified: its encoders run with the tuned tensors put in place of its own parameters, cast to their
-type, so zero-shot features of the same object are available at any time.
+CLIP itself is never modified. Its encoders are called with the tuned parameters, cast to the dtype of the parameters
+they replace. Zero-shot features are therefore available at any time.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from .models.parameter_sets import add_parameters, cast_like, select
 from .models.text import Start, TextEncoder
 from .prompts import fill, get_template, tokenize
 
-# Keep only the input of each block for the backward pass, which computes the block once more: slower, far less memory
+# Recompute each block in the backward pass from its input: slower, far less memory
 cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
-# torch.compile for the image encoder's blocks (ViT)
+# Compile the blocks of the image encoder (ViT) with torch.compile
 cfg_default.MODEL.COMPILE = False
-# Forward and backward pass of a training step as one CUDA graph, where there is a GPU
+# Capture the forward and backward pass of a training step as one CUDA graph (GPU only)
 cfg_default.MODEL.CUDA_GRAPH = True
 
 
 @dataclass
 class TextCache:
-    """Text features (n_cls, E) and activations that need not be computed again."""
+    """Cached text features (n_cls, E) and activations."""
 
-    zero_shot: torch.Tensor | None = None  # of the frozen CLIP
-    start: Start | None = None  # the text encoder's work before the first tuned parameter
-    tuned: torch.Tensor | None = None  # in evaluations: with the current tuned parameters; see `tuned_changed`
+    zero_shot: torch.Tensor | None = None  # text features of the frozen CLIP
+    start: Start | None = None  # activations before the first tuned parameter
+    tuned: torch.Tensor | None = None  # text features in evaluation; `tuned_changed` clears them
 
 
 class TunedClip:
-    """A small `nn.Module` of fp32 masters (`tuned`) around a frozen CLIP (`clip`).
+    """A frozen CLIP (`clip`) and a small `nn.Module` with the tuned parameters (`tuned`), which are fp32 masters.
 
-    Expects `cfg` and `device`.
+    A mixin: the class it is mixed into provides `cfg` and `device`.
     """
 
     section = ""  # key under cfg.TRAINER with the method's options
-    model_name = ""  # registered name: the folder of its checkpoints
-    former_name = ""  # the folder that upstream's checkpoints of the method lie in, where it is another one
-    left_out = ()  # beginnings of names in upstream's checkpoints that are made anew here and not loaded
+    model_name = ""  # registered name, and folder of the checkpoints in the run directory
+    former_name = ""  # folder of upstream's checkpoints, if it has another name
+    not_loaded = ()  # name prefixes of tensors in upstream's checkpoints that are not loaded, as they are recomputed
 
-    # What scripts, sweep, report and tests ask a method for
-    trainable = True  # False: no gradient step is made
-    zero_shot = False  # True: no training image is used, so results depend neither on the seed nor on the shots
-    per_class = False  # True: holds tensors of its own for each class it was trained on; no base-to-new
-    zero_shot_on_new_classes = False  # True: for other classes than those it was trained on it is zero-shot CLIP
-    needs_vit = False  # True: the backbone's image encoder must be a ViT
+    # Properties of the method, read by scripts, sweep, report and tests
+    trainable = True  # False: no gradient steps
+    zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
+    per_class = False  # True: has tensors per training class, so no base-to-new
+    zero_shot_on_new_classes = False  # True: is zero-shot CLIP on classes that it was not trained on
+    needs_vit = False  # True: the image encoder must be a ViT
     image_conditioned_text = False  # True: text features depend on the image
 
-    # What a method states
+    # Methods override these
 
     def prompt_template(self) -> str:
-        """The zero-shot prompt, with {} for the class name."""
+        """The prompt template of the teacher, with {} for the class name."""
         return get_template(self.cfg)
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
-        """The module whose state_dict is saved; CLIP's own parameters in TUNE are added to it."""
+        """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it."""
         return nn.Module()
 
     def text_features(self) -> torch.Tensor:
@@ -78,20 +78,20 @@ class TunedClip:
         return self.zero_shot_features()
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Logits (B, n_cls) and the weighted loss terms by name; their sum is minimised.
+        """Returns logits (B, n_cls) and the weighted loss terms by name. Their sum is minimised.
 
-        On a GPU steps are replayed from a CUDA graph. What changes from step to step must be a tensor there, changed in
-        place: a Python number, such as a weight that depends on the epoch, would stay what it was in the fourth step.
-        Where that is in the way: MODEL.CUDA_GRAPH False.
+        On a GPU, the step is captured as a CUDA graph and replayed. A value that changes between steps must be a tensor
+        that is modified in place. A Python number, such as a loss weight that depends on the epoch, keeps its value
+        from the capture (the fourth step). If that is not possible, set MODEL.CUDA_GRAPH False.
         """
         logits = self.logits(self.encode_image(image), self.text_features())
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def objective(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What is minimised, from the loss terms."""
+        """Returns the scalar to minimise, given the loss terms."""
         return torch.stack(list(terms.values())).sum()
 
-    # Shared parts
+    # Shared by all methods
 
     @property
     def options(self):
@@ -103,13 +103,13 @@ class TunedClip:
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
-            raise ValueError(f"MODEL.COMPILE needs torch 2.0 or later, this is {torch.__version__}: set it to False")
+            raise ValueError(f"MODEL.COMPILE True needs torch 2.0 or later, got {torch.__version__}: set it to False")
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
 
     def build_clip(self, classnames: list[str]) -> None:
-        """Set `clip`, its encoders, the prompts and what is tuned."""
+        """Load CLIP; set up the encoders, the prompts and the tuned parameters."""
         cfg = self.cfg
         self.precision = self.choose_precision()
         self.text_cache = TextCache()
@@ -118,9 +118,11 @@ class TunedClip:
         check_input_size(cfg, self.clip)
         if self.needs_vit and not hasattr(self.clip.visual, "transformer"):
             name = cfg.MODEL.BACKBONE.NAME
-            raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT, MODEL.BACKBONE.NAME {name} is a ResNet")
-        self.image_encoder, self.text_encoder = image_encoder(self.clip.visual), TextEncoder(self.clip)
-        self.image_encoder.recompute = self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
+            raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT as MODEL.BACKBONE.NAME, got the ResNet {name!r}")
+        self.image_encoder = image_encoder(self.clip.visual)
+        self.text_encoder = TextEncoder(self.clip)
+        self.image_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
+        self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
         self.image_encoder.compiled = cfg.MODEL.COMPILE
         self.template = self.prompt_template()
         self.packed_prompts = self.pack_prompts(classnames)
@@ -135,61 +137,63 @@ class TunedClip:
         self.tuned.to(self.device)
 
     def make_clip(self) -> nn.Module:
-        """The frozen CLIP."""
+        """Returns the frozen CLIP."""
         return load_clip(self.cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
 
     def pack_prompts(self, classnames: list[str], template: str = "") -> PackedPrompts:
-        """Tokens of one prompt a class, packed, on the device."""
+        """Returns the packed tokens of one prompt per class, on the device."""
         return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
-        """Image features as CLIP's projection gives them: (B, E), fp32, not normalised; `tuned` as in `encode_text`."""
+        """Image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
         overrides = self._overrides(visual=True) if tuned else {}
         return functional_call(self.image_encoder, overrides, (image.to(self.clip.dtype),)).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
-        """Normalised image features (B, E), fp32, with the tuned parameters in place of CLIP's own."""
+        """Normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
         return F.normalize(self.image_features(image, tuned), dim=-1)
 
     def encode_text(self, packed: PackedPrompts, tuned: bool = True, **inputs) -> torch.Tensor:
-        """Normalised text features (n, E), fp32; `tuned=False` gives those of the untouched CLIP.
+        """Normalised text features (n, E), fp32. `tuned=False` uses the frozen CLIP.
 
-        With `x` among the `inputs` (see TextEncoder.forward): (B, n, E).
+        `inputs` are passed to TextEncoder.forward. If they include `x`, the result is (B, n, E).
         """
         overrides = self._overrides(visual=False) if tuned else {}
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
-    @torch.inference_mode(False)  # an evaluation may be the first to ask, and training then uses them too
+    @torch.inference_mode(False)  # training may use features that an evaluation computed first
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
-        """Normalised features of the zero-shot prompts by the frozen CLIP: (n_cls, E), fp32; computed once."""
+        """Normalised text features (n_cls, E), fp32, of the teacher. Computed once."""
         if self.text_cache.zero_shot is None:
             with self.autocast():
                 self.text_cache.zero_shot = self.encode_text(self.packed_prompts, tuned=False)
         return self.text_cache.zero_shot
 
     def tuned_changed(self) -> None:
-        """Drop what was computed from the tuned parameters; to be called by whatever changes them."""
+        """Clear the text features cached for evaluation. Call this after every change of the tuned parameters."""
         self.text_cache.tuned = None
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
+        """Tuned parameters of one encoder, by their names in that encoder, in the dtype of CLIP's parameters."""
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]
+        prefix = "visual." if visual else ""
         tensors = cast_like(self.tuned, self.clip, names)
-        return {name[len("visual.") if visual else 0 :]: tensor for name, tensor in tensors.items()}
+        return {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
-        """Scaled cosine similarities (B, n_cls), in fp32 at every precision."""
+        """Logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
             return self.clip.logit_scale.exp() * image_features @ text_features.t()
 
     def autocast(self):
-        """Mixed precision for PREC amp: fp16 on CUDA, bf16 elsewhere; does nothing at other precisions."""
+        """Context of mixed precision for PREC amp: fp16 on CUDA, bf16 on the CPU. No effect at other precisions."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision == "amp")
 
     def model_inference(self, image):
-        """Logits (B, n_cls); the classes are encoded once per evaluation."""
+        """Logits (B, n_cls). Text features are computed once per evaluation."""
         with self.autocast():
             if self.text_cache.tuned is None:
                 self.text_cache.tuned = self.text_features()

@@ -1,4 +1,4 @@
-"""What makes the methods run on upstream Dassl and on older torch, with stand-ins for what these do differently."""
+"""Compatibility with upstream Dassl and older torch, tested with stand-ins for them."""
 
 import io
 
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tests.upstream.stand_in.lr_scheduler import _BaseWarmupScheduler
+from tests.user_errors import raises_user_error
 from trainers.common import compat
 
 from ..helpers import batch_of, train_step
@@ -20,10 +21,10 @@ class Warmup(_BaseWarmupScheduler):
 
 @pytest.fixture
 def warmup(monkeypatch):
-    """make() -> (optimiser, schedule): an upstream warm-up of one epoch, then cosine over five, mended."""
+    """make() -> (optimiser, schedule): upstream's warm-up of one epoch, patched, then cosine over five epochs."""
     original = Warmup.__init__
     monkeypatch.setattr(compat.dassl_schedules, "_BaseWarmupScheduler", Warmup, raising=False)
-    compat.mend_warmup()
+    compat.patch_warmup()
 
     def make():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.002)
@@ -42,20 +43,20 @@ def lr_sequence(optimizer, schedule, epochs):
     return rates
 
 
-def test_upstreams_warmup_fails_on_this_torch_and_is_mended(warmup):
+def test_upstreams_warmup_works_when_patched(warmup):
     expected = [1e-5, 0.002, 0.001809016994, 0.001309016994, 0.0006909830056]
     assert lr_sequence(*warmup(), 5) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.skipif(torch.__version__ < "2.7", reason="torch before 2.7 takes `verbose`")
-def test_without_mending_it_fails():
+def test_upstreams_warmup_fails_without_the_patch():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.002)
     with pytest.raises(TypeError):
         Warmup(optimizer, CosineAnnealingLR(optimizer, 5), 1)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_schedule_goes_on_from_plain_values(warmup, stop):
+def test_a_schedule_is_resumed_from_plain_values(warmup, stop):
     whole = lr_sequence(*warmup(), 6)
     optimizer, schedule = warmup()
     lr_sequence(optimizer, schedule, stop)
@@ -70,7 +71,7 @@ def test_a_schedule_goes_on_from_plain_values(warmup, stop):
     assert lr_sequence(optimizer, schedule, 6 - stop) == whole[stop:]
 
 
-def test_the_bundled_schedule_is_saved_as_it_saves_itself(make):
+def test_the_state_of_the_bundled_schedule_is_its_state_dict(make):
     schedule = make("CLIPFit").sched
     assert compat.scheduler_state(schedule) == schedule.state_dict()
 
@@ -83,12 +84,12 @@ def test_plain_attention_is_torchs(causal):
     torch.testing.assert_close(compat.plain_attention(q, k, v, attn_mask=mask, is_causal=causal), expected)
 
 
-def test_no_validation_images_is_an_error_and_not_the_test_images(make):
+def test_missing_validation_images_do_not_fall_back_to_test_images(make):
     trainer = make("CLIPFit", "TEST.FINAL_MODEL", "best_val")
     trainer.val_loader = None
-    with pytest.raises(ValueError, match="no validation images: set TEST.FINAL_MODEL last_step"):
+    with raises_user_error("Digits", "validation images", "TEST.FINAL_MODEL last_step"):
         trainer.before_train()
-    with pytest.raises(ValueError, match="no validation images: set TEST.SPLIT test"):
+    with raises_user_error("Digits", "validation images", "TEST.SPLIT test"):
         trainer.test("val")
 
 
@@ -97,13 +98,14 @@ def test_a_checkpoint_of_upstream_dassl_is_read_without_its_objects(make, warmup
     train_step(trainer, batch_of(trainer), update_lr=True)
     tensors = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
     state = {"epoch": 2, "optimizer": trainer.optim.state_dict(), "val_result": None}
-    state["scheduler"] = warmup()[1].state_dict()  # holds a schedule that holds an optimiser
+    state["scheduler"] = warmup()[1].state_dict()  # contains a schedule, which contains an optimiser
     state["state_dict"] = {name: torch.nn.Parameter(tensor) for name, tensor in tensors.items()}
     (tmp_path / "b" / "clipfit").mkdir(parents=True)
     torch.save(state, tmp_path / "b" / "clipfit" / "model.pth.tar-2")
 
     other = make("CLIPFit", output=tmp_path / "c")
     other.load_model(str(tmp_path / "b"), epoch=2)
-    assert "holds Python objects, which are not loaded" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Python objects" in line]
+    assert str(tmp_path / "b" / "clipfit" / "model.pth.tar-2") in line
     for name, tensor in other.tuned.state_dict().items():
         assert torch.equal(tensor, tensors[name])

@@ -1,10 +1,10 @@
-"""Templates and tokens."""
+"""Prompt templates and tokenization."""
 
-import pytest
 from clip import clip
 
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.catalogue import entries
+from tests.user_errors import raises_user_error
 from trainers.common.prompts import (
     DEFAULT_TEMPLATE,
     FALLBACK_TEMPLATES,
@@ -18,14 +18,14 @@ from ..helpers import make_cfg
 
 
 def test_the_fallback_agrees_with_the_datasets():
-    """Both say the same of CoOp's datasets; of ours alone, the fallback may say nothing."""
+    """FALLBACK_TEMPLATES has the templates of CoOp's datasets. Those of other datasets are optional."""
     for entry in entries().values():
         if entry.paper_order or entry.variant_of or entry.name in FALLBACK_TEMPLATES:
             assert FALLBACK_TEMPLATES.get(entry.name, DEFAULT_TEMPLATE) == entry.template, entry.name
     assert FALLBACK_TEMPLATES.keys() <= entries().keys()
 
 
-def test_the_datasets_class_goes_before_the_fallback(monkeypatch):
+def test_the_dataset_class_overrides_the_fallback(monkeypatch):
     class Plain:  # as in CoOp
         pass
 
@@ -44,7 +44,7 @@ def test_template_of_a_run(tmp_path, tiny):
     assert get_template(cfg) == "the digit {}"
     assert get_template(make_cfg("CLIPFit", tmp_path, tiny, tmp_path, "DATASET.NAME", "ImageNet")) == "a photo of a {}."
     for bad in ("no place", "{} and {}"):
-        with pytest.raises(ValueError, match="one {} for the class name"):
+        with raises_user_error("DATASET.TEMPLATE", "{}", repr(bad)):
             get_template(make_cfg("CLIPFit", tmp_path, tiny, tmp_path, "DATASET.TEMPLATE", bad))
 
 

@@ -1,6 +1,6 @@
-"""Imports go one way: methods -> trainer -> tuned_clip -> models/; inference/ is above the trainer, runs/ below it.
+"""Imports are layered: methods -> trainer -> tuned_clip -> models/; inference/ is above the trainer, runs/ below it.
 
-So a newcomer can read a room without the rooms above it.
+So a newcomer can read a package without the packages above it.
 """
 
 import ast
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 TRAINERS = Path(__file__).resolve().parents[3] / "trainers"
-LEAVES = {"compat"}  # modules that every room may import
-# A room (or a module on the floor of trainers/common) -> what it may import of trainers, beside itself and the leaves.
+LEAVES = {"compat"}  # modules that every package may import
+# Package or module in trainers/common -> what it may import from trainers/common, in addition to itself and LEAVES.
 ALLOWED = {
     "compat": set(),
     "losses": set(),
@@ -27,7 +27,7 @@ METHODS_MAY = {"models", "runs", "prompts", "prompt_learner", "losses", "trainer
 
 
 def imported(path: Path):
-    """(line, dotted name below `trainers`) of each import in a file of this package, wherever it stands."""
+    """Yields (line, dotted name) of each import in a file of this package, including those in functions."""
     package = path.relative_to(TRAINERS.parent).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -38,8 +38,8 @@ def imported(path: Path):
             yield from ((node.lineno, alias.name) for alias in node.names)
 
 
-def room_of(name: str) -> str | None:
-    """ "trainers.common.models.text.TextEncoder" -> "models"; None for what is not of trainers/common."""
+def part_of(name: str) -> str | None:
+    """ "trainers.common.models.text.TextEncoder" -> "models"; None for a name outside trainers/common."""
     parts = name.split(".")
     return parts[2] if parts[:2] == ["trainers", "common"] and len(parts) > 2 else None
 
@@ -48,17 +48,20 @@ FILES = sorted(TRAINERS.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TRAINERS)))
-def test_imports_go_one_way(path):
+def test_imports_are_layered(path):
     parts = path.relative_to(TRAINERS).with_suffix("").parts
     in_common = parts[0] == "common"
-    room = ("" if parts[1] == "__init__" else parts[1]) if in_common else None
-    allowed = ALLOWED[room] | {room} if in_common else METHODS_MAY
+    part = None
+    allowed = METHODS_MAY
+    if in_common:
+        part = "" if parts[1] == "__init__" else parts[1]
+        allowed = ALLOWED[part] | {part}
     for line, name in imported(path):
         assert name.partition(".")[0] not in ("tools", "train", "tests"), f"{path}:{line} imports {name}"
         if in_common and name.startswith("trainers."):
             assert name.startswith("trainers.common"), f"{path}:{line}: {name}: common must not import a method"
-        target = room_of(name)
-        assert target is None or target in allowed | LEAVES, f"{path}:{line}: {name} is not below {room or 'a method'}"
+        target = part_of(name)
+        assert target is None or target in allowed | LEAVES, f"{path}:{line}: {name} is not below {part or 'a method'}"
 
 
 def test_train_py_imports_no_tool():
@@ -68,13 +71,13 @@ def test_train_py_imports_no_tool():
 
 
 @pytest.mark.parametrize(
-    "room, wrong",
+    "part, wrong",
     [("runs", "from ..models.text import TextEncoder"), ("models", "from ..tuned_clip import TunedClip")],
 )
-def test_a_wrong_import_is_found(room, wrong, tmp_path, monkeypatch):
-    folder = tmp_path / "trainers" / "common" / room
+def test_a_wrong_import_is_detected(part, wrong, tmp_path, monkeypatch):
+    folder = tmp_path / "trainers" / "common" / part
     folder.mkdir(parents=True)
     (folder / "new.py").write_text(f"def late():\n    {wrong}\n")
     monkeypatch.setattr(f"{__name__}.TRAINERS", tmp_path / "trainers")
-    with pytest.raises(AssertionError, match=f"is not below {room}"):
-        test_imports_go_one_way(folder / "new.py")
+    with pytest.raises(AssertionError, match=f"is not below {part}"):
+        test_imports_are_layered(folder / "new.py")

@@ -1,4 +1,4 @@
-"""Warm-up as upstream Dassl builds it: it hands torch `verbose`, and its state holds the successor as an object."""
+"""Stand-in for upstream Dassl's warm-up: passes `verbose` to torch, and its state contains the successor object."""
 
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 

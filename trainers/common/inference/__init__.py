@@ -1,1 +1,1 @@
-"""A finished run as a classifier."""
+"""Loads finished runs as classifiers."""

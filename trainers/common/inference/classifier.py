@@ -1,8 +1,8 @@
-"""A classifier from what a run tuned, for any images and any classes; no dataset is needed.
+"""Loads a finished run as a classifier for any images and class names. No dataset is needed.
 
-    from trainers.common import load_tuned
-    classifier = load_tuned("output/mine")
-    print(classifier.predict(["cat.jpg", "dog.jpg"]).names)
+from trainers.common import load_tuned
+classifier = load_tuned("output/mine")
+print(classifier.predict(["cat.jpg", "dog.jpg"]).names)
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from PIL import Image
 from dassl.data.transforms import build_transform
 from dassl.utils import read_image
 
-from ..runs.checkpoint import put_in_place
+from ..runs.checkpoint import apply_state
 from .saved_run import find_method, make_bare, make_cfg, read_run
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits (B, n_cls), fp32 on the CPU, of B images for the classes named."""
+    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names."""
 
     logits: torch.Tensor
     classnames: list[str]
 
     @property
     def probabilities(self) -> torch.Tensor:
-        """(B, n_cls); every row sums to 1."""
+        """Class probabilities (B, n_cls)."""
         return self.logits.softmax(dim=-1)
 
     @property
     def names(self) -> list[str]:
-        """The most probable class of each image."""
+        """The predicted class name of each image."""
         return [self.classnames[i] for i in self.logits.argmax(dim=-1).tolist()]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """Name and probability of the k most probable classes of each image, the most probable first."""
+        """Class names and probabilities of the top k classes per image, in descending order."""
         best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
-        rows = zip(best.indices.tolist(), best.values.tolist())
-        return [[(self.classnames[i], p) for i, p in zip(*row)] for row in rows]
+        predictions = []
+        for indices, probabilities in zip(best.indices.tolist(), best.values.tolist()):
+            predictions.append([(self.classnames[i], p) for i, p in zip(indices, probabilities)])
+        return predictions
 
 
 def load_tuned(
@@ -61,19 +63,21 @@ def load_tuned(
     precision: str = "",
     backbone: str = "",
 ) -> Classifier:
-    """A classifier from a run's output folder, a checkpoint or a tuned.safetensors.
+    """Loads a classifier from a run directory, a checkpoint or a tuned.safetensors.
 
     Args:
-        classnames: what to tell apart; default: the classes the run was trained on.
-        template: the prompt, with {} for the class name; default: the run's. Methods that learn the prompt ignore it.
-        epoch: of a run's folder, the checkpoint of this epoch; default: the best on validation data, else the newest.
-        device: e.g. "cpu" or "cuda:1"; default: CUDA where there is one.
-        precision: fp32, fp16, bf16 or amp; default: what the run was configured to.
-        backbone: path or name of the CLIP, where it is not found under the name it had in training.
+        classnames: classes to predict; default: the classes the run was trained on.
+        template: prompt template, with {} for the class name; default: the run's. Methods that learn the prompt
+            ignore it.
+        epoch: epoch of the checkpoint in a run directory; default: the best on validation images, else the newest.
+        device: e.g. "cpu" or "cuda:1"; default: CUDA if available.
+        precision: fp32, fp16, bf16 or amp; default: the run's.
+        backbone: name or path of the CLIP, if it differs from that in training.
 
     Raises:
-        FileNotFoundError, ValueError: nothing is there, it is damaged, it belongs to another backbone, or the method
-            cannot be used for these classes.
+        FileNotFoundError: no checkpoint at `path`.
+        ValueError: the checkpoint is corrupted or belongs to another backbone, or the method cannot be used for these
+            classes.
     """
     state, file = read_run(path, epoch)
     options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
@@ -81,13 +85,13 @@ def load_tuned(
 
 
 class Classifier:
-    """A tuned CLIP and the classes that it tells apart.
+    """A tuned CLIP that predicts one of `classnames` per image.
 
     Attributes:
-        classnames: the names of the classes.
-        state: what the run tuned and what it fits; see `checkpoint.tuned_state`.
+        classnames: the class names.
+        state: the tuned weights and their metadata; see `checkpoint.tuned_state`.
         trainer: the method's trainer, without data.
-        preprocess: from a PIL image to a tensor (3, side, side), as in the run's evaluation.
+        preprocess: transform of the run's evaluation: PIL image -> tensor (3, side, side).
     """
 
     def __init__(
@@ -96,62 +100,64 @@ class Classifier:
         self.state, self._file = state, file
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
         if classnames is None and not state["meta"]["classnames"]:
-            raise ValueError(f"{file} does not say which classes it was tuned with: name those to tell apart")
+            raise ValueError(f"{file} has no class names: pass `classnames`")
         self.classnames = check_classes(state["meta"]["classnames"] if classnames is None else classnames)
         changes = {
-            "DATASET.TEMPLATE": template or state["meta"]["template"],  # `datasets` need not be imported here
+            "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported
             "MODEL.BACKBONE.NAME": os.fspath(backbone),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }
         cfg = make_cfg(state, changes)
-        with contextlib.redirect_stdout(io.StringIO()):  # the log of a training run's start
+        with contextlib.redirect_stdout(io.StringIO()):  # hides the log that a training run starts with
             self.trainer = make_bare(cfg, self.classnames, check_device(device), clip_model)
             self.preprocess = build_transform(cfg, is_train=False)
         if self.trainer.get_model_names() and not state["state_dict"]:
             raise FileNotFoundError(f"no checkpoint in {file}: the run has not saved one yet")
         with contextlib.redirect_stdout(sys.stderr):  # notes
-            put_in_place(self.trainer, state, file)
+            apply_state(self.trainer, state, file)
         self.trainer.set_model_mode("eval")
 
     def with_classes(self, classnames: list[str], template: str = "") -> Classifier:
-        """A classifier for other classes that shares this one's CLIP."""
+        """Returns a classifier for other classes, which shares this one's CLIP."""
         options = {**self._options, "template": template or self._options["template"]}
         return Classifier(self.state, self._file, classnames, **options, clip_model=self.trainer.clip)
 
     def predict(self, images, batch_size: int = 32) -> Predictions:
-        """Classify images.
+        """Classifies images.
 
         Args:
-            images: one or several of: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W), or float
-                tensors (3, side, side) that `preprocess` has been applied to.
+            images: one image or several: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W), or float
+                tensors (3, side, side) from `preprocess`.
 
         Raises:
-            OSError, ValueError: an image cannot be read or has another form; it is named.
+            OSError: an image cannot be read.
+            ValueError: an image has an unsupported type or shape.
         """
         with torch.no_grad():
             logits = [self.trainer.model_inference(batch).float().cpu() for batch in self._batches(images, batch_size)]
         return Predictions(torch.cat([torch.empty(0, len(self.classnames)), *logits]), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
-        """Normalised image features (B, E), fp32 on the CPU, of `images` as `predict` takes them."""
+        """Normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
         trainer = self.trainer
         with torch.no_grad(), trainer.autocast():
-            found = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
-        return torch.cat([torch.empty(0, trainer.clip.text_projection.shape[1]), *found])
+            features = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
+        return torch.cat([torch.empty(0, trainer.clip.text_projection.shape[1]), *features])
 
     def text_features(self) -> torch.Tensor:
-        """Normalised text features of the classes (n_cls, E), fp32 on the CPU.
+        """Normalised text features (n_cls, E), fp32 on the CPU.
 
-        Raises ValueError for a method whose text features depend on the image (CoCoOp).
+        Raises:
+            ValueError: the method's text features depend on the image (CoCoOp).
         """
         if self.trainer.image_conditioned_text:
-            raise ValueError(f"{self.trainer.cfg.TRAINER.NAME} has no text features that are the same for all images")
+            raise ValueError(f"the text features of {self.trainer.cfg.TRAINER.NAME} depend on the image")
         with torch.no_grad(), self.trainer.autocast():
             return self.trainer.text_features().float().cpu()
 
     def prepare(self, image) -> torch.Tensor:
-        """The tensor (3, side, side) of one image; see `predict`."""
-        kind = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}".strip()
+        """Returns the input tensor (3, side, side) of one image. `image` is as in `predict`."""
+        description = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}"
         if isinstance(image, (str, os.PathLike)):
             image = open_image(image)
         elif isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3:
@@ -165,7 +171,7 @@ class Classifier:
             return image.float().cpu()
         raise ValueError(
             "an image must be a path, a PIL image, a uint8 array (H, W, 3), a uint8 tensor (3, H, W), or a float "
-            f"tensor (3, {side}, {side}) from `preprocess`; got {kind}"
+            f"tensor (3, {side}, {side}) from `preprocess`, got {description.strip()}"
         )
 
     def _batches(self, images, batch_size: int) -> Iterator[torch.Tensor]:
@@ -179,35 +185,43 @@ class Classifier:
 
 
 def open_image(path: str | os.PathLike) -> Image.Image:
-    """The image in a file, as the data loader reads it. Raises OSError with one line that names the file."""
+    """Reads an image as the data loader does.
+
+    Raises:
+        OSError: the image cannot be read. The message is one line and names the file.
+    """
     try:
         return read_image(os.fspath(path))
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(reason if os.fspath(path) in reason else f"cannot read the image {path} ({reason})") from error
+        raise OSError(reason if os.fspath(path) in reason else f"cannot read the image {path}: {reason}") from error
 
 
 def check_classes(classnames: Iterable[str]) -> list[str]:
-    """The names as a list. Raises ValueError on none, on a name that is empty or no text, and on one that is twice."""
+    """Returns the class names as a list.
+
+    Raises:
+        ValueError: no class names, a duplicate, an empty name or one that is not a string.
+    """
     if isinstance(classnames, str):
-        raise ValueError(f"class names come as a list, got the text {classnames!r}")
+        raise ValueError(f"class names must be a list, got the string {classnames!r}")
     names = list(classnames)
     if not names:
-        raise ValueError("there are no class names: at least one is needed")
+        raise ValueError("no class names: give at least one")
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"a class name must be a text that is not empty, got {name!r}")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"class names must differ, {twice[0]!r} is there twice")
+            raise ValueError(f"a class name must be a non-empty string, got {name!r}")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"duplicate class name {duplicates[0]!r}")
     return names
 
 
 def check_device(device: str | torch.device | None) -> torch.device | None:
-    """`device` as torch's. Raises ValueError if there is no such device."""
+    """Returns `device` as a torch.device, or None. Raises ValueError if it is not available."""
     try:
         if device is not None:
             torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"there is no device {str(device)!r} here: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"device {str(device)!r} is not available: {str(error).splitlines()[0]}") from error
     return None if device is None else torch.device(device)

@@ -1,1 +1,1 @@
-"""The models: loading, encoders, blocks, packed prompts, and the parameter sets that can be tuned in them."""
+"""The CLIP models: loading, encoders, blocks, packed prompts, CUDA graphs and parameter sets."""

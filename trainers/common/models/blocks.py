@@ -1,9 +1,12 @@
-"""One residual attention block of CLIP with frozen matrices, as the text and the image encoder run it.
+"""A residual attention block of CLIP with frozen matrices, for the text and the image encoder.
 
-The arithmetic is that of `clip.model.ResidualAttentionBlock`, batch first. What differs is its cost: rows that nobody
-reads are not computed, QuickGELU keeps one tensor for its backward pass instead of two, a block may keep nothing but
-its input (activation checkpointing), and large fp32 products on a CPU go to oneDNN, which comes with PyTorch and is
-nearly twice as fast as MKL on some processors (AMD's).
+Computes the same as `clip.model.ResidualAttentionBlock`, batch first, at a lower cost:
+
+- Output rows that are never read are not computed.
+- QuickGELU saves one tensor for the backward pass instead of two.
+- Activation checkpointing saves only the input of a block.
+- Large fp32 matrix products on a CPU use oneDNN, which is part of PyTorch and almost twice as fast as MKL on some
+  processors (AMD).
 """
 
 from __future__ import annotations
@@ -25,42 +28,44 @@ PARAMETERS = (
     "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight", "mlp.c_proj.bias",
 )  # fmt: skip
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-ONEDNN_FROM = 2**26  # multiplications below which the detour costs more than it gains
+ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN is faster
 
 
-def run_block(block, x: torch.Tensor, attend: Callable, only=None, recompute=False, compiled=False) -> torch.Tensor:
-    """A residual attention block on x (B, T, d).
+def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=False, compiled=False) -> torch.Tensor:
+    """Run a residual attention block on x (B, T, d).
 
     Args:
-        attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `only`.
-        only: rows whose output is wanted, as an index of dimension 1; None: all T.
-        recompute: keep x alone for the backward pass, which then computes the block once more.
-        compiled: by `torch.compile`, in training; evaluations have batches of several sizes, each to be compiled anew.
+        attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `rows`.
+        rows: rows to return, as an index of dimension 1; None: all T.
+        recompute: activation checkpointing: save only x; the backward pass recomputes the block.
+        compiled: use `torch.compile` in training. Evaluation is not compiled: each new batch size would recompile.
 
     Returns:
         (B, T, d), or (B, n, d).
     """
-    # Read now: when a block is recomputed, the tuned ones are no longer in place.
+    # Read the parameters now: during recomputation, functional_call no longer substitutes the tuned ones.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     halves = compiled_halves() if compiled and torch.is_grad_enabled() else (_before, _after)
-    arguments = (x, p, block.attn.num_heads, attend, only, halves)
+    arguments = (x, p, block.attn.num_heads, attend, rows, halves)
     if recompute and torch.is_grad_enabled():
         return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
     return _block(*arguments)
 
 
-def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, only, halves) -> torch.Tensor:
+def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, rows, halves) -> torch.Tensor:
     before, after = halves
     y = attend(before(x, p), heads)
-    return after(x if only is None else x[:, only], y, p)
+    return after(x if rows is None else x[:, rows], y, p)
 
 
 def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """LayerNorm and the projection to queries, keys and values: (B, T, d) -> (B, T, 3d)."""
     y = layer_norm(x, p["ln_1.weight"], p["ln_1.bias"])
     return linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"])
 
 
 def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The output projection of attention y, both residual additions and the FFN."""
     x = x + linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
     y = quick_gelu(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
@@ -69,17 +74,17 @@ def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @lru_cache(maxsize=None)
 def compiled_halves() -> tuple[Callable, Callable]:
-    """What comes before and after attention, compiled once for all blocks; attention is one kernel of PyTorch's."""
+    """`_before` and `_after`, compiled once for all blocks. Attention is a single PyTorch kernel already."""
     return torch.compile(_before), torch.compile(_after)
 
 
 def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Over the last dimension, in fp32 at every precision, as CLIP's own."""
+    """LayerNorm over the last dimension, in fp32 at every precision, as in CLIP."""
     return F.layer_norm(x.float(), x.shape[-1:], weight, bias).to(x.dtype)
 
 
 class _QuickGELU(torch.autograd.Function):
-    """Plain autograd would keep x and its sigmoid, the largest activations of a block."""
+    """Saves x only. Plain autograd saves x and its sigmoid, the largest activations of a block."""
 
     @staticmethod
     def forward(ctx, x):
@@ -89,12 +94,12 @@ class _QuickGELU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved_tensors
-        # x s(cx) = silu(cx) / c, so that its derivative is silu'(cx), which PyTorch computes in one pass
+        # x sigmoid(cx) = silu(cx) / c, so the derivative is silu'(cx), which PyTorch computes in one kernel
         return torch.ops.aten.silu_backward(grad, SLOPE * x)
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    """x * sigmoid(1.702 x), elementwise; the values and gradients of `clip.model.QuickGELU`."""
+    """x * sigmoid(1.702 x), elementwise. Values and gradients equal those of `clip.model.QuickGELU`."""
     return _QuickGELU.apply(x)
 
 
@@ -116,14 +121,14 @@ class _OneDNNLinear(torch.autograd.Function):
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """x (..., n_in) times the matrix (n_out, n_in), plus the bias (n_out,)."""
+    """x (..., n_in) times the transpose of `weight` (n_out, n_in), plus `bias` (n_out,)."""
     if uses_onednn(x, weight):
         return _OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
 def uses_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether `linear` takes the detour: large, fp32, on the CPU, with a frozen matrix."""
+    """Whether `linear` uses oneDNN: for large fp32 products on the CPU with a frozen matrix."""
     return (
         _ONEDNN is not None
         and not is_compiling()

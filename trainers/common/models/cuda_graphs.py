@@ -1,4 +1,4 @@
-"""A training step's forward and backward pass as one launch on the GPU."""
+"""Captures the forward and backward pass of a training step as one CUDA graph."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-WARM_UP = 3  # calls that run as they stand, so that libraries and caches are ready when a graph is captured
-MOST = 4  # graphs, each with memory of its own; more shapes of batches run as they stand
+WARM_UP = 3  # eager calls before a capture, which initialise libraries and caches
+MAX_GRAPHS = 4  # each graph has its own memory; further batch shapes run eagerly
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph, the tensors that it reads and writes, and what the function returned beside them."""
+    """A captured graph, its input tensors, the gradients it writes, and the function's return value."""
 
     graph: torch.cuda.CUDAGraph
     inputs: list[torch.Tensor]
@@ -23,40 +23,44 @@ class Captured:
 
 
 class CudaGraphs:
-    """`function(*tensors)`, which sets the gradients of `parameters`, replayed as a CUDA graph.
+    """Replays `function(*tensors)`, which sets the gradients of `parameters`, as a CUDA graph.
 
-    A step of CLIP makes thousands of small launches, and a fast GPU waits for them; a graph is launched at once and
-    computes the same. There is one for every combination of input shapes. Each call returns what the function returned
-    when its graph was captured; tensors in it hold the values of the latest call. Python numbers that the function uses
-    stay what they were then.
+    A training step of CLIP has thousands of kernel launches, and a fast GPU waits for them. A graph has one launch and
+    computes the same. There is one graph per combination of input shapes and dtypes.
 
-    What a graph cannot hold (the function reads a tensor on the CPU, say) is noted once, and runs as it stands.
+    A replay returns the value that the function returned during capture; tensors in it are updated by each replay.
+    Python numbers that the function reads keep the values they had during capture.
+
+    If capture fails, for example because the function reads a tensor on the CPU, a note is printed once and all steps
+    without a graph run eagerly.
     """
 
     def __init__(self, function: Callable, parameters: list[torch.nn.Parameter]):
-        self.function, self.parameters = function, parameters
+        self.function = function
+        self.parameters = parameters
         self.calls: Counter = Counter()
         self.captured: dict[tuple, Captured] = {}
-        self.possible = True
+        self.capture_failed = False
         self.stream = torch.cuda.Stream()
 
     def __call__(self, *inputs: torch.Tensor):
         key = tuple((x.shape, x.dtype) for x in inputs)
         self.calls[key] += 1
-        if self.calls[key] > WARM_UP and key not in self.captured and self.possible and len(self.captured) < MOST:
+        warm = self.calls[key] > WARM_UP
+        if warm and key not in self.captured and len(self.captured) < MAX_GRAPHS and not self.capture_failed:
             self._capture(key, inputs)
         if key not in self.captured:
-            return self._run(inputs)
-        found = self.captured[key]
-        for place, x in zip(found.inputs, inputs):
-            place.copy_(x)
-        found.graph.replay()
-        for parameter, gradient in zip(self.parameters, found.gradients):
+            return self._run_eagerly(inputs)
+        captured = self.captured[key]
+        for graph_input, x in zip(captured.inputs, inputs):
+            graph_input.copy_(x)
+        captured.graph.replay()
+        for parameter, gradient in zip(self.parameters, captured.gradients):
             parameter.grad = gradient
-        return found.output
+        return captured.output
 
-    def _run(self, inputs):
-        """On the stream of the capture, as autograd ties parameters to the stream that they are first used on."""
+    def _run_eagerly(self, inputs):
+        """Call the function on the capture stream: autograd ties a parameter to the stream of its first use."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             output = self.function(*inputs)
@@ -64,20 +68,22 @@ class CudaGraphs:
         return output
 
     def _capture(self, key: tuple, inputs) -> None:
-        graph, places = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
+        graph = torch.cuda.CUDAGraph()
+        graph_inputs = [x.clone() for x in inputs]
         for parameter in self.parameters:
-            parameter.grad = None  # the graph makes its own
+            parameter.grad = None  # the graph allocates its own gradients
         try:
-            # thread_local: the loader's thread may ask for page-locked memory meanwhile
+            # thread_local: the data loader's thread may allocate pinned memory during the capture
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                output = self.function(*places)
+                output = self.function(*graph_inputs)
         except RuntimeError as error:
-            self.possible = False
-            print(f"Note: steps run without a CUDA graph: {str(error).strip().splitlines()[0]}")
+            self.capture_failed = True
+            reason = str(error).strip().splitlines()[0]
+            print(f"Note: cannot capture a CUDA graph ({reason}): falling back to eager steps, slower")
             return
-        self.captured[key] = Captured(graph, places, [p.grad for p in self.parameters], output)
+        self.captured[key] = Captured(graph, graph_inputs, [p.grad for p in self.parameters], output)
 
 
 def can_capture(device: torch.device) -> bool:
-    """Whether there are such graphs: on CUDA, with torch 2.1 or later."""
+    """Whether CUDA graphs can be captured: on a CUDA device, with torch 2.1 or later."""
     return device.type == "cuda" and hasattr(torch, "compiler")

@@ -1,24 +1,24 @@
-"""How prompts of different lengths are packed into one matrix without padding; `text` says why that is exact."""
+"""Packs prompts of different lengths into one matrix without padding; `text.py` explains why the result is exact."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 
 @dataclass(frozen=True)
 class PackedPrompts:
-    """Where the tokens of n prompts lie in the packed matrix of T rows.
+    """The tokens of n prompts as one packed matrix of T rows.
 
     Attributes:
-        prefix: P, the number of leading tokens that all prompts share.
+        prefix: P, number of leading tokens that all prompts share.
         tokens: (T,) token ids.
-        positions: (T,) place of each token in its own prompt.
-        classes: (T,) prompt of each token; -1 in the shared prefix.
-        eot_rows: (n,) row of each prompt's end-of-text token, in the order of the prompts given.
-        groups: (number of prompts, tokens after the prefix, s) of each run of equally long prompts.
-        attention_masks: for each group (s, P + s), true where one of the s own tokens attends: prefix and predecessors.
+        positions: (T,) position of each token in its prompt.
+        classes: (T,) index of the prompt of each token; -1 in the shared prefix.
+        eot_rows: (n,) row of each prompt's end-of-text token, in the order of the prompts.
+        groups: (number of prompts, s) per group of prompts with s tokens after the prefix.
+        attention_masks: (s, P + s) per group; true at [i, j] if token i after the prefix attends to token j.
     """
 
     prefix: int
@@ -30,38 +30,54 @@ class PackedPrompts:
     attention_masks: tuple[torch.Tensor, ...]
 
     def to(self, device: torch.device | str) -> PackedPrompts:
-        """The same prompts with their tensors on another device."""
-        moved = {k: getattr(self, k).to(device) for k in ("tokens", "positions", "classes", "eot_rows")}
-        masks = tuple(mask.to(device) for mask in self.attention_masks)
-        return PackedPrompts(prefix=self.prefix, groups=self.groups, attention_masks=masks, **moved)
+        """Returns a copy with all tensors on `device`."""
+        return replace(
+            self,
+            tokens=self.tokens.to(device),
+            positions=self.positions.to(device),
+            classes=self.classes.to(device),
+            eot_rows=self.eot_rows.to(device),
+            attention_masks=tuple(mask.to(device) for mask in self.attention_masks),
+        )
 
 
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
     """Pack tokenised prompts.
 
     Args:
-        tokens: (n, 77) ids; the end-of-text id is the largest of each row.
-        max_prefix: share at most so many leading tokens (1 where learned tokens differ from class to class).
+        tokens: (n, 77) token ids; end-of-text has the largest id in each row.
+        max_prefix: maximum number of shared leading tokens; 1 if learned tokens differ between classes.
     """
+    # Example: class names "fire truck", "cat", "dog"; <s> and <e> are start and end of text.
+    #   prompts      <s> a fire truck <e>
+    #                <s> a cat <e>
+    #                <s> a dog <e>
+    #   prefix       2: "<s> a"; lengths after it: (3, 2, 2); order by length: (1, 2, 0)
+    #   row          0    1 | 2    3   | 4    5   | 6     7      8
+    #   tokens       <s>  a | cat  <e> | dog  <e> | fire  truck  <e>
+    #   positions    0    1 | 2    3   | 2    3   | 2     3      4
+    #   classes      -1  -1 | 1    1   | 2    2   | 0     0      0
+    #   eot_rows     (8, 3, 5), in the order of the prompts
+    #   groups       ((2, 2), (1, 3)): 2 prompts with 2 tokens after the prefix, 1 prompt with 3
     eot = tokens.argmax(dim=-1)  # (n,)
     same = (tokens == tokens[0]).all(dim=0)  # (77,)
     shared = int(same.long().cumprod(0).sum())
-    prefix = min(shared, max_prefix, int(eot.min()))  # every prompt keeps its own end-of-text token
+    prefix = min(shared, max_prefix, int(eot.min()))  # the end-of-text token is never part of the prefix
     lengths = eot + 1 - prefix  # (n,)
     order = torch.argsort(lengths, stable=True)
     sizes, counts = torch.unique_consecutive(lengths[order], return_counts=True)
 
-    own = torch.arange(tokens.shape[1] - prefix) < lengths[order, None]  # (n, 77 - P)
-    rows, columns = own.nonzero(as_tuple=True)  # prompt by prompt, in packed order
-    ends = torch.empty_like(eot)
-    ends[order] = prefix + lengths[order].cumsum(0) - 1
+    kept = torch.arange(tokens.shape[1] - prefix) < lengths[order, None]  # (n, 77 - P), false after the end of text
+    rows, columns = kept.nonzero(as_tuple=True)  # prompt by prompt, in packed order
+    eot_rows = torch.empty_like(eot)
+    eot_rows[order] = prefix + lengths[order].cumsum(0) - 1
     shared_rows = torch.arange(prefix)
     return PackedPrompts(
         prefix=prefix,
         tokens=torch.cat([tokens[0, :prefix], tokens[order[rows], prefix + columns]]),
         positions=torch.cat([shared_rows, prefix + columns]),
         classes=torch.cat([torch.full_like(shared_rows, -1), order[rows]]),
-        eot_rows=ends,
+        eot_rows=eot_rows,
         groups=tuple(zip(counts.tolist(), sizes.tolist())),
         attention_masks=tuple(torch.ones(s, prefix + s, dtype=torch.bool).tril(prefix) for s in sizes.tolist()),
     )

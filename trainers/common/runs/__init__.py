@@ -1,1 +1,1 @@
-"""What a run leaves on disk and is resumed from: checkpoints, tuned weights, records, locks, curves."""
+"""Files of a run: checkpoints, tuned weights, run records, locks, curves; and plugins."""

@@ -1,6 +1,6 @@
-"""Checkpoints of a trainer: the weights of its registered models, what they fit, and all that a resumed run needs.
+"""Checkpoints of a trainer: saves, loads and resumes its registered models.
 
-They lie in `OUTPUT_DIR/<model name>`; `checkpoint_file.py` says how they are written and read.
+They are in `OUTPUT_DIR/<model name>`. `checkpoint_file.py` has the file format.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from .rng import random_state, set_random_state
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
-    """Save the state after `epoch` (counted from 0) under `directory`, a file for each registered model."""
+    """Save the state after `epoch` (counted from 0) under `directory`, one file per registered model."""
     trainer.run.epoch = epoch + 1
+    scaler = getattr(trainer, "scaler", None)
     for name in trainer.get_model_names():
-        optimizer, scheduler, scaler = trainer._optims[name], trainer._scheds[name], getattr(trainer, "scaler", None)
+        optimizer = trainer._optims[name]
+        scheduler = trainer._scheds[name]
         state = {
             **tuned_state(trainer, name),
             "optimizer": optimizer.state_dict() if optimizer else None,
@@ -35,7 +37,7 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
 
 
 def tuned_state(trainer, name: str) -> dict:
-    """The weights of the model registered as `name` and what they fit."""
+    """Returns the weights of the model registered as `name`, with the identity and the settings of the run."""
     return {
         "state_dict": trainer._models[name].state_dict(),
         "epoch": trainer.run.epoch,
@@ -45,24 +47,25 @@ def tuned_state(trainer, name: str) -> dict:
 
 
 def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
-    """Load tuned tensors for evaluation; see `find`.
+    """Load tuned weights for evaluation; see `find`.
 
-    Returns the content of their file, or None where nothing is to be loaded.
+    Returns:
+        The content of the checkpoint, or None if there is nothing to load.
     """
     if not trainer.get_model_names():
-        print(f"{type(trainer).__name__} tunes nothing, no checkpoint is loaded")
+        print(f"{type(trainer).__name__} has no tuned parameters: no checkpoint is loaded")
         return None
     if not directory:
-        print("No --model-dir given: evaluating without tuned weights")
+        print("Note: no --model-dir given: evaluating without tuned weights")
         return None
     folders = [osp.join(directory, name) for name in (trainer.model_name, trainer.former_name) if name]
     return load_weights(trainer, find(next(filter(osp.isdir, folders), folders[0]), epoch))
 
 
 def find(folder: str, epoch: int | None = None) -> str:
-    """Path in `folder` of the checkpoint of `epoch`; else of the best on validation data, else the newest.
+    """Returns the path of the checkpoint of `epoch` in `folder`. Without `epoch`: the best one, else the newest.
 
-    Without checkpoints it is that of the tuned tensors alone.
+    Without checkpoints, it is the path of tuned.safetensors.
     """
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"
@@ -71,23 +74,29 @@ def find(folder: str, epoch: int | None = None) -> str:
     return osp.join(folder, name)
 
 
-def load_weights(trainer, path: str, name: str = "") -> dict:
-    """Give the model `name` (default: the only one) the weights of the file at `path`; returns the file's content."""
-    name, state = name or trainer.get_model_names()[0], read(path)
-    trainer.put_in_place(name, state, path)
+def load_weights(trainer, path: str, name: str = "", state: dict | None = None) -> dict:
+    """Load the weights at `path` into the model `name` (default: the only one). Returns the content of the file.
+
+    `state` is that content, if it has been read already.
+    """
+    name = name or trainer.get_model_names()[0]
+    state = state or read(path)
+    for difference in plugin_differences(state):
+        print(f"Note: {path} was made with other plugins ({difference})")
+    trainer.apply_state(name, state, path)
     print(f"Loaded {path} to {name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
     return state
 
 
-def put_in_place(trainer, state: dict, path: str) -> None:
-    """Give a ClipTrainer the tuned tensors of `state`, which was read from `path`.
+def apply_state(trainer, state: dict, path: str) -> None:
+    """Load the tuned weights of `state`, which was read from `path`, into a ClipTrainer.
 
     Raises:
-        ValueError: they belong to another backbone, to other classes or to other tuned parameters.
+        ValueError: they belong to another backbone, other classes or other tuned parameters.
     """
     state = {**state, "state_dict": dict(state["state_dict"])}
-    with sound(path):
-        leave_out(trainer, state["state_dict"])
+    with explain_content_error(path):
+        drop_not_loaded(trainer, state["state_dict"])
         trainer.before_load(state)
         check_fits(trainer, state, path)
         trainer.tuned.load_state_dict(state["state_dict"])
@@ -96,18 +105,18 @@ def put_in_place(trainer, state: dict, path: str) -> None:
 
 
 @contextlib.contextmanager
-def sound(path: str):
-    """Turn what a file made by hand can cause into a ValueError that names it."""
+def explain_content_error(path: str):
+    """Turn errors that invalid content of the file at `path` causes in the block into a ValueError that names it."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} does not hold what a checkpoint does ({type(error).__name__}: {reason})") from error
+        raise ValueError(f"invalid checkpoint {path} ({type(error).__name__}: {reason})") from error
 
 
 def resume(trainer, directory: str) -> int:
-    """Continue from the newest checkpoints under `directory`, if any; returns the epoch to start with."""
-    directory = where_to_resume(trainer, directory)
+    """Resume from the newest checkpoints under `directory`, if any. Returns the number of finished epochs."""
+    directory = resume_directory(trainer, directory)
     folders = {name: osp.join(directory, name) for name in trainer.get_model_names()}
     files = newest_of_all(list(folders.values()))
     if not files:
@@ -117,8 +126,8 @@ def resume(trainer, directory: str) -> int:
         return 0
     epochs = [resume_model(trainer, name, osp.join(folders[name], file)) for name, file in zip(folders, files)]
     epoch = epochs[0]
-    bring_best(trainer, directory)
-    if BEST in files and is_due(trainer, epoch):  # killed between saving the best and its own checkpoint
+    copy_best(trainer, directory)
+    if BEST in files and is_due(trainer, epoch):  # killed after saving the best, before the epoch's checkpoint
         save(trainer, epoch - 1, trainer.output_dir)
     print(f"Resuming after epoch {epoch}")
     return epoch
@@ -138,26 +147,27 @@ def newest_of_all(folders: list[str]) -> list[str]:
 
 
 def resume_model(trainer, name: str, path: str) -> int:
-    """Restore a model, its optimiser and all that goes with them from the file at `path`; returns its epoch."""
-    state = load_weights(trainer, path, name)
+    """Restore a model and its training state from the file at `path`. Returns the epoch of the file."""
+    state = read(path)
     check_settings(trainer, state, osp.dirname(osp.dirname(path)))
+    load_weights(trainer, path, name, state)
     if trainer._optims[name] and not state.get("optimizer"):
         raise ValueError(
-            f"{path} comes from another program and has no optimiser state that can be read: "
-            "it can be evaluated (--eval-only --model-dir) but not trained further; give another --output-dir"
+            f"cannot resume from {path}: it is from another program and has no readable optimiser state; evaluate it "
+            "(--eval-only --model-dir), or set another --output-dir"
         )
-    with sound(path):
+    with explain_content_error(path):
         restore(trainer, name, state)
         return int(state["epoch"])
 
 
 def restore(trainer, name: str, state: dict) -> None:
-    """Put everything but the weights in place."""
+    """Restore everything but the weights: optimiser, schedule, loss scale, best result, random generators."""
     if trainer._optims[name]:
         trainer._optims[name].load_state_dict(state["optimizer"])
     if trainer._scheds[name]:
         load_scheduler_state(trainer._scheds[name], state["scheduler"])
-    if "random" in state:  # not in those of other programs
+    if "random" in state:  # missing in checkpoints of other programs
         if getattr(trainer, "scaler", None):
             trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
@@ -166,93 +176,112 @@ def restore(trainer, name: str, state: dict) -> None:
 
 
 def is_due(trainer, epoch: int) -> bool:
-    """Whether Dassl saves a checkpoint after `epoch` (counted from 1)."""
+    """Whether a checkpoint is saved after `epoch` (counted from 1)."""
     frequency = trainer.cfg.TRAIN.CHECKPOINT_FREQ
     return epoch == trainer.max_epoch or (frequency > 0 and epoch % frequency == 0)
 
 
-def where_to_resume(trainer, directory: str) -> str:
-    """`directory`, but where --resume names another run's folder and this run has got further: its own."""
-    own = trainer.output_dir
-    begun = any(newest(osp.join(own, name)) for name in trainer.get_model_names())
-    if begun and osp.abspath(directory) != osp.abspath(own):
-        print(f"Note: {own} holds checkpoints of its own, so this run goes on from these and not from {directory}")
-        return own
+def resume_directory(trainer, directory: str) -> str:
+    """Returns the directory to resume from: the run's own if it has checkpoints, else `directory` (of --resume)."""
+    output_dir = trainer.output_dir
+    has_checkpoints = any(newest(osp.join(output_dir, name)) for name in trainer.get_model_names())
+    if has_checkpoints and osp.abspath(directory) != osp.abspath(output_dir):
+        print(f"Note: {output_dir} has checkpoints: resuming from these, not from --resume {directory}")
+        return output_dir
     return directory
 
 
-def bring_best(trainer, directory: str) -> None:
-    """Check that the best epoch so far can be deployed at the end; bring it along from another run's folder."""
+def copy_best(trainer, directory: str) -> None:
+    """Check the best checkpoint so far, and copy it if it is in the directory of another run."""
     if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
         return
     for name in trainer.get_model_names():
-        best, own = (osp.join(place, name, BEST) for place in (directory, trainer.output_dir))
-        check_best(best, directory)
-        if osp.abspath(best) != osp.abspath(own):
-            with open(best, "rb") as file:
-                write_atomically(own, file.read())
+        source = osp.join(directory, name, BEST)
+        target = osp.join(trainer.output_dir, name, BEST)
+        check_best(source, directory)
+        if osp.abspath(source) != osp.abspath(target):
+            with open(source, "rb") as file:
+                write_atomically(target, file.read())
 
 
 def check_best(best: str, directory: str) -> None:
-    """Raise FileNotFoundError or ValueError, with what can be done, if the best epoch's file cannot be read."""
+    """Raises FileNotFoundError or ValueError, with a remedy, if the best checkpoint cannot be read."""
     try:
         read(best)
     except (FileNotFoundError, ValueError) as error:
+        problem = "corrupted" if osp.isfile(best) else "missing"
         raise type(error)(
-            f"{best}, the best epoch so far, is {'damaged' if osp.isfile(best) else 'missing'}: restore a copy, go on "
-            f"without it (--resume {directory} ... TEST.FINAL_MODEL last_step), or train again in another --output-dir"
+            f"the best checkpoint so far is {problem}: {best}; restore a copy, resume without it (--resume "
+            f"{directory} ... TEST.FINAL_MODEL last_step), or train again in another --output-dir"
         ) from error
 
 
-def leave_out(trainer, tensors: dict) -> None:
-    """Remove the tensors that CoOp-family files hold beside the tuned ones; the trainer makes them anew itself."""
-    left_out = [name for name in tensors if name.startswith(trainer.left_out)]
-    for name in left_out:
+def drop_not_loaded(trainer, tensors: dict) -> None:
+    """Remove tensors of upstream's checkpoints that the trainer recomputes, by the prefixes in `not_loaded`."""
+    dropped = [name for name in tensors if name.startswith(trainer.not_loaded)]
+    for name in dropped:
         del tensors[name]
-    if left_out:
-        print(f"Note: {len(left_out)} tensors of the checkpoint are not tuned and not loaded: {shorten(left_out)}")
+    if dropped:
+        print(f"Note: {len(dropped)} tensors of the checkpoint are not tuned and not loaded: {shorten(dropped)}")
 
 
 def check_fits(trainer, state: dict, path: str) -> None:
-    """Raise ValueError if a checkpoint belongs to another backbone or to other tuned tensors."""
-    meta, own = state.get("meta", {}), record.identity(trainer)
-    if meta and meta["fingerprint"] != own["fingerprint"]:
+    """Raises ValueError if a checkpoint belongs to another backbone, other classes or other tuned parameters."""
+    meta = state.get("meta", {})
+    identity = record.identity(trainer)
+    if meta and meta["fingerprint"] != identity["fingerprint"]:
         raise ValueError(
             f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
-            f"{own['backbone']} ({own['fingerprint']}): pass --backbone {meta['backbone']}"
+            f"{identity['backbone']} ({identity['fingerprint']}): pass --backbone {meta['backbone']}"
         )
-    if meta and trainer.per_class and meta["classnames"] != own["classnames"]:
+    if meta and trainer.per_class and meta["classnames"] != identity["classnames"]:
         raise ValueError(
-            f"{path} holds tensors of its own for every class it was tuned on ({shorten(meta['classnames'])}), which "
-            f"cannot be used for other classes ({shorten(own['classnames'])}); evaluate it on the same classes"
+            f"{path} has parameters per class for {shorten(meta['classnames'])}, and cannot be used for other classes, "
+            f"got {shorten(identity['classnames'])}: evaluate it on the classes it was trained on"
         )
-    ours = {name: tuple(t.shape) for name, t in trainer.tuned.state_dict().items()}
-    theirs = {name: tuple(t.shape) for name, t in state["state_dict"].items()}
-    if ours != theirs:
-        differ = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-        example = f"{differ[0]}: {theirs.get(differ[0], 'absent')} there, {ours.get(differ[0], 'absent')} here"
-        tune = f'; it was made with TRAINER.{trainer.section}.TUNE "{tuple(meta["tune"])}"' if meta else ""
-        raise ValueError(f"{path} holds other tuned tensors: {len(differ)} differ, e.g. {example}{tune}")
-    if meta and meta["template"] != own["template"]:
-        print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{own["template"]}"')
+    shapes = {name: tuple(t.shape) for name, t in trainer.tuned.state_dict().items()}
+    saved_shapes = {name: tuple(t.shape) for name, t in state["state_dict"].items()}
+    if shapes != saved_shapes:
+        differ = sorted(n for n in shapes.keys() | saved_shapes.keys() if shapes.get(n) != saved_shapes.get(n))
+        saved_shape = saved_shapes.get(differ[0], "missing")
+        shape = shapes.get(differ[0], "missing")
+        remedy = f'; set TRAINER.{trainer.section}.TUNE "{tuple(meta["tune"])}" as in its training' if meta else ""
+        raise ValueError(
+            f"{path} has other tuned parameters than this run: {len(differ)} differ, e.g. {differ[0]} is {saved_shape} "
+            f"in the checkpoint and {shape} in this run{remedy}"
+        )
+    if meta and meta["template"] != identity["template"]:
+        print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{identity["template"]}"')
 
 
 def shorten(names: list[str]) -> str:
-    """The first three names, as one text."""
+    """Joins the first three names: "cat, dog, fox, ..."."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def check_settings(trainer, state: dict, directory: str) -> None:
-    """Raise ValueError if a run is about to be continued with other settings than it began with."""
-    then, now = state.get("meta", {}).get("plugins") or [], record.loaded_plugins
-    if {plugin["sha256"] for plugin in then} != {plugin["sha256"] for plugin in now}:
-        print(f"Note: {directory} was begun with other plugins, or with another version of them")
-    old, new = state.get("settings"), record.settings(trainer.cfg, trainer.section)
-    differ = [] if old is None else record.differences(old, new)
+    """Raises ValueError if a run would be resumed with other settings, unless --resume names its directory."""
+    if state.get("settings") is None:
+        return
+    differ = record.differences(state["settings"], record.settings(trainer.cfg, trainer.section))
+    differ += plugin_differences(state)
     if not differ:
         return
     message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
-    asked = trainer.cfg.RESUME and osp.abspath(trainer.cfg.RESUME) == osp.abspath(directory)
-    if not asked:  # continuing with other settings must be asked for
-        raise ValueError(f"{message}: give another --output-dir, remove that folder, or ask for it with --resume")
+    if not trainer.cfg.RESUME or osp.abspath(trainer.cfg.RESUME) != osp.abspath(directory):
+        raise ValueError(
+            f"{message}: set another --output-dir, remove that folder, or resume it with --resume {directory}"
+        )
     print(f"Note: {message}")
+
+
+def plugin_differences(state: dict) -> list[str]:
+    """Returns ["plugins mine.py (4f2a...) -> none"] if a checkpoint was made with other plugins than those loaded now."""
+    saved = (state.get("meta") or {}).get("plugins") or []
+    if {plugin["sha256"] for plugin in saved} == {plugin["sha256"] for plugin in record.loaded_plugins}:
+        return []
+    texts = []
+    for plugins in (saved, record.loaded_plugins):
+        names = [f"{osp.basename(plugin['path'])} ({plugin['sha256'][:8]})" for plugin in plugins]
+        texts.append(", ".join(names) or "none")
+    return [f"plugins {texts[0]} -> {texts[1]}"]

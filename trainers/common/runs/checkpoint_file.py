@@ -1,11 +1,11 @@
-"""Checkpoint files: whole or not there, checked on reading, and never more than data.
+"""Checkpoint files: written atomically, verified on reading, and data only.
 
-Files and folders are Dassl's: `<folder>/model.pth.tar-<epoch>`, `<folder>/model-best.pth.tar`, and a text file
-`<folder>/checkpoint` that names the one to go on from. They hold tensors and plain values only, so that they load with
-`weights_only=True`, and under the key `digest` the digest of all the rest (`digest.py`).
+Files and folders are named as in Dassl: `<folder>/model.pth.tar-<epoch>`, `<folder>/model-best.pth.tar`, and the text
+file `<folder>/checkpoint` with the name of the checkpoint to resume from. Checkpoints contain tensors and plain values
+only, so that they load with `weights_only=True`. The key `digest` has the digest of the other keys (`digest.py`).
 
-A kill between writing a checkpoint and its name leaves the name of the one before, which is whole too. Dassl's own
-functions are not used: upstream's write in place.
+If the process is killed after a checkpoint is written but before its name is, `checkpoint` still names the previous
+one, which is intact. Dassl's own functions are not used, because upstream's do not write atomically.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ BEST = "model-best.pth.tar"
 
 
 def write(state: dict, folder: str, is_best: bool = False, model_name: str = "") -> None:
-    """Save `state` in `folder` under `model_name`, by default model.pth.tar-<epoch>, and note its name there.
+    """Save `state` as `folder`/`model_name`, by default model.pth.tar-<epoch>, and set the file `checkpoint` to it.
 
-    Raises OSError, one line, if that is not possible; what was there before is left as it was.
+    Raises:
+        OSError: a file cannot be written; existing files are unchanged. The message is one line.
     """
-    buffer = io.BytesIO()  # in memory first: a full disk is then an error of Python's, not of torch's archive writer
+    buffer = io.BytesIO()  # serialise in memory, so that a full disk raises Python's OSError instead of torch's error
     torch.save({**state, "digest": digest(state)}, buffer)
     name = model_name or f"model.pth.tar-{state['epoch']}"
     write_atomically(osp.join(folder, name), buffer.getbuffer())
@@ -44,90 +45,103 @@ def write(state: dict, folder: str, is_best: bool = False, model_name: str = "")
 
 
 def newest(folder: str) -> str | None:
-    """Name of the checkpoint to go on from: what the file `checkpoint` says, else that of the last epoch; or None."""
+    """Returns the name of the checkpoint to resume from: the one in the file `checkpoint`, else the last epoch's."""
     pointer = osp.join(folder, POINTER)
     if osp.isfile(pointer):
         with open(pointer, encoding="utf-8", errors="replace") as file:
             name = file.readline().strip()
         if name:
             return name
-    return next(iter(names(folder)), None)  # killed before the first name was written, or the name was lost
+    checkpoints = names(folder)  # the process was killed before it wrote the name, or the name was lost
+    return checkpoints[0] if checkpoints else None
 
 
 def names(folder: str) -> list[str]:
-    """The checkpoints in `folder`, the last epoch first, the best on validation data at the end."""
-    there = os.listdir(folder) if osp.isdir(folder) else []
-    epochs = [int(match[1]) for match in (re.fullmatch(r"model\.pth\.tar-(\d{1,9})", name) for name in there) if match]
-    return [f"model.pth.tar-{epoch}" for epoch in sorted(epochs, reverse=True)] + [BEST] * (BEST in there)
+    """Returns the checkpoints in `folder`: by epoch, the last one first, then the best on validation images.
+
+    Example: ["model.pth.tar-10", "model.pth.tar-2", "model-best.pth.tar"].
+    """
+    files = os.listdir(folder) if osp.isdir(folder) else []
+    epochs = []
+    for file in files:
+        match = re.fullmatch(r"model\.pth\.tar-(\d{1,9})", file)
+        if match:
+            epochs.append(int(match[1]))
+    checkpoints = [f"model.pth.tar-{epoch}" for epoch in sorted(epochs, reverse=True)]
+    if BEST in files:
+        checkpoints.append(BEST)
+    return checkpoints
 
 
 def read(path: str) -> dict:
-    """The content of a checkpoint, checked; of upstream's, which hold Python objects, the tensors.
+    """Returns the content of a checkpoint and verifies its digest.
 
-    Runs no code that the file may hold. Files without a digest, of other programs, are checked by their archive's
-    own sums only.
+    Runs no code in the file. Of upstream's checkpoints, which contain Python objects, only the tensors are read.
+    Checkpoints of other programs have no digest; only the checksums of the archive are verified.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, was changed, or is something else. Both name the file and what can be used instead.
+        FileNotFoundError: no checkpoint at `path`.
+        ValueError: the checkpoint is corrupted or has another format. Both messages name an intact checkpoint.
     """
     if not osp.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}; check --model-dir and --load-epoch. {instead(path)}")
+        raise FileNotFoundError(f"no checkpoint at {path}: check --model-dir and --load-epoch. {alternative(path)}")
     if path.endswith(".safetensors"):
         return tuned_weights.read(path)
     try:
         return _read(path)
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # a corrupted file can raise anything
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ValueError(
-            f"cannot read the checkpoint {path} ({reason}): it is damaged or not one of this project's. {instead(path)}"
+            f"cannot read the checkpoint {path}: corrupted, or not a checkpoint ({reason}). {alternative(path)}"
         ) from error
 
 
 def _read(path: str) -> dict:
-    if zipfile.is_zipfile(path):  # torch itself does not look at an archive's check sums
+    if zipfile.is_zipfile(path):  # torch does not verify the checksums of the archive
         with zipfile.ZipFile(path) as archive:
-            if part := archive.testzip():
-                raise ValueError(f"check sum of {part}")
+            corrupted = archive.testzip()
+            if corrupted:
+                raise ValueError(f"wrong checksum of {corrupted}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         state = _read_inert(path)
     if not isinstance(state, dict) or not isinstance(state.get("state_dict"), dict):
-        raise ValueError("it has no state_dict")
+        raise ValueError("no state_dict")
     if not all(isinstance(tensor, torch.Tensor) for tensor in state["state_dict"].values()):
-        raise ValueError("its state_dict holds more than tensors")
-    saved = state.pop("digest", None)
-    if saved is not None and saved != digest(state):
-        raise ValueError("its content is not what was saved")
+        raise ValueError("the state_dict contains more than tensors")
+    saved_digest = state.pop("digest", None)
+    if saved_digest is not None and saved_digest != digest(state):
+        raise ValueError("the digest does not match")
     return state
 
 
 def _read_inert(path: str) -> dict:
-    """What torch does not read as plain data, read without building any object but tensors.
+    """Read a checkpoint that `weights_only=True` refuses, without building any object but tensors.
 
-    Of upstream's Dassl, with Python objects in them (their schedule): the tensors. Our own, with a digest: on torch
-    1.13, whose `weights_only` knows no numbers with a point.
+    There are two cases. Upstream Dassl's checkpoints contain Python objects (the schedule): only the tensors are
+    returned. Our own checkpoints, which have a digest, are refused by torch 1.13, as it does not accept floats: the
+    whole content is returned.
     """
     content = torch.load(path, map_location="cpu", pickle_module=inert_pickle, weights_only=False)
     if "digest" in content:
         return content
     tensors = {name: tensor.detach() for name, tensor in content["state_dict"].items()}
-    print(f"{path} holds Python objects, which are not loaded; its weights are")
+    print(f"Note: {path} contains Python objects: loading only its weights")
     return {"state_dict": tensors, "epoch": content.get("epoch")}
 
 
-def instead(path: str) -> str:
-    """What to do without the checkpoint at `path`: names the newest intact one beside it."""
+def alternative(path: str) -> str:
+    """Tells the user what to do without the checkpoint at `path`: names the newest intact one in its folder."""
     folder = osp.dirname(path)
     for name in names(folder):
         if name == osp.basename(path):
             continue
         try:
             epoch = _read(osp.join(folder, name))["epoch"]
-        except Exception:  # damaged, too
+        except Exception:  # corrupted too
             continue
-        evaluate = "without --load-epoch" if name == BEST else f"with --load-epoch {epoch}"
+        option = "without --load-epoch" if name == BEST else f"with --load-epoch {epoch}"
         pointer = shlex.quote(osp.join(folder, POINTER))
-        return f"Intact is {name} (epoch {epoch}): evaluate it {evaluate}, or go on from it: echo {name} > {pointer}"
-    return "No other checkpoint is there: restore a copy, or train again in another --output-dir"
+        return f"{name} (epoch {epoch}) is intact: evaluate it {option}, or resume from it: echo {name} > {pointer}"
+    return "There is no other checkpoint: restore a copy, or train again in another --output-dir"

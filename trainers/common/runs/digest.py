@@ -1,7 +1,7 @@
-"""A digest of what a file holds, so that changed bytes are noticed on reading.
+"""A digest of the content of a file, which detects corruption on reading.
 
-It is taken over the values, not over the file: the same tensors give the same digest in a checkpoint and in a
-safetensors file, whatever the order of their names.
+It hashes values, not bytes of the file: the same tensors have the same digest in a checkpoint and in a safetensors
+file, in any order of their names.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 
 
 def digest(value) -> str:
-    """SHA-256 of nested dicts, lists and tuples of tensors, numbers, strings, bytes and None, as 64 hex digits.
+    """Returns the SHA-256 (64 hex digits) of nested dicts, lists and tuples of tensors, numbers, strings, bytes, None.
 
-    Types, dtypes and shapes count (1 and 1.0 differ, and so do a list and a tuple); the order of a dict's keys, a
-    tensor's device and its strides do not.
+    It depends on types, dtypes and shapes: 1 and 1.0 differ, and so do a list and a tuple. It does not depend on the
+    order of dict keys, nor on the device and strides of tensors.
 
     Raises:
-        TypeError: there is something else in it.
+        TypeError: `value` contains another type.
     """
     sha = hashlib.sha256()
     _add(sha, value)
@@ -27,7 +27,7 @@ def digest(value) -> str:
 
 
 def _add(sha, value) -> None:
-    """Feed `value` with its type and size in front of it, so that no two values feed the same bytes."""
+    """Hash `value` after its type and size, so that no two values hash the same bytes."""
     if isinstance(value, dict):
         sha.update(b"dict %d;" % len(value))
         for key in sorted(value, key=lambda key: (type(key).__name__, key)):
@@ -49,4 +49,4 @@ def _add(sha, value) -> None:
         content = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
         sha.update(f"{type(value).__name__} {len(content)};".encode() + content)
     else:
-        raise TypeError(f"no digest of a {type(value).__name__}")
+        raise TypeError(f"cannot compute the digest of a {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Files and folders of a run: written whole or not at all, and by one run at a time."""
+"""Atomic writing of files, and a lock that allows one process per run directory."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import socket
 import time
 
 LOCK = ".lock"
-TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp")  # names of files that are being written
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(path: str, content: bytes | str) -> None:
-    """Write a file, and the folders above it, so that at any moment its old content is there or the new one.
+    """Write a file atomically: it has either its old or its new content, even after a kill or a power failure.
 
-    That holds when the process is killed, and when the power fails.
+    Creates missing folders.
 
     Raises:
-        OSError: one line that names the file and the remedy; its old content is still there.
+        OSError: the file cannot be written and keeps its old content. The message is one line with the path and a
+            remedy.
     """
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"  # in the same folder: renaming works within a file system only
-    with one_line(path):
+    with explain_write_error(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             with open(temporary, "wb") as file:
@@ -42,7 +43,7 @@ def write_atomically(path: str, content: bytes | str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Make a renaming in `folder` last through a power failure, where the file system can."""
+    """Make renames in `folder` durable, so that they survive a power failure, if the file system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -52,45 +53,46 @@ def sync_folder(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def one_line(path: str):
-    """Turn the system's refusal to write `path` into an OSError that says what to do about it."""
+def explain_write_error(path: str):
+    """Add `path` and a remedy to any OSError raised in the block, as one line."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            remedy = "make room and start the same command again, it goes on from the last checkpoint"
-        elif error.errno in FORBIDDEN:
-            remedy = "choose an --output-dir that you may write to"
+        if error.errno in DISK_FULL:
+            remedy = "free disk space and run the same command again, it resumes from the last checkpoint"
+        elif error.errno in NOT_WRITABLE:
+            remedy = "choose a writable --output-dir"
         elif error.errno == errno.ENOENT:
-            remedy = "its folder has been removed meanwhile"
+            remedy = "its folder was removed during the run, run the same command again"
         else:
-            remedy = "is the disk all right?"
+            remedy = "check the disk"
         raise type(error)(f"cannot write {path} ({error.strerror}): {remedy}") from error
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove what killed processes left of unfinished files; only for who holds the folder's lock."""
+    """Remove the temporary files of killed processes. The caller must hold the lock of the folder."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if TEMPORARY.fullmatch(name):
             os.remove(os.path.join(folder, name))
 
 
 class FolderLock:
-    """Keeps other processes out of a run's folder, as a context manager.
+    """Context manager that locks a run directory against other processes.
 
-    The system itself gives the lock back when the process ends, however it ends. Being POSIX's and not BSD's kind
-    (`filelock`'s), it does not pass to data loader workers, which outlive a killed run by seconds.
+    The operating system releases the lock when the process ends, even if it is killed. This is a POSIX lock: unlike a
+    BSD lock (as in `filelock`), data loader workers do not inherit it. They may outlive a killed run by seconds.
 
     Raises:
-        BlockingIOError: another process holds it; says which.
-        OSError: the folder cannot be written to.
+        BlockingIOError: another process holds the lock; the message names it.
+        OSError: the folder is not writable.
     """
 
     def __init__(self, folder: str):
-        self.folder, self.path = folder, os.path.join(folder, LOCK)
+        self.folder = folder
+        self.path = os.path.join(folder, LOCK)
 
     def __enter__(self):
-        with one_line(self.path):
+        with explain_write_error(self.path):
             os.makedirs(self.folder, exist_ok=True)
             self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -100,12 +102,12 @@ class FolderLock:
                 holder = os.read(self.handle, 200).decode(errors="replace").strip()
                 os.close(self.handle)
                 raise BlockingIOError(
-                    f"another run is writing to {self.folder} ({holder}): wait for its end, stop it, or give "
-                    "another --output-dir"
+                    f"another run is writing to {self.folder} ({holder}): wait until it ends, stop it, or set another "
+                    "--output-dir"
                 ) from error
-            print(f"Note: {self.folder} cannot be locked ({error.strerror}); let no second run write to it")
+            print(f"Note: cannot lock {self.folder} ({error.strerror}): do not start a second run with this folder")
         holder = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%F %T')}\n"
-        with one_line(self.path):
+        with explain_write_error(self.path):
             os.truncate(self.handle, 0)
             os.write(self.handle, holder.encode())
         return self
@@ -114,13 +116,13 @@ class FolderLock:
         os.close(self.handle)
 
     def check(self) -> None:
-        """Raise FileNotFoundError if the folder was removed or replaced, so that another run may be in its place."""
+        """Raises FileNotFoundError if the folder was removed or replaced, possibly by another run."""
         try:
             same = os.path.samestat(os.stat(self.path), os.fstat(self.handle))
         except FileNotFoundError:
             same = False
         if not same:
             raise FileNotFoundError(
-                f"{self.folder} was removed or replaced while this run was writing to it: nothing more is saved; "
-                "start the run again"
+                f"{self.folder} was removed or replaced during the run, which cannot save to it any more: start the "
+                "run again"
             )

@@ -1,6 +1,6 @@
-"""A `pickle_module` for `torch.load` that builds tensors and empty stand-ins for all other objects.
+"""A `pickle_module` for `torch.load` that builds tensors, and empty stand-ins for all other objects.
 
-Nothing that a file names is imported or called, so that reading an untrusted file runs no code of it.
+It imports and calls nothing that a file names, so reading an untrusted file runs no code.
 """
 
 import pickle
@@ -19,7 +19,7 @@ _ALLOWED = {
 
 
 class StandIn:
-    """Takes any arguments, state, items or calls, and keeps nothing."""
+    """Accepts any arguments, state and items, and stores nothing."""
 
     def __new__(cls, *args, **kwargs):
         return object.__new__(cls)

@@ -22,7 +22,7 @@ VARIABLE = "CLIPFIT_PLUGINS"  # environment: paths or names of modules, separate
 FOLDER = Path("~/.cache/clipfit/plugins")
 
 
-def named(flags, configs=(), opts=None) -> list[str]:
+def requested(flags, configs=(), opts=None) -> list[str]:
     """The plugins that the user names.
 
     Args:
@@ -33,15 +33,15 @@ def named(flags, configs=(), opts=None) -> list[str]:
     sources = [source for source in os.environ.get(VARIABLE, "").split(os.pathsep) if source]
     for config in configs:
         sources += as_list(config.get("PLUGINS"))
-    value = (opts or {}).get("PLUGINS", "")
-    with contextlib.suppress(ValueError, SyntaxError):  # a path is no Python literal
-        value = ast.literal_eval(value)
-    return list(dict.fromkeys([*sources, *as_list(value), *flags]))
+    sources += as_list((opts or {}).get("PLUGINS"))
+    return list(dict.fromkeys([*sources, *flags]))
 
 
 def as_list(value) -> list[str]:
     """The value of PLUGINS as a list of names."""
     if isinstance(value, str):
+        with contextlib.suppress(ValueError, SyntaxError):  # a path is no Python literal
+            return as_list(ast.literal_eval(value))
         return [value] if value else []
     return [str(item) for item in value or ()]
 
@@ -74,7 +74,7 @@ def unchanged(sha: str) -> str:
     return ""
 
 
-def find_again(entries) -> None:
+def require(entries) -> None:
     """Import the plugins that a record or checkpoint names.
 
     Raises:
@@ -86,7 +86,7 @@ def find_again(entries) -> None:
     from . import plugins
 
     check(entries)
-    plugins.load_all(named(()))
+    plugins.load_all(requested(()))
     for entry in entries:
         path, sha = entry["path"], entry["sha256"]
         if sha in [plugin["sha256"] for plugin in loaded_plugins]:

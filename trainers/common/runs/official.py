@@ -1,7 +1,7 @@
-"""Checkpoints of the official CLIPFit code (https://github.com/minglllli/CLIPFit), which hold both encoders whole.
+"""Reads checkpoints of the official CLIPFit code (https://github.com/minglllli/CLIPFit), which hold both encoders.
 
-They lie in the folder `prompt_learner` of a run. Their tensors have CLIP's names behind `image_encoder.` and
-`text_encoder.`: 300 for a ViT-B/16, of which 64 were tuned. Some are fp16, as the run's precision had it.
+They are in the folder `prompt_learner` of a run. Their tensors have CLIP's names with the prefixes `image_encoder.` and
+`text_encoder.`: 300 tensors for a ViT-B/16, of which 64 are tuned. Depending on the run's precision, some are fp16.
 """
 
 from __future__ import annotations
@@ -14,50 +14,52 @@ NOT_SAVED = ("token_embedding.weight", "logit_scale")
 
 
 def is_official(tensors: dict[str, torch.Tensor]) -> bool:
-    """Whether a checkpoint's tensors are those of both encoders."""
+    """Whether a checkpoint has tensors of both encoders."""
     return all(any(name.startswith(prefix) for name in tensors) for prefix in ("image_encoder.", "text_encoder."))
 
 
 def tuned_tensors(tensors: dict[str, torch.Tensor], clip_model: nn.Module, names: list[str]):
-    """The tuned ones: a dict of CLIP's names and tensors in fp32.
+    """Returns the tuned tensors, in fp32, by CLIP's names.
 
     Args:
-        tensors: a checkpoint's state_dict.
+        tensors: state_dict of the checkpoint.
         clip_model: the frozen CLIP it was tuned from, at any precision.
-        names: what was tuned.
+        names: names of the tuned parameters.
 
     Raises:
-        ValueError: the encoders are not this CLIP's, or something that is not among `names` differs from it.
+        ValueError: the encoders do not have the shapes of this CLIP, or a tensor that is not in `names` differs.
     """
-    own = {name: tensor for name, tensor in clip_model.state_dict().items() if name not in NOT_SAVED}
-    theirs = {clip_name(name): tensor for name, tensor in tensors.items()}
-    shapes = [{name: tensor.shape for name, tensor in part.items()} for part in (own, theirs)]
-    misfits = [name for name in own.keys() | theirs.keys() if shapes[0].get(name) != shapes[1].get(name)]
+    frozen = {name: tensor for name, tensor in clip_model.state_dict().items() if name not in NOT_SAVED}
+    saved = {clip_name(name): tensor for name, tensor in tensors.items()}
+    frozen_shapes = {name: tensor.shape for name, tensor in frozen.items()}
+    saved_shapes = {name: tensor.shape for name, tensor in saved.items()}
+    misfits = [name for name in frozen.keys() | saved.keys() if frozen_shapes.get(name) != saved_shapes.get(name)]
     if misfits:
         raise ValueError(
-            f"the checkpoint's encoders are not this backbone's: {describe(misfits)} missing, left over or of another "
-            "size; pass the --backbone that it was tuned from"
+            f"the checkpoint was tuned from another backbone: {describe(misfits)} missing, unexpected or of another "
+            "shape; pass the --backbone that it was tuned from"
         )
-    changed = [name for name in own if name not in names and not same(theirs[name], own[name])]
+    changed = [name for name in frozen if name not in names and not same(saved[name], frozen[name])]
     if changed:
         raise ValueError(
-            f"the checkpoint differs from the backbone in more than the tuned tensors, in {describe(changed)}: it was "
-            "tuned from another backbone (pass its --backbone), or more was tuned than TRAINER.CLIPFIT.TUNE says"
+            f"the checkpoint has {describe(changed)} that differ from the backbone but are not in "
+            "TRAINER.CLIPFIT.TUNE: pass the --backbone that it was tuned from, or extend TRAINER.CLIPFIT.TUNE"
         )
-    return {name: theirs[name].detach().float().cpu() for name in names}
+    return {name: saved[name].detach().float().cpu() for name in names}
 
 
 def clip_name(name: str) -> str:
-    """CLIP's name of a tensor of the official code's."""
+    """Returns CLIP's name of a tensor in an official checkpoint."""
     encoder, _, rest = name.partition(".")
     return {"image_encoder": f"visual.{rest}", "text_encoder": rest}.get(encoder, name)
 
 
-def same(tensor: torch.Tensor, own: torch.Tensor) -> bool:
-    """Whether two tensors are equal in half precision, to which the official code rounds on loading."""
-    half = torch.bfloat16 if own.dtype == torch.bfloat16 else torch.float16
-    return torch.equal(tensor.detach().cpu().to(half), own.detach().cpu().to(half))
+def same(saved: torch.Tensor, frozen: torch.Tensor) -> bool:
+    """Whether two tensors are equal in half precision, to which the official code rounds when it loads CLIP."""
+    half = torch.bfloat16 if frozen.dtype == torch.bfloat16 else torch.float16
+    return torch.equal(saved.detach().cpu().to(half), frozen.detach().cpu().to(half))
 
 
 def describe(names: list[str]) -> str:
+    """Number of tensors with an example: "2 tensors (e.g. ln_final.bias)"."""
     return f"{len(names)} tensor{'s'[: len(names) > 1]} (e.g. {sorted(names)[0]})"

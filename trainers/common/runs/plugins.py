@@ -48,7 +48,7 @@ def load_all(sources) -> None:
     importlib.import_module("datasets")
     paths = [find(source) for source in sources]
     for path in paths:
-        prefer_own_clip(path)
+        import_clip_of_checkout(path)
     getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
     for path in paths:
         load(path)
@@ -60,12 +60,15 @@ def load(path: Path) -> None:
         return
     share_packages(path)
     try:
-        with new_names(path) as trainers:
+        with override_registered(path) as registered:
             module = import_file(path)
             extended = extended_config(module, path)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ValueError(f"plugin {path}: it cannot be imported ({reason})") from error
+    if not any(registered.values()):
+        print(f"Note: the plugin {path} registers no trainer and no dataset")
+    trainers = registered["trainer"]
     overlay(cfg_default, extended, only_new=True)
     _defaults.update({name: extended for name in trainers})
     entry = known_plugins.remember(path, executed_files(path))
@@ -105,10 +108,12 @@ def import_file(path: Path):
         package.__path__ = [str(top)]
         sys.modules[name] = package
     parts = path.with_suffix("").relative_to(top).parts
+    if any("." in part for part in parts):
+        raise ValueError("the names of its file and folders must not contain a dot")
     return importlib.import_module(".".join([name, *(part for part in parts if part != "__init__")]))
 
 
-def prefer_own_clip(path: Path) -> None:
+def import_clip_of_checkout(path: Path) -> None:
     """Import the `clip` folder of a plugin's checkout, if it has one: it may build models that OpenAI's cannot.
 
     To be called before anything else imports `clip`.
@@ -134,24 +139,26 @@ def share_packages(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_names(path: Path):
+def override_registered(path: Path):
     """What the block registers replaces what has the same name, and one line says so.
 
-    Gives a list that holds the names of the new trainers after the block. If the block fails, nothing is registered.
+    Yields a dict that holds the new names by kind after the block. If the block fails, nothing is registered.
     """
     before = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     for registry in REGISTRIES.values():
         registry._obj_map.clear()
-    new, trainers = {kind: {} for kind in REGISTRIES}, []
+    new = {kind: {} for kind in REGISTRIES}
+    registered = {kind: [] for kind in REGISTRIES}
     try:
-        yield trainers
+        yield registered
         new = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     finally:
         for kind, registry in REGISTRIES.items():
             registry._obj_map.clear()
             registry._obj_map.update({**before[kind], **new[kind]})
-    trainers += new["trainer"]
-    for name in trainers:
+    for kind in REGISTRIES:
+        registered[kind] += new[kind]
+    for name in registered["trainer"]:
         TRAINER_REGISTRY._obj_map[name] = recorded(new["trainer"][name])
     for kind in REGISTRIES:
         for name in sorted(new[kind].keys() & before[kind].keys()):

@@ -1,4 +1,4 @@
-"""With what a run was made: revision of the code, images, time and memory."""
+"""Provenance of a run for its record: git revision, hash of the images, time and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def peak_memory(device) -> float:
-    """In MB: of CUDA's allocator, else of the process."""
+    """Returns the peak memory in MB: of the CUDA allocator, or of the process on the CPU."""
     if device.type == "cuda":
         import torch
 
@@ -24,21 +24,24 @@ def now() -> str:
 
 
 def data_hash(items) -> str | None:
-    """16 hex digits over (file name within its folder, label, class name) of a split's images, in order."""
+    """Returns a hash (16 hex digits) of the images of a split, in order; None for an empty split.
+
+    Hashes folder and file name, label and class name: "cats/001.jpg", 0, "cat".
+    """
     if not items:
         return None
     digest = hashlib.sha256()
     for item in items:
-        place = "/".join(Path(item.impath).parts[-2:])
-        digest.update(f"{place}\t{item.label}\t{item.classname}\n".encode())
+        file = "/".join(Path(item.impath).parts[-2:])
+        digest.update(f"{file}\t{item.label}\t{item.classname}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def git_revision() -> str | None:
-    """Commit of the code, with "+" if it was changed since; None outside a git checkout."""
+    """Returns the commit of the code, with "+" if there are uncommitted changes; None outside a git checkout."""
     root = Path(__file__).resolve().parent
     try:
-        run = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(run, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

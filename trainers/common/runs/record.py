@@ -1,4 +1,4 @@
-"""What a run was and what came out: `result.json`, and what a checkpoint must fit."""
+"""The run record (`result.json`): settings, identity and results of a run."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .files import write_atomically
 from .provenance import data_hash, git_revision, now, peak_memory
 from .record_schema import FILE, WHICH_RUN, check, counts
 
-ALL_SECTIONS = "*"  # for trainers that do not say which section of TRAINER is theirs
-loaded_plugins: list[dict] = []  # of this process, as records name them: {"path": ..., "sha256": ...}
+ALL_SECTIONS = "*"  # for trainers that do not name their config section
+loaded_plugins: list[dict] = []  # plugins of this process, in the format of the record: {"path": ..., "sha256": ...}
 
 
 def settings(cfg, section: str) -> dict:
-    """The config values that decide what is learned, flat: "OPTIM.LR" -> 0.002.
+    """Returns the config values that affect training, by dotted key: "OPTIM.LR" -> 0.002.
 
-    `section` is the key under TRAINER with the method's options, "" for none.
+    `section` is the key under TRAINER with the method's options, or "" for none.
     """
-    own = "TRAINER." if section == ALL_SECTIONS else f"TRAINER.{section}."
+    method_prefix = "TRAINER." if section == ALL_SECTIONS else f"TRAINER.{section}."
     return {
         key: value
         for key, value in flatten(cfg).items()
-        if not key.startswith("TRAINER.") or key == "TRAINER.NAME" or key.startswith(own)
+        if not key.startswith("TRAINER.") or key == "TRAINER.NAME" or key.startswith(method_prefix)
     }
 
 
 def flatten(node: CfgNode, prefix: str = "") -> dict:
-    """Values of a config below `prefix`, by dotted key; only those that count (`record_schema.counts`)."""
+    """Returns the values below `node` that affect training (`record_schema.counts`), by dotted key."""
     flat = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
@@ -46,7 +46,7 @@ def flatten(node: CfgNode, prefix: str = "") -> dict:
 
 
 def identity(trainer) -> dict:
-    """What tuned tensors belong to: method, backbone, prompts, classes, versions."""
+    """Returns what tuned weights belong to: method, backbone, prompt template, class names, versions."""
     import torch
 
     return {
@@ -61,7 +61,7 @@ def identity(trainer) -> dict:
 
 
 def describe(trainer) -> dict:
-    """Which run it is: what is known from its start on."""
+    """Returns the part of the run record that is known when the run starts."""
     cfg, dataset = trainer.cfg, getattr(getattr(trainer, "dm", None), "dataset", None)
     return {
         "format": 1,
@@ -86,45 +86,46 @@ def describe(trainer) -> dict:
 
 
 def source_of(state: dict, model_dir: str) -> dict:
-    """The run that a loaded checkpoint comes from; None for what a checkpoint of another program does not tell."""
-    made_with = state.get("settings") or {}
+    """Returns the run that a loaded checkpoint comes from. Values missing in another program's checkpoint are None."""
+    training_settings = state.get("settings") or {}
     return {
-        "dataset": made_with.get("DATASET.NAME"),
-        "classes": made_with.get("DATASET.SUBSAMPLE_CLASSES"),
-        "shots": made_with.get("DATASET.NUM_SHOTS"),
-        "seed": made_with.get("SEED"),
-        "settings": made_with or None,
+        "dataset": training_settings.get("DATASET.NAME"),
+        "classes": training_settings.get("DATASET.SUBSAMPLE_CLASSES"),
+        "shots": training_settings.get("DATASET.NUM_SHOTS"),
+        "seed": training_settings.get("SEED"),
+        "settings": training_settings or None,
         "model_dir": model_dir,
         "epoch": state.get("epoch"),
     }
 
 
 def begin(trainer) -> None:
-    """Write OUTPUT_DIR/result.json of a run that starts: with "finished" false, so that a crashed one can be named.
+    """Write OUTPUT_DIR/result.json at the start of a run, with "finished": false, so that a crash can be detected.
 
-    The record of a finished run is not lost: one of the same run stays until it is replaced by the new final one,
-    one of another run gets its time as suffix, as Dassl keeps logs.
+    The record of a finished run is never lost. If it is of the same run, it stays until this run is finished. If it is
+    of another run, its time is appended to its name, as Dassl does with logs.
     """
     trainer.run.record = describe(trainer)
     path = os.path.join(trainer.cfg.OUTPUT_DIR, FILE)
     old = read(path)
     if old and old.get("finished"):
         if same_run(old, trainer.run.record):
-            print(f"{path} is of a finished run with these settings; it stays until this run is finished, too")
+            print(f"Note: {path} is the record of a finished run with the same settings: kept until this run finishes")
             return
-        kept = f"{path}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.localtime(os.path.getmtime(path)))}"
-        while os.path.exists(kept):  # two within a second
-            kept += "-2"
-        os.replace(path, kept)
-        print(f"{path} was of a finished run with other settings; it is kept as {kept}")
+        backup = f"{path}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.localtime(os.path.getmtime(path)))}"
+        while os.path.exists(backup):  # two records within one second
+            backup += "-2"
+        os.replace(path, backup)
+        print(f"Note: {path} is the record of a finished run with other settings: renamed to {backup}")
     save(trainer.run.record, path)
 
 
 def write(trainer) -> None:
-    """Write OUTPUT_DIR/result.json of a run that is finished, atomically."""
+    """Write OUTPUT_DIR/result.json of a finished run, atomically."""
     import torch
 
-    cuda, run = trainer.device.type == "cuda", trainer.run
+    run = trainer.run
+    cuda = trainer.device.type == "cuda"
     result = {
         **run.record,
         "finished": True,
@@ -139,13 +140,13 @@ def write(trainer) -> None:
 
 
 def save(result: dict, path: str) -> None:
-    """Write a record, atomically. Raises ValueError if a field is missing, unknown, or not of its type."""
+    """Write a record, atomically. Raises ValueError if a field is missing, unexpected, or of the wrong type."""
     check(result, complete=True)
     write_atomically(path, json.dumps(result, indent=1) + "\n")
 
 
 def read(path: str) -> dict | None:
-    """The record at `path`; None where there is none, or one that cannot be read."""
+    """Returns the record at `path`, or None if it is missing or cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
@@ -155,19 +156,21 @@ def read(path: str) -> dict | None:
 
 
 def same_run(old: dict, new: dict) -> bool:
-    """Whether two records are of the same run: settings, backbone and, of an evaluation, the training it evaluates."""
-    new = json.loads(json.dumps(new))  # as it would be read
-    which = [
-        [*(r.get(key) for key in WHICH_RUN), (r.get("identity") or {}).get("fingerprint"), evaluated(r)]
-        for r in (old, new)
-    ]
-    return which[0] == which[1]
+    """Whether two records are of the same run: equal settings, backbone and, for evaluations, evaluated training."""
+    new = json.loads(json.dumps(new))  # tuples become lists, as in a record that was read
+    return _run_key(old) == _run_key(new)
+
+
+def _run_key(result: dict) -> list:
+    """The values that identify the run of a record."""
+    fingerprint = (result.get("identity") or {}).get("fingerprint")
+    return [*(result.get(key) for key in WHICH_RUN), fingerprint, evaluated(result)]
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """The settings in which two runs differ: "OPTIM.LR 0.002 -> 0.02".
+    """Returns the settings in which two runs differ: "OPTIM.LR 0.002 -> 0.02".
 
-    A key that one of them does not have, because the code has got it since, counts by its default.
+    A key that is missing in one run, because it was added to the code later, has its default.
     """
     keys = old.keys() | new.keys()
     if old.keys() != new.keys():
@@ -178,6 +181,6 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def evaluated(result: dict) -> tuple:
-    """Settings and epoch of the training whose checkpoint a record's run evaluated."""
+    """Settings and epoch of the training that an evaluation's checkpoint is from; (None, None) for a training."""
     source = result.get("source") or {}
     return source.get("settings"), source.get("epoch")

@@ -1,8 +1,8 @@
-"""Fields of a run's record (`result.json`), and the config keys that count when two runs are compared.
+"""Fields of the run record (`result.json`), and the config keys that are compared between runs.
 
 Standard library only: the report reads records without torch.
 
-    python -m trainers.common.runs.record_schema     prints the table of docs/experiments.md
+    python -m trainers.common.runs.record_schema     prints the table in docs/experiments.md
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class Field:
     """A field of the record.
 
     Attributes:
-        type: of its value; an int may stand for a float.
-        meaning: for the docs.
-        required: a record without it is refused. Other fields may be missing or null in records of older versions.
-        null: whether null is written.
-        written: "start", "end" (by finished runs only) or "maybe".
-        choices: the values allowed, if not all of the type are.
-        fields: of an object, or of each object of an array.
+        type: type of the value. An int is valid for a float.
+        meaning: description for the docs.
+        required: records without it are invalid. Other fields may be missing or null in records of older versions.
+        null: whether the current version may write null.
+        written: "start", "end" (finished runs only) or "maybe".
+        choices: allowed values; empty: all of the type.
+        fields: fields of an object, or of each object in an array.
     """
 
     type: type
@@ -89,46 +89,46 @@ FIELDS = {
     "written": Field(str, "time of the end", written="end"),
 }
 
-# Record fields that tell runs apart: a new run that differs in one of them does not replace a finished record.
+# Record fields that identify a run: a run that differs in one of them does not replace a finished record.
 WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")
 
-# Config keys, each with all keys below it, that are no part of `settings`.
-# Where files lie, what is printed, how fast it runs: no result depends on them.
+# Config keys, each with all keys below it, that are not in `settings`.
+# Paths, printing and speed: results do not depend on them.
 INCIDENTAL = (
     "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
     "DATALOADER.CACHE_GB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.ACTIVATION_CHECKPOINTING",
     "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
 )  # fmt: skip
-# How a model is tested, and its CLIP: they stand in `evaluation` and `identity`.
-ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME")
-# The exception: a run goes on only with the epoch it is to end with.
+# Evaluation and backbone: they are in `evaluation` and `identity` instead.
+RECORDED_ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME")
+# Exception: this key is in `settings`, as a run can only be resumed with the same choice of the final epoch.
 FINAL_MODEL = "TEST.FINAL_MODEL"
 
-# Settings in which repetitions and parts of one experiment differ: seeds, datasets, shots, Base and New.
+# Settings that differ between the runs of one experiment: seeds, datasets, shots, base and new classes.
 PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
-# Settings that say what a dataset is: different for each, whatever the method.
+# Settings that belong to a dataset, for all methods.
 PER_DATASET = ("DATASET.TEMPLATE", "DATASET.FOLDER")
-# Settings without effect if nothing is trained.
+# Settings that have no effect on methods without training.
 OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS")
-# Methods without training images, for logs and for records that have no identity.zero_shot.
+# Methods without training images, for logs and for records without identity.zero_shot.
 ZERO_SHOT = ("ZeroshotCLIP", "ZeroshotCLIP2")
 
 
-def among(key: str, groups: tuple) -> bool:
-    """Whether a config key is one of `groups` or lies below one: "TEST.SPLIT" below "TEST"."""
+def in_groups(key: str, groups: tuple) -> bool:
+    """Whether a config key is in `groups` or below one of them: "TEST.SPLIT" is below "TEST"."""
     return any(key == name or key.startswith(f"{name}.") for name in groups)
 
 
 def counts(key: str) -> bool:
-    """Whether a config key decides what is learned, and so belongs into `settings`."""
-    return key == FINAL_MODEL or not among(key, INCIDENTAL + ELSEWHERE)
+    """Whether a config key affects training and therefore belongs to `settings`."""
+    return key == FINAL_MODEL or not in_groups(key, INCIDENTAL + RECORDED_ELSEWHERE)
 
 
 def check(record, complete: bool = False) -> None:
-    """Raise ValueError that names the first field that is missing, unknown, or not of its type.
+    """Raises ValueError for the first field that is missing, unexpected, or of the wrong type.
 
     Args:
-        complete: as this version writes it: every field, and no other; else as any version may have written it.
+        complete: require the format of this version: all fields and no others. False accepts records of any version.
     """
     finished = isinstance(record, dict) and record.get("finished") is True
     _check_object(record, FIELDS, "", complete, ("start", "end") if finished else ("start",))
@@ -138,7 +138,7 @@ def _check_object(value, fields: dict, path: str, complete: bool, stages: tuple)
     _check_type(value, dict, path.rstrip(".") or "the record")
     unknown = sorted(value.keys() - fields.keys())
     if complete and unknown:
-        raise ValueError(f"not a valid record: unknown field {path}{unknown[0]}")
+        raise ValueError(f"invalid record: unexpected field {path}{unknown[0]}")
     for name, spec in fields.items():
         optional = not spec.required
         if complete:
@@ -150,29 +150,29 @@ def _check_object(value, fields: dict, path: str, complete: bool, stages: tuple)
 def _check_field(value, spec: Field, path: str, complete: bool, stages: tuple) -> None:
     _check_type(value, spec.type, path)
     if spec.choices and value not in spec.choices:
-        raise ValueError(f"not a valid record: {path} must be one of {spec.choices}, got {value!r:.60}")
+        raise ValueError(f"invalid record: {path} must be one of {spec.choices}, got {value!r:.60}")
     if spec.fields:
         for item in value if spec.type is list else [value]:
             _check_object(item, spec.fields, path + below(spec), complete, stages)
 
 
 def below(spec: Field) -> str:
-    """What stands between the name of a field and those of its fields: identity.trainer, plugins[].path."""
+    """Separator between a field and its fields: "." in identity.trainer, "[]." in plugins[].path."""
     return "[]." if spec.type is list else "."
 
 
-def _check_type(value, kind: type, path: str) -> None:
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"not a valid record: {path} must be of type {JSON_NAMES[kind]}, got {value!r:.60}")
+def _check_type(value, expected: type, path: str) -> None:
+    accepted = (int, float) if expected is float else expected
+    if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
+        raise ValueError(f"invalid record: {path} must be of type {JSON_NAMES[expected]}, got {value!r:.60}")
 
 
 def markdown_table(fields: dict = FIELDS, path: str = "") -> str:
-    """The table of docs/experiments.md, a line per field."""
+    """Returns the table in docs/experiments.md, with one row per field."""
     lines = [] if path else ["| field | type | required | meaning |", "| --- | --- | --- | --- |"]
     for name, spec in fields.items():
-        kind = JSON_NAMES[spec.type] + (" or null" if spec.null else "")
-        lines.append(f"| `{path}{name}` | {kind} | {'yes' if spec.required else ''} | {spec.meaning} |")
+        type_name = JSON_NAMES[spec.type] + (" or null" if spec.null else "")
+        lines.append(f"| `{path}{name}` | {type_name} | {'yes' if spec.required else ''} | {spec.meaning} |")
         if spec.fields:
             lines.append(markdown_table(spec.fields, path + name + below(spec)))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A training or an evaluation that leaves a record: what any Dassl trainer gets by `RecordedRun` in front of it."""
+"""Adds run records, checkpoints, resuming and locking to any Dassl trainer, with the mixin `RecordedRun`."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from dataclasses import dataclass, field
 
 from . import checkpoint, record
 from .checkpoint_file import read
-from .files import FolderLock, one_line, remove_leftovers
+from .files import FolderLock, explain_write_error, remove_leftovers
 
 
 @dataclass
 class RunState:
-    """What a trainer knows of its own run."""
+    """State of a trainer's run."""
 
-    training: bool = False  # while `train` is under way; otherwise the trainer evaluates
-    started: float | None = None  # when training began, in seconds since 1970
-    earlier_seconds: float = 0.0  # training time before it was resumed
-    trained_seconds: float | None = None  # training time without the final test, once training is over
-    test_seconds: float = 0.0  # of the latest evaluation
-    epoch: int | None = None  # epoch of the weights that were last saved or loaded
-    source: dict | None = None  # of an evaluation: the run whose checkpoint is evaluated
-    record: dict | None = None  # what result.json says of this run, from its start on
-    metrics: dict = field(default_factory=dict)  # split -> name -> value, of the latest evaluation
-    lock: FolderLock | None = None  # on the output folder, during training
+    training: bool = False  # True during `train`; False during an evaluation
+    started: float | None = None  # start of training, in seconds since 1970
+    earlier_seconds: float = 0.0  # training time before the run was resumed
+    trained_seconds: float | None = None  # total training time without the final test; None until training ends
+    test_seconds: float = 0.0  # time of the latest evaluation
+    epoch: int | None = None  # epoch of the weights that were saved or loaded last
+    source: dict | None = None  # evaluation only: the run whose checkpoint is evaluated
+    record: dict | None = None  # the run record as written at the start
+    metrics: dict = field(default_factory=dict)  # split -> name -> value, from the latest evaluation
+    lock: FolderLock | None = None  # lock on the run directory, during training
 
     def train_seconds(self) -> float:
-        """Seconds spent in training, those before it was resumed included."""
+        """Returns the training time so far in seconds, including the time before the run was resumed."""
         return self.earlier_seconds + (time.time() - self.started if self.started else 0.0)
 
 
 class RecordedRun:
-    """Locks the output folder during training, and writes result.json, checkpoints and metrics.
+    """Mixin that locks the run directory during training, and writes result.json, checkpoints and metrics.
 
-    A mixin in front of Dassl's `TrainerX`. Checkpoints are those of `checkpoint.py`: written whole or not at all, read
-    without running code, resumed bit for bit.
+    Put it before Dassl's `TrainerX` in the list of base classes. Checkpoints are those of `checkpoint.py`: written
+    atomically, read without running code, and resumed bit for bit.
     """
 
     section = record.ALL_SECTIONS  # key under cfg.TRAINER with the method's options
-    zero_shot = False  # no training image is used: results depend neither on the seed nor on the shots
+    zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
 
     def __init__(self, cfg):
         self.run = RunState()
@@ -48,7 +48,10 @@ class RecordedRun:
 
     def train(self):
         run = self.run
-        run.training, run.started, run.metrics, run.test_seconds = True, time.time(), {}, 0.0
+        run.training = True
+        run.started = time.time()
+        run.metrics = {}
+        run.test_seconds = 0.0
         try:
             with FolderLock(self.output_dir) as run.lock:
                 for name in ("", *self.get_model_names()):
@@ -56,38 +59,40 @@ class RecordedRun:
                 super().train()
                 self.check_folder()
                 run.trained_seconds = round(run.train_seconds() - run.test_seconds, 3)
-                record.write(self)  # last: nothing of a run that says it is finished is missing
+                record.write(self)  # last, so that all files of a finished run are complete
         finally:
-            run.training, run.lock = False, None
+            run.training = False
+            run.lock = None
 
     def before_train(self):
         super().before_train()
         record.begin(self)
 
     def test(self, split=None, *args, **kwargs):
-        """Evaluate. Without a split and outside training that is a run of its own, which writes result.json."""
-        run, started = self.run, time.time()
-        own_run = split is None and not run.training
-        if own_run and run.record is None:
+        """Evaluate. Outside training, and without `split`, the evaluation is a run with its own result.json."""
+        run = self.run
+        started = time.time()
+        is_run = split is None and not run.training
+        if is_run and run.record is None:
             record.begin(self)
         with results_of(self.evaluator) as results:
             accuracy = super().test(split, *args, **kwargs)
         run.metrics = {split or self.cfg.TEST.SPLIT: results}
         run.test_seconds = time.time() - started
-        if own_run:
+        if is_run:
             record.write(self)
         return accuracy
 
     def check_folder(self) -> None:
-        """Raise FileNotFoundError if the output folder is no longer the one that training began in."""
+        """Raises FileNotFoundError if the run directory was removed or replaced since training started."""
         if self.run.lock:
             self.run.lock.check()
 
     def model_identity(self) -> dict:
-        """What the weights belong to; a plain Dassl trainer does not say."""
+        """Returns what the weights belong to. A plain Dassl trainer does not say."""
         return {"fingerprint": "", "precision": "", "tune": [], "template": ""}
 
-    # Saving and loading, unless the trainer has ways of its own
+    # Saving and loading. What a plugin overrides is left to it.
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         self.check_folder()
@@ -111,12 +116,13 @@ class RecordedRun:
         if directory and files and not self.run.training:
             self.run.source = record.source_of(read(next(iter(files.values()))), directory)
 
-    def put_in_place(self, name: str, state: dict, path: str) -> None:
-        """Give the model registered as `name` the weights of a checkpoint, which was read from `path`.
+    def apply_state(self, name: str, state: dict, path: str) -> None:
+        """Load the weights of a checkpoint, read from `path`, into the model registered as `name`.
 
-        Raises ValueError if they do not fit.
+        Raises:
+            ValueError: names or shapes do not match.
         """
-        with checkpoint.sound(path):
+        with checkpoint.explain_content_error(path):
             self._models[name].load_state_dict(state["state_dict"])
         self.run.epoch = state.get("epoch")
 
@@ -126,7 +132,7 @@ class RecordedRun:
         owner = next(cls for cls in after if method in vars(cls))
         return owner.__module__.partition(".")[0] != "dassl"
 
-    # TensorBoard's errors do not name its files
+    # TensorBoard's errors do not name its files; these hooks add the path
 
     def init_writer(self, log_dir):
         with self.writing_curves():
@@ -141,20 +147,21 @@ class RecordedRun:
             super().close_writer()
 
     def writing_curves(self):
-        return one_line(os.path.join(self.output_dir, "tensorboard"))
+        return explain_write_error(os.path.join(self.output_dir, "tensorboard"))
 
 
 @contextlib.contextmanager
 def results_of(evaluator):
-    """A dict that holds what the evaluator returns during the block: name -> value, unrounded."""
-    results, evaluate = {}, evaluator.evaluate
+    """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded."""
+    results = {}
+    evaluate = evaluator.evaluate
 
-    def keep():
-        found = evaluate()
-        results.update({name: float(value) for name, value in found.items()})
-        return found
+    def evaluate_and_collect():
+        metrics = evaluate()
+        results.update({name: float(value) for name, value in metrics.items()})
+        return metrics
 
-    evaluator.evaluate = keep
+    evaluator.evaluate = evaluate_and_collect
     try:
         yield results
     finally:
@@ -162,8 +169,8 @@ def results_of(evaluator):
 
 
 def recorded(trainer_class: type) -> type:
-    """The same trainer, of the same name, with a record; trainers that have one already are returned as they are."""
+    """Returns `trainer_class` with `RecordedRun` added, under the same name; unchanged if it has it already."""
     if issubclass(trainer_class, RecordedRun):
         return trainer_class
-    names = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__}
-    return type(trainer_class.__name__, (RecordedRun, trainer_class), names)
+    attributes = {"__module__": trainer_class.__module__, "__doc__": trainer_class.__doc__}
+    return type(trainer_class.__name__, (RecordedRun, trainer_class), attributes)

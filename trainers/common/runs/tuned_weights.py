@@ -1,7 +1,7 @@
-"""Tuned tensors as a small file, `OUTPUT_DIR/<model name>/tuned.safetensors`: the tensors and what they fit.
+"""Tuned weights, `OUTPUT_DIR/<model name>/tuned.safetensors`: a checkpoint without the state of the optimiser.
 
-The file holds what evaluation takes from a checkpoint, without the optimiser's state: `read` gives it in the same form.
-It is data only, so that reading an untrusted file runs no code of it, and a digest notices every changed byte.
+`read` returns them in the format of a checkpoint. The file contains data only, so reading an untrusted one runs no
+code. A digest detects every changed byte.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from .digest import digest
 from .files import write_atomically
 
 NAME = "tuned.safetensors"
-KEYS = ("meta", "settings", "epoch", "val_result", "metrics")  # beside the tensors; each is JSON in the file's header
+KEYS = ("meta", "settings", "epoch", "val_result", "metrics")  # JSON values in the header of the file
 
 
 def save(state: dict, path: str) -> None:
-    """Write the tensors of `state["state_dict"]` and the KEYS of `state`; whole or not at all.
+    """Write the tensors of `state["state_dict"]` and the KEYS of `state`, atomically.
 
     Raises:
         ImportError: the package safetensors is not installed.
@@ -31,10 +31,10 @@ def save(state: dict, path: str) -> None:
 
 
 def read(path: str) -> dict:
-    """What `save` was given.
+    """Returns the `state` that `save` wrote.
 
     Raises:
-        ValueError: the file is damaged or was not written by `save`, or the package safetensors is not installed.
+        ValueError: the file is corrupted or was not written by `save`, or the package safetensors is not installed.
     """
     try:
         from safetensors import safe_open
@@ -44,26 +44,27 @@ def read(path: str) -> dict:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # a corrupted file can raise anything
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"cannot read {path} ({reason}): it is damaged or no safetensors file") from error
+        raise ValueError(f"cannot read {path}: corrupted, or not a safetensors file ({reason})") from error
     metadata = {key: header.get(key) for key in KEYS}
     if None in metadata.values():
-        raise ValueError(f"{path} holds tensors but not what they were tuned for: it was written by another program")
+        missing = ", ".join(key for key, value in metadata.items() if value is None)
+        raise ValueError(f"{path} was written by another program: its header has no {missing}")
     if header.get("digest") != digest([tensors, metadata]):
         raise ValueError(
-            f"{path} is damaged: its content is not what was written; copy it again, or make it anew from a checkpoint "
+            f"{path} is corrupted (its digest does not match): copy it again, or export it again from a checkpoint "
             "(python tools/export.py CHECKPOINT --to delta)"
         )
     return {"state_dict": tensors, **{key: json.loads(text) for key, text in metadata.items()}}
 
 
 def save_run(trainer, name: str, state: dict) -> None:
-    """Write a run's `state` beside its checkpoints, where the package safetensors is there."""
+    """Write the `state` of a model next to its checkpoints, if the package safetensors is installed."""
     path = os.path.join(trainer.output_dir, name, NAME)
     try:
         save(state, path)
     except ImportError:
-        print(f"Note: the package safetensors is not installed, {NAME} is not written (pip install safetensors)")
+        print(f"Note: the package safetensors is not installed, {NAME} is not saved (pip install safetensors)")
         return
-    print(f"Tuned tensors saved to {path} ({os.path.getsize(path) / 1000:,.0f} KB)")
+    print(f"Tuned weights saved to {path} ({os.path.getsize(path) / 1000:,.0f} KB)")

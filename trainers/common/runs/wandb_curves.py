@@ -1,6 +1,6 @@
-"""Sends a run's curves to Weights & Biases (https://wandb.ai), for `train.py --wandb`.
+"""Logs a run's curves to Weights & Biases (https://wandb.ai), for `train.py --wandb`.
 
-W&B's own environment variables count: WANDB_PROJECT (default: clipfit), WANDB_ENTITY, WANDB_MODE=offline, ...
+W&B reads its environment variables: WANDB_PROJECT (default: clipfit), WANDB_ENTITY, WANDB_MODE=offline, ...
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from .files import write_atomically
 
 @contextmanager
 def curves_of(trainer):
-    """While it lasts, every scalar that the trainer writes is also a point of a W&B run.
+    """Context in which every scalar that the trainer writes is also logged to a W&B run.
 
-    The run is that of the output folder: a training that continues there continues its W&B run. Raises ValueError with
-    W&B's reason where it cannot start.
+    There is one W&B run per run directory: resuming a training resumes its W&B run.
+
+    Raises:
+        ValueError: W&B cannot start; the message has W&B's reason.
     """
     import wandb
 
@@ -32,7 +34,8 @@ def curves_of(trainer):
     run.define_metric("train/*", step_metric="step")
     for split in ("val", "test"):
         run.define_metric(f"{split}/*", step_metric="epoch")
-    points, write_scalar = Points(run), trainer.write_scalar
+    points = Points(run)
+    write_scalar = trainer.write_scalar
 
     def write(tag, scalar_value, global_step=None):
         write_scalar(tag, scalar_value, global_step)
@@ -50,10 +53,12 @@ def curves_of(trainer):
 
 
 def settings(cfg, section: str) -> dict:
-    """Arguments of `wandb.init` for a run: its name, its group (the runs that differ in the seed), its config."""
+    """Returns the arguments of `wandb.init`: name, group (runs that differ only in the seed), config, ..."""
     parts = [cfg.TRAINER.NAME, cfg.DATASET.NAME]
-    parts += [f"{cfg.DATASET.NUM_SHOTS}shots"] if cfg.DATASET.NUM_SHOTS > 0 else []
-    parts += [cfg.DATASET.SUBSAMPLE_CLASSES] if cfg.DATASET.SUBSAMPLE_CLASSES != "all" else []
+    if cfg.DATASET.NUM_SHOTS > 0:
+        parts.append(f"{cfg.DATASET.NUM_SHOTS}shots")
+    if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+        parts.append(cfg.DATASET.SUBSAMPLE_CLASSES)
     group = "-".join(parts)
     return {
         "project": os.environ.get("WANDB_PROJECT", "clipfit"),
@@ -67,7 +72,7 @@ def settings(cfg, section: str) -> dict:
 
 
 def run_id(folder: Path) -> str:
-    """The W&B run that belongs to an output folder."""
+    """Returns the id of the W&B run of a run directory; creates it on first use."""
     file = folder / "wandb" / "run_id"
     if not file.is_file():
         write_atomically(str(file), uuid.uuid4().hex[:12] + "\n")
@@ -75,16 +80,17 @@ def run_id(folder: Path) -> str:
 
 
 class Points:
-    """Gathers the values that belong to one step, and sends them together."""
+    """Collects the values of one step and logs them in one call."""
 
     def __init__(self, run):
-        self.run, self.values = run, {}
+        self.run = run
+        self.values = {}
 
     def add(self, tag: str, value: float, step: int | None) -> None:
-        at = {"step" if tag.startswith("train/") else "epoch": step}
-        if not at.items() <= self.values.items() or tag in self.values:
+        x_axis = {"step" if tag.startswith("train/") else "epoch": step}
+        if not x_axis.items() <= self.values.items() or tag in self.values:
             self.send()
-        self.values.update({tag: float(value), **at})
+        self.values.update({tag: float(value), **x_axis})
 
     def send(self) -> None:
         if self.values:

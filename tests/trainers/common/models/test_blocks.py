@@ -1,4 +1,4 @@
-"""The block, its activation, its LayerNorm and its matrix products against CLIP's own modules under plain autograd."""
+"""The block, its activation, LayerNorm and matrix products against CLIP's own modules with plain autograd."""
 
 import copy
 
@@ -50,7 +50,7 @@ def test_layer_norm(dtype):
 
 @pytest.fixture
 def onednn(monkeypatch):
-    """Sends every frozen fp32 product to oneDNN, however small."""
+    """Uses oneDNN for fp32 products with a frozen matrix of any size."""
     if blocks._ONEDNN is None:
         pytest.skip("this build of PyTorch has no oneDNN")
     monkeypatch.setattr(blocks, "ONEDNN_FROM", 0)
@@ -58,7 +58,7 @@ def onednn(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(7, 24), (2, 5, 24), (1, 1, 24), (2, 24, 5)])
 def test_product_by_onednn(onednn, shape):
-    """The last shape is a transposed view: rows that do not lie one after the other in memory."""
+    """The last shape is a transposed view, whose rows are not contiguous."""
     weight, results = normal(40, 24, seed=1), []
     for function in (torch.nn.functional.linear, linear):
         x, bias = normal(*shape).requires_grad_(), normal(40, seed=2).requires_grad_()
@@ -70,7 +70,7 @@ def test_product_by_onednn(onednn, shape):
         assert torch.allclose(plain, ours, rtol=1e-5, atol=1e-5)
 
 
-def test_what_stays_with_plain_products(onednn):
+def test_products_that_do_not_use_onednn(onednn):
     x, weight = normal(4, 24), normal(40, 24)
     assert blocks.uses_onednn(x, weight)
     assert not blocks.uses_onednn(x, weight.requires_grad_())  # a tuned matrix needs its gradient
@@ -79,7 +79,7 @@ def test_what_stays_with_plain_products(onednn):
         assert not blocks.uses_onednn(x, weight.detach())
 
 
-def test_small_products_stay_with_plain_ones():
+def test_small_products_do_not_use_onednn():
     assert not blocks.uses_onednn(normal(4, 24), normal(40, 24))
 
 
@@ -99,7 +99,7 @@ def test_block_equals_clips_own(recompute):
         assert torch.allclose(plain, own, rtol=1e-5, atol=1e-5 * plain.abs().max())
 
 
-def test_only_some_rows():
+def test_selected_rows():
     block, x = CLIP.visual.transformer.resblocks[0], normal(2, 6, 128)
     with torch.no_grad():
         whole, first = run_block(block, x, attend_all), run_block(block, x, attend_first, slice(0, 1))
@@ -113,7 +113,7 @@ def kept_bytes(run) -> int:
     return sum(kept.values())
 
 
-def test_a_block_keeps_less_than_clips_own_and_a_recomputed_one_only_its_input():
+def test_a_block_saves_fewer_activations_than_clips_own_and_with_checkpointing_only_its_input():
     block = CLIP.visual.transformer.resblocks[0]
     x = normal(8, 50, 128).requires_grad_()
     plain = kept_bytes(lambda: block(x.transpose(0, 1)))

@@ -1,4 +1,4 @@
-"""The image encoder against CLIP's own: features, gradients, and with learned tokens."""
+"""The image encoder against CLIP's own: features, gradients, learned tokens."""
 
 import copy
 
@@ -16,7 +16,7 @@ def images(n=3, side=32):
     return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_resnet_is_used_as_it_is():
+def test_a_resnet_is_returned_unchanged():
     visual = random_clip("tiny-RN").visual
     assert image_encoder(visual) is visual
 
@@ -30,7 +30,7 @@ def test_features(n):
 
 
 def test_features_and_gradients_at_full_size(vit_b16):
-    """With the products that go to oneDNN on a CPU: LayerNorms' gradients through twelve frozen blocks."""
+    """The size at which a CPU uses oneDNN; LayerNorm gradients pass twelve frozen blocks."""
     image, results = images(2, 224), []
     for encoder in (vit_b16.visual, image_encoder(vit_b16.visual)):
         names = [n for n, _ in encoder.named_parameters() if "ln_" in n]
@@ -57,19 +57,19 @@ def test_gradients_of_every_parameter(recompute):
         assert torch.allclose(plain[name], ours[name], rtol=1e-4, atol=1e-5 * plain[name].abs().max()), name
 
 
-def test_recomputed_blocks_use_the_tensors_that_were_in_place():
-    """`functional_call` has put CLIP's own back by the time of the backward pass."""
+def test_recomputed_blocks_use_the_substituted_tensors():
+    """`functional_call` restores CLIP's own parameters before the backward pass, which recomputes the blocks."""
     encoder, gradients = ViT(CLIP.visual), []
     for recompute in (False, True):
         encoder.recompute = recompute
-        gain = (2 * encoder.get_parameter("transformer.resblocks.1.ln_1.weight").detach()).requires_grad_()
-        functional_call(encoder, {"transformer.resblocks.1.ln_1.weight": gain}, (images(),)).square().sum().backward()
-        gradients.append(gain.grad)
+        weight = (2 * encoder.get_parameter("transformer.resblocks.1.ln_1.weight").detach()).requires_grad_()
+        functional_call(encoder, {"transformer.resblocks.1.ln_1.weight": weight}, (images(),)).square().sum().backward()
+        gradients.append(weight.grad)
     assert gradients[0].norm() > 0 and torch.allclose(*gradients, rtol=1e-5)
 
 
-def test_learned_tokens_stand_last_and_are_replaced():
-    """Token by token as MaPLe's paper has it, with CLIP's own blocks."""
+def test_learned_tokens_are_appended_and_replaced_per_block():
+    """Compared with MaPLe's formulas, computed with CLIP's own blocks."""
     visual, prompts = CLIP.visual, [torch.randn(2, 128, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
     with torch.no_grad():
         ours = ViT(visual)(images(), prompts)
@@ -86,7 +86,7 @@ def test_learned_tokens_stand_last_and_are_replaced():
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_blocks(recompute, monkeypatch):
-    """Captured whole by torch.compile, with the same features and gradients; the code generator itself is PyTorch's."""
+    """torch.compile captures whole blocks; features and gradients are equal. Code generation itself is not tested."""
     from trainers.common.models import blocks
 
     compiled = torch.compile

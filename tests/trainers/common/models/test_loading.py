@@ -1,15 +1,16 @@
-"""Loading a CLIP: names, paths, precisions, the fingerprint, and clear errors."""
+"""Loading a CLIP: names, paths, precisions, fingerprint, errors."""
 
 import pytest
 import torch
 from clip.model import convert_weights
 
 from tests.reference.models import random_clip
+from tests.user_errors import raises_user_error
 from trainers.common.models import loading
 from trainers.common.models.loading import fingerprint, load_clip, resolve_precision
 
 
-def test_fp32_keeps_every_digit(tiny):
+def test_fp32_weights_are_loaded_exactly(tiny):
     model, original = load_clip(tiny), random_clip("tiny")
     for name, p in original.named_parameters():
         assert torch.equal(p, model.get_parameter(name)), name
@@ -47,7 +48,7 @@ def test_torchscript_archives_load(tmp_path, tiny):
 
 
 def test_a_clip_folder_with_prompts_gives_openais_model(tiny, monkeypatch):
-    """The one of MaPLe and PromptSRC wants to know what to build."""
+    """`build_model` of MaPLe and PromptSRC has an argument for the design of the prompts."""
 
     def build_model(state_dict, design_details):
         if design_details["trainer"] not in ("CoOp", "CoCoOp") or design_details["vision_depth"]:
@@ -71,31 +72,39 @@ def test_micro_rows_are_expanded(tmp_path):
 
 
 def test_errors_name_the_thing(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="'ViT-B/17' is neither a file nor one of micro, RN50"):
+    with raises_user_error("MODEL.BACKBONE.NAME", "'ViT-B/17'", "micro, RN50"):
         load_clip("ViT-B/17")
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="cannot read the CLIP weights at .*broken.pt"):
+    with raises_user_error(broken, "corrupted", "MODEL.BACKBONE.NAME"):
         load_clip(str(broken))
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="other.pt' is not a CLIP"):
+    with raises_user_error("MODEL.BACKBONE.NAME", tmp_path / "other.pt"):
         load_clip(str(tmp_path / "other.pt"))
     monkeypatch.setattr(loading, "MICRO", tmp_path / "none.pt")
-    with pytest.raises(FileNotFoundError, match="comes with CLIPFit.s repository"):
+    with raises_user_error(tmp_path / "none.pt", "assets/micro_clip.pt", error=FileNotFoundError):
         load_clip("micro")
 
 
 @pytest.mark.parametrize("arguments", [1, 2])
 def test_download_with_either_signature(tmp_path, monkeypatch, arguments, tiny):
-    """CoOp's own `clip._download(url)` and the index package's `_download(url, root)`."""
-    seen = []
-    one, two = (lambda url: seen.append((url,)) or tiny), (lambda url, root: seen.append((url, root)) or tiny)
-    monkeypatch.setattr(loading.clip, "_download", one if arguments == 1 else two)
+    """CoOp's own `clip._download(url)`, and `_download(url, root)` of the package on PyPI."""
+    calls = []
+
+    def download_url(url):
+        calls.append((url,))
+        return tiny
+
+    def download_url_to(url, root):
+        calls.append((url, root))
+        return tiny
+
+    monkeypatch.setattr(loading.clip, "_download", download_url if arguments == 1 else download_url_to)
     load_clip("ViT-B/16")
-    assert len(seen[0]) == arguments and seen[0][0].endswith("ViT-B-16.pt")
+    assert len(calls[0]) == arguments and calls[0][0].endswith("ViT-B-16.pt")
 
 
-def test_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_an_incomplete_download_is_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     partial = tmp_path / ".cache" / "clip" / "ViT-B-16.pt"
 
@@ -105,7 +114,7 @@ def test_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(loading.clip, "_download", fail)
-    with pytest.raises(FileNotFoundError, match="cannot download the weights of ViT-B/16.*put the file at"):
+    with raises_user_error("ViT-B/16", "no network", partial, "MODEL.BACKBONE.NAME", error=FileNotFoundError):
         load_clip("ViT-B/16")
     assert not partial.exists()
 
@@ -113,5 +122,5 @@ def test_failed_download_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_precision():
     assert resolve_precision("auto", torch.device("cpu")) == "fp32"
     assert resolve_precision("auto", torch.device("cuda")) == "fp16"
-    with pytest.raises(ValueError, match="TRAINER.X.PREC must be one of"):
+    with raises_user_error("TRAINER.X.PREC", "'fp16'", "'half'"):
         resolve_precision("half", torch.device("cpu"), "TRAINER.X.PREC")

@@ -1,4 +1,4 @@
-"""The packed text encoder against CLIP's own on 77 padded tokens."""
+"""The packed text encoder against CLIP's own on prompts padded to 77 tokens."""
 
 import copy
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 
 from tests.reference.models import random_clip
+from tests.user_errors import raises_user_error
 from trainers.common.models.packed_prompts import pack
 from trainers.common.models.text import TextEncoder
 from trainers.common.prompts import tokenize
@@ -61,7 +62,7 @@ def test_result_does_not_depend_on_the_shared_prefix(max_prefix):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 49405), min_size=0, max_size=12), min_size=1, max_size=6))
 def test_any_tokens(bodies):
-    """Random token sequences, the empty prompt (start and end only) among them."""
+    """Random token sequences, including the empty prompt (start and end of text only)."""
     tokens = torch.zeros(len(bodies), 77, dtype=torch.long)
     for row, body in zip(tokens, bodies, strict=True):
         row[: len(body) + 2] = torch.tensor([49406, *body, 49407])
@@ -70,10 +71,10 @@ def test_any_tokens(bodies):
     assert relative_error(ours, plain) < 1e-6
 
 
-def test_nothing_is_computed_twice():
+def test_no_token_is_computed_twice():
     packed = pack(tokenize(["a photo of a cat.", "a photo of a dog house.", "a photo of a cat house."]))
     assert packed.prefix == 5  # start of text, "a photo of a"
-    assert len(packed.tokens) == 5 + 3 + 4 + 4  # name, full stop and end of text of each
+    assert len(packed.tokens) == 5 + 3 + 4 + 4  # name, full stop and end of text per prompt
     assert packed.groups == ((1, 3), (2, 4))
     assert packed.tokens[packed.eot_rows].tolist() == [49407] * 3
     assert packed.classes[packed.eot_rows].tolist() == [0, 1, 2]
@@ -95,7 +96,7 @@ def test_gradients_equal_plain_autograd():
 
 
 def test_embeddings_that_depend_on_the_image():
-    """x (B, T, d): every image its own prompts; the same as encoding them one after the other."""
+    """x (B, T, d) has separate prompts per image. The result equals encoding them one by one."""
     packed = pack(tokenize(["a photo of a cat.", "a photo of a dog house."]))
     encoder = TextEncoder(CLIP)
     x = encoder.embed(packed) + torch.randn(3, 1, 128, generator=torch.Generator().manual_seed(1))
@@ -107,12 +108,12 @@ def test_embeddings_that_depend_on_the_image():
 
 
 def test_too_long_prompts_are_named():
-    with pytest.raises(ValueError, match="77 tokens.*'a photo of a long long"):
+    with raises_user_error("77 tokens", "'a photo of a long long"):
         tokenize(["a photo of a cat.", "a photo of a " + "long " * 80])
 
 
 BIAS = "transformer.resblocks.{}.mlp.c_proj.bias"
-STARTS = {  # tuned parameters: number of blocks that are constant
+STARTS = {  # tuned parameters, number of constant blocks
     "output biases": ([BIAS.format(i) for i in range(3)], 1),
     "the last output bias": ([BIAS.format(2)], 3),
     "both FFN biases": ([BIAS.format(0), BIAS.format(0).replace("c_proj", "c_fc")], 0),
@@ -124,16 +125,16 @@ STARTS = {  # tuned parameters: number of blocks that are constant
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("names", "blocks"), STARTS.values(), ids=STARTS)
 def test_constant_start(names, blocks, recompute):
-    """Features and gradients are those of encoding from the words on, wherever the tuned parameters have moved."""
+    """Features and gradients equal those of encoding from the embeddings, for changed tuned parameters."""
     encoder, packed = TextEncoder(CLIP), pack(tokenize([f"a photo of a {n}." for n in NAMES["lengths"]]))
     start = encoder.constant_start(packed, names)
     assert start.blocks == blocks and not start.x.requires_grad
     rng, results = torch.Generator().manual_seed(0), []
-    moved = {n: p + 0.1 * torch.randn(p.shape, generator=rng) for n, p in encoder.named_parameters() if n in names}
-    for how in (None, start):
-        encoder.recompute = recompute and how is not None
-        tuned = {n: p.detach().clone().requires_grad_() for n, p in moved.items()}
-        features = functional_call(encoder, tuned, (packed,), {"start": how})
+    changed = {n: p + 0.1 * torch.randn(p.shape, generator=rng) for n, p in encoder.named_parameters() if n in names}
+    for used_start in (None, start):
+        encoder.recompute = recompute and used_start is not None
+        tuned = {n: p.detach().clone().requires_grad_() for n, p in changed.items()}
+        features = functional_call(encoder, tuned, (packed,), {"start": used_start})
         features.square().sum().backward()
         results.append([features.detach(), *(p.grad for p in tuned.values())])
     for plain, ours in zip(*results, strict=True):

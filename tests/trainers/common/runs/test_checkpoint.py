@@ -1,9 +1,11 @@
-"""Checkpoints: what they hold, what they refuse, and that a killed run goes on as if nothing had happened."""
+"""Checkpoints: their content, errors on loading, and exact resuming."""
 
 import os
 
 import pytest
 import torch
+
+from tests.user_errors import raises_user_error
 
 from ...crash import content
 from ...helpers import batch_of, cut_off_after, make_trainer, train_step
@@ -15,7 +17,7 @@ def saved(path, epoch):
     return torch.load(f"{path}/clipfit/model.pth.tar-{epoch}", weights_only=True)
 
 
-def test_holds_the_tuned_tensors_and_what_they_fit(make, tmp_path):
+def test_content(make, tmp_path):
     trainer = make("CLIPFit")
     train_step(trainer, batch_of(trainer))
     trainer.save_model(6, str(tmp_path))
@@ -72,40 +74,38 @@ def test_a_checkpoint_of_another_backbone_is_refused(make, tmp_path):
     trainer = make("CLIPFit", output=tmp_path / "a")
     trainer.save_model(0, str(tmp_path / "a"))
     other = save_clip(random_clip("tiny", seed=5), tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="was tuned on the backbone .*tiny.pt .*but this run has .*other.pt"):
+    with raises_user_error("model.pth.tar-1", "tiny.pt", "other.pt", "--backbone"):
         make("CLIPFit", backbone=other, output=tmp_path / "b").load_model(str(tmp_path / "a"))
 
 
-def test_a_checkpoint_of_other_sets_is_refused(make, tmp_path):
+def test_a_checkpoint_of_other_parameter_sets_is_refused(make, tmp_path):
     make("CLIPFit", output=tmp_path / "a").save_model(0, str(tmp_path / "a"))
     other = make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "('text_ffn_bias', 'image_layernorm')", output=tmp_path / "b")
-    with pytest.raises(
-        ValueError, match="other tuned tensors: 3 differ.*c_fc.bias.*absent there.*text_ffn_output_bias"
-    ):
+    with raises_user_error("model.pth.tar-1", "3 differ", "c_fc.bias", "missing", "text_ffn_output_bias"):
         other.load_model(str(tmp_path / "a"))
 
 
 def test_other_settings_in_one_folder_are_refused(make, tmp_path):
     make("CLIPFit").save_model(0, str(tmp_path / "run"))
-    with pytest.raises(ValueError, match=r"run holds a run with other settings \(TRAINER.CLIPFIT.BETA 8.0 -> 2.0\)"):
+    with raises_user_error(tmp_path / "run", "TRAINER.CLIPFIT.BETA 8.0 -> 2.0", "--output-dir", "--resume"):
         make("CLIPFit", "TRAINER.CLIPFIT.BETA", "2.0").train()
-    # Asked for by --resume it is allowed.
+    # --resume allows it.
     trainer = make("CLIPFit", "OPTIM.MAX_EPOCH", "5", "RESUME", str(tmp_path / "run"), output=tmp_path / "other")
     assert trainer.resume_model_if_exist(str(tmp_path / "run")) == 1
 
 
-def test_missing_and_damaged_files_are_named(make, tmp_path):
+def test_missing_and_corrupted_files_are_named(make, tmp_path):
     trainer = make("CLIPFit")
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*model.pth.tar-9.*--load-epoch"):
+    with raises_user_error("model.pth.tar-9", "--load-epoch", error=FileNotFoundError):
         trainer.load_model(str(tmp_path), epoch=9)
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+    with raises_user_error(tmp_path, error=FileNotFoundError):
         trainer.load_model(str(tmp_path))
     trainer.save_model(0, str(tmp_path / "run"))
     file = tmp_path / "run" / "clipfit" / "model.pth.tar-1"
     whole = file.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:100] + b"\0" * 400 + whole[500:]):
-        file.write_bytes(damaged)
-        with pytest.raises(ValueError, match="cannot read the checkpoint .*model.pth.tar-1"):
+    for corrupted in (whole[: len(whole) // 2], b"", b"not a checkpoint", whole[:100] + b"\0" * 400 + whole[500:]):
+        file.write_bytes(corrupted)
+        with raises_user_error(file, "corrupted", error=ValueError):
             trainer.load_model(str(tmp_path / "run"), epoch=1)
 
 
@@ -116,6 +116,6 @@ def test_a_checkpoint_never_runs_code(make, tmp_path):
 
     (tmp_path / "clipfit").mkdir()
     torch.save({"state_dict": {}, "epoch": 1, "x": Evil()}, tmp_path / "clipfit" / "model.pth.tar-1")
-    with pytest.raises(ValueError, match="cannot read the checkpoint|other tuned tensors"):
+    with raises_user_error("model.pth.tar-1", error=ValueError):
         make("CLIPFit").load_model(str(tmp_path), epoch=1)
     assert not (tmp_path / "was here").exists()

@@ -1,4 +1,4 @@
-"""Checkpoint files whose bytes have changed: always a clear error that names the file, or the right weights."""
+"""Corrupted checkpoint files: reading raises an error that names the file, or returns the right weights."""
 
 import json
 import os
@@ -9,10 +9,11 @@ import zipfile
 import pytest
 import torch
 
+from tests.user_errors import assert_facts, raises_user_error
 from trainers.common.runs import checkpoint_file
 from trainers.common.runs.digest import digest
 
-CASES = 120  # of each kind of damage
+CASES = 120  # per kind of corruption
 
 
 def flip_a_bit(data, rng):
@@ -25,7 +26,7 @@ def overwrite(data, rng):
     return data[:at] + new + data[at + len(new) :]
 
 
-def lose_a_block(data, rng):
+def zero_a_block(data, rng):
     at = rng.randrange(0, len(data), 512)
     return data[:at] + bytes(len(data[at : at + 4096])) + data[at + 4096 :]
 
@@ -34,7 +35,7 @@ def cut_off(data, rng):
     return data[: rng.randrange(len(data))]
 
 
-def leave_out(data, rng):
+def delete(data, rng):
     at = rng.randrange(len(data))
     return data[:at] + data[at + rng.randint(1, 300) :]
 
@@ -55,12 +56,12 @@ def append(data, rng):
     return data + rng.randbytes(rng.randint(1, 300))
 
 
-DAMAGE = (flip_a_bit, overwrite, lose_a_block, cut_off, leave_out, insert, swap_blocks, append)
+CORRUPTIONS = (flip_a_bit, overwrite, zero_a_block, cut_off, delete, insert, swap_blocks, append)
 
 
 @pytest.fixture
 def trained(make, tmp_path):
-    """A trainer with checkpoints of the epochs 1 and 2, and the path of the second."""
+    """A trainer with checkpoints of epochs 1 and 2, and the path of the second one."""
     trainer = make("CLIPFit", output=tmp_path / "run")
     for epoch in range(2):
         for p in trainer.tuned.parameters():
@@ -73,35 +74,33 @@ def tensors(trainer):
     return {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_changed_bytes(trained, damage):
+@pytest.mark.parametrize("corrupt", CORRUPTIONS)
+def test_corrupted_bytes(trained, corrupt):
     trainer, path = trained
-    data, rng = path.read_bytes(), random.Random(damage.__name__)
+    data, rng = path.read_bytes(), random.Random(corrupt.__name__)
     right = tensors(trainer)
     trainer.tuned.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in right.items()})
-    before, noticed = tensors(trainer), 0
+    before, detected = tensors(trainer), 0
     for case in range(CASES):
-        path.write_bytes(damage(data, rng))
+        path.write_bytes(corrupt(data, rng))
         try:
             if case % 4:
                 trainer.load_model(str(path.parents[1]), epoch=2)
             else:
                 assert trainer.resume_model_if_exist(str(path.parents[1])) == 2
         except ValueError as error:
-            message = str(error)
-            assert message.startswith(f"cannot read the checkpoint {path} (") and "\n" not in message
-            assert "Intact is model.pth.tar-1 (epoch 1): evaluate it with --load-epoch 1, or go on" in message
-            expected, noticed = before, noticed + 1
+            assert_facts(str(error), path, "corrupted", "model.pth.tar-1 (epoch 1)", "--load-epoch 1")
+            expected, detected = before, detected + 1
         else:
             expected = right
         assert all(torch.equal(tensor, expected[name]) for name, tensor in tensors(trainer).items())
         trainer.tuned.load_state_dict(before)
-    # What archives do not need may change: padding between the parts, and what follows the end.
-    assert noticed >= (0 if damage is append else CASES / 2)
+    # Changes in the padding between the parts of an archive, and after its end, have no effect.
+    assert detected >= (0 if corrupt is append else CASES / 2)
 
 
 def test_every_byte_of_a_tensor_counts(trained):
-    """Torch alone loads a changed tensor without a word."""
+    """torch.load itself returns a changed tensor without an error."""
     trainer, path = trained
     data = path.read_bytes()
     values = trainer.tuned.state_dict()["visual.ln_pre.weight"].numpy().tobytes()
@@ -109,26 +108,24 @@ def test_every_byte_of_a_tensor_counts(trained):
     for i in range(0, len(values), 16):
         path.write_bytes(data[: at + i] + bytes([data[at + i] ^ 1]) + data[at + i + 1 :])
         assert torch.load(path, weights_only=True)["epoch"] == 2
-        with pytest.raises(ValueError, match="model.pth.tar-2 .check sum of .*data/"):
+        with raises_user_error(path, "checksum", "data/"):
             checkpoint_file.read(str(path))
 
 
 def test_a_file_that_was_edited_and_saved_again(trained):
-    """Its archive's sums are right; the digest is not. Without a digest it is any program's file, and loads."""
+    """The checksums of the archive match, the digest does not. Without a digest the file is valid."""
     _, path = trained
     state = torch.load(path, weights_only=True)
     state["optimizer"]["param_groups"][0]["lr"] = 1.0
     torch.save(state, path)
-    with pytest.raises(
-        ValueError, match="model.pth.tar-2 .its content is not what was saved.*Intact is model.pth.tar-1"
-    ):
+    with raises_user_error(path, "digest", "model.pth.tar-1 (epoch 1)"):
         checkpoint_file.read(str(path))
     del state["digest"]
     torch.save(state, path)
     assert checkpoint_file.read(str(path))["optimizer"]["param_groups"][0]["lr"] == 1.0
 
 
-def test_the_digest_is_over_everything_that_is_restored(trained):
+def test_the_digest_covers_everything_that_is_restored(trained):
     trainer, path = trained
     state = torch.load(path, weights_only=True)
     assert state.pop("digest") == digest(state)
@@ -145,8 +142,8 @@ def test_the_digest_is_over_everything_that_is_restored(trained):
     } <= set(state)
 
 
-def test_a_torch_that_does_not_take_it_as_plain_data(trained, monkeypatch):
-    """Torch 1.13 refuses numbers with a point: it is read without building objects, and the digest vouches for it."""
+def test_reading_with_torch_1_13(trained, monkeypatch):
+    """torch 1.13 refuses floats with `weights_only`. The file is read without building objects, and verified."""
     _, path = trained
     load = torch.load
 
@@ -161,7 +158,7 @@ def test_a_torch_that_does_not_take_it_as_plain_data(trained, monkeypatch):
     assert digest(state) == digest(checkpoint_file.read(str(path)))
     state["scheduler"]["base_lrs"] = Evil(path.with_name("was here"))
     torch.save({**state, "digest": "0" * 64}, path)
-    with pytest.raises(ValueError, match="model.pth.tar-2 .no digest of a StandIn"):
+    with raises_user_error(path, "StandIn"):
         checkpoint_file.read(str(path))
     assert not path.with_name("was here").exists()
 
@@ -185,7 +182,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", [*OTHERS, "zip", "list", "no tensors", "state dict", "folder", "safetensors"])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_a_file_of_another_kind(trained, kind):
+def test_files_that_are_no_checkpoints(trained, kind):
     trainer, path = trained
     path.unlink()
     if kind == "zip":
@@ -209,72 +206,66 @@ def test_a_file_of_another_kind(trained, kind):
         lambda: trainer.load_model(str(path.parents[1]), 2),
         lambda: trainer.resume_model_if_exist(str(path.parents[1])),
     ):
-        with pytest.raises(
-            (ValueError, FileNotFoundError), match="model.pth.tar-2.*Intact is model.pth.tar-1"
-        ) as caught:
+        with raises_user_error(path, "model.pth.tar-1 (epoch 1)", error=(ValueError, FileNotFoundError)):
             call()
-        assert "\n" not in str(caught.value)
 
 
-def test_a_made_up_state_is_one_line(trained):
-    """Without a digest anything can be in it."""
+def test_invalid_content_of_a_checkpoint(trained):
+    """Without a digest, a checkpoint may contain anything."""
     trainer, path = trained
     whole = checkpoint_file.read(str(path))
     changes = [{"meta": {"x": 1}}, {"optimizer": {"state": {}}}, {"random": {"python": 3}}, {"scheduler": [1]}]
     changes += [{"epoch": None}, {"random": {**whole["random"], "torch": torch.zeros(3)}}]
     for change in changes:
         torch.save({**whole, **change}, path)
-        with pytest.raises(ValueError, match="model.pth.tar-2 does not hold what a checkpoint does") as caught:
+        with raises_user_error(path, error=ValueError):
             trainer.resume_model_if_exist(str(path.parents[1]))
-        assert "\n" not in str(caught.value)
 
 
-def test_the_next_intact_one_is_offered(trained, capsys):
+def test_the_error_names_the_newest_intact_checkpoint(trained, capsys):
     trainer, path = trained
     folder, run = path.parent, str(path.parents[1])
     trainer.save_model(2, run)
     trainer.save_model(1, run, val_result=50.0, model_name="model-best.pth.tar")
     for name in ("model.pth.tar-3", "model.pth.tar-1"):
-        (folder / name).write_bytes(b"damaged")
-    with pytest.raises(
-        ValueError, match="tar-3 .*Intact is model.pth.tar-2 .epoch 2.: evaluate it with --load-epoch 2"
-    ):
+        (folder / name).write_bytes(b"corrupted")
+    with raises_user_error(folder / "model.pth.tar-3", "model.pth.tar-2 (epoch 2)", "--load-epoch 2"):
         trainer.load_model(run, epoch=3)
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*tar-9; check.*Intact is model.pth.tar-2"):
+    facts = (folder / "model.pth.tar-9", "--model-dir", "model.pth.tar-2 (epoch 2)")
+    with raises_user_error(*facts, error=FileNotFoundError):
         trainer.load_model(run, epoch=9)
-    path.write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="Intact is model-best.pth.tar .epoch 2.: evaluate it without --load-epoch"):
+    path.write_bytes(b"corrupted")
+    with raises_user_error(path, "model-best.pth.tar (epoch 2)", "without --load-epoch"):
         trainer.load_model(run, epoch=2)
-    (folder / "model-best.pth.tar").write_bytes(b"damaged")
-    with pytest.raises(
-        ValueError, match="best.* No other checkpoint is there: restore a copy, or train again in another"
-    ):
+    (folder / "model-best.pth.tar").write_bytes(b"corrupted")
+    with raises_user_error(folder / "model-best.pth.tar", "--output-dir", error=ValueError):
         trainer.load_model(run)
 
 
-def test_the_remedy_works(trained):
-    """The command in the message, as it stands there, lets the run go on."""
+def test_the_command_in_the_error_works(trained):
+    """After running it, the run resumes from the intact checkpoint."""
     trainer, path = trained
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError) as caught:
         trainer.resume_model_if_exist(str(path.parents[1]))
-    assert os.system(str(caught.value).rpartition("go on from it: ")[2]) == 0
+    message = str(caught.value)
+    assert os.system(message[message.index("echo ") :]) == 0
     assert trainer.resume_model_if_exist(str(path.parents[1])) == 1
 
 
-def test_which_checkpoint_is_the_newest(trained):
+def test_newest(trained):
     trainer, path = trained
     folder, pointer, run = str(path.parent), path.parent / "checkpoint", str(path.parents[1])
     trainer.save_model(9, run)
     pointer.write_text("model.pth.tar-1\n")
-    assert checkpoint_file.newest(folder) == "model.pth.tar-1"  # what the file says
-    for lost in (lambda: pointer.write_text(""), lambda: pointer.write_text("\n"), pointer.unlink):
-        lost()
-        assert checkpoint_file.newest(folder) == "model.pth.tar-10"  # and not -2, the last in the alphabet
+    assert checkpoint_file.newest(folder) == "model.pth.tar-1"  # named by the file `checkpoint`
+    for lose_name in (lambda: pointer.write_text(""), lambda: pointer.write_text("\n"), pointer.unlink):
+        lose_name()
+        assert checkpoint_file.newest(folder) == "model.pth.tar-10"  # not model.pth.tar-2, the last alphabetically
     pointer.write_bytes(b"\xff\xfe model")
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*Intact is model.pth.tar-10"):
+    with raises_user_error("model.pth.tar-10 (epoch 10)", error=FileNotFoundError):
         trainer.resume_model_if_exist(run)
     pointer.write_text("model.pth.tar-7\n")
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*tar-7.*Intact is model.pth.tar-10.*echo"):
+    with raises_user_error("model.pth.tar-7", "model.pth.tar-10 (epoch 10)", "echo", error=FileNotFoundError):
         trainer.resume_model_if_exist(run)
     assert checkpoint_file.newest(str(path.parents[2])) is None

@@ -1,4 +1,4 @@
-"""Files are whole at any moment, and one run has a folder to itself."""
+"""Atomic writing, and the lock on a run directory."""
 
 import errno
 import os
@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.user_errors import assert_facts, raises_user_error
 from trainers.common.runs import files
 from trainers.common.runs.files import FolderLock, remove_leftovers, write_atomically
 
@@ -15,7 +16,7 @@ from ...crash import fork, join
 
 
 @pytest.mark.parametrize("content", [b"\0\xff", "text \u00e9\n", b"", memoryview(b"view")])
-def test_writes_what_it_is_given_and_makes_the_folders(tmp_path, content):
+def test_writes_the_content_and_creates_folders(tmp_path, content):
     path = tmp_path / "a" / "b" / "file"
     write_atomically(str(path), content)
     write_atomically(str(path), content)
@@ -35,8 +36,8 @@ def test_a_file_name_in_the_current_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["name"]
 
 
-def test_order_on_the_disk(tmp_path, monkeypatch):
-    """What survives a power failure: the content is on the disk before the name, and the name before we go on."""
+def test_order_of_writes(tmp_path, monkeypatch):
+    """To survive a power failure, the content is synced before the rename, and the rename before returning."""
     path, calls = tmp_path / "file", []
     path.write_text("old")
     fsync, replace = os.fsync, os.replace
@@ -64,14 +65,14 @@ def test_order_on_the_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "number,remedy",
     [
-        (errno.ENOSPC, "make room and start the same command again"),
-        (errno.EDQUOT, "make room"),
-        (errno.EROFS, "choose an --output-dir that you may write to"),
-        (errno.EIO, "is the disk all right"),
+        (errno.ENOSPC, "same command again"),
+        (errno.EDQUOT, "disk space"),
+        (errno.EROFS, "--output-dir"),
+        (errno.EIO, "disk"),
     ],
 )
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
-def test_a_refusal_leaves_the_old_file_and_one_line(tmp_path, monkeypatch, number, remedy, call):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, remedy, call):
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -82,9 +83,8 @@ def test_a_refusal_leaves_the_old_file_and_one_line(tmp_path, monkeypatch, numbe
         monkeypatch.setattr(files, "open", refuse, raising=False)
     else:
         monkeypatch.setattr(files.os, call, refuse)
-    with pytest.raises(OSError, match=re.escape(f"cannot write {path} ({os.strerror(number)}): {remedy}")) as caught:
+    with raises_user_error(path, os.strerror(number), remedy, error=OSError):
         write_atomically(str(path), "new")
-    assert "\n" not in str(caught.value)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["file"]
 
 
@@ -96,7 +96,7 @@ def test_a_file_system_that_cannot_sync_folders(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_leftovers_are_removed_and_nothing_else(tmp_path):
+def test_only_temporary_files_are_removed(tmp_path):
     kept = ["model.pth.tar-1", "notes.tmp", "a.12345678.tmp.txt", ".lock"]
     for name in [*kept, "model.pth.tar-2.0123abcd.tmp", "result.json.ffffffff.tmp"]:
         (tmp_path / name).touch()
@@ -118,18 +118,16 @@ def wait_for(path):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "end"])
-def test_a_second_process_is_told_of_the_first(tmp_path, how):
-    child = fork(lambda: hold(tmp_path / "run", tmp_path / "ready", 0.3 if how == "end" else 60), tmp_path / "log")
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGTERM", "end"])
+def test_the_error_of_a_second_process_names_the_first(tmp_path, ending):
+    child = fork(lambda: hold(tmp_path / "run", tmp_path / "ready", 0.3 if ending == "end" else 60), tmp_path / "log")
     wait_for(tmp_path / "ready")
-    with pytest.raises(BlockingIOError) as caught, FolderLock(str(tmp_path / "run")):
+    facts = (tmp_path / "run", f"process {child} on ", "--output-dir")
+    with raises_user_error(*facts, error=BlockingIOError) as caught, FolderLock(str(tmp_path / "run")):
         pass
-    expected = (
-        rf"another run is writing to \S+run \(process {child} on \S+, since \d+-\d\d-\d\d \d\d:\d\d:\d\d\): wait "
-    )
-    assert re.match(expected, str(caught.value)) and "\n" not in str(caught.value)
-    if how != "end":
-        os.kill(child, getattr(signal, how))
+    assert re.search(r"since \d+-\d\d-\d\d \d\d:\d\d:\d\d", str(caught.value))
+    if ending != "end":
+        os.kill(child, getattr(signal, ending))
     join(child)
     with FolderLock(str(tmp_path / "run")) as lock:  # at once
         lock.check()
@@ -137,8 +135,8 @@ def test_a_second_process_is_told_of_the_first(tmp_path, how):
         pass
 
 
-def test_processes_that_outlive_a_killed_run_do_not_keep_the_folder(tmp_path):
-    """Data loader workers live on for seconds; they are forked and have the lock's file open."""
+def test_processes_that_outlive_a_killed_run_do_not_keep_the_lock(tmp_path):
+    """Data loader workers are forked, have the lock file open, and outlive a killed run by seconds."""
 
     def with_worker():
         with FolderLock(str(tmp_path / "run")):
@@ -152,7 +150,7 @@ def test_processes_that_outlive_a_killed_run_do_not_keep_the_folder(tmp_path):
     os.kill(child, signal.SIGKILL)
     join(child)
     worker = int((tmp_path / "worker").read_text())
-    os.kill(worker, 0)  # lives
+    os.kill(worker, 0)  # raises if the worker has ended
     with FolderLock(str(tmp_path / "run")):
         pass
     os.kill(worker, signal.SIGKILL)
@@ -166,24 +164,25 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys, number):
     monkeypatch.setattr(files.fcntl, "lockf", refuse)
     with FolderLock(str(tmp_path / "run")) as lock:
         lock.check()
-    assert "run cannot be locked" in capsys.readouterr().out
+    assert_facts(capsys.readouterr().out, tmp_path / "run", os.strerror(number))
 
 
-@pytest.mark.parametrize("how", ["removed", "replaced", "made again"])
-def test_a_folder_that_goes_away(tmp_path, how):
+@pytest.mark.parametrize("change", ["removed", "replaced", "replaced with a lock"])
+def test_a_removed_or_replaced_folder(tmp_path, change):
     run = tmp_path / "run"
     with FolderLock(str(run)) as lock:
         lock.check()
         run.rename(tmp_path / "elsewhere")
-        if how != "removed":
+        if change != "removed":
             run.mkdir()
-        if how == "made again":
+        if change == "replaced with a lock":
             (run / ".lock").touch()
-        with pytest.raises(FileNotFoundError, match="run was removed or replaced while this run was writing to it"):
+        with raises_user_error(run, "removed", error=FileNotFoundError):
             lock.check()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="cannot write .*file/run/.lock"), FolderLock(str(tmp_path / "file" / "run")):
+    folder = tmp_path / "file" / "run"
+    with raises_user_error(folder / ".lock", error=OSError), FolderLock(str(folder)):
         pass

@@ -1,4 +1,4 @@
-"""The patterns find what Dassl prints."""
+"""The patterns match Dassl's log lines."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_counts():
 
 
 def test_progress_bar(tmp_path):
-    """scripts/coop_checkout/progress.py reads a log with the same patterns, whatever the current folder is."""
+    """scripts/coop_checkout/progress.py reads a log with the same patterns, in any current folder."""
     command = [sys.executable, str(ROOT / "scripts" / "coop_checkout" / "progress.py"), "TITLE"]
     run = subprocess.run(command, input=f"{LINE}\n* accuracy: 81.2%\n", capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0 and "TITLE: 100%" in run.stdout and "accuracy 81.2%" in run.stdout

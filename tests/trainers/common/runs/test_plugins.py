@@ -158,7 +158,7 @@ def test_a_plain_trainer_gets_a_record_and_is_resumed(checkout, train, tmp_path)
     assert record(tmp_path / "test")["metrics"] == found["metrics"] and record(tmp_path / "test")["eval_only"]
 
 
-@pytest.mark.parametrize("way", ["flag", "environment", "config", "command line"])
+@pytest.mark.parametrize("way", ["flag", "environment", "config", "config as text", "command line", "one path"])
 def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     plugin = str(checkout / "pixels.py")
     arguments, opts, environment = ["--trainer", "Pixels"], (), {}
@@ -168,9 +168,12 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
         environment["CLIPFIT_PLUGINS"] = plugin
     elif way == "command line":
         opts = ("PLUGINS", f"({plugin!r},)")
+    elif way == "one path":
+        opts = ("PLUGINS", plugin)
     else:
         config = tmp_path / "mine.yaml"
-        config.write_text(f"PLUGINS: [{plugin}]\nINPUT:\n  SIZE: (32, 32)\n")
+        value = f"[{plugin}]" if way == "config" else f'"({plugin!r},)"'
+        config.write_text(f"PLUGINS: {value}\nINPUT:\n  SIZE: (32, 32)\n")
         arguments += ["--config-file", str(config)]
     code, _, err = train("run", *arguments, "--no-train", opts=opts, **environment)
     assert code == 0, err
@@ -235,14 +238,14 @@ def test_a_record_that_names_foreign_code_runs_nothing(tmp_path, monkeypatch):
     evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     monkeypatch.setattr(known_plugins, "FOLDER", tmp_path / "home")
     with raises_user_error(str(evil), "--plugin", "CLIPFIT_PLUGINS"):
-        known_plugins.find_again([{"path": str(evil), "sha256": known_plugins.digest([evil])}])
+        known_plugins.require([{"path": str(evil), "sha256": known_plugins.digest([evil])}])
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("entries", ["x", [1], 5, [{"path": "a"}], [{"path": "a", "sha256": "../../x"}], {"path": "a"}])
 def test_a_corrupted_list_of_plugins_is_named(entries):
     with raises_user_error("plugins", "corrupted", error=ValueError):
-        known_plugins.find_again(entries)
+        known_plugins.require(entries)
 
 
 @pytest.mark.parametrize("changed", ["helpers.py", "../train.py", "../shared.py"])
@@ -333,3 +336,27 @@ def test_plugins_named_in_a_base_and_relative_to_the_current_folder(checkout, tr
     sweep = ["tools/sweep.py", "fewshot", "--methods", "Pixels", "--seeds", "1", "--shots", "1", "--dry-run"]
     code, out, err = call(*sweep, cwd=checkout, CLIPFIT_PLUGINS="pixels.py")
     assert code == 0 and "1 jobs" in out, err
+
+
+def test_a_run_is_not_resumed_with_another_plugin(checkout, train, tmp_path):
+    """Nor is it evaluated silently."""
+    (checkout / "mine.py").write_text(
+        "from dassl.engine import TRAINER_REGISTRY\nfrom trainers import clipfit\n\n\n"
+        "@TRAINER_REGISTRY.register()\nclass CLIPFit(clipfit.CLIPFit):\n    pass\n"
+    )
+    plugin = ("--plugin", checkout / "mine.py", "--trainer", "CLIPFit")
+    assert train("run", *plugin)[0] == 0
+    code, _, err = train("run", "--trainer", "CLIPFit")
+    assert_user_error((code, err), "mine.py", "none", "--resume")
+    evaluation = ("--eval-only", "--model-dir", tmp_path / "run")
+    code, out, err = train("test", "--trainer", "CLIPFit", *evaluation)
+    assert code == 0 and "Note: " in out and "mine.py" in out, err
+
+
+def test_names_with_dots_and_plugins_that_register_nothing(train, tmp_path):
+    dotted, empty = tmp_path / "a.b.py", tmp_path / "empty.py"
+    dotted.write_text("")
+    empty.write_text("")
+    assert_user_error(train("run", "--plugin", dotted, "--trainer", "X"), str(dotted), "dot")
+    code, out, _ = train("run", "--plugin", empty, "--trainer", "ZeroshotCLIP", "--no-train")
+    assert code == 0 and str(empty) in out and "registers no trainer" in out

@@ -1,10 +1,11 @@
-"""`result.json`: there from a run's start, whole at any time, and never lost to a run that is cut off."""
+"""`result.json` exists from the start of a run, is always complete, and survives an interrupted run."""
 
 import json
 import time
 
 import pytest
 
+from tests.user_errors import raises_user_error
 from trainers.common.runs import record
 
 from ...helpers import cut_off_after
@@ -55,33 +56,33 @@ def test_an_evaluation_names_the_run_it_evaluates(make, tmp_path):
 
 
 @pytest.mark.parametrize("zero_shot", [False, True])
-def test_whether_the_method_uses_training_images(make, tmp_path, monkeypatch, zero_shot):
+def test_records_whether_the_method_uses_training_images(make, tmp_path, monkeypatch, zero_shot):
     trainer = make("CLIPFit")
     monkeypatch.setattr(type(trainer), "zero_shot", zero_shot, raising=False)
     trainer.test()
     assert read(tmp_path / "run")["identity"]["zero_shot"] is zero_shot
 
 
-def test_a_field_of_another_type_is_not_written(make, tmp_path, monkeypatch):
+def test_a_field_of_the_wrong_type_is_not_written(make, tmp_path, monkeypatch):
     trainer = make("CLIPFit")
     monkeypatch.setattr(type(trainer), "zero_shot", "no", raising=False)
-    with pytest.raises(ValueError, match="identity.zero_shot"):
+    with raises_user_error("identity.zero_shot"):
         trainer.test()
     assert not (tmp_path / "run" / "result.json").exists()
 
 
-def test_the_best_epoch_of_a_run_is_no_other_run(make, tmp_path):
+def test_deploying_the_best_epoch_is_no_evaluation_of_another_run(make, tmp_path):
     trainer = make("CLIPFit", "TEST.FINAL_MODEL", "best_val")
     trainer.train()
     result = read(tmp_path / "run")
     assert result["source"] is None and not result["eval_only"]
     assert result["evaluation"] == {"split": "test", "final_model": "best_val"}
-    with pytest.raises(ValueError, match="other settings .TEST.FINAL_MODEL 'best_val' -> 'last_step'."):
-        make("CLIPFit").train()  # it would go on from the best epoch as if it were the last
+    with raises_user_error("TEST.FINAL_MODEL 'best_val' -> 'last_step'"):
+        make("CLIPFit").train()  # it would resume from the best epoch as if it were the last
     assert read(tmp_path / "run") == result
 
 
-def test_training_time_of_a_resumed_run_is_the_whole(make, tmp_path):
+def test_training_time_includes_the_time_before_a_resume(make, tmp_path):
     trainer = make("CLIPFit", *SAVING)
     step = trainer.forward_backward
 
@@ -112,17 +113,17 @@ def test_a_finished_record_stays_until_the_new_one_is_complete(make, tmp_path, m
     assert [p.name for p in path.parent.glob("*result*")] == ["result.json"]
 
 
-@pytest.mark.parametrize("what", ["DATASET.NUM_SHOTS 1", "TEST.SPLIT val", "TRAINER.CLIPFIT.BETA 2.0"])
-def test_the_finished_record_of_another_run_is_kept(make, tmp_path, what):
+@pytest.mark.parametrize("setting", ["DATASET.NUM_SHOTS 1", "TEST.SPLIT val", "TRAINER.CLIPFIT.BETA 2.0"])
+def test_the_finished_record_of_another_run_is_kept(make, tmp_path, setting):
     make("CLIPFit").test()
     before = (tmp_path / "run" / "result.json").read_bytes()
-    make("CLIPFit", *what.split()).test()
+    make("CLIPFit", *setting.split()).test()
     (kept,) = (tmp_path / "run").glob("result.json-*")
     assert kept.read_bytes() == before and read(tmp_path / "run")["finished"]
 
 
 @pytest.mark.parametrize("content", ['{"finished": tr', "", "[]", '{"finished": true}', "\x00\x01"])
-def test_a_broken_record_is_replaced(make, tmp_path, content):
+def test_a_corrupted_record_is_replaced(make, tmp_path, content):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text(content)
     make("CLIPFit").test()
@@ -135,7 +136,7 @@ def test_a_run_without_a_test_is_finished_too(make, tmp_path):
     assert result["finished"] and result["metrics"] == {} and result["train_seconds"] > 0
 
 
-def test_what_tells_runs_apart():
+def test_same_run():
     run = {"dataset": "A", "settings": {"X": [1, 2]}, "identity": {"fingerprint": "a"}, "source": None, "git": "1"}
     assert record.same_run(run, {**run, "git": "2", "settings": {"X": (1, 2)}})
     assert record.same_run(run, {**run, "source": {"settings": None, "epoch": None, "model_dir": "elsewhere"}})
@@ -150,7 +151,7 @@ def test_differences():
     run = {"OPTIM.LR": 0.1, "OPTIM.NAME": "sgd", "TRAINER.CLIPFIT.BETA": 2.0}
     assert record.differences(run, dict(run)) == []
     assert record.differences(run, {**run, "OPTIM.LR": 0.2}) == ["OPTIM.LR 0.1 -> 0.2"]
-    # Keys that the code has got since count by their defaults.
+    # Keys that were added to the code later have their defaults.
     assert record.differences(run, {**run, "OPTIM.MOMENTUM": 0.9, "TRAINER.CLIPFIT.REG": "kd"}) == []
     assert record.differences({**run, "OPTIM.MOMENTUM": 0.5}, run) == ["OPTIM.MOMENTUM 0.5 -> 0.9"]
     assert record.differences({**run, "TRAINER.CLIPFIT.GONE": 1}, run) == ["TRAINER.CLIPFIT.GONE 1 -> None"]

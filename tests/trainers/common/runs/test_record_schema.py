@@ -1,14 +1,14 @@
-"""The fields of result.json: old records are read, damaged ones refused, and the docs list what is written."""
+"""The fields of result.json: earlier records are valid, invalid ones refused, and the docs list all fields."""
 
 import copy
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.user_errors import raises_user_error
 from trainers.common.runs import record_schema
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -16,7 +16,7 @@ EARLIER = sorted((ROOT / "tests" / "fixtures" / "earlier").glob("*/result.json")
 
 
 def example(fields=record_schema.FIELDS) -> dict:
-    """A record of a finished evaluation that has every field."""
+    """The record of a finished evaluation with every field."""
     values = {str: "x", int: 1, float: 1.5, bool: True, list: ["x"], dict: {"x": 1}}
     record = {}
     for name, spec in fields.items():
@@ -27,7 +27,7 @@ def example(fields=record_schema.FIELDS) -> dict:
 
 
 def changed(path: str, *value) -> dict:
-    """The example with another value at a dotted path, or without it."""
+    """The example with another value at a dotted path, or without a value there."""
     record = copy.deepcopy(example())
     *parents, last = path.split(".")
     node = record
@@ -60,43 +60,43 @@ def test_every_field_is_checked(path, spec):
     shown = path.replace(".0.", "[].")
     wrong = "x" if spec.type is not str else 7
     for complete in (False, True):
-        with pytest.raises(ValueError, match=f"{re.escape(shown)} must be of type .*, got {wrong!r}"):
+        with raises_user_error(f"{shown} ", repr(wrong), record_schema.JSON_NAMES[spec.type]):
             record_schema.check(changed(path, wrong), complete)
-    for damaged, strict, refused in (
+    for invalid, strict, refused in (
         (changed(path), False, spec.required),
         (changed(path), True, spec.written != "maybe"),
         (changed(path, None), False, spec.required),
     ):
         if refused:
-            with pytest.raises(ValueError, match=f"{re.escape(shown)} must be .*, got None"):
-                record_schema.check(damaged, strict)
+            with raises_user_error(f"{shown} ", "None"):
+                record_schema.check(invalid, strict)
         else:
-            record_schema.check(damaged, strict)
+            record_schema.check(invalid, strict)
 
 
-def test_what_is_written_at_the_start():
+def test_fields_written_at_the_start():
     start = {name: value for name, value in example().items() if record_schema.FIELDS[name].written == "start"}
     record_schema.check({**start, "finished": False}, complete=True)
-    with pytest.raises(ValueError, match="train_seconds"):
+    with raises_user_error("train_seconds"):
         record_schema.check({**start, "finished": True}, complete=True)
 
 
 @pytest.mark.parametrize(
-    "record, field",
-    [([1, 2], r"the record .*\[1, 2\]"), ({}, "finished"), (changed("classes", "old"), "classes .*'base'.*'old'"),
-     (changed("seed", True), "seed .*True"), (changed("source", {}), None), (changed("new", 1), None)],
+    "record, facts",
+    [([1, 2], ("[1, 2]",)), ({}, ("finished",)), (changed("classes", "old"), ("classes", "'base'", "'old'")),
+     (changed("seed", True), ("seed", "True")), (changed("source", {}), None), (changed("new", 1), None)],
 )  # fmt: skip
-def test_damaged_records(record, field):
-    if field is None:  # of another version
+def test_invalid_records(record, facts):
+    if facts is None:  # valid, as it may be of another version
         record_schema.check(record)
     else:
-        with pytest.raises(ValueError, match=field):
+        with raises_user_error(*facts):
             record_schema.check(record)
 
 
-def test_unknown_fields_are_not_written():
+def test_unexpected_fields_are_not_written():
     for path in ("new", "identity.new"):
-        with pytest.raises(ValueError, match=f"unknown field {path}"):
+        with raises_user_error(path):
             record_schema.check(changed(path, 1), complete=True)
 
 
@@ -105,12 +105,12 @@ def test_unknown_fields_are_not_written():
     [("OPTIM.LR", True), ("TEST.FINAL_MODEL", True), ("TEST.SPLIT", False), ("DATALOADER.TEST.BATCH_SIZE", False),
      ("DATALOADER.TRAIN_X.BATCH_SIZE", True), ("OUTPUT_DIR", False), ("MODEL.BACKBONE.NAME", False)],
 )  # fmt: skip
-def test_keys_that_count(key, counts):
+def test_keys_that_affect_training(key, counts):
     assert record_schema.counts(key) == counts
 
 
 def test_the_page_lists_these_fields():
-    """After a change of the fields: python -m trainers.common.runs.record_schema prints the new table."""
+    """If the fields change, `python -m trainers.common.runs.record_schema` prints the new table."""
     assert record_schema.markdown_table() in (ROOT / "docs" / "experiments.md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Tuned tensors as a file of their own: what is in it, and that nothing wrong is read from it."""
+"""tuned.safetensors: its content, and that corrupted files are detected."""
 
 import builtins
 import json
@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from tests.user_errors import raises_user_error
 from trainers.common.runs import checkpoint, tuned_weights
 
 from ...helpers import batch_of
@@ -42,21 +43,21 @@ def test_reads_what_was_written(written, tmp_path):
     assert same(tuned_weights.read(str(tmp_path / "x.safetensors")), state)
 
 
-def test_changed_bytes_are_noticed(written, tmp_path):
-    """Bits flipped, pieces cut out, overwritten or put in: an error of one line, or what was written."""
+def test_corrupted_bytes_are_detected(written, tmp_path):
+    """Flips, deletes, overwrites and inserts bytes. Reading raises a one-line error or returns the saved state."""
     state, content = written
     path, rng, errors = tmp_path / "x.safetensors", random.Random(0), 0
     for case in range(400):
         broken = bytearray(content)
-        place = rng.randrange(len(broken))
+        at = rng.randrange(len(broken))
         if case % 4 == 0:
-            broken[place] ^= 1 << rng.randrange(8)
+            broken[at] ^= 1 << rng.randrange(8)
         elif case % 4 == 1:
-            del broken[place : place + rng.choice([1, 8, len(broken)])]
+            del broken[at : at + rng.choice([1, 8, len(broken)])]
         elif case % 4 == 2:
-            broken[place : place + 16] = rng.randbytes(16)
+            broken[at : at + 16] = rng.randbytes(16)
         else:
-            broken[place:place] = rng.randbytes(rng.choice([1, 8, 4096]))
+            broken[at:at] = rng.randbytes(rng.choice([1, 8, 4096]))
         path.write_bytes(broken)
         try:
             read = tuned_weights.read(str(path))
@@ -65,7 +66,7 @@ def test_changed_bytes_are_noticed(written, tmp_path):
             assert str(path) in str(error) and "\n" not in str(error)
         else:
             assert same(read, state)
-    assert errors > 390  # blanks at the end of the header mean nothing
+    assert errors > 390  # changed padding at the end of the header has no effect
 
 
 def test_a_foreign_file_is_refused(written, tmp_path):
@@ -73,18 +74,18 @@ def test_a_foreign_file_is_refused(written, tmp_path):
 
     path = str(tmp_path / "x.safetensors")
     save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="written by another program"):
+    with raises_user_error(path, "another program"):
         tuned_weights.read(path)
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(ValueError, match="damaged or no safetensors file"):
+    with raises_user_error(path, "safetensors"):
         tuned_weights.read(path)
 
 
-def test_a_run_leaves_its_tuned_tensors(make, tmp_path, capsys):
+def test_a_run_saves_its_tuned_weights(make, tmp_path, capsys):
     trainer = make("CLIPFit", "DATASET.SUBSAMPLE_CLASSES", "base")
     trainer.train()
     path = tmp_path / "run" / "clipfit" / tuned_weights.NAME
-    assert f"Tuned tensors saved to {path}" in capsys.readouterr().out
+    assert f"saved to {path} (" in capsys.readouterr().out
     scalars = sum(p.numel() for p in trainer.tuned.parameters())
     assert 4 * scalars < path.stat().st_size < 4 * scalars + 20_000
     with safe_open(str(path), framework="pt") as file:  # readable without this project
@@ -98,7 +99,7 @@ def test_a_run_leaves_its_tuned_tensors(make, tmp_path, capsys):
     assert json.loads(header["epoch"]) == 3
 
 
-def test_evaluation_reads_it_where_no_checkpoint_is(make, tmp_path):
+def test_evaluation_falls_back_to_it_without_checkpoints(make, tmp_path):
     trainer = make("CLIPFit", output=tmp_path / "a")
     trainer.train()
     folder = tmp_path / "a" / "clipfit"
@@ -114,8 +115,8 @@ def test_evaluation_reads_it_where_no_checkpoint_is(make, tmp_path):
         assert torch.equal(trainer.model_inference(image), other.model_inference(image))
 
 
-def test_it_holds_the_epoch_that_was_chosen(make, tmp_path):
-    """With best_val the last epoch is evaluated and kept only if it is the best one."""
+def test_it_has_the_weights_of_the_selected_epoch(make, tmp_path):
+    """With TEST.FINAL_MODEL best_val this is the best epoch, not the last one."""
     options = ("TEST.FINAL_MODEL", "best_val", "OPTIM.MAX_EPOCH", "3", "OPTIM.LR", "0.5", "OPTIM.WARMUP_EPOCH", "-1")
     trainer = make("CLIPFit", *options)
     results = iter([50.0, 70.0, 60.0])
@@ -129,7 +130,7 @@ def test_it_holds_the_epoch_that_was_chosen(make, tmp_path):
         assert torch.equal(tensor, state["state_dict"][name])
 
 
-def test_without_the_package_a_run_says_so_and_ends_well(make, tmp_path, monkeypatch, capsys):
+def test_a_run_finishes_without_the_package_safetensors(make, tmp_path, monkeypatch, capsys):
     trainer = make("CLIPFit")
     original = builtins.__import__
 
@@ -140,7 +141,7 @@ def test_without_the_package_a_run_says_so_and_ends_well(make, tmp_path, monkeyp
 
     monkeypatch.setattr(builtins, "__import__", no_safetensors)
     trainer.train()
-    assert "safetensors is not installed" in capsys.readouterr().out
+    assert "pip install safetensors" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "run" / "clipfit").iterdir()) == ["checkpoint", "model.pth.tar-3"]
-    with pytest.raises(ValueError, match="pip install safetensors"):
+    with raises_user_error("x.safetensors", "pip install safetensors"):
         tuned_weights.read("x.safetensors")

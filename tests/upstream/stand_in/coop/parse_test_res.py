@@ -1,4 +1,4 @@
-"""The mean accuracy of the log.txt files in a folder's sub-folders, read as CoOp's script of this name does."""
+"""Stand-in for CoOp's parse_test_res.py: prints the mean accuracy of the log.txt files in a folder's subfolders."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ parser.add_argument("directory")
 parser.add_argument("--test-log", action="store_true")
 args = parser.parse_args()
 
-found = []
+accuracies = []
 for folder in listdir_nohidden(args.directory, sort=True):
     good_to_go = False
     with open(os.path.join(args.directory, folder, "log.txt")) as file:
@@ -22,5 +22,5 @@ for folder in listdir_nohidden(args.directory, sort=True):
             match = re.search(r"\* accuracy: ([\.\deE+-]+)%", line.strip())
             if match and good_to_go:
                 accuracy = float(match.group(1))
-    found.append(accuracy)
-print(f"* accuracy: {np.mean(found):.2f}% +- {np.std(found):.2f}%")
+    accuracies.append(accuracy)
+print(f"* accuracy: {np.mean(accuracies):.2f}% +- {np.std(accuracies):.2f}%")

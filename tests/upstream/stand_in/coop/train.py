@@ -1,4 +1,4 @@
-"""A train.py in the shape of CoOp's: imports that register, keys set after them, empty values ignored."""
+"""Stand-in for CoOp's train.py: imports register trainers, `extend_cfg` sets keys, empty flags are ignored."""
 
 import argparse
 

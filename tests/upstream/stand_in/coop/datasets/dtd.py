@@ -1,4 +1,4 @@
-"""A dataset as CoOp has it: its own split file, few-shot images drawn with Python's generator and kept in a pickle."""
+"""Stand-in for CoOp's dataset: a split file, few-shot sampling with Python's generator, cached in a pickle."""
 
 import json
 import os

@@ -3,4 +3,4 @@ from dassl.engine import TRAINER_REGISTRY, TrainerX
 
 @TRAINER_REGISTRY.register()
 class ZeroshotCLIP(TrainerX):
-    """Only its name is needed."""
+    """A stand-in: only its name is used."""
