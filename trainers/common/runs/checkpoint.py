@@ -276,7 +276,7 @@ def check_settings(trainer, state: dict, directory: str) -> None:
 
 
 def plugin_differences(state: dict) -> list[str]:
-    """Returns ["plugins mine.py (4f2a...) -> none"] if a checkpoint was made with other plugins than those loaded now."""
+    """Returns ["plugins mine.py (4f2a...) -> none"] if a checkpoint was made with other plugins than those loaded."""
     saved = (state.get("meta") or {}).get("plugins") or []
     if {plugin["sha256"] for plugin in saved} == {plugin["sha256"] for plugin in record.loaded_plugins}:
         return []
