@@ -171,7 +171,7 @@ def extended_config(module, path: Path) -> CfgNode:
     extend_cfg = getattr(module, "extend_cfg", None) or extend_cfg_in(top_folder(path) / "train.py")
     if extend_cfg is not None:
         extend_cfg(extended)
-        overlay(extended, cfg_default, only_new=True)  # sections that it makes anew keep our other keys
+        overlay(extended, cfg_default, only_new=True)  # sections that it redefines keep our other keys
     return extended
 
 

@@ -84,7 +84,7 @@ class Mine(CLIPFit):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The folder of somebody's trainers, beside a train.py that sets their config keys."""
+    """The folder of somebody's trainers, next to a train.py that sets their config keys."""
     folder = tmp_path / "Pixels" / "trainers"
     folder.mkdir(parents=True)
     (folder / "pixels.py").write_text(PLAIN.format(name="Pixels"))
@@ -179,7 +179,7 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     assert code == 0, err
 
 
-def test_plugins_are_swept_and_reported_beside_our_methods(checkout, call, tmp_path):
+def test_plugins_are_swept_and_reported_next to_our_methods(checkout, call, tmp_path):
     sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "ZeroshotCLIP"]
     sweep += ["--seeds", "1", "--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
