@@ -42,9 +42,8 @@ class PlainMaPLe(PlainCoOp):
             if 1 <= i <= self.deeper:
                 project = f"compound_prompt_projections.{i - 1}"
                 x = x.clone()
-                x[:, -n:] = (
-                    self.get(f"compound_prompts_text.{i - 1}") @ self.get(f"{project}.weight").t()
-                    + self.get(f"{project}.bias")
+                x[:, -n:] = self.get(f"compound_prompts_text.{i - 1}") @ self.get(f"{project}.weight").t() + self.get(
+                    f"{project}.bias"
                 )
             x = block(x.permute(1, 0, 2)).permute(1, 0, 2)
         return normalised(visual.ln_post(x[:, 0]) @ visual.proj)

@@ -179,7 +179,7 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     assert code == 0, err
 
 
-def test_plugins_are_swept_and_reported_next to_our_methods(checkout, call, tmp_path):
+def test_plugins_are_swept_and_reported_next_to_our_methods(checkout, call, tmp_path):
     sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "ZeroshotCLIP"]
     sweep += ["--seeds", "1", "--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
