@@ -77,9 +77,11 @@ def digest(build_transform, choices, count: int, is_train: bool = True, size=Non
 
 
 def digests(build_transform) -> dict[str, str]:
-    found = {name: digest(build_transform, *case) for name, case in cases().items()}
+    result = {name: digest(build_transform, *case) for name, case in cases().items()}
     tests = (("normalize",), ("instance_norm",), ("normalize", "instance_norm", "cutout", "randaugment"))
-    return {**found, **{f"test: {' '.join(some)}": digest(build_transform, some, 6, is_train=False) for some in tests}}
+    for choices in tests:
+        result[f"test: {' '.join(choices)}"] = digest(build_transform, choices, 6, is_train=False)
+    return result
 
 
 def stored(build_transform) -> dict[str, str]:
@@ -91,8 +93,8 @@ def main(dassl: str, *flags: str) -> None:
     np.int = int  # upstream writes np.int, which numpy has dropped
     sys.path.insert(0, str(Path(dassl, "dassl", "data")))
     build_transform = importlib.import_module("transforms").build_transform
-    made = stored(build_transform) if "--stored" in flags else digests(build_transform)
-    print(json.dumps(made, indent=1))
+    result = stored(build_transform) if "--stored" in flags else digests(build_transform)
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

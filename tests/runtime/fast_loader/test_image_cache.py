@@ -227,7 +227,7 @@ def test_without_memory(tmp_path, monkeypatch, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     assert_facts(line, "DATALOADER.CACHE_GB 0.25")
     monkeypatch.setattr(module, "free_memory", lambda: 10**6)
-    assert image_cache(0.25).n_bytes == 500_000  # half of what is free
+    assert image_cache(0.25).n_bytes == 500_000  # half of the free memory
 
 
 class IndexOnly(DatasetWrapper):
