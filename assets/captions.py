@@ -1,7 +1,7 @@
-"""Captions for drawn images, and which captions are true of which image.
+"""Generates captions for synthetic images, and computes which captions are true of which images.
 
-A caption says something about a few of the attributes of draw.ATTRIBUTES and nothing about the rest; it is true of
-every image that agrees with what it says. So in a batch "a photo of a letter." is true of all its letters.
+A caption mentions a few of the attributes in draw.ATTRIBUTES. It is true of every image that has the mentioned values:
+"a photo of a letter." is true of all letters in a batch.
 """
 
 from assets.draw import ATTRIBUTES, GROUPS
@@ -17,18 +17,18 @@ TEMPLATES = PLAIN + (
     "a photo of a {}, a type of food.", "a photo of a {}, a type of flower.", "a photo of a {}, a type of aircraft.",
     "a rendering of the {}.", "a low resolution photo of the {}.", "there is a {} in the scene.", "X X X X {}.",
 )  # fmt: skip
-ADJECTIVES = {  # attribute: value -> words; a value that is missing is never spoken of
+ADJECTIVES = {  # attribute: {value: words}; captions never mention a missing value
     "style": {0: ("printed", "typed"), 1: ("handwritten", "drawn")},
     "weight": {0: ("thin", "light"), 2: ("bold", "thick")},
     "slant": {0: ("upright", "straight"), 2: ("slanted", "italic")},
     "detail": {0: ("pixelated", "blurry"), 2: ("sharp", "clear")},
 }
 COLUMN = {name: i for i, name in enumerate(ATTRIBUTES)}
-UNSAID = -1
+UNSAID = -1  # value of an attribute that a caption does not mention
 
 
 def nouns(name, group, case):
-    """The ways to name a glyph, each with the attributes it speaks of."""
+    """Returns the nouns for a glyph, each with the attributes it mentions."""
     word = ATTRIBUTES["name"][name]
     if group == 0:
         numeral = str(name)
@@ -45,33 +45,40 @@ def nouns(name, group, case):
 
 
 def caption(attributes, rng):
-    """One random caption (str) that is true of an image with these attributes (ints), and what it says: a list with the
-    attribute values, UNSAID where it says nothing."""
+    """Returns a random caption that is true of an image, and the attribute values that it mentions.
+
+    Example: attributes (7, 0, 0, 1, 2, ...), a bold handwritten seven, may give "a photo of a bold seven." and
+    [7, UNSAID, UNSAID, UNSAID, 2, ...].
+    """
     said = [UNSAID] * len(ATTRIBUTES)
-    noun, spoken = rng.choice(nouns(*attributes[:3]))
+    noun, mentioned = rng.choice(nouns(*attributes[:3]))
     words = [noun]
-    adjectives = [(a, by[attributes[COLUMN[a]]]) for a, by in ADJECTIVES.items() if attributes[COLUMN[a]] in by]
+    adjectives = []
+    for attribute, words_by_value in ADJECTIVES.items():
+        value = attributes[COLUMN[attribute]]
+        if value in words_by_value:
+            adjectives.append((attribute, words_by_value[value]))
     count = rng.choice((0, 0, 0, 1, 1, 2))
     for attribute, synonyms in rng.sample(adjectives, min(count, len(adjectives))):
         words.insert(0, rng.choice(synonyms))
-        spoken += (attribute,)
+        mentioned += (attribute,)
     if rng.random() < 0.15:
         words.append(ATTRIBUTES["ink"][attributes[COLUMN["ink"]]])
-        spoken += ("ink",)
-    for attribute in spoken:
+        mentioned += ("ink",)
+    for attribute in mentioned:
         said[COLUMN[attribute]] = attributes[COLUMN[attribute]]
     template = rng.choice(PLAIN if rng.random() < 0.4 else TEMPLATES)
     return template.format(" ".join(words)), said
 
 
 def true_of(attributes, said):
-    """Which caption is true of which image: bool (images, captions) from (images, A) and (captions, A)."""
+    """Returns whether each caption is true of each image, (images, captions), from (images, A) and (captions, A)."""
     said = said[None]
     return ((said == UNSAID) | (said == attributes[:, None])).all(-1)
 
 
 def all_words():
-    """Every word and mark that a caption can hold, for the vocabulary."""
+    """Returns all words and punctuation marks of captions, for the vocabulary."""
     texts = list(TEMPLATES) + list(ATTRIBUTES["ink"])
     texts += [word for by_value in ADJECTIVES.values() for words in by_value.values() for word in words]
     name = 0

@@ -1,9 +1,9 @@
-"""Zero-shot accuracy of the micro CLIP on scikit-learn's handwritten digits, which it has never seen.
+"""Measures the zero-shot accuracy of the micro CLIP on scikit-learn's handwritten digits, which it was not trained on.
 
     python assets/evaluate_micro_clip.py                  # the training images of the Digits dataset
     python assets/evaluate_micro_clip.py --split all
 
-Accuracy is among the five base classes, the five new ones and all ten, as base-to-new has it.
+Prints the accuracy among the five base classes, the five new classes and all ten, as in base-to-new.
 """
 
 import argparse
@@ -28,11 +28,11 @@ CLASSES = {"base": range(5), "new": range(5, 10), "all": range(10)}
 
 
 def digits(split, side):
-    """Images (n, 3, side, side), normalised, and labels (n,) of the Digits dataset's split, or of all of it."""
+    """Returns normalized images (n, 3, side, side) and labels (n,) of a split of the Digits dataset, or of "all"."""
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    # Items as datasets/digits.py names them, since its split depends on the names.
+    # The same names as in datasets/digits.py, since the split depends on them.
     items = [Item(f"{CLASSNAMES[y]}/digit_{i:04d}.png", int(y), CLASSNAMES[y]) for i, y in enumerate(raw.target)]
     chosen = items if split == "all" else getattr(split_three(items), split)
     index = [int(item.path[-8:-4]) for item in chosen]
@@ -43,7 +43,7 @@ def digits(split, side):
 
 @torch.no_grad()
 def accuracy(model, images, labels, prompt, classes):
-    """Percentage of the images of `classes` that are nearest to their own class's prompt, among `classes`."""
+    """Returns the accuracy in percent on the images of `classes`, classified among `classes` with one prompt each."""
     classes = torch.tensor(list(classes))
     keep = torch.isin(labels, classes)
     text = model.encode_text(tokenize([prompt.format(CLASSNAMES[c]) for c in classes]))
@@ -53,8 +53,8 @@ def accuracy(model, images, labels, prompt, classes):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="micro", help="as MODEL.BACKBONE.NAME")
-    parser.add_argument("--split", choices=("train", "val", "all"), default="train")
+    parser.add_argument("--backbone", default="micro", help="a value of MODEL.BACKBONE.NAME (default micro)")
+    parser.add_argument("--split", choices=("train", "val", "all"), default="train", help="(default train)")
     args = parser.parse_args(argv)
     try:
         model = load_clip(args.backbone)

@@ -1,8 +1,8 @@
-"""Pen strokes of hand-drawn digits, capitals and simple shapes: the skeletons that draw.py jitters and inks.
+"""Skeletons of handwritten digits, capitals and simple shapes, which draw.py jitters and paints.
 
-One string is one way to draw a glyph in a box from 0,0 (top left) to 10,10 (bottom right). `|` lifts the pen. A stroke
-that starts with `~` is a smooth curve through its points, one that starts with `-` has straight lines between them.
-O and I are left out: drawn by hand they are a zero and a one.
+Each string is one way to write a glyph in a box from 0,0 (top left) to 10,10 (bottom right). `|` separates strokes. A
+stroke that starts with `~` is a smooth curve through its points; one that starts with `-` has straight segments. O and
+I are missing, since in handwriting they look like zero and one.
 """
 
 DIGITS = {

@@ -1,9 +1,9 @@
-"""Trains the micro CLIP, assets/micro_clip.pt, from random initialisation on images that draw.py draws.
+"""Trains the micro CLIP, assets/micro_clip.pt, from random initialization on the synthetic images of draw.py.
 
     python assets/train_micro_clip.py
 
-OpenAI's architecture and parameter names at a size for a laptop: for trying and testing without a download. At the end
-it prints how well digits and letters are read in fonts and hands that training did not see. See assets/README.md.
+The model has OpenAI's architecture and parameter names and is small enough for a laptop, for tests without a download.
+Prints the accuracy on digits and letters in held-out fonts and handwriting at the end. See assets/README.md.
 """
 
 import argparse
@@ -31,33 +31,34 @@ with warnings.catch_warnings():
 from assets.captions import all_words, caption, true_of  # noqa: E402
 from assets.draw import ATTRIBUTES, GROUPS, HELD_OUT_FONTS, SIDE, Artist  # noqa: E402
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's image normalisation
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's image normalization
 STD = (0.26862954, 0.26130258, 0.27577711)
-CONTEXT = 24  # tokens of the longest caption in training; the saved model has CLIP's 77 positions
+CONTEXT = 24  # context length in training; the saved model has CLIP's 77 positions
 SHAPE = dict(
     embed_dim=128, image_resolution=SIDE, vision_layers=3, vision_width=192, vision_patch_size=8,
     transformer_width=128, transformer_heads=2, transformer_layers=2,
 )  # fmt: skip
-BATCH = 128  # images a step; half of them bring a caption
+BATCH = 128  # images per step; half of them have a caption
 WARM_UP = 150  # steps
-DRAW = 1000  # images between two moves of the progress bar
+DRAW = 1000  # images per update of the progress bar
 STYLE, INK = list(ATTRIBUTES).index("style"), list(ATTRIBUTES).index("ink")
 
 
 def vocabulary():
-    """Sorted ids, in CLIP's vocabulary, of the tokens in use: first 0, the padding, last the one that ends a text."""
+    """Returns the sorted ids of the used tokens in CLIP's vocabulary: first 0 (padding), last the end-of-text token."""
     return torch.unique(torch.cat([tokenize(word)[0] for word in all_words()]))
 
 
 def ink(image, attributes, generator):
-    """Makes drawn images what CLIP wants to see.
+    """Applies random contrast, noise and ink colour to images, and normalizes them for CLIP.
 
     Args:
-        image: (n, SIDE, SIDE) uint8, white ink on black; attributes: (n, A); generator: a torch.Generator on the CPU.
+        image: (n, SIDE, SIDE) uint8, white on black.
+        attributes: (n, A).
+        generator: a torch.Generator on the CPU.
 
     Returns:
-        Normalised images (n, 3, SIDE, SIDE) of random contrast with noise, a third of them black on white; and the
-        attributes with that noted.
+        Normalized images (n, 3, SIDE, SIDE), a third of them black on white, and attributes with the ink colour.
     """
     low, high, flip = torch.rand(3, len(image), 1, 1, generator=generator).to(image.device)
     noise = 0.03 * torch.randn(image.shape, generator=generator).to(image.device)
@@ -71,11 +72,14 @@ def ink(image, attributes, generator):
 
 
 def contrastive_loss(logits, true):
-    """CLIP's symmetric cross-entropy where several captions may be true of an image, and of several images.
+    """Returns CLIP's symmetric cross-entropy, generalized to several true captions per image and images per caption.
 
     Args:
-        logits: (images, captions); true: the same shape, 1 where the caption is true of the image, else 0. The target
-            of an image, and of a caption, is spread evenly over all that is true; one that nothing is true of adds 0.
+        logits: (images, captions).
+        true: same shape, 1 if the caption is true of the image, else 0.
+
+    Example: true = [[1, 1], [0, 0]]. The target of image 0 is (0.5, 0.5); image 1, without a true caption, adds 0. The
+    target of both captions is (1, 0).
     """
 
     def one_way(logits, true):
@@ -86,11 +90,13 @@ def contrastive_loss(logits, true):
 
 
 class Trainer:
-    """The model, its optimiser and the sources of randomness of one training run."""
+    """Holds the model, optimiser and random generators of one training run."""
 
     def __init__(self, steps, lr=1e-3, seed=1, device="cpu", bf16=False):
         torch.manual_seed(seed)
-        self.steps, self.device, self.bf16 = steps, torch.device(device), bf16
+        self.steps = steps
+        self.device = torch.device(device)
+        self.bf16 = bf16
         self.token_ids = vocabulary()
         self.model = CLIP(**SHAPE, context_length=CONTEXT, vocab_size=len(self.token_ids)).to(self.device)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
@@ -104,17 +110,17 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(seed)
 
     def tokens(self, texts):
-        """Rows of the token embedding for texts: (n, CONTEXT)."""
+        """Tokenizes texts; returns their rows in the token embedding, (n, CONTEXT)."""
         return torch.searchsorted(self.token_ids, tokenize(texts, context_length=CONTEXT).long()).to(self.device)
 
     def step(self, images, attributes):
-        """One step on a random batch of the drawn images; its loss."""
+        """Runs one training step on a random batch of the images; returns its loss."""
         batch = torch.randint(len(images), (BATCH,), generator=self.generator)
         image, known = ink(images[batch].to(self.device), attributes[batch], self.generator)
         texts, said = zip(*[caption(row, self.rng) for row in known[: BATCH // 2].tolist()], strict=True)
         true = true_of(known, torch.tensor(said)).to(self.device)  # (BATCH, BATCH / 2)
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-        with bf16, sdpa_kernel(SDPBackend.MATH):  # at 17 tokens faster than the fused kernels
+        with bf16, sdpa_kernel(SDPBackend.MATH):  # faster than the fused kernels for short sequences
             image = self.model.encode_image(image).float()
             text = self.model.encode_text(self.tokens(list(texts))).float()
         logits = self.model.logit_scale.exp() * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
@@ -136,7 +142,7 @@ class Trainer:
 
     @torch.no_grad()
     def accuracy(self, images, attributes, group):
-        """Percentage of the images of a group ("number", "letter") whose name has the nearest prompt in that group."""
+        """Returns the zero-shot accuracy in percent on the images of a group ("number", "letter"), among its names."""
         names = [i for i, name in enumerate(ATTRIBUTES["name"]) if name in GROUPS[group]]
         keep = torch.isin(attributes[:, 0], torch.tensor(names))
         image, _ = ink(images[keep].to(self.device), attributes[keep], torch.Generator().manual_seed(0))
@@ -145,21 +151,21 @@ class Trainer:
         return 100 * (torch.tensor(names)[nearest] == attributes[keep, 0]).float().mean().item()
 
     def report(self, n):
-        """Accuracies in % on n new drawings, by style and group: in the fonts and hands of training, and in others."""
+        """Returns accuracies in percent by style and group, on n images in training and in held-out fonts."""
         result = {}
         for source, artist in (("seen", Artist()), ("held-out", Artist(HELD_OUT_FONTS, held_out=True))):
             images, attributes = artist.draw(n, seed=10**9)
             for style, word in enumerate(ATTRIBUTES["style"]):
-                mine = attributes[:, STYLE] == style
+                mask = attributes[:, STYLE] == style
                 for group in ("number", "letter"):
-                    value = self.accuracy(images[mine], attributes[mine], group)
+                    value = self.accuracy(images[mask], attributes[mask], group)
                     result[f"{source} {word} {group}s"] = round(value, 1)
         return result
 
     def save(self, path, meta):
-        """Writes the file that MODEL.BACKBONE.NAME "micro" loads; an older one is replaced in one move."""
+        """Writes the weights file of MODEL.BACKBONE.NAME "micro"; replaces an older file atomically."""
         state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-        # Positions that no caption reached get the last one that was trained, the nearest to what they need.
+        # Positions beyond CONTEXT are not trained: copy the last trained position embedding.
         position = state["positional_embedding"]
         state["positional_embedding"] = torch.cat([position, position[-1:].expand(77 - CONTEXT, -1)])
         state = {name: value.half() for name, value in state.items()}
@@ -172,22 +178,31 @@ class Trainer:
 
 
 def draw(n, seed):
-    """n drawings and their attributes, with a progress bar."""
+    """Draws n images; returns them and their attributes, and shows a progress bar."""
     artist = Artist()
     starts = tqdm(range(0, n, DRAW), desc="draw", unit=f"x{DRAW} images")
-    parts = [artist.draw(min(DRAW, n - i), seed=seed * 10**6 + i) for i in starts]
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+    chunks = [artist.draw(min(DRAW, n - i), seed=seed * 10**6 + i) for i in starts]
+    return tuple(torch.cat(tensors) for tensors in zip(*chunks, strict=True))
 
 
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "micro_clip.pt", help="file to write")
-    parser.add_argument("--steps", type=int, default=1500, help=f"of {BATCH} images each (default 1500)")
+    parser.add_argument("--steps", type=int, default=1500, help=f"training steps of {BATCH} images (default 1500)")
     parser.add_argument("--images", type=int, default=60_000, help="images to draw (default 60000)")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW (default 0.001)")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed on the same machine: the same file")
-    parser.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1 ...")
-    parser.add_argument("--bf16", action="store_true", help="twice as fast where the processor has bfloat16 units")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="random seed (default 1); the same seed on the same machine gives the same file",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto (CUDA if available), cpu, cuda, cuda:1, ... (default auto)"
+    )
+    parser.add_argument(
+        "--bf16", action="store_true", help="train in bfloat16: twice as fast if the processor supports it"
+    )
     args = parser.parse_args(argv)
     for option in ("steps", "images", "lr"):
         if getattr(args, option) <= 0:
@@ -204,7 +219,7 @@ def parse(argv=None):
     except OSError:
         writable = False
     if not writable:
-        parser.error(f"--out {args.out} cannot be written; name a file in a folder that you may write to")
+        parser.error(f"--out {args.out} cannot be written: choose a file in a writable folder")
     return args
 
 
@@ -213,11 +228,11 @@ def main(argv=None):
     start = time.time()
     trainer = Trainer(args.steps, args.lr, args.seed, args.device, args.bf16)
     size = sum(p.numel() for p in trainer.model.parameters())
-    print(f"{size:,} weights, {len(trainer.token_ids)} tokens, on {args.device}")
+    print(f"{size:,} parameters, {len(trainer.token_ids)} tokens, on {args.device}")
     trainer.train(*draw(args.images, args.seed))
     accuracy = trainer.report(min(2000, args.images))
-    for what, value in accuracy.items():
-        print(f"{what:28s} {value:5.1f} %")
+    for name, value in accuracy.items():
+        print(f"{name:28s} {value:5.1f} %")
     options = {name: value for name, value in vars(args).items() if name != "out"}
     trainer.save(args.out, {"options": options, "torch": str(torch.__version__), "accuracy": accuracy})
     minutes = (time.time() - start) / 60

@@ -1,7 +1,7 @@
-"""What the benchmarks time: pieces of CLIPFit's work, ours and plain, on weights and images that are random.
+"""What the benchmarks share: the timed parts of CLIPFit, ours and plain, on random weights and images.
 
-Plain is tests/reference/clipfit.py on OpenAI's own modules: 77 tokens, the text encoder run twice. Random weights
-change no cost. Each case runs in a process of its own, so that its peak memory is its own.
+Plain is tests/reference/clipfit.py on OpenAI's modules, with 77 tokens and two passes of the text encoder. Random
+weights do not affect speed. Each case runs in a separate process, so that its peak memory is measured alone.
 """
 
 import argparse
@@ -22,11 +22,11 @@ os.chdir(ROOT)
 
 
 def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
-    """With the options that all benchmarks of a model have; --case is of the process of one case."""
+    """Builds a parser with the options of all model benchmarks. --case is for the process of a single case."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="ViT-B/16", help="a size of tests/reference/models.py")
+    parser.add_argument("--size", default="ViT-B/16", help="a CLIP size in tests/reference/models.py")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, help="measurements per case")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--weights", help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)
@@ -35,7 +35,7 @@ def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
 
 @contextmanager
 def random_weights(size: str):
-    """Path of a file with a CLIP of that size."""
+    """Yields the path of a file with a random CLIP of that size."""
     import warnings
 
     warnings.filterwarnings("ignore", message="pkg_resources")
@@ -46,7 +46,7 @@ def random_weights(size: str):
 
 
 def in_process(script: str, case: str, *arguments) -> dict:
-    """What `script --case CASE` prints as JSON in its last line."""
+    """Runs `script --case CASE` in a new process; returns the JSON of its last line."""
     command = [sys.executable, "-W", "ignore", script, "--case", case, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -57,7 +57,7 @@ def in_process(script: str, case: str, *arguments) -> dict:
 
 
 def time_steps(step, device) -> dict:
-    """Seconds of the fastest of some calls after a first one, and the peak memory."""
+    """Calls `step` several times; returns the fastest time in seconds, without the first call, and the peak memory."""
     from trainers.common.runs.record import peak_memory
 
     step, times = timed(step, device)
@@ -67,7 +67,7 @@ def time_steps(step, device) -> dict:
 
 
 def timed(function, device):
-    """`function`, and a list to which every call of it adds its seconds."""
+    """Returns `function` wrapped with a timer, and the list to which each call appends its seconds."""
     times = []
 
     def measured(*args, **kwargs):
@@ -89,7 +89,7 @@ def synchronize(device) -> None:
 
 
 def machine() -> str:
-    """Device and versions, for a table's caption."""
+    """Returns device and versions for the caption of a table."""
     import torch
 
     if torch.cuda.is_available():
@@ -105,19 +105,22 @@ def cpu_info() -> list[str]:
     return path.read_text().splitlines() if path.is_file() else []
 
 
-def the_device():
+def default_device():
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def prompts(n_cls: int) -> list[str]:
-    """Prompts of 11 tokens, five of them shared: start, "a photo of a", four of the name, full stop, end."""
+    """Returns prompts of 11 tokens: start, "a photo of a", four tokens of the class name, full stop, end.
+
+    All prompts share the first five tokens.
+    """
     return [f"a photo of a class {i % 10} {i // 10 % 10} {i // 100}." for i in range(n_cls)]
 
 
 def batch(size: int, n_cls: int, side: int, device, dtype):
-    """Random images (size, 3, side, side) and labels."""
+    """Returns random images (size, 3, side, side) and labels (size,)."""
     import torch
 
     rng = torch.Generator().manual_seed(0)
@@ -126,7 +129,7 @@ def batch(size: int, n_cls: int, side: int, device, dtype):
 
 
 def plain_clipfit(weights: str, precision: str, n_cls: int, device):
-    """The plain implementation; only the weights' rounding to the precision is ours."""
+    """Returns the plain implementation with weights in the given precision."""
     import torch
 
     import runtime  # noqa: F401  (makes dassl importable)
@@ -139,28 +142,30 @@ def plain_clipfit(weights: str, precision: str, n_cls: int, device):
 
 
 def our_clipfit(weights: str, side: int, precision: str, n_cls: int, *opts: str):
-    """CLIPFit's trainer at the paper's settings."""
+    """Returns the CLIPFit trainer with the settings of the paper."""
     argv = ["--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml", "TRAINER.CLIPFIT.PREC", precision, *opts]
     return our_trainer("CLIPFit", weights, side, n_cls, argv)
 
 
 def our_trainer(method: str, weights: str, side: int, n_cls: int, argv: list[str]):
-    """A method's trainer on stand-in data: only the names of the classes and the number of training images are used."""
+    """Returns the trainer of a method without images; it uses only class names and the number of images."""
     import train  # makes dassl importable
     from dassl.engine import TRAINER_REGISTRY
     from trainers import register_all
 
     register_all()
 
-    class Bare(TRAINER_REGISTRY.get(method)):
+    class TrainerWithoutImages(TRAINER_REGISTRY.get(method)):
         def build_data_loader(self):
             names = [p.removeprefix("a photo of a ").removesuffix(".") for p in prompts(n_cls)]
             self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=[None] * 16 * n_cls))
-            self.num_classes, self.lab2cname = n_cls, dict(enumerate(names))
+            self.num_classes = n_cls
+            self.lab2cname = dict(enumerate(names))
             self.train_loader_x = [None] * 2
 
     flags = ["--trainer", method, "--backbone", weights, *argv, "INPUT.SIZE", f"({side}, {side})"]
     with redirect_stdout(sys.stderr):
-        trainer = Bare(train.setup_cfg(train.parse_args(flags)))
-    trainer.batch_idx, trainer.num_batches = 0, 2
+        trainer = TrainerWithoutImages(train.setup_cfg(train.parse_args(flags)))
+    trainer.batch_idx = 0
+    trainer.num_batches = 2
     return trainer

@@ -1,11 +1,11 @@
-"""Throughput of an evaluation with many classes, beside what its image tower alone would have.
+"""Measures the throughput of an evaluation with many classes, compared with that of its image tower alone.
 
     python benchmarks/evaluation.py                 # ViT-B/16, 1,000 classes, 2,000 images in batches of 100, fp32
 
-Ours is `ClipTrainer.test` as every run calls it: text features once, then images, logits and the evaluator. The time
-that it spends in the image tower is taken in the very same run, so that a machine whose speed varies does not matter.
-The images are random and in memory, so that no loader is timed. Plain encodes all classes again for every batch, as the
-official code does; one batch of it is timed.
+Ours is `ClipTrainer.test`, as in every run: text features once per evaluation, then image features, logits and the
+evaluator per batch. The time in the image tower is measured in the same evaluation, so that a varying speed of the
+machine does not distort the ratio. Images are random and in memory, so loading is not timed. Plain encodes all classes
+for every batch, as the official code does; one batch is timed.
 """
 
 import json
@@ -16,13 +16,13 @@ from functools import partial
 
 from cases import (
     batch,
+    default_device,
     in_process,
     machine,
     make_parser,
     our_clipfit,
     plain_clipfit,
     random_weights,
-    the_device,
     timed,
 )
 
@@ -49,9 +49,10 @@ def main() -> None:
 
 
 def report(args, runs) -> None:
-    shown = f"{args.images:,} images in batches of {args.batch}"
-    print(f"\n{args.size}, {args.classes:,} classes, {shown}, {args.precision}, median of {args.rounds}; {machine()}\n")
-    print("| case | seconds | of these in the image tower | images a second | peak MB |")
+    images = f"{args.images:,} images in batches of {args.batch}"
+    settings = f"{args.size}, {args.classes:,} classes, {images}, {args.precision}"
+    print(f"\n{settings}, median of {args.rounds}; {machine()}\n")
+    print("| case | seconds | in the image tower | images per second | peak MB |")
     print("| --- | ---: | ---: | ---: | ---: |")
     rate = {}
     for case, results in runs.items():
@@ -65,34 +66,35 @@ def report(args, runs) -> None:
 
 
 def run(args) -> dict:
-    """Seconds, those of them in the image tower, and peak memory of one case, after one batch that is not timed."""
+    """Runs one case after a warm-up batch; returns total seconds, seconds in the image tower, and peak memory."""
     import torch
 
     from tests.reference.models import SIZES
     from trainers.common.runs.record import peak_memory
 
-    device, side = the_device(), SIZES[args.size][1]
+    device = default_device()
+    side = SIZES[args.size][1]
     if args.case == "plain batch":
         plain = plain_clipfit(args.weights, args.precision, args.classes, device)
         image, _ = batch(args.batch, args.classes, side, device, plain.student.dtype)
         plain.student.encode_image, tower = timed(plain.student.encode_image, device)
-        work = partial(plain.logits, image)
+        evaluate = partial(plain.logits, image)
         with torch.inference_mode():
             plain.student.encode_image(image)
     else:
         trainer = our_clipfit(args.weights, side, args.precision, args.classes)
         image, label = batch(args.batch, args.classes, side, device, torch.float32)
         trainer.image_features, tower = timed(trainer.image_features, device)
-        work = our_evaluation(trainer, image, label, args.images // args.batch)
+        evaluate = our_evaluation(trainer, image, label, args.images // args.batch)
     tower.clear()
-    work, total = timed(work, device)
+    evaluate, total = timed(evaluate, device)
     with torch.inference_mode():
-        work()
+        evaluate()
     return {"seconds": total[0], "tower": sum(tower), "mb": peak_memory(device)}
 
 
 def our_evaluation(trainer, image, label, repeat: int):
-    """`trainer.test` on `repeat` times the same batch, as a function; one batch has passed the image tower before."""
+    """Warms up the image tower; returns a function that runs `trainer.test` on `repeat` copies of a batch."""
     import torch
 
     from dassl.evaluation import build_evaluator
@@ -103,7 +105,7 @@ def our_evaluation(trainer, image, label, repeat: int):
         trainer.image_features(image)
     image = image.cpu()
     if trainer.device.type == "cuda":
-        image = image.pin_memory()  # as the loader's are
+        image = image.pin_memory()  # as the loader does
     trainer.test_loader = [{"img": image, "label": label.cpu()}] * repeat
 
     def test():

@@ -1,12 +1,12 @@
-"""Time to load an epoch of training images, ours beside Dassl's loader, without any training.
+"""Measures the time to load an epoch of training images with our loader and Dassl's, without training.
 
     python benchmarks/loading.py                 # 1,600 JPEGs of 500x375, batch 32, CoOp's augmentation
     python benchmarks/loading.py --workers 2 4   # other numbers of worker processes than 8, which CoOp's configs have
 
-Dassl's is tests/reference/loader.py: torch's loader, whose processes start anew and decode every image in each epoch.
-Ours are build_data_loader with default settings, without images in memory, and both with Pillow instead of Numba's
-loops; all give the same pixels. The JPEGs are random pieces of scikit-learn's two sample photographs, in other colours.
-Loaders take turns epoch by epoch; times are medians over the epochs after the first.
+Dassl's is tests/reference/loader.py: torch's loader, which starts new workers and decodes all images in every epoch.
+Ours is build_data_loader with default settings, without the image cache, and both with Pillow instead of Numba's loops.
+All give the same pixels. The JPEGs are random crops of scikit-learn's two sample photographs with changed colours.
+Loaders alternate epoch by epoch. Times are medians over the epochs after the first.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SIZE = (500, 375)
 OURS = {
     "ours": {},
     "ours, nothing kept in memory": {"DATALOADER.CACHE_GB": 0.0},
-    "ours, without Numba": {"DATALOADER.CACHE_GB": 4.001},  # loaders with the same bound would share their images
+    "ours, without Numba": {"DATALOADER.CACHE_GB": 4.001},  # loaders with the same limit would share their images
     "ours, nothing kept, without Numba": {"DATALOADER.CACHE_GB": 0.0},
 }
 
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, nargs="+", default=[8])
-    parser.add_argument("--others", type=int, nargs="*", default=[0, 1, 2, 4], help="workers Dassl's is tried with too")
-    parser.add_argument("--epochs", type=int, default=5, help="that are timed after the first")
+    parser.add_argument("--others", type=int, nargs="*", default=[0, 1, 2, 4], help="more workers for Dassl's loader")
+    parser.add_argument("--epochs", type=int, default=5, help="timed epochs after the first")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores
     with tempfile.TemporaryDirectory() as folder:
@@ -47,17 +47,19 @@ def main() -> None:
 
 
 def make_jpegs(folder: str, n: int) -> list:
-    """Datums of `n` photo-like images of 77 KB on average."""
+    """Writes `n` photo-like JPEGs of 77 KB on average; returns their Datums."""
     from PIL import Image, ImageEnhance
     from sklearn.datasets import load_sample_images
 
     from dassl.data.datasets import Datum
 
     photographs = [Image.fromarray(pixels) for pixels in load_sample_images().images]
-    rng, items = random.Random(0), []
+    rng = random.Random(0)
+    items = []
     for i in range(n):
         photograph = rng.choice(photographs)
-        left, top = (rng.randint(0, have - want) for have, want in zip(photograph.size, SIZE, strict=True))
+        left = rng.randint(0, photograph.width - SIZE[0])
+        top = rng.randint(0, photograph.height - SIZE[1])
         image = photograph.crop((left, top, left + SIZE[0], top + SIZE[1]))
         image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.7, 1.3))
         image = ImageEnhance.Color(image).enhance(rng.uniform(0.5, 1.5))
@@ -67,11 +69,11 @@ def make_jpegs(folder: str, n: int) -> list:
 
 
 def make_loaders(args, items) -> dict:
-    """(name, workers) -> training loader."""
+    """Returns {(name, workers): training loader}."""
     from tests.reference.loader import plain_loader, plain_transform
 
-    tries = [*args.workers, *(n for n in args.others if n not in args.workers)]
-    loaders = {("Dassl's", n): plain_loader(items, plain_transform(224), args.batch, n) for n in tries}
+    worker_counts = [*args.workers, *(n for n in args.others if n not in args.workers)]
+    loaders = {("Dassl's", n): plain_loader(items, plain_transform(224), args.batch, n) for n in worker_counts}
     for name, options in OURS.items():
         for n in args.workers:
             loaders[name, n] = our_loader(items, args.batch, n, options)
@@ -87,20 +89,23 @@ def our_loader(items, batch: int, workers: int, options: dict):
     cfg = get_cfg_default()
     cfg.USE_CUDA = False
     cfg.DATALOADER.NUM_WORKERS = workers
-    cfg.INPUT.INTERPOLATION, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD = "bicubic", MEAN, STD
+    cfg.INPUT.INTERPOLATION = "bicubic"
+    cfg.INPUT.PIXEL_MEAN = MEAN
+    cfg.INPUT.PIXEL_STD = STD
     cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
-    cfg.merge_from_list([part for pair in options.items() for part in pair])
+    for key, value in options.items():
+        cfg.merge_from_list([key, value])
     with redirect_stdout(StringIO()):
         tfm = build_transform(cfg, is_train=True)
     return build_data_loader(cfg, "RandomSampler", items, batch, tfm=tfm, is_train=True)
 
 
 def measure(loaders: dict, epochs: int) -> dict[tuple[str, int], list[float]]:
-    """Seconds of every epoch of each loader."""
+    """Returns the seconds of each epoch per loader."""
     times = {key: [] for key in loaders}
     for _ in range(epochs):
         for key, loader in loaders.items():
-            with redirect_stdout(StringIO()), loops_of(key[0]):
+            with redirect_stdout(StringIO()), compiled_loops(key[0]):
                 started = time.perf_counter()
                 for _batch in loader:
                     pass
@@ -109,8 +114,8 @@ def measure(loaders: dict, epochs: int) -> dict[tuple[str, int], list[float]]:
 
 
 @contextmanager
-def loops_of(name: str):
-    """Switches the compiled loops off for a loader "without Numba"; its worker processes inherit that."""
+def compiled_loops(name: str):
+    """Disables the compiled loops for a loader "without Numba"; its worker processes inherit the setting."""
     from dassl.data.fast_loader import fast_pixels
 
     loops = fast_pixels.loops
@@ -123,8 +128,8 @@ def loops_of(name: str):
 
 
 def report(args, times) -> None:
-    shown = f"{args.images:,} JPEGs of {SIZE[0]}x{SIZE[1]}, batch {args.batch}"
-    print(f"\n{shown}, median of {args.epochs} epochs after the first; {machine()}\n")
+    images = f"{args.images:,} JPEGs of {SIZE[0]}x{SIZE[1]}, batch {args.batch}"
+    print(f"\n{images}, median of {args.epochs} epochs after the first; {machine()}\n")
     median = {key: statistics.median(seconds[1:]) for key, seconds in times.items()}
     base = median["Dassl's", args.workers[0]]
     best = min(seconds for (name, _), seconds in median.items() if name == "Dassl's")

@@ -1,31 +1,30 @@
-"""Tuned parameters and time per training image of every method, as in the paper's Table 7, with its row beside ours.
+"""Measures tuned parameters and time per training image of every method, next to those of the paper (Table 7).
 
     python benchmarks/methods.py                     # ViT-B/16, 100 classes, each method's published batch size
 
-A method's time is that of one training step (`forward_backward`) after a first one, divided by the batch size; images
-and weights are random and in memory. The paper does not say on which data and device it measured, so that the columns
-compare methods, not machines.
+The time is that of one training step (`forward_backward`) after a warm-up step, divided by the batch size. Images and
+weights are random and in memory. The paper does not name its data and device, so compare methods, not machines.
 """
 
 import json
 import statistics
 
-from cases import ROOT, batch, in_process, machine, make_parser, our_trainer, random_weights, the_device, time_steps
+from cases import ROOT, batch, default_device, in_process, machine, make_parser, our_trainer, random_weights, time_steps
 
 PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
 
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=1)
-    parser.add_argument("--methods", nargs="+", help="default: all that train")
+    parser.add_argument("--methods", nargs="+", help="default: all methods with a training step")
     parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--batch", type=int, help="the same for all methods (default: each one's own)")
+    parser.add_argument("--batch", type=int, help="batch size of all methods (default: that of each recipe)")
     parser.add_argument("opts", nargs="*", help="config keys and values, such as MODEL.CUDA_GRAPH False")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))
         return
-    methods = args.methods or trained()
+    methods = args.methods or trainable_methods()
     options = ["--classes", args.classes, "--size", args.size, "--precision", args.precision]
     options += ["--batch", args.batch] if args.batch else []
     runs = {method: [] for method in methods}
@@ -36,15 +35,15 @@ def main() -> None:
     report(args, runs)
 
 
-def trained() -> list[str]:
-    """Names of the methods that make training steps."""
+def trainable_methods() -> list[str]:
+    """Returns the names of the methods with a training step."""
     from tools.sweeping.methods import registered_methods
 
     return [name for name, trainer in registered_methods().items() if getattr(trainer, "trainable", True)]
 
 
 def run(args) -> dict:
-    """Parameters, batch size, seconds of a step and peak memory of the method `args.case`."""
+    """Returns tuned parameters, batch size, seconds per step and peak memory of the method `args.case`."""
     import torch
 
     from tests.reference.models import SIZES
@@ -53,7 +52,8 @@ def run(args) -> dict:
     config, keys = recipe(args.case, "base2new", "caltech101")
     argv = ["--config-file", config_file(args.case, config)]
     argv += [str(x) for pair in keys.items() for x in pair]
-    device, side = the_device(), SIZES[args.size][1]
+    device = default_device()
+    side = SIZES[args.size][1]
     trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *args.opts])
     size = args.batch or trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     image, label = batch(size, args.classes, side, device, torch.float32)
@@ -79,11 +79,12 @@ def report(args, runs) -> None:
     print("| method | parameters | batch | ms per training image | peak MB | paper: parameters | paper: time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for method, results in runs.items():
-        one, row = results[0], paper.get(method, {})
-        ms = 1000 * statistics.median(r["seconds"] for r in results) / one["batch"]
+        first = results[0]
+        row = paper.get(method, {})
+        ms = 1000 * statistics.median(r["seconds"] for r in results) / first["batch"]
         memory = max(r["mb"] for r in results)
-        theirs = f"{row.get('params_printed', '')} | {row.get('time_printed', '')}"
-        print(f"| {method} | {one['parameters']:,} | {one['batch']} | {ms:.3g} | {memory:,.0f} | {theirs} |")
+        paper_cells = f"{row.get('params_printed', '')} | {row.get('time_printed', '')}"
+        print(f"| {method} | {first['parameters']:,} | {first['batch']} | {ms:.3g} | {memory:,.0f} | {paper_cells} |")
 
 
 if __name__ == "__main__":

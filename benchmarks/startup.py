@@ -1,10 +1,10 @@
-"""Time from starting `python train.py` to its first training step, on the micro CLIP and the digits.
+"""Measures the time from starting `python train.py` to the first training step, with the micro CLIP on the digits.
 
     python benchmarks/startup.py             # median of 7 starts
-    python benchmarks/startup.py --imports   # and which imports take longest, by python -X importtime
+    python benchmarks/startup.py --imports   # also list the slowest imports (python -X importtime)
 
-The clock stops at the first line "epoch [1/", which is printed after that epoch's first batch. `import torch` alone is
-timed beside it. One start before the timed ones writes the digits.
+The clock stops at the first line "epoch [1/", which train.py prints after the first batch. `import torch` alone is
+timed for comparison. A first start, which writes the digits, is not timed.
 """
 
 import argparse
@@ -24,8 +24,8 @@ OPTIONS = "DATASET.NUM_SHOTS 16 OPTIM.MAX_EPOCH 1 TRAIN.PRINT_FREQ 1"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--imports", action="store_true")
+    parser.add_argument("--runs", type=int, default=7, help="timed starts")
+    parser.add_argument("--imports", action="store_true", help="also list the slowest imports")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         starts = [first_step(folder, run) for run in range(args.runs + 1)][1:]
@@ -36,25 +36,26 @@ def main() -> None:
     for name, times in (("train.py to its first step", starts), ("import torch alone", torch)):
         print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f} | {max(times):.2f} |")
     if imports:
-        print("\n| import, with what it imports | ms |\n| --- | ---: |")
+        print("\n| module, including its imports | ms |\n| --- | ---: |")
         print("\n".join(f"| {name} | {microseconds / 1000:.0f} |" for name, microseconds in imports))
 
 
 def command(folder: str, run: int, *flags: str) -> list[str]:
-    places = f"--root {folder}/data --output-dir {folder}/run{run}".split()
-    return [sys.executable, *flags, *TRAIN.split(), *places, *OPTIONS.split()]
+    folders = f"--root {folder}/data --output-dir {folder}/run{run}".split()
+    return [sys.executable, *flags, *TRAIN.split(), *folders, *OPTIONS.split()]
 
 
 def first_step(folder: str, run: int) -> float:
-    """Seconds from starting the process to its first line about a training step."""
+    """Returns the seconds from starting train.py to its first progress line."""
     started = time.perf_counter()
-    with subprocess.Popen(command(folder, run, "-u"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
-        for line in it.stdout:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command(folder, run, "-u"), stdout=pipe, stderr=pipe, text=True) as process:
+        for line in process.stdout:
             if line.startswith("epoch [1/"):
-                taken = time.perf_counter() - started
-                it.terminate()
-                return taken
-        sys.exit(f"no training step:\n{it.stderr.read()[-2000:]}")
+                elapsed = time.perf_counter() - started
+                process.terminate()
+                return elapsed
+        sys.exit(f"train.py ended without a training step:\n{process.stderr.read()[-2000:]}")
 
 
 def seconds(arguments: list[str]) -> float:
@@ -64,7 +65,7 @@ def seconds(arguments: list[str]) -> float:
 
 
 def slowest_imports(folder: str, most: int = 12) -> list[tuple[str, int]]:
-    """(module, microseconds with what it imports) of the modules at the first two levels, longest first."""
+    """Returns (module, microseconds including its own imports) of the first two import levels, slowest first."""
     done = subprocess.run(command(folder, -1, "-X", "importtime"), capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-2000:])

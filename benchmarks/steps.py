@@ -1,11 +1,11 @@
-"""Time and peak memory of a CLIPFit training step, ours beside the plain implementation and the image tower alone.
+"""Measures time and peak memory of a CLIPFit training step: ours, plain, and the image tower alone.
 
     python benchmarks/steps.py                          # ViT-B/16, batch 32, 100, 500 and 1,000 classes, fp32
     python benchmarks/steps.py --classes 100 --rounds 5 --precision fp16
 
-Cases take turns `--rounds` times; times are medians over the rounds, so that ratios come from one run. "Image tower" is
-its forward and backward pass alone, with OpenAI's modules (plain) and as this project runs it (ours). Above 100 classes
-the plain step needs more than 24 GB; there its text side is extrapolated linearly from 50 and 100 classes.
+Cases alternate for `--rounds` rounds and times are medians over the rounds, so that ratios compare equal conditions.
+"Image tower" is its forward and backward pass alone, with OpenAI's modules (plain) and as this project runs it (ours).
+Above 100 classes the plain step needs more than 24 GB; its text side is extrapolated linearly from 50 and 100 classes.
 """
 
 import json
@@ -13,17 +13,17 @@ import statistics
 
 from cases import (
     batch,
+    default_device,
     in_process,
     machine,
     make_parser,
     our_clipfit,
     plain_clipfit,
     random_weights,
-    the_device,
     time_steps,
 )
 
-PLAIN_TEXT = (50, 100)  # numbers of classes that the plain text side is measured at
+PLAIN_TEXT = (50, 100)  # numbers of classes for which the plain text side is measured
 VARIANTS = {
     "checkpointing": ("MODEL.ACTIVATION_CHECKPOINTING", "True"),
     "compiled": ("MODEL.COMPILE", "True"),
@@ -35,20 +35,21 @@ def main() -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 500, 1000])
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--with", dest="variants", nargs="+", default=[], choices=VARIANTS, help="our step so as well")
+    help_with = "also measure our step with these options"
+    parser.add_argument("--with", dest="variants", nargs="+", default=[], choices=VARIANTS, help=help_with)
     args = parser.parse_args()
     if args.case:
-        print(json.dumps(time_steps(make_step(args), the_device())))
+        print(json.dumps(time_steps(make_step(args), default_device())))
         return
     with random_weights(args.size) as args.weights:
-        found = measure(args)
+        results = measure(args)
     print(f"\n{args.size}, batch {args.batch}, {args.precision}, median of {args.rounds}; {machine()}\n")
-    report_times(args, found)
-    report_ratios(args, found)
+    report_times(args, results)
+    report_ratios(args, results)
 
 
 def measure(args) -> dict[tuple[str, int], dict]:
-    """(case, classes) -> seconds (median over rounds) and peak memory in MB (largest)."""
+    """Returns {(case, classes): median seconds and largest peak memory in MB over the rounds}."""
     cases = [("plain image tower", 1), ("our image tower", 1)]
     cases += [("plain text", n) for n in PLAIN_TEXT]
     cases += [("plain step", n) for n in args.classes if n <= max(PLAIN_TEXT)]
@@ -65,15 +66,15 @@ def measure(args) -> dict[tuple[str, int], dict]:
     }
 
 
-def report_times(args, found) -> None:
+def report_times(args, results) -> None:
     print("| case | classes | seconds | peak MB |\n| --- | ---: | ---: | ---: |")
-    for (case, n), result in found.items():
+    for (case, n), result in results.items():
         classes = "" if case.endswith("tower") else f"{n:,}"
         print(f"| {case} | {classes} | {result['seconds']:.3g} | {result['mb']:,.0f} |")
 
 
-def report_ratios(args, found) -> None:
-    """One column a number of classes."""
+def report_ratios(args, results) -> None:
+    """Prints the ratios, with one column per number of classes."""
     rows = {
         "text side: plain / ours": [],
         "step: plain / ours": [],
@@ -81,21 +82,21 @@ def report_ratios(args, found) -> None:
         "our step / plain image tower": [],
         "peak memory: ours / plain": [],
     }
-    less, more = (found["plain text", n]["seconds"] for n in PLAIN_TEXT)
+    less, more = (results["plain text", n]["seconds"] for n in PLAIN_TEXT)
     for n in args.classes:
-        text, step = found["our text", n]["seconds"], found["our step", n]["seconds"]
-        known = ("plain step", n) in found
-        plain_text = found["plain text", n]["seconds"] if ("plain text", n) in found else None
+        text, step = results["our text", n]["seconds"], results["our step", n]["seconds"]
+        measured = ("plain step", n) in results
+        plain_text = results["plain text", n]["seconds"] if ("plain text", n) in results else None
         if plain_text is None:
             plain_text = less + (more - less) * (n - PLAIN_TEXT[0]) / (PLAIN_TEXT[1] - PLAIN_TEXT[0])
-        tower = found["plain image tower", 1]["seconds"]
-        plain_step = found["plain step", n]["seconds"] if known else tower + plain_text
-        star = "" if known else " *"
+        tower = results["plain image tower", 1]["seconds"]
+        plain_step = results["plain step", n]["seconds"] if measured else tower + plain_text
+        star = "" if measured else " *"
         rows["text side: plain / ours"].append(f"{plain_text / text:.1f}{star}")
         rows["step: plain / ours"].append(f"{plain_step / step:.2f}{star}")
-        rows["our step / our image tower"].append(f"{step / found['our image tower', 1]['seconds']:.2f}")
+        rows["our step / our image tower"].append(f"{step / results['our image tower', 1]['seconds']:.2f}")
         rows["our step / plain image tower"].append(f"{step / tower:.2f}")
-        memory = f"{found['our step', n]['mb'] / found['plain step', n]['mb']:.2f}" if known else ""
+        memory = f"{results['our step', n]['mb'] / results['plain step', n]['mb']:.2f}" if measured else ""
         rows["peak memory: ours / plain"].append(memory)
     print(f"\n| ratio | {' | '.join(f'{n:,} classes' for n in args.classes)} |")
     print(f"| --- |{' ---: |' * len(args.classes)}")
@@ -106,10 +107,12 @@ def report_ratios(args, found) -> None:
 
 
 def make_step(args):
-    """The work that is timed, as a function."""
+    """Returns the function to time."""
     from tests.reference.models import SIZES
 
-    device, n_cls, side = the_device(), args.classes[0], SIZES[args.size][1]
+    device = default_device()
+    n_cls = args.classes[0]
+    side = SIZES[args.size][1]
     if args.case.startswith("plain"):
         return plain_step(args, plain_clipfit(args.weights, args.precision, n_cls, device), side, device)
     opts = VARIANTS.get(args.case.removeprefix("our step, "), ())
@@ -121,7 +124,7 @@ def plain_step(args, plain, side, device):
     import torch
 
     image, label = batch(args.batch, args.classes[0], side, device, plain.student.dtype)
-    kind = torch.float16 if device.type == "cuda" else torch.bfloat16
+    amp_dtype = torch.float16 if device.type == "cuda" else torch.bfloat16
     student, tokens = plain.student, plain.tokens
     losses = {
         "plain image tower": lambda: student.encode_image(image).square().mean(),
@@ -131,7 +134,7 @@ def plain_step(args, plain, side, device):
 
     def step():
         plain.optimiser.zero_grad()
-        with torch.autocast(device.type, kind, args.precision == "amp"):
+        with torch.autocast(device.type, amp_dtype, args.precision == "amp"):
             loss = losses[args.case]()
         loss.backward()
         plain.optimiser.step()

@@ -1,7 +1,7 @@
 """Makes `dassl` importable.
 
-An installed upstream Dassl is used where there is one; otherwise the bundled implementation of its API
-(`runtime/dassl`). `CLIPFIT_DASSL=bundled` forces the bundled one.
+Uses an installed upstream Dassl if there is one, else the bundled implementation of its API (`runtime/dassl`).
+`CLIPFIT_DASSL=bundled` forces the bundled one.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ BUNDLED = str(Path(__file__).resolve().parent)
 
 
 def use_dassl() -> None:
-    """Put the bundled `dassl` on `sys.path`: last, so that it never shadows an installed one, or first if forced."""
+    """Adds the bundled `dassl` to `sys.path`: at the end if no other is installed, at the front if it is forced."""
     choice = os.environ.get("CLIPFIT_DASSL", "")
     if choice not in ("", "bundled"):
         raise ValueError(f"CLIPFIT_DASSL must be 'bundled' or unset, got {choice!r}")

@@ -1,4 +1,4 @@
-"""How a program answers its user's mistakes: one line on stderr and a non-zero exit code."""
+"""Reports mistakes of the user as one line on stderr and a non-zero exit code."""
 
 import os
 import re
@@ -8,18 +8,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
-# "pillow>=10.3,<14  # import PIL": the package, and the name of its module if that is another one
+# "pillow>=10.3,<14  # import PIL": the package, and the name of its module if they differ
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^#]*(?:# import (?P<module>\w+))?")
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as SLURM and Docker send it before they kill: ends a program as Ctrl-C does."""
+    """Raised on SIGTERM, which SLURM and Docker send before SIGKILL: ends a program as Ctrl-C does."""
 
 
 def exit_code(run, *args, resume: str = "") -> int:
-    """Call `run(*args)`; returns what it returns (None: 0), 130 after Ctrl-C, and 1 after a user's mistake.
+    """Calls `run(*args)` and returns the exit code of the program.
 
-    `resume` says how to continue after an interruption. CLIPFIT_DEBUG=1 shows the traceback of a mistake.
+    The code is what `run` returns (None: 0), 130 after Ctrl-C, 143 after SIGTERM, and 1 after a user error. Prints the
+    message of a user error, or its traceback with CLIPFIT_DEBUG=1. Prints `resume` after an interruption.
     """
     try:
         return run(*args) or 0
@@ -52,7 +53,7 @@ def is_ours(module) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """An error's message without line breaks; of a missing package, its name and the command that installs it."""
+    """Returns the message of an error as one line; for a missing package, its name and the command to install it."""
     message = " ".join(str(error).split())
     if isinstance(error, urllib.error.URLError):
         return f"a download failed ({message}): check the connection, or put CLIP's weights into ~/.cache/clip by hand"
@@ -60,15 +61,15 @@ def one_line(error: Exception) -> str:
         return message
     package, file = find_requirement(error.name.partition(".")[0])
     if file is None:
-        return f"{message}: install the package that has it"
-    return f"this needs the package {package}: pip install -r {os.path.relpath(file)}"
+        return f"{message}: install the package that provides it"
+    return f"The package {package} is missing: pip install -r {os.path.relpath(file)}"
 
 
 def find_requirement(module: str) -> tuple:
-    """(package, path of the requirements file that lists it) for the name of a top-level module, else (None, None)."""
-    for file in sorted(ROOT.glob("requirements*.txt")):  # none in a checkout of CoOp
+    """Returns (package, path of the requirements file that lists it) for a top-level module, else (None, None)."""
+    for file in sorted(ROOT.glob("requirements*.txt")):  # a CoOp checkout has no such files
         for line in file.read_text(encoding="utf-8").splitlines():
-            found = REQUIREMENT.match(line)
-            if found and module == (found["module"] or found["package"].replace("-", "_")):
-                return found["package"], file
+            match = REQUIREMENT.match(line)
+            if match and module == (match["module"] or match["package"].replace("-", "_")):
+                return match["package"], file
     return None, None

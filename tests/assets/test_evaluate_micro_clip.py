@@ -1,4 +1,4 @@
-"""The evaluation of the micro CLIP: the right images of the digits, and accuracy as a plain loop counts it."""
+"""The evaluation of the micro CLIP uses the right images and computes the right accuracy."""
 
 import pytest
 import torch
@@ -10,12 +10,13 @@ from datasets.digits import CLASSNAMES, write_images
 from datasets.image_folders import list_images
 from datasets.random_splits import split_three
 from datasets.splits import Item
+from tests.user_errors import assert_facts
 from trainers.common.models.loading import load_clip
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def test_digits_are_those_of_the_dataset_in_its_transform(tmp_path):
+def test_digits_equal_the_images_of_the_dataset(tmp_path):
     write_images(str(tmp_path / "images"))
     items = [
         Item(f"{name}/{image}", label, name)
@@ -24,9 +25,9 @@ def test_digits_are_those_of_the_dataset_in_its_transform(tmp_path):
     ]
     split = split_three(items)
     to_tensor = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
-    for part in ("train", "val"):
-        images, labels = script.digits(part, 32)
-        chosen = getattr(split, part)
+    for name in ("train", "val"):
+        images, labels = script.digits(name, 32)
+        chosen = getattr(split, name)
         assert labels.tolist() == [item.label for item in chosen] and images.shape == (len(chosen), 3, 32, 32)
         for index in (0, 7, len(chosen) - 1):
             picture = Image.open(tmp_path / "images" / chosen[index].path).convert("RGB")
@@ -41,7 +42,7 @@ def test_accuracy_counts_nearest_prompts_among_the_classes_given():
             return image
 
         def encode_text(self, tokens):
-            return torch.tensor([[5.0, 0.0], [0.0, 0.1]])  # lengths must not matter
+            return torch.tensor([[5.0, 0.0], [0.0, 0.1]])  # the norms must have no effect
 
     images = torch.tensor([[1.0, 0.9], [0.1, 0.2], [0.9, 1.0], [-1.0, 1.0], [3.0, 4.0]])
     labels = torch.tensor([3, 3, 8, 8, 5])  # 5 is not among the classes
@@ -59,4 +60,4 @@ def test_unknown_backbone_is_named_in_one_line(capsys):
     with pytest.raises(SystemExit) as exit_info:
         script.main(["--backbone", "nothing"])
     assert exit_info.value.code != 0
-    assert "'nothing'" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert_facts(capsys.readouterr().err.strip().splitlines()[-1], "'nothing'")

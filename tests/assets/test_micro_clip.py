@@ -1,4 +1,4 @@
-"""The micro CLIP's file, its training script at a tiny size, and the loss that script minimises."""
+"""The file of the micro CLIP, a short run of its training script, and its loss."""
 
 import math
 import subprocess
@@ -12,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets import train_micro_clip as script
+from tests.user_errors import assert_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "assets" / "micro_clip.pt"
 
 
 def check(path):
-    """The model of a weights file that keeps what its loader relies on, and the file's content."""
+    """Checks what the loader of a weights file relies on; returns its model and content."""
     assert path.stat().st_size <= 4_000_000
     content = torch.load(path, weights_only=True)
     state, ids = dict(content["state_dict"]), content["token_ids"]
     assert not {"input_resolution", "context_length", "vocab_size"} & set(state)
-    assert ids.dtype == torch.int64 and torch.equal(ids, torch.unique(ids))  # sorted, each once
+    assert ids.dtype == torch.int64 and torch.equal(ids, torch.unique(ids))  # sorted, without duplicates
     assert ids[-1] == 49407 and len(ids) == len(state["token_embedding.weight"])
     for name, value in state.items():
         assert value.dtype == torch.float16 and torch.isfinite(value).all(), name
@@ -42,7 +43,7 @@ def test_file_in_the_repository_is_a_small_clip():
     assert content["meta"]["accuracy"]["held-out handwritten numbers"] > 60
 
 
-def test_file_in_the_repository_reads_digits_in_a_hand_it_has_not_seen():
+def test_file_in_the_repository_classifies_held_out_handwritten_digits():
     model, _ = check(FILE)
     images, known = script.Artist(["cmtt10"], held_out=True).draw(800, seed=11)
     digits = known[:, 0] < 10
@@ -55,24 +56,24 @@ def test_file_in_the_repository_reads_digits_in_a_hand_it_has_not_seen():
 
 
 @pytest.fixture(scope="module")
-def drawn():
+def samples():
     return script.Artist(["cmr10"]).draw(64, seed=0)
 
 
-def test_training_is_the_same_under_a_seed_and_moves_every_weight(drawn):
+def test_training_depends_on_the_seed_only_and_updates_every_parameter(samples):
     first, again, other = (script.Trainer(steps=3, seed=seed) for seed in (4, 4, 5))
     start = {name: value.clone() for name, value in first.model.state_dict().items()}
-    losses = [[trainer.step(*drawn) for _ in range(2)] for trainer in (first, again, other)]
+    losses = [[trainer.step(*samples) for _ in range(2)] for trainer in (first, again, other)]
     assert losses[0] == losses[1] != losses[2]
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
         assert not torch.equal(value, start[name]), name
 
 
-def test_logit_scale_stays_at_most_100(drawn):
+def test_logit_scale_stays_at_most_100(samples):
     trainer = script.Trainer(steps=2)
     trainer.model.logit_scale.data.fill_(7.0)
-    trainer.step(*drawn)
+    trainer.step(*samples)
     assert trainer.model.logit_scale.exp().item() == pytest.approx(100, rel=1e-5)
 
 
@@ -85,7 +86,7 @@ def test_three_steps_from_the_command_line_write_a_valid_file(tmp_path):
     done = run("--steps", 3, "--images", 200, "--device", "cpu", "--out", tmp_path / "new" / "micro.pt")
     assert done.returncode == 0, done.stderr
     assert "held-out handwritten numbers" in done.stdout and "pkg_resources" not in done.stderr
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["micro.pt"]  # no temporary file left
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["micro.pt"]  # no temporary file is left
     _, content = check(tmp_path / "new" / "micro.pt")
     assert content["meta"]["options"]["steps"] == 3
 
@@ -94,11 +95,11 @@ def test_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeyp
     path = tmp_path / "micro.pt"
     path.write_text("old")
 
-    def half_written(content, file):
+    def fail_halfway(content, file):
         Path(file).write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(script.torch, "save", half_written)
+    monkeypatch.setattr(script.torch, "save", fail_halfway)
     with pytest.raises(OSError, match="disk full"):
         script.Trainer(steps=1).save(path, {})
     assert [p.name for p in tmp_path.iterdir()] == ["micro.pt"] and path.read_text() == "old"
@@ -113,11 +114,11 @@ def test_bad_option_is_named_in_one_line(option, tmp_path, capsys):
     assert exit_info.value.code != 0
     name, value = option.split("=")
     last_line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert name in last_line and value.rstrip(".0") in last_line
+    assert_facts(last_line, name, value.rstrip(".0"))
 
 
 def plain_loss(logits, true):
-    """Mean over images, and over captions, of the cross-entropy to each partner that is true, in plain loops."""
+    """Computes the mean cross-entropy over images and captions, averaged over the true partners of each, in loops."""
 
     def one_way(rows, marks):
         total = 0.0

@@ -1,4 +1,4 @@
-"""The benchmark's clock and its reading of import times; and what a start does not import."""
+"""The clock of the benchmark, its parsing of import times, and modules that a start does not import."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path("benchmarks").resolve()))
 import startup  # noqa: E402
 
-# Each takes tenths of a second, and no training step needs it.
+# Each import takes tenths of a second, and training does not need it.
 NOT_AT_START = {"sklearn", "scipy.stats", "pandas", "matplotlib", "wandb", "transformers", "open_clip", "onnx", "numba"}
 
 
@@ -31,7 +31,7 @@ def test_the_clock_stops_at_the_first_step(monkeypatch, tmp_path):
     started = time.perf_counter()
     assert 0.3 < startup.first_step(str(tmp_path), 0) < time.perf_counter() - started < 30
     script.write_text("raise SystemExit('no data')")
-    with pytest.raises(SystemExit, match="no training step:\nno data"):
+    with pytest.raises(SystemExit, match="no data"):
         startup.first_step(str(tmp_path), 0)
 
 
@@ -39,6 +39,6 @@ def test_slowest_imports(monkeypatch, tmp_path):
     script = tmp_path / "train.py"
     script.write_text("import csv, decimal")
     monkeypatch.setattr(startup, "TRAIN", str(script))
-    found = startup.slowest_imports(str(tmp_path), most=100)
-    assert {"csv", "decimal"} <= {name for name, _ in found}
-    assert [t for _, t in found] == sorted((t for _, t in found), reverse=True)
+    imports = startup.slowest_imports(str(tmp_path), most=100)
+    assert {"csv", "decimal"} <= {name for name, _ in imports}
+    assert [t for _, t in imports] == sorted((t for _, t in imports), reverse=True)

@@ -1,4 +1,4 @@
-"""A folder of toy images, written once."""
+"""A folder of toy images, written once per test session."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Defaults that runs rely on, and that mistyped keys fail."""
+"""Defaults that runs rely on, and errors for mistyped keys."""
 
 import pytest
 from yacs.config import CfgNode as CN

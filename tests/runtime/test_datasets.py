@@ -3,12 +3,12 @@
 import pickle
 import random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
 from dassl.data.datasets.base_dataset import Datum as DatumOfPickles
+from tests.user_errors import raises_user_error
 
 from . import toy
 
@@ -19,17 +19,17 @@ class Item:
 
 
 def plain_fewshot(labels, shots):
-    """Positions that CoOp's few-shot sampling picks: python's random over classes in order of first appearance."""
-    picked = []
+    """Returns the indices that CoOp samples: Python's random over classes in order of first appearance."""
+    sampled = []
     for label in dict.fromkeys(labels):
         positions = [i for i, other in enumerate(labels) if other == label]
-        picked += random.sample(positions, shots) if len(positions) >= shots else positions
-    return picked
+        sampled += random.sample(positions, shots) if len(positions) >= shots else positions
+    return sampled
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 99))
 @settings(deadline=None, max_examples=50)
-def test_fewshot_draws_what_plain_random_draws(labels, shots, seed):
+def test_fewshot_sampling_equals_coops(labels, shots, seed):
     items = [Item(label, i) for i, label in enumerate(labels)]
     dataset = DatasetBase(train_x=items, test=items)
     random.seed(seed)
@@ -38,10 +38,10 @@ def test_fewshot_draws_what_plain_random_draws(labels, shots, seed):
     random.seed(seed)
     assert [i.impath for i in train] == plain_fewshot(labels, shots)
     assert [i.impath for i in val] == plain_fewshot(labels, shots)
-    assert random.random() == after  # nothing else was drawn
+    assert random.random() == after  # no other random number was used
 
 
-def test_fewshot_edges(capsys):
+def test_fewshot_sampling_edge_cases(capsys):
     items = [Item(label, i) for i, label in enumerate([1, 1, 0])]
     dataset = DatasetBase(train_x=items, test=items)
     assert dataset.generate_fewshot_dataset(items, num_shots=0) is items
@@ -73,21 +73,21 @@ def test_classes_come_from_train():
     assert (dataset.train_u, dataset.val, dataset.test) == (None, items[:1], items)
 
 
-def test_two_names_for_a_label_are_an_error():
+def test_two_class_names_of_a_label_are_an_error():
     items = [Item(0, 0), Item(0, 1)]
     items[1].classname = "other"
-    with pytest.raises(ValueError, match="Label 0 has two class names, 'class 0' and 'other'"):
+    with raises_user_error("Label 0", "'class 0'", "'other'"):
         DatasetBase(train_x=items, test=items)
 
 
 def test_no_training_images():
-    with pytest.raises(ValueError, match="DatasetBase has no training images"):
+    with raises_user_error("DatasetBase", "training"):
         DatasetBase(train_x=[], test=[])
 
 
 def test_datum(tmp_path):
     path = tmp_path / "a.png"
-    with pytest.raises(FileNotFoundError, match="a.png.*DATASET.ROOT"):
+    with raises_user_error("a.png", "DATASET.ROOT", error=FileNotFoundError):
         Datum(impath=str(path))
     path.touch()
     datum = Datum(impath=str(path), label=3, domain=1, classname="cat")
@@ -95,8 +95,8 @@ def test_datum(tmp_path):
     assert vars(datum) == {"_impath": str(path), "_label": 3, "_domain": 1, "_classname": "cat"}
 
 
-def test_unpickles_what_dassl_pickled():
-    """Protocol 0 text of a Datum, as a user's split_fewshot file names it; the image need not exist any more."""
+def test_unpickles_datums_pickled_by_dassl():
+    """Protocol 0 text of a Datum, as a user's split_fewshot file names it; the image may be missing."""
     text = (
         b"ccopy_reg\n_reconstructor\n(cdassl.data.datasets.base_dataset\nDatum\nc__builtin__\nobject\nNtR"
         b"(dV_impath\nV/old/a.jpg\nsV_label\nI2\nsV_domain\nI0\nsV_classname\nVdog\nsb."
@@ -114,22 +114,22 @@ def test_domains():
 
     dataset = WithDomains(train_x=[Item(0, 0)], test=[])
     dataset.check_input_domains(["a"], ["b"])
-    with pytest.raises(ValueError, match="DATASET.TARGET_DOMAINS is empty"):
+    with raises_user_error("DATASET.TARGET_DOMAINS"):
         dataset.check_input_domains(["a"], [])
-    with pytest.raises(ValueError, match="got 'c'"):
+    with raises_user_error("'c'", "['a', 'b']"):
         dataset.check_input_domains(["a"], ["c"])
 
 
-def test_archive_is_unpacked_beside_itself(tmp_path, monkeypatch):
+def test_archive_is_unpacked_into_its_folder(tmp_path, monkeypatch):
     import shutil
 
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("x")
     dataset = DatasetBase(train_x=[Item(0, 0)], test=[])
     for form, suffix in (("zip", ".zip"), ("gztar", ".tar.gz")):
-        made = shutil.make_archive(str(tmp_path / "source"), form, tmp_path / "in")
+        archive = shutil.make_archive(str(tmp_path / "source"), form, tmp_path / "in")
         target = tmp_path / form / f"data{suffix}"
-        dataset.download_data(f"file://{made}", str(target), from_gdrive=False)
+        dataset.download_data(f"file://{archive}", str(target), from_gdrive=False)
         assert (tmp_path / form / "a.txt").read_text() == "x"
 
 
@@ -138,7 +138,7 @@ def test_build_dataset(toy_root, tmp_path, capsys):
     dataset = build_dataset(toy.make_cfg(toy_root, tmp_path))
     assert len(dataset.train_x) == 21 and dataset.classnames == list(toy.COLORS)
     assert "Loading dataset: ToyColors" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="DATASET.NAME must be one of .*did you mean 'ToyColors'"):
+    with raises_user_error("DATASET.NAME", "'toycolor'", "'ToyColors'"):
         build_dataset(toy.make_cfg(toy_root, tmp_path, DATASET__NAME="toycolor"))
-    with pytest.raises(ValueError, match="DATASET.NAME must be one of"):
+    with raises_user_error("DATASET.NAME", "''"):
         build_dataset(toy.make_cfg(toy_root, tmp_path, DATASET__NAME=""))

@@ -1,4 +1,4 @@
-"""Results, their log lines, and accuracy and distances."""
+"""Results and log lines of the evaluator, accuracy and distances."""
 
 import re
 
@@ -17,6 +17,7 @@ from dassl.metrics import (
     cosine_distance,
     euclidean_squared_distance,
 )
+from tests.user_errors import raises_user_error
 
 COOP_REGEX = re.compile(r"\* accuracy: ([\.\deE+-]+)%")  # of CoOp's parse_test_res.py
 
@@ -37,7 +38,7 @@ def process(evaluator, true, predicted, n_cls=5, batch=7):
 
 
 def plain_macro_f1(true, predicted):
-    """Mean over the labels present of 2 TP / (2 TP + FP + FN), in percent."""
+    """Returns the mean of 2 TP / (2 TP + FP + FN) over the labels present, in percent."""
     scores = []
     for label in set(true):
         tp = sum(t == p == label for t, p in zip(true, predicted, strict=True))
@@ -85,14 +86,14 @@ def test_log_lines(capsys):
     assert results["accuracy"] == 100 * 851 / 1501  # unrounded
 
 
-def test_reset_forgets():
+def test_reset_discards_earlier_batches():
     evaluator = build_evaluator(get_cfg_default())
     process(evaluator, [0, 1], [1, 0])
     evaluator.reset()
     process(evaluator, [0, 1], [0, 1])
     assert evaluator.evaluate()["accuracy"] == 100.0
     evaluator.reset()
-    with pytest.raises(ValueError, match="no batch has been processed"):
+    with raises_user_error("no batch"):
         evaluator.evaluate()
 
 
@@ -105,13 +106,13 @@ def test_confusion_matrix(tmp_path):
     assert torch.load(tmp_path / "new" / "cmat.pt", weights_only=True).tolist() == [[0.5, 0.5], [0.0, 1.0]]
 
 
-def test_choosing_an_evaluator():
+def test_evaluators_by_name():
     cfg = get_cfg_default()
     cfg.TEST.EVALUATOR = "classification"
-    with pytest.raises(ValueError, match="TEST.EVALUATOR must be one of .*did you mean 'Classification'"):
+    with raises_user_error("TEST.EVALUATOR", "'classification'", "'Classification'"):
         build_evaluator(cfg)
     cfg.TEST.EVALUATOR, cfg.TEST.PER_CLASS_RESULT = "Classification", True
-    with pytest.raises(ValueError, match="TEST.PER_CLASS_RESULT needs the class names"):
+    with raises_user_error("TEST.PER_CLASS_RESULT", "lab2cname"):
         build_evaluator(cfg)
 
     class Other(EvaluatorBase):
@@ -125,7 +126,7 @@ def test_choosing_an_evaluator():
 def test_compute_accuracy():
     torch.manual_seed(0)
     output, target = torch.randn(60, 7), torch.randint(7, (60,))
-    ranks = (output > output.gather(1, target[:, None])).sum(1)  # classes before the true one
+    ranks = (output > output.gather(1, target[:, None])).sum(1)  # classes with a larger logit than the true one
     for k, value in zip((1, 3, 7), compute_accuracy(output, target, topk=(1, 3, 7)), strict=True):
         assert value.shape == (1,) and value.item() == pytest.approx(100 * (ranks < k).float().mean().item())
     assert compute_accuracy((output, "other"), target)[0].item() == compute_accuracy(output, target)[0].item()
@@ -141,13 +142,13 @@ def test_distances():
     assert torch.allclose(compute_distance_matrix(a, b, "cosine"), cosine)
     assert torch.equal(euclidean_squared_distance(a, b), compute_distance_matrix(a, b, "euclidean"))
     assert torch.equal(cosine_distance(a, b), compute_distance_matrix(a, b, "cosine"))
-    with pytest.raises(ValueError, match="metric must be one of"):
+    with raises_user_error("metric", "euclidean", "cosine"):
         compute_distance_matrix(a, b, "l1")
-    with pytest.raises(ValueError, match="Expected"):
+    with raises_user_error("(m, dim)", "(n, dim)"):
         compute_distance_matrix(a, b[:, :3])
 
 
-def test_f1_and_confusion_matrix_equal_scikit_learns(tmp_path):
+def test_f1_and_confusion_matrix_equal_scikit_learn(tmp_path):
     generator = np.random.default_rng(0)
     true, predicted = generator.integers(0, 4, 60).tolist(), generator.integers(1, 6, 60).tolist()
     results = evaluate(true, predicted, n_cls=6, COMPUTE_CMAT=True, OUTPUT_DIR=str(tmp_path))

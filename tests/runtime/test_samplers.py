@@ -1,10 +1,11 @@
-"""What the samplers promise of each batch."""
+"""The composition of batches per sampler."""
 
 from collections import Counter
 
 import pytest
 
 from dassl.data.samplers import build_sampler
+from tests.user_errors import raises_user_error
 
 
 class Item:
@@ -23,8 +24,8 @@ def batches(sampler, size):
 
 def test_sequential_and_random():
     assert list(build_sampler("SequentialSampler", data_source=DATA)) == list(range(97))
-    drawn = list(build_sampler("RandomSampler", data_source=DATA))
-    assert drawn != sorted(drawn) and sorted(drawn) == list(range(97))
+    indices = list(build_sampler("RandomSampler", data_source=DATA))
+    assert indices != sorted(indices) and sorted(indices) == list(range(97))
 
 
 @pytest.mark.parametrize("n_domain,domains", [(2, 2), (0, 4)])
@@ -58,16 +59,16 @@ def test_small_classes_repeat_images():
 
 
 @pytest.mark.parametrize(
-    "name,options,words",
+    "name,options,facts",
     [
-        ("RandomSampling", {}, "must be one of .*'RandomSampling'"),
-        ("RandomDomainSampler", {"batch_size": 9, "n_domain": 2}, "BATCH_SIZE 9 must be a multiple of the 2"),
-        ("RandomDomainSampler", {"batch_size": 10, "n_domain": 5}, "5 domains in a batch, of which .* has 4"),
-        ("SeqDomainSampler", {"batch_size": 400}, "A domain has 24 images, but a batch takes 100"),
-        ("RandomClassSampler", {"batch_size": 2, "n_ins": 3}, "BATCH_SIZE 2 must be at least N_INS 3"),
-        ("RandomClassSampler", {"batch_size": 80, "n_ins": 10}, "there are 7 classes"),
+        ("RandomSampling", {}, ("DATALOADER.*.SAMPLER", "'RandomSampling'", "RandomClassSampler")),
+        ("RandomDomainSampler", {"batch_size": 9, "n_domain": 2}, ("BATCH_SIZE 9", "2 domains")),
+        ("RandomDomainSampler", {"batch_size": 10, "n_domain": 5}, ("BATCH_SIZE 10", "5 domains", "4 domains")),
+        ("SeqDomainSampler", {"batch_size": 400}, ("24 images", "BATCH_SIZE 400", "100")),
+        ("RandomClassSampler", {"batch_size": 2, "n_ins": 3}, ("BATCH_SIZE 2", "N_INS 3")),
+        ("RandomClassSampler", {"batch_size": 80, "n_ins": 10}, ("BATCH_SIZE // N_INS", "8", "7")),
     ],
 )
-def test_mistakes(name, options, words):
-    with pytest.raises(ValueError, match=words):
+def test_user_errors(name, options, facts):
+    with raises_user_error(*facts):
         build_sampler(name, data_source=DATA, **options)

@@ -1,4 +1,4 @@
-"""Printed lines and pixels of the transforms, and what they draw from the random generators."""
+"""Printed lines and pixels of the transforms, and the states of the random generators after them."""
 
 import json
 import random
@@ -16,6 +16,7 @@ from torchvision.transforms import InterpolationMode
 from dassl.config import get_cfg_default
 from dassl.data.transforms import AVAI_CHOICES, INTERPOLATION_MODES, autoaugment, build_transform, randaugment
 from tests.upstream.checkouts import DASSL, ROOT
+from tests.user_errors import raises_user_error
 
 from . import transform_digests
 
@@ -106,7 +107,7 @@ def test_order_is_fixed(capsys):
     ]
 
 
-def test_choices_are_dassls():
+def test_choices_equal_dassls():
     assert set(AVAI_CHOICES) == set(DASSL_CHOICES) and len(AVAI_CHOICES) == len(DASSL_CHOICES)
     assert list(INTERPOLATION_MODES) == ["bilinear", "bicubic", "nearest"]
 
@@ -134,7 +135,7 @@ def test_colours_and_blur_equal_torchvision(images, capsys):
 
 
 def test_dassls_own_transforms_give_the_stored_digests():
-    """Pixels and random states of upstream Dassl; `transform_digests` says how they were made."""
+    """Pixels and random states of upstream Dassl; see `transform_digests`."""
     expected = json.loads(Path(transform_digests.__file__).with_suffix(".json").read_text())
     assert transform_digests.stored(build_transform) == expected
 
@@ -166,15 +167,15 @@ def as_array(image):
     ],
 )
 def test_operations_equal_plain_formulas(images, operation, value, formula):
-    random.seed(2)  # draws 0.956: the sign changes
+    random.seed(2)  # random() is 0.956: the sign changes
     image = images[3]
     expected = formula(as_array(image))
     if operation.__name__.startswith("translate"):
-        random.seed(1)  # draws 0.134: it does not
+        random.seed(1)  # random() is 0.134: the sign stays
     assert np.array_equal(as_array(operation(image, value)), expected)
 
 
-def test_policies_fill_with_gray_and_draw_a_sign(images):
+def test_policies_fill_with_gray_and_use_a_random_sign(images):
     image = images[3]
     expected = {-1: as_array(image)[:, :-10], 1: as_array(image)[:, 10:]}
     signs = set()
@@ -220,7 +221,7 @@ def test_translation_equals_plain_formula(images):
     moved = run(build_transform(make_cfg("random_translation", size=(32, 40))), images * 10)
     random.seed(0)
     for image, got in zip(images * 10, moved, strict=True):
-        image = image.resize((40, 32), Image.Resampling.BICUBIC)  # the first step brings it to its size
+        image = image.resize((40, 32), Image.Resampling.BICUBIC)  # the first transform resizes the image
         if random.random() <= 0.5:
             larger = image.resize((45, 36), Image.Resampling.BILINEAR)
             left, top = round(5 * random.random()), round(4 * random.random())
@@ -247,14 +248,14 @@ def test_no_transform(capsys):
     assert "no transform is applied" in capsys.readouterr().out
 
 
-def test_mistakes():
-    with pytest.raises(ValueError, match="INPUT.TRANSFORMS must be one of .*'normalise' .did you mean 'normalize'"):
+def test_user_errors():
+    with raises_user_error("INPUT.TRANSFORMS", "'normalise'", "'normalize'"):
         build_transform(make_cfg("normalise"))
     cfg = make_cfg("randaugment")
     cfg.INPUT.RANDAUGMENT_M = 31
-    with pytest.raises(ValueError, match="INPUT.RANDAUGMENT_M must be from 0 to 30, got 31"):
+    with raises_user_error("INPUT.RANDAUGMENT_M", "0", "30", "31"):
         build_transform(cfg)
     cfg = make_cfg("normalize")
     cfg.INPUT.INTERPOLATION = "cubic"
-    with pytest.raises(ValueError, match="INPUT.INTERPOLATION must be one of .*did you mean 'bicubic'"):
+    with raises_user_error("INPUT.INTERPOLATION", "'cubic'", "'bicubic'"):
         build_transform(cfg)

@@ -14,6 +14,7 @@ from torch import nn
 
 from dassl import utils
 from dassl.utils import AverageMeter, Logger, MetricMeter, Registry, setup_logger
+from tests.user_errors import raises_user_error
 
 
 def test_registry():
@@ -29,21 +30,20 @@ def test_registry():
     registry.register(second)
     assert registry.get("First") is First and registry.get("second") is second
     assert registry.registered_names() == ["First", "second"]
-    with pytest.raises(KeyError, match="'second' is already registered in THINGS"):
+    with raises_user_error("'second'", "THINGS", "force=True", error=KeyError):
         registry.register(second)
     registry.register(second, force=True)
-    with pytest.raises(KeyError) as caught:
+    with raises_user_error("THINGS", "['First', 'second']", "'Frist'", "'First'?", error=KeyError):
         registry.get("Frist")
-    message = caught.value.args[0]
-    assert message == "A name in THINGS must be one of ['First', 'second'], got 'Frist' (did you mean 'First'?)"
 
 
 def test_check_availability():
     utils.check_availability("a", ["a", "b"])
-    with pytest.raises(ValueError, match=r"KEY must be one of \['CoOp', 'Other'\], got 'coop' .did you mean 'CoOp'"):
-        utils.check_availability("coop", ["Other", "CoOp"], what="KEY")
-    with pytest.raises(ValueError, match=r"must be one of \[\], got 'x'$"):
+    with raises_user_error("KEY", "['CoOp', 'Other']", "'coop'", "'CoOp'?"):
+        utils.check_availability("coop", ["Other", "CoOp"], key="KEY")
+    with raises_user_error("[]", "'x'") as caught:
         utils.check_availability("x", [])
+    assert "?" not in str(caught.value)  # no name to suggest
     assert utils.get_most_similar_str_to_a_from_b("dct", ["dtd", "eurosat"]) == "dtd"
     assert utils.get_most_similar_str_to_a_from_b("dct", []) is None
 
@@ -61,7 +61,7 @@ def test_logger_copies_and_keeps_old_logs(tmp_path, restore_stdout, capsys):
     folder = tmp_path / "new" / "run"
     setup_logger(str(folder))
     print("first é")
-    assert (folder / "log.txt").read_text(encoding="utf-8") == "first é\n"  # at once, for `tail -f`
+    assert (folder / "log.txt").read_text(encoding="utf-8") == "first é\n"  # written immediately, for `tail -f`
     setup_logger(str(folder))
     print("second")
     setup_logger(str(folder))
@@ -90,7 +90,7 @@ def test_logger_is_a_stream(tmp_path, restore_stdout):
 
 
 def test_logger_in_a_real_process(tmp_path):
-    """The console works to the end, and `fileno` and `isatty` are the console's."""
+    """Printing works until the process exits; `fileno` and `isatty` are those of the console."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); import runtime\n"
         "from dassl.utils import setup_logger\n"
@@ -104,24 +104,24 @@ def test_logger_in_a_real_process(tmp_path):
     assert (tmp_path / "log.txt").read_text() == done.stdout
 
 
-def refuse(*args, **kwargs):
+def fail_read_only(*args, **kwargs):
     raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch, restore_stdout):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="Cannot create the folder .*file/sub.*: a file is in the way"):
+    with raises_user_error(tmp_path / "file" / "sub", error=NotADirectoryError):
         utils.mkdir_if_missing(str(tmp_path / "file" / "sub"))
-    with pytest.raises(NotADirectoryError, match="a file is in the way"):
+    with raises_user_error(tmp_path / "file", error=NotADirectoryError):
         utils.mkdir_if_missing(str(tmp_path / "file"))
-    monkeypatch.setattr(os, "makedirs", refuse)
-    with pytest.raises(PermissionError, match="No permission to write '/readonly/out': choose another folder"):
+    monkeypatch.setattr(os, "makedirs", fail_read_only)
+    with raises_user_error("'/readonly/out'", error=PermissionError):
         setup_logger("/readonly/out")
-    monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(PermissionError, match="No permission to write 'x.json'"):
+    monkeypatch.setattr("builtins.open", fail_read_only)
+    with raises_user_error("'x.json'", error=PermissionError):
         utils.write_json([1], "x.json")
     monkeypatch.setattr(os, "makedirs", lambda *args, **kwargs: None)
-    with pytest.raises(PermissionError, match="No permission to write '/readonly/log.txt'"):
+    with raises_user_error("'/readonly/log.txt'", error=PermissionError):
         Logger("/readonly/log.txt")
     utils.mkdir_if_missing("")
 
@@ -130,14 +130,14 @@ def test_json(tmp_path, monkeypatch):
     path = tmp_path / "new" / "x.json"
     utils.write_json({"a": [1, "é"]}, str(path))
     assert utils.read_json(str(path)) == {"a": [1, "é"]}
-    with pytest.raises(TypeError):  # the old file stays
+    with pytest.raises(TypeError):  # the old file is kept
         utils.write_json({"a": 1, "b": object()}, str(path))
     assert utils.read_json(str(path)) == {"a": [1, "é"]}
     monkeypatch.chdir(tmp_path)
     utils.write_json([1], "here.json")
     assert utils.read_json("here.json") == [1]
     path.write_text('{"a": ')
-    with pytest.raises(ValueError, match="x.json is not valid JSON"):
+    with raises_user_error(path, "JSON"):
         utils.read_json(str(path))
 
 
@@ -147,7 +147,7 @@ def test_files(tmp_path):
     assert utils.listdir_nohidden(str(tmp_path), sort=True) == ["a", "b"]
     assert set(utils.listdir_nohidden(str(tmp_path))) == {"a", "b"}
     assert utils.check_isfile(str(tmp_path / "a"))
-    with pytest.warns(UserWarning, match="No file found"):
+    with pytest.warns(UserWarning, match=str(tmp_path / "c")):
         assert not utils.check_isfile(str(tmp_path / "c"))
     target = tmp_path / "copies" / "a"
     (tmp_path / "a").write_text("x")
@@ -164,16 +164,16 @@ def test_read_image_gives_rgb(tmp_path):
 
 
 def test_seed():
-    def draw():
+    def random_numbers():
         return random.random(), np.random.rand(), torch.rand(()).item()
 
     utils.set_random_seed(3)
-    first = draw()
-    assert draw() != first
+    first = random_numbers()
+    assert random_numbers() != first
     utils.set_random_seed(3)
-    assert draw() == first
+    assert random_numbers() == first
     utils.set_random_seed(0)
-    with pytest.raises(ValueError, match="SEED must be from 0"):
+    with raises_user_error("SEED", str(2**32)):
         utils.set_random_seed(2**32)
 
 
@@ -196,7 +196,7 @@ def test_meters():
     metrics.update(None)
     metrics.update({"loss": 0.5, "acc": 20.0})
     assert str(metrics) == "loss 0.5000 (1.0754) acc 20.0000 (17.8125)"
-    with pytest.raises(TypeError, match="takes a dict, got list"):
+    with raises_user_error("dict", "list", error=TypeError):
         metrics.update([1])
 
 
@@ -221,7 +221,7 @@ def test_opening_layers():
     assert all(p.requires_grad for p in net.parameters()) and net.body[1].training
     net.apply(utils.set_bn_to_eval)
     assert not net.body[1].training and net.body[0].training
-    with pytest.raises(ValueError, match=r"among \['body', 'head'\], got \['fc'\]"):
+    with raises_user_error("['body', 'head']", "['fc']"):
         utils.open_specified_layers(net, ["fc"])
 
 
@@ -235,14 +235,14 @@ def test_counting():
         utils.count_num_param()
 
 
-@pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
-def test_initialising(kind):
+@pytest.mark.parametrize("init_type", ["normal", "xavier", "kaiming", "orthogonal"])
+def test_initialization(init_type):
     net = Net()
     nn.init.constant_(net.body[1].weight, 7)
-    utils.init_network_weights(net, kind, gain=0.02)
+    utils.init_network_weights(net, init_type, gain=0.02)
     assert (net.body[1].weight == 1).all() and not net.head.bias.any() and not net.body[0].bias.any()
     assert net.body[0].weight.std() > 0
-    if kind == "normal":
+    if init_type == "normal":
         assert net.body[0].weight.std().item() == pytest.approx(0.02, rel=0.4)
-    with pytest.raises(ValueError, match="init_type must be one of"):
+    with raises_user_error("init_type", "'zeros'", "orthogonal"):
         utils.init_network_weights(net, "zeros")

@@ -1,4 +1,4 @@
-"""A dataset and a trainer as a third party writes them for Dassl, in CoOp's style and small."""
+"""A small dataset and trainer in CoOp's style, as third parties write them for Dassl."""
 
 import math
 import os
@@ -67,7 +67,7 @@ class ToyModel(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class ToyTrainer(TrainerX):
-    """`interrupt_at = (epoch, batch)` stops it as a kill would; `losses` collects what it saw."""
+    """Raises KeyboardInterrupt at `interrupt_at = (epoch, batch)`; collects `losses` and `lrs` per step."""
 
     interrupt_at = None
 
@@ -105,7 +105,7 @@ class ToyTrainer(TrainerX):
 
 @TRAINER_REGISTRY.register()
 class ToyTrainerCoOp(ToyTrainer):
-    """With CoOp's own load_model: a fixed file name, dropped tensors, strict=False."""
+    """Has CoOp's load_model: a fixed file name, dropped tensors, strict=False."""
 
     def load_model(self, directory, epoch=None):
         if not directory:
@@ -124,7 +124,7 @@ class ToyTrainerCoOp(ToyTrainer):
 
 
 def write_images(root, counts=(("train", 7), ("val", 3), ("test", 4)), side=16):
-    """`counts` images a class and split: the class's colour with a gradient and noise."""
+    """Writes `counts` images per class and split: the colour of the class with a gradient and noise."""
     generator = torch.Generator().manual_seed(0)
     for split, count in counts:
         for name, color in COLORS.items():
@@ -138,7 +138,7 @@ def write_images(root, counts=(("train", 7), ("val", 3), ("test", 4)), side=16):
 
 
 def make_cfg(root, output, **options):
-    """A configuration for the toy; options are dotted keys with `__` for the dot."""
+    """Returns a configuration for the toy. Options are config keys with `__` instead of the dot."""
     cfg = get_cfg_default()
     cfg.DATASET.ROOT, cfg.DATASET.NAME, cfg.OUTPUT_DIR = str(root), "ToyColors", str(output)
     cfg.TRAINER.NAME = "ToyTrainer"
@@ -155,5 +155,5 @@ def make_cfg(root, output, **options):
 
 
 def cosine_lrs(base, epochs):
-    """LR of each epoch with one warm-up epoch at 1e-5 (the closed form)."""
+    """Returns the LR per epoch of the cosine schedule in closed form, with one warm-up epoch at 1e-5."""
     return [1e-5] + [base * (1 + math.cos(math.pi * e / epochs)) / 2 for e in range(epochs - 1)]

@@ -1,9 +1,9 @@
-"""Digests of what `build_transform` makes of some images, and of the random generators' states after them.
+"""Computes digests of transformed images and of the states of the random generators after them.
 
     python -m tests.runtime.transform_digests UPSTREAM_DASSL            # of every case
     python -m tests.runtime.transform_digests UPSTREAM_DASSL --stored   # of the cases in transform_digests.json
 
-prints those of upstream Dassl, whose transforms are imported as a package of their own beside the bundled ones.
+prints the digests of upstream Dassl. Its transforms are imported under another package name than the bundled ones.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ CHOICES = (
     "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 gaussian_noise "
     "colorjitter randomgrayscale gaussian_blur"
 ).split()
-# Dassl's own operations on pixels: the same bytes on every processor, unlike sums and convolutions in floating point.
+# Dassl's operations on integer pixels give the same bytes on every processor, unlike floating-point operations.
 STORED = "imagenet_policy cifar10_policy svhn_policy randaugment randaugment_fixmatch randaugment2 cutout".split()
 SIZES = [(90, 120), (120, 90), (50, 200), (64, 64)]
 
 
 def cases() -> dict[str, tuple[tuple[str, ...], int]]:
-    """Name -> (choices, number of images): every choice on many images, every pair, and larger sets."""
-    draw = random.Random(0)
-    larger = [tuple(draw.sample(CHOICES, draw.randint(3, len(CHOICES)))) for _ in range(40)]
+    """Returns {name: (choices, number of images)}: every choice on many images, every pair, and larger sets."""
+    rng = random.Random(0)
+    larger = [tuple(rng.sample(CHOICES, rng.randint(3, len(CHOICES)))) for _ in range(40)]
     sets = [((choice,), 200) for choice in CHOICES]
     sets += [(pair, 6) for pair in itertools.combinations(CHOICES, 2)]
-    sets += [(some, 6) for some in [(), tuple(CHOICES), *larger]]
-    return {" ".join(some): (some, count) for some, count in sets}
+    sets += [(choices, 6) for choices in [(), tuple(CHOICES), *larger]]
+    return {" ".join(choices): (choices, count) for choices, count in sets}
 
 
 def make_image(number: int, size: tuple[int, int] | None = None) -> Image.Image:
-    """A smooth pattern with noise, of `size` (height, width) or of one of SIZES."""
+    """Returns a smooth pattern with noise, of `size` (height, width) or one of SIZES."""
     generator = np.random.default_rng(number)
     height, width = size or SIZES[number % len(SIZES)]
     rows, columns = np.mgrid[:height, :width]
@@ -67,23 +67,25 @@ def digest(build_transform, choices, count: int, is_train: bool = True, size=Non
     random.seed(count)
     np.random.seed(count)
     torch.manual_seed(count)
-    found = hashlib.sha256(printed.getvalue().encode())
+    sha = hashlib.sha256(printed.getvalue().encode())
     for number in range(count):
-        found.update(transform(make_image(number, size)).numpy().tobytes())
-    found.update(repr(random.getstate()).encode())
-    found.update(np.random.get_state()[1].tobytes() + bytes([np.random.get_state()[2] % 256]))
-    found.update(torch.get_rng_state().numpy().tobytes())
-    return found.hexdigest()[:16]
+        sha.update(transform(make_image(number, size)).numpy().tobytes())
+    sha.update(repr(random.getstate()).encode())
+    sha.update(np.random.get_state()[1].tobytes() + bytes([np.random.get_state()[2] % 256]))
+    sha.update(torch.get_rng_state().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def digests(build_transform) -> dict[str, str]:
-    found = {name: digest(build_transform, *case) for name, case in cases().items()}
+    result = {name: digest(build_transform, *case) for name, case in cases().items()}
     tests = (("normalize",), ("instance_norm",), ("normalize", "instance_norm", "cutout", "randaugment"))
-    return {**found, **{f"test: {' '.join(some)}": digest(build_transform, some, 6, is_train=False) for some in tests}}
+    for choices in tests:
+        result[f"test: {' '.join(choices)}"] = digest(build_transform, choices, 6, is_train=False)
+    return result
 
 
 def stored(build_transform) -> dict[str, str]:
-    """Of STORED on images that have their final size: Pillow's resizing rounds differently from version to version."""
+    """Returns the digests of STORED on images of the final size, as resizing differs between versions of Pillow."""
     return {choice: digest(build_transform, (choice,), 100, size=(32, 40)) for choice in STORED}
 
 
@@ -91,8 +93,8 @@ def main(dassl: str, *flags: str) -> None:
     np.int = int  # upstream writes np.int, which numpy has dropped
     sys.path.insert(0, str(Path(dassl, "dassl", "data")))
     build_transform = importlib.import_module("transforms").build_transform
-    made = stored(build_transform) if "--stored" in flags else digests(build_transform)
-    print(json.dumps(made, indent=1))
+    result = stored(build_transform) if "--stored" in flags else digests(build_transform)
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ __all__ = ["cfg_default", "get_cfg_default", "clean_cfg"]
 
 
 def get_cfg_default() -> CfgNode:
-    """A copy of the default configuration, free to be changed."""
+    """Returns a copy of the default configuration."""
     return cfg_default.clone()
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
-    """Drop the sections of all trainers but `trainer` from `cfg.TRAINER`, for shorter printing."""
+    """Removes the sections of all trainers but `trainer` from `cfg.TRAINER`, to print a shorter configuration."""
     for key in set(cfg.TRAINER) - {"NAME", trainer.upper()}:
         cfg.TRAINER.pop(key)

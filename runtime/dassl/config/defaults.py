@@ -1,12 +1,12 @@
-"""Every key that is not a trainer's own, with Dassl's default."""
+"""All config keys except those of single trainers, with Dassl's defaults."""
 
 from yacs.config import CfgNode as CN
 
 cfg_default = CN()
 cfg_default.VERSION = 1
 cfg_default.OUTPUT_DIR = "./output"  # logs, checkpoints, tensorboard
-cfg_default.RESUME = ""  # OUTPUT_DIR of an earlier run to go on from; "" means this run's own
-cfg_default.SEED = -1  # negative: not seeded
+cfg_default.RESUME = ""  # OUTPUT_DIR of the run to resume; "": this run's own
+cfg_default.SEED = -1  # negative: no seed is set
 cfg_default.USE_CUDA = True
 cfg_default.VERBOSE = True
 
@@ -15,13 +15,13 @@ INPUT = cfg_default.INPUT = CN()
 INPUT.SIZE = (224, 224)  # height, width
 INPUT.INTERPOLATION = "bilinear"  # or bicubic, nearest
 INPUT.TRANSFORMS = ()  # names from dassl.data.transforms.AVAI_CHOICES; their order has no effect
-INPUT.NO_TRANSFORM = False  # True: the loaders give PIL images
+INPUT.NO_TRANSFORM = False  # True: the loaders return PIL images
 INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # of ImageNet
 INPUT.PIXEL_STD = [0.229, 0.224, 0.225]
 INPUT.CROP_PADDING = 4  # random_crop
-INPUT.RRCROP_SCALE = (0.08, 1.0)  # random_resized_crop: smallest and largest share of the area
-INPUT.CUTOUT_N = 1  # cutout: number of squares
-INPUT.CUTOUT_LEN = 16  # and their side in pixels
+INPUT.RRCROP_SCALE = (0.08, 1.0)  # random_resized_crop: smallest and largest fraction of the area
+INPUT.CUTOUT_N = 1  # cutout: number of holes
+INPUT.CUTOUT_LEN = 16  # cutout: side of a hole in pixels
 INPUT.GN_MEAN = 0.0  # gaussian_noise
 INPUT.GN_STD = 0.15
 INPUT.RANDAUGMENT_N = 2  # operations per image
@@ -32,7 +32,7 @@ INPUT.COLORJITTER_S = 0.4  # saturation
 INPUT.COLORJITTER_H = 0.1  # hue
 INPUT.RGS_P = 0.2  # randomgrayscale: probability
 INPUT.GB_P = 0.5  # gaussian_blur: probability
-INPUT.GB_K = 21  # and kernel size, odd
+INPUT.GB_K = 21  # gaussian_blur: kernel size, odd
 
 # Data
 DATASET = cfg_default.DATASET = CN()
@@ -41,7 +41,7 @@ DATASET.NAME = ""
 DATASET.SOURCE_DOMAINS = ()
 DATASET.TARGET_DOMAINS = ()
 DATASET.NUM_LABELED = -1
-DATASET.NUM_SHOTS = -1  # images per class; below 1 all are used
+DATASET.NUM_SHOTS = -1  # images per class; below 1: all
 DATASET.VAL_PERCENT = 0.1
 DATASET.STL10_FOLD = -1
 DATASET.CIFAR_C_TYPE = ""
@@ -49,17 +49,17 @@ DATASET.CIFAR_C_LEVEL = 1
 DATASET.ALL_AS_UNLABELED = False
 
 DATALOADER = cfg_default.DATALOADER = CN()
-DATALOADER.NUM_WORKERS = 4  # the augmentations drawn depend on it
-DATALOADER.CACHE_GB = 4.0  # most memory for decoded images, at most half of what is free; 0: decode them every epoch
-DATALOADER.K_TRANSFORMS = 1  # augmented views of a training image
-DATALOADER.RETURN_IMG0 = False  # also give the image without augmentation, as img0
+DATALOADER.NUM_WORKERS = 4  # worker processes; random augmentations depend on this number
+DATALOADER.CACHE_GB = 4.0  # memory limit of the image cache; at most half of the free memory is used; 0: no cache
+DATALOADER.K_TRANSFORMS = 1  # augmented views per training image
+DATALOADER.RETURN_IMG0 = False  # True: also return the image without augmentation, as img0
 DATALOADER.TRAIN_X = CN()
 DATALOADER.TRAIN_X.SAMPLER = "RandomSampler"
 DATALOADER.TRAIN_X.BATCH_SIZE = 32
-DATALOADER.TRAIN_X.N_DOMAIN = 0  # domains in a batch (RandomDomainSampler); 0 or less: all
-DATALOADER.TRAIN_X.N_INS = 16  # images per class in a batch (RandomClassSampler)
+DATALOADER.TRAIN_X.N_DOMAIN = 0  # domains per batch (RandomDomainSampler); 0 or less: all
+DATALOADER.TRAIN_X.N_INS = 16  # images per class and batch (RandomClassSampler)
 DATALOADER.TRAIN_U = CN()  # unlabelled training images
-DATALOADER.TRAIN_U.SAME_AS_X = True  # take the four settings from TRAIN_X
+DATALOADER.TRAIN_U.SAME_AS_X = True  # True: use the four settings of TRAIN_X
 DATALOADER.TRAIN_U.SAMPLER = "RandomSampler"
 DATALOADER.TRAIN_U.BATCH_SIZE = 32
 DATALOADER.TRAIN_U.N_DOMAIN = 0
@@ -70,7 +70,7 @@ DATALOADER.TEST.BATCH_SIZE = 32
 
 # Model
 MODEL = cfg_default.MODEL = CN()
-MODEL.INIT_WEIGHTS = ""  # file to start from
+MODEL.INIT_WEIGHTS = ""  # file with weights to initialize the model
 MODEL.BACKBONE = CN()
 MODEL.BACKBONE.NAME = ""
 MODEL.BACKBONE.PRETRAINED = True
@@ -90,25 +90,25 @@ OPTIM.MOMENTUM = 0.9
 OPTIM.SGD_DAMPNING = 0  # spelt as in Dassl
 OPTIM.SGD_NESTEROV = False
 OPTIM.RMSPROP_ALPHA = 0.99
-OPTIM.ADAM_BETA1 = 0.9  # also of adamw, amsgrad, radam
+OPTIM.ADAM_BETA1 = 0.9  # also for adamw, amsgrad and radam
 OPTIM.ADAM_BETA2 = 0.999
-OPTIM.STAGED_LR = False  # True: all children but NEW_LAYERS learn at LR * BASE_LR_MULT
+OPTIM.STAGED_LR = False  # True: LR * BASE_LR_MULT for all children but NEW_LAYERS
 OPTIM.NEW_LAYERS = ()
 OPTIM.BASE_LR_MULT = 0.1
 OPTIM.LR_SCHEDULER = "single_step"  # or multi_step, cosine
-OPTIM.STEPSIZE = (-1,)  # single_step: epochs between steps, 0 or less: MAX_EPOCH; multi_step: their epochs
+OPTIM.STEPSIZE = (-1,)  # single_step: epochs between decays, 0 or less: MAX_EPOCH; multi_step: epochs of the decays
 OPTIM.GAMMA = 0.1
 OPTIM.MAX_EPOCH = 10
-OPTIM.WARMUP_EPOCH = -1  # above 0: epochs of warm-up
+OPTIM.WARMUP_EPOCH = -1  # number of warm-up epochs; 0 or less: no warm-up
 OPTIM.WARMUP_TYPE = "linear"  # or constant
 OPTIM.WARMUP_CONS_LR = 1e-5  # learning rate of the constant warm-up
-OPTIM.WARMUP_MIN_LR = 1e-5  # learning rate of the first epoch of the linear one
-OPTIM.WARMUP_RECOUNT = True  # True: the schedule starts at its epoch 0 after the warm-up
+OPTIM.WARMUP_MIN_LR = 1e-5  # learning rate of the first epoch of the linear warm-up
+OPTIM.WARMUP_RECOUNT = True  # True: the schedule starts from epoch 0 after the warm-up
 
 # Training and testing
 TRAIN = cfg_default.TRAIN = CN()
-TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0 or less: after the last epoch only
-TRAIN.PRINT_FREQ = 10  # batches between progress lines
+TRAIN.CHECKPOINT_FREQ = 0  # save a checkpoint every so many epochs; 0 or less: after the last epoch only
+TRAIN.PRINT_FREQ = 10  # print progress every so many batches
 TRAIN.COUNT_ITER = "train_x"
 
 TEST = cfg_default.TEST = CN()

@@ -1,4 +1,4 @@
-"""Loaders of training, validation and test images."""
+"""Builds the loaders of training, validation and test images."""
 
 import math
 
@@ -25,13 +25,15 @@ def build_data_loader(
     dataset_wrapper=None,
     once=False,
 ) -> Loader:
-    """A loader of batches {img, label, domain, impath, index}.
+    """Builds a loader of batches {img, label, domain, impath, index}.
 
-    A training loader drops the last, smaller batch, unless that is all there is. One for images that are read `once`
-    keeps neither them nor its processes. Raises ValueError without images.
+    A training loader drops a last batch that is smaller, unless it is the only one. With `once`, for images that are
+    read only once, the loader neither caches images nor keeps its worker processes. Raises ValueError without images.
     """
     if not data_source:
-        raise ValueError(f"{cfg.DATASET.NAME} has no {'training' if is_train else 'test'} images")
+        raise ValueError(
+            f"{cfg.DATASET.NAME} has no {'training' if is_train else 'test'} images: check its folder and split file"
+        )
     sampler = build_sampler(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
@@ -46,7 +48,7 @@ def build_data_loader(
     return Loader(
         dataset,
         num_workers=num_workers,
-        stay=not once,
+        persistent=not once,
         cache=cache,
         batch_bytes=3 * math.prod(cfg.INPUT.SIZE) * batch_size,
         batch_size=batch_size,
@@ -57,7 +59,7 @@ def build_data_loader(
 
 
 class DataManager:
-    """Builds dataset, transforms and loaders, in this order.
+    """Builds the dataset, the transforms and the loaders, in this order.
 
     Attributes: dataset, train_loader_x, train_loader_u (or None), val_loader (or None), test_loader,
     num_classes, num_source_domains, lab2cname.
@@ -97,8 +99,8 @@ class DataManager:
         options_u = options_x if options_u.SAME_AS_X else options_u
         self.train_loader_x = train_loader(dataset.train_x, options_x)
         self.train_loader_u = train_loader(dataset.train_u, options_u) if dataset.train_u else None
-        every_epoch = cfg.TEST.FINAL_MODEL == "best_val"
-        self.val_loader = test_loader(dataset.val, once=not every_epoch) if dataset.val else None
+        validates_every_epoch = cfg.TEST.FINAL_MODEL == "best_val"
+        self.val_loader = test_loader(dataset.val, once=not validates_every_epoch) if dataset.val else None
         self.test_loader = test_loader(dataset.test, once=True)
 
         self._num_classes = dataset.num_classes

@@ -1,4 +1,4 @@
-"""Images of a dataset, read and transformed."""
+"""A torch dataset that reads and transforms images."""
 
 from torch.utils.data import Dataset
 from torchvision import transforms as T
@@ -14,11 +14,11 @@ from .transforms import INTERPOLATION_MODES
 class DatasetWrapper(Dataset):
     """Reads and transforms the images of a list of Datum.
 
-    `transform` may be a list, whose results are img, img2, img3, ...; with DATALOADER.K_TRANSFORMS > 1
-    each training result is a list of that many views.
+    If `transform` is a list, the results are named img, img2, img3, ... With DATALOADER.K_TRANSFORMS > 1 each of them
+    is a list of that many augmented views in training.
     """
 
-    cache = None  # an ImageCache to read from
+    cache = None  # the ImageCache to read images from; None: read files
 
     def __init__(self, cfg, data_source, transform=None, is_train=False):
         self.cfg = cfg
@@ -28,12 +28,14 @@ class DatasetWrapper(Dataset):
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
-            raise ValueError(f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform, but there is none")
+            raise ValueError(
+                f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform: set it to 1, or INPUT.NO_TRANSFORM False"
+            )
         mode = INTERPOLATION_MODES[cfg.INPUT.INTERPOLATION]
-        plain = [T.Resize(cfg.INPUT.SIZE, interpolation=mode), T.ToTensor()]
+        steps = [T.Resize(cfg.INPUT.SIZE, interpolation=mode), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
-            plain.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
-        self.to_tensor = T.Compose(plain)
+            steps.append(T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD))
+        self.to_tensor = T.Compose(steps)
 
     def __len__(self) -> int:
         return len(self.data_source)
@@ -42,7 +44,7 @@ class DatasetWrapper(Dataset):
         return self._item(idx, self.transform)
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
-        """The items; for our loader without the last steps of the transform where it does them faster."""
+        """Returns the items; for our Loader without ToTensor and Normalize, which it applies per batch."""
         parts = split_transform(self.transform) if isinstance(indices, Batch) and self.k_tfm == 1 else None
         if parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__:
             return [self[index] for index in indices]

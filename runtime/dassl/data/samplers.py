@@ -1,4 +1,4 @@
-"""Orders in which a loader visits the images."""
+"""Samplers: orders in which a loader reads the images."""
 
 import random
 from collections import defaultdict
@@ -16,21 +16,21 @@ def _indices_by(data_source, attribute: str) -> dict[int, list[int]]:
     return dict(groups)
 
 
-class _DrawnSampler(Sampler):
-    """A sampler whose `draw()` makes a whole epoch. The length is that of a first draw; others may differ."""
+class _EpochSampler(Sampler):
+    """A sampler that samples a whole epoch at once. Its length is that of the first epoch; others may differ."""
 
-    def draw(self) -> list[int]:
+    def sample_epoch(self) -> list[int]:
         raise NotImplementedError
 
     def __iter__(self):
-        return iter(self.draw())
+        return iter(self.sample_epoch())
 
     def __len__(self) -> int:
         return self.length
 
 
-class RandomDomainSampler(_DrawnSampler):
-    """Batches of equal shares from `n_domain` random domains, until one has too few images left."""
+class RandomDomainSampler(_EpochSampler):
+    """Samples batches with equally many images of `n_domain` random domains, until a domain has too few images left."""
 
     def __init__(self, data_source, batch_size: int, n_domain: int):
         self.data_source = data_source
@@ -40,14 +40,16 @@ class RandomDomainSampler(_DrawnSampler):
         self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.domains)
         if batch_size % self.n_domain or self.n_domain > len(self.domains):
             raise ValueError(
-                f"BATCH_SIZE {batch_size} must be a multiple of the {self.n_domain} domains in a batch, "
-                f"of which the dataset has {len(self.domains)}"
+                f"BATCH_SIZE {batch_size} must be a multiple of the {self.n_domain} domains per batch (N_DOMAIN), "
+                f"which must be at most the {len(self.domains)} domains of the dataset"
             )
         self.n_img_per_domain = batch_size // self.n_domain
         smallest = min(len(indices) for indices in self.domain_dict.values())
         if smallest < self.n_img_per_domain:
-            raise ValueError(f"A domain has {smallest} images, but a batch takes {self.n_img_per_domain}")
-        self.length = len(self.draw())
+            raise ValueError(
+                f"A domain has {smallest} images, but BATCH_SIZE {batch_size} takes {self.n_img_per_domain} per domain"
+            )
+        self.length = len(self.sample_epoch())
 
     def order_domains(self, domains: list[int]) -> list[int]:
         return domains
@@ -55,21 +57,22 @@ class RandomDomainSampler(_DrawnSampler):
     def batch_domains(self) -> list[int]:
         return random.sample(self.domains, self.n_domain)
 
-    def draw(self) -> list[int]:
+    def sample_epoch(self) -> list[int]:
         left = {domain: list(indices) for domain, indices in self.domain_dict.items()}
-        drawn, enough = [], True
-        while enough:
+        sampled = []
+        enough_left = True
+        while enough_left:
             for domain in self.batch_domains():
                 chosen = random.sample(left[domain], self.n_img_per_domain)
-                drawn += chosen
-                taken = set(chosen)
-                left[domain] = [index for index in left[domain] if index not in taken]
-                enough = enough and len(left[domain]) >= self.n_img_per_domain
-        return drawn
+                sampled += chosen
+                used = set(chosen)
+                left[domain] = [index for index in left[domain] if index not in used]
+                enough_left = enough_left and len(left[domain]) >= self.n_img_per_domain
+        return sampled
 
 
 class SeqDomainSampler(RandomDomainSampler):
-    """Batches of equal shares from all domains, in the domains' order."""
+    """Samples batches with equally many images of all domains, in the order of the domains."""
 
     def __init__(self, data_source, batch_size: int):
         super().__init__(data_source, batch_size, n_domain=0)
@@ -81,8 +84,8 @@ class SeqDomainSampler(RandomDomainSampler):
         return self.domains
 
 
-class RandomClassSampler(_DrawnSampler):
-    """Batches of `n_ins` images from each of `batch_size // n_ins` random classes."""
+class RandomClassSampler(_EpochSampler):
+    """Samples batches with `n_ins` images of each of `batch_size // n_ins` random classes."""
 
     def __init__(self, data_source, batch_size: int, n_ins: int):
         if batch_size < n_ins:
@@ -95,27 +98,28 @@ class RandomClassSampler(_DrawnSampler):
         self.labels = list(self.index_dic)
         if len(self.labels) < self.ncls_per_batch:
             raise ValueError(
-                f"BATCH_SIZE // N_INS is {self.ncls_per_batch}, but there are {len(self.labels)} classes"
+                f"BATCH_SIZE // N_INS is {self.ncls_per_batch} classes, but the dataset has {len(self.labels)}"
             )
-        self.length = len(self.draw())
+        self.length = len(self.sample_epoch())
 
-    def _shares(self, label: int) -> list[list[int]]:
-        """The images of a class in random groups of n_ins; a small class repeats images to fill one."""
+    def _groups(self, label: int) -> list[list[int]]:
+        """Splits the images of a class into random groups of n_ins; a smaller class is sampled with replacement."""
         indices = list(self.index_dic[label])
         if len(indices) < self.n_ins:
             indices = np.random.choice(indices, size=self.n_ins, replace=True).tolist()
         random.shuffle(indices)
         return [indices[i : i + self.n_ins] for i in range(0, len(indices) - self.n_ins + 1, self.n_ins)]
 
-    def draw(self) -> list[int]:
-        shares = {label: self._shares(label) for label in self.labels}
-        left, drawn = list(self.labels), []
+    def sample_epoch(self) -> list[int]:
+        groups = {label: self._groups(label) for label in self.labels}
+        left = list(self.labels)
+        sampled = []
         while len(left) >= self.ncls_per_batch:
             for label in random.sample(left, self.ncls_per_batch):
-                drawn += shares[label].pop(0)
-                if not shares[label]:
+                sampled += groups[label].pop(0)
+                if not groups[label]:
                     left.remove(label)
-        return drawn
+        return sampled
 
 
 SAMPLERS = ["RandomSampler", "SequentialSampler", "RandomDomainSampler"]
@@ -123,8 +127,8 @@ SAMPLERS += ["SeqDomainSampler", "RandomClassSampler"]
 
 
 def build_sampler(sampler_type, cfg=None, data_source=None, batch_size=32, n_domain=0, n_ins=16) -> Sampler:
-    """The sampler of that name. Raises ValueError on an unknown name or sizes that do not fit the data."""
-    check_availability(sampler_type, SAMPLERS, what="A sampler (DATALOADER.*.SAMPLER)")
+    """Builds a sampler by name. Raises ValueError if the name is unknown or the sizes do not fit the data."""
+    check_availability(sampler_type, SAMPLERS, key="DATALOADER.*.SAMPLER")
     if sampler_type == "RandomSampler":
         return RandomSampler(data_source)
     if sampler_type == "SequentialSampler":

@@ -1,4 +1,4 @@
-"""Trainers: what they share, and how they are found by name."""
+"""Base classes and the registry of trainers."""
 
 from .build import TRAINER_REGISTRY, build_trainer
 from .trainer import SimpleNet, SimpleTrainer, TrainerBase, TrainerX, TrainerXU

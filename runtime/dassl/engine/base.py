@@ -1,4 +1,4 @@
-"""The training loop, and the models, optimisers and schedules it works on."""
+"""The training loop, with its registered models, optimisers and learning rate schedules."""
 
 import os
 from collections import OrderedDict
@@ -12,19 +12,19 @@ BEST_MODEL = "model-best.pth.tar"
 
 
 class TrainerBase:
-    """Subclasses register their models and fill in the steps of the loop."""
+    """Base class of trainers. Subclasses register their models and implement the parts of the loop."""
 
     def __init__(self):
         self._models = OrderedDict()
         self._optims = OrderedDict()
         self._scheds = OrderedDict()
         self._writer = None
-        self._first_step = None  # of a resumed run's curves: what it had written from there on is hidden
+        self._first_step = None  # first step of a resumed run; TensorBoard hides older points from there on
 
     # Models
 
     def register_model(self, name="model", model=None, optim=None, sched=None) -> None:
-        """Make `model` known for saving, loading and switching modes; optimiser and schedule may be None."""
+        """Registers a model for saving, loading and switching modes. Optimiser and schedule may be None."""
         if "_models" not in self.__dict__:
             raise AttributeError("Call super().__init__() before register_model()")
         if name in self._models:
@@ -34,17 +34,17 @@ class TrainerBase:
         self._scheds[name] = sched
 
     def get_model_names(self, names=None) -> list[str]:
-        """All registered names, or `names` as a list. Raises ValueError on an unknown one."""
+        """Returns all registered names, or `names` as a list. Raises ValueError if one is unknown."""
         if names is None:
             return list(self._models)
         names = tolist_if_not(names)
         for name in names:
             if name not in self._models:
-                raise ValueError(f"No model {name!r} is registered, only {list(self._models)}")
+                raise ValueError(f"A model name must be one of {list(self._models)}, got {name!r}")
         return names
 
     def set_model_mode(self, mode="train", names=None) -> None:
-        """Put models into "train" or "test" ("eval") mode."""
+        """Sets models to "train" or "test" ("eval") mode."""
         if mode not in ("train", "test", "eval"):
             raise ValueError(f"mode must be train, test or eval, got {mode!r}")
         for name in self.get_model_names(names):
@@ -53,9 +53,10 @@ class TrainerBase:
     # Checkpoints
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name="") -> None:
-        """Write `directory`/<name>/model.pth.tar-<epoch+1> (or `model_name`) of every registered model."""
+        """Saves every registered model to `directory`/<name>/model.pth.tar-<epoch+1>, or to the file `model_name`."""
         for name in self.get_model_names():
-            optim, sched = self._optims[name], self._scheds[name]
+            optim = self._optims[name]
+            sched = self._scheds[name]
             state = {
                 "state_dict": self._models[name].state_dict(),
                 "epoch": epoch + 1,
@@ -66,7 +67,7 @@ class TrainerBase:
             save_checkpoint(state, os.path.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory) -> int:
-        """Restore all models from their newest checkpoints; returns the epoch to go on with, 0 without any."""
+        """Restores all models from their newest checkpoints; returns the epoch to resume from, 0 if none."""
         names = self.get_model_names()
         folders = {name: os.path.join(directory, name) for name in names}
         if not names or not all(map(newest_checkpoint, folders.values())):
@@ -75,14 +76,16 @@ class TrainerBase:
         print(f"Found checkpoint at {directory} (will resume training)")
         epochs = []
         for name, folder in folders.items():
-            parts = self._models[name], self._optims[name], self._scheds[name]
-            epochs.append(resume_from_checkpoint(folder, *parts))
+            epoch = resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
+            epochs.append(epoch)
         if len(set(epochs)) > 1:
-            raise ValueError(f"Checkpoints of {names} in {directory} differ in epoch, {epochs}: start anew")
+            raise ValueError(
+                f"Checkpoints of {names} in {directory} are from different epochs, {epochs}: use a new OUTPUT_DIR"
+            )
         return epochs[0]
 
     def load_model(self, directory, epoch=None) -> None:
-        """Load weights for evaluation: of `epoch` (from 1), else the best, else the newest ones."""
+        """Loads weights for evaluation: of `epoch` (counted from 1), else of the best model, else the newest."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
@@ -100,26 +103,26 @@ class TrainerBase:
         if os.path.isfile(path):
             return path
         if epoch is None and (newest := newest_checkpoint(folder)):
-            print(f"No {BEST_MODEL} in {folder}: taking the newest checkpoint")
+            print(f"No {BEST_MODEL} in {folder}: falling back to the newest checkpoint")
             return newest
         raise FileNotFoundError(f"No model at {path}: check --model-dir and --load-epoch")
 
-    # Steps of an optimiser
+    # Optimisation
 
     def update_lr(self, names=None) -> None:
-        """Move the learning rate schedules on by one epoch."""
+        """Advances the learning rate schedules by one epoch."""
         for name in self.get_model_names(names):
             if self._scheds[name] is not None:
                 self._scheds[name].step()
 
     def detect_anomaly(self, loss) -> None:
-        """Raise FloatingPointError if the loss is infinite or NaN."""
+        """Raises FloatingPointError if the loss is infinite or NaN."""
         if torch.isfinite(loss).all():
             return
-        where = f"epoch {getattr(self, 'epoch', 0) + 1}, batch {getattr(self, 'batch_idx', 0) + 1}"
+        position = f"epoch {getattr(self, 'epoch', 0) + 1}, batch {getattr(self, 'batch_idx', 0) + 1}"
         raise FloatingPointError(
-            f"The loss is infinite or NaN in {where}: lower OPTIM.LR, "
-            "use fp32 in place of fp16 (TRAINER.<METHOD>.PREC), or look for broken inputs"
+            f"The loss is infinite or NaN in {position}: lower OPTIM.LR, "
+            "use fp32 instead of fp16 (TRAINER.<METHOD>.PREC), or check the inputs for invalid values"
         )
 
     def model_zero_grad(self, names=None) -> None:
@@ -143,7 +146,7 @@ class TrainerBase:
 
     def init_writer(self, log_dir) -> None:
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, needed for training only
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and only training needs it
 
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = SummaryWriter(log_dir=log_dir, purge_step=self._first_step)
@@ -153,7 +156,7 @@ class TrainerBase:
             self._writer.close()
 
     def write_scalar(self, tag, scalar_value, global_step=None) -> None:
-        """Add a point to a curve; without a writer (evaluation only) nothing happens."""
+        """Adds a point to a curve. Does nothing without a writer, as in evaluation."""
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
 
@@ -162,7 +165,7 @@ class TrainerBase:
     def train(self, start_epoch, max_epoch) -> None:
         self.start_epoch = start_epoch
         self.max_epoch = max_epoch
-        self.before_train()  # may move start_epoch
+        self.before_train()  # may change start_epoch
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
             self.before_epoch()
@@ -171,7 +174,7 @@ class TrainerBase:
         self.after_train()
 
     def before_train(self) -> None:
-        """For subclasses, as the next three."""
+        """Hook for subclasses, like the next three methods."""
 
     def after_train(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A backbone, optionally a head, and a linear classifier."""
+"""A classifier of a backbone, an optional head and a linear layer."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from dassl.modeling import build_backbone, build_head
 
 
 class SimpleNet(nn.Module):
-    """What MODEL.BACKBONE and MODEL.HEAD name, then a linear layer to `num_classes`, unless that is 0."""
+    """MODEL.BACKBONE, MODEL.HEAD if it is set, and a linear layer to `num_classes` if that is above 0."""
 
     def __init__(self, cfg, model_cfg, num_classes: int, **kwargs):
         super().__init__()
@@ -31,11 +31,11 @@ class SimpleNet(nn.Module):
 
     @property
     def fdim(self) -> int:
-        """Size of the features."""
+        """Dimension of the features."""
         return self._fdim
 
     def forward(self, x, return_feature: bool = False):
-        """Logits (B, num_classes), or features (B, fdim) without a classifier; `return_feature` gives both."""
+        """Returns logits (B, num_classes), or features (B, fdim) without a classifier; both with `return_feature`."""
         features = self.backbone(x)
         if self.head is not None:
             features = self.head(features)

@@ -1,4 +1,4 @@
-"""Data, model, resuming, saving and testing of a classifier, around a loop that subclasses fill in."""
+"""A trainer of a classifier: builds data and model, resumes, saves and evaluates. Subclasses add the training step."""
 
 import datetime
 import os
@@ -25,12 +25,12 @@ from .simple_net import SimpleNet
 
 
 class SimpleTrainer(TrainerBase):
-    """Data, model and evaluator from the configuration; resuming, saving and testing around the loop."""
+    """Builds data, model and evaluator from the configuration; resumes, saves and evaluates around the loop."""
 
     def __init__(self, cfg):
         super().__init__()
-        check_availability(cfg.TEST.FINAL_MODEL, ["last_step", "best_val"], what="TEST.FINAL_MODEL")
-        check_availability(cfg.TEST.SPLIT, ["test", "val"], what="TEST.SPLIT")
+        check_availability(cfg.TEST.FINAL_MODEL, ["last_step", "best_val"], key="TEST.FINAL_MODEL")
+        check_availability(cfg.TEST.SPLIT, ["test", "val"], key="TEST.SPLIT")
         self.check_cfg(cfg)
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
         self.start_epoch = self.epoch = 0
@@ -43,10 +43,10 @@ class SimpleTrainer(TrainerBase):
         self.best_result = -np.inf
 
     def check_cfg(self, cfg) -> None:
-        """For subclasses: raise on settings the method cannot work with."""
+        """Hook for subclasses: raise if the method does not support a setting."""
 
     def build_data_loader(self) -> None:
-        """Set the loaders and the classes; an override sets the same attributes (`dm` is optional)."""
+        """Sets the loaders and the classes. An override must set the same attributes, except `dm`."""
         self.dm = DataManager(self.cfg)
         self.train_loader_x = self.dm.train_loader_x
         self.train_loader_u = self.dm.train_loader_u  # may be None
@@ -57,7 +57,7 @@ class SimpleTrainer(TrainerBase):
         self.lab2cname = self.dm.lab2cname
 
     def build_model(self) -> None:
-        """Set `self.model`, build optimiser and schedule, and register them: a SimpleNet unless overridden."""
+        """Builds and registers `self.model`, a SimpleNet, with its optimiser and schedule. May be overridden."""
         cfg = self.cfg
         print("Building model")
         self.model = SimpleNet(cfg, cfg.MODEL, self.num_classes)
@@ -78,15 +78,15 @@ class SimpleTrainer(TrainerBase):
     def before_train(self) -> None:
         if self._selects_on_val() and self.val_loader is None:
             raise ValueError(
-                f"TEST.FINAL_MODEL best_val needs validation images, but {self.cfg.DATASET.NAME} has none "
-                "(test images are not used to choose a model): set TEST.FINAL_MODEL last_step"
+                f"TEST.FINAL_MODEL best_val needs validation images, but {self.cfg.DATASET.NAME} has none: set "
+                "TEST.FINAL_MODEL last_step (a model is never selected on test images)"
             )
         if self.get_model_names():
             self._resume()
         else:
             print("No model is registered: there is nothing to train")
             self.start_epoch = self.max_epoch
-        self.epoch = max(self.start_epoch - 1, 0)  # the last one there is, if no other comes
+        self.epoch = max(self.start_epoch - 1, 0)  # the last finished epoch, in case no epoch is left
         writer_dir = os.path.join(self.output_dir, "tensorboard")
         mkdir_if_missing(writer_dir)
         self._first_step = self.start_epoch * len(self.train_loader_x) or None
@@ -102,20 +102,21 @@ class SimpleTrainer(TrainerBase):
         if self.cfg.RESUME and self.start_epoch == 0:
             raise FileNotFoundError(
                 f"No checkpoint of {self.get_model_names()} in RESUME {self.cfg.RESUME!r}: "
-                "give the OUTPUT_DIR of an earlier run, or leave RESUME empty"
+                "set it to the OUTPUT_DIR of an earlier run, or leave it empty"
             )
         if self.start_epoch > 0 and self._selects_on_val():
             self._restore_best(directory)
 
     def _restore_best(self, directory: str) -> None:
-        """Go on comparing with the best model so far, and bring it along from another run's folder."""
+        """Restores the best validation result, and copies the best model if another run is resumed."""
         for name in self.get_model_names():
-            own, other = (os.path.join(place, name, BEST_MODEL) for place in (self.output_dir, directory))
-            if os.path.isfile(other) and not os.path.isfile(own):
-                mkdir_if_missing(os.path.dirname(own))
-                shutil.copy(other, own)
-            if os.path.isfile(own):
-                self.best_result = load_checkpoint(own)["val_result"]
+            best = os.path.join(self.output_dir, name, BEST_MODEL)
+            resumed = os.path.join(directory, name, BEST_MODEL)
+            if os.path.isfile(resumed) and not os.path.isfile(best):
+                mkdir_if_missing(os.path.dirname(best))
+                shutil.copy(resumed, best)
+            if os.path.isfile(best):
+                self.best_result = load_checkpoint(best)["val_result"]
 
     def after_train(self) -> None:
         print("Finish training")
@@ -131,19 +132,19 @@ class SimpleTrainer(TrainerBase):
         self.close_writer()
 
     def after_epoch(self) -> None:
-        done = self.epoch + 1
+        finished_epochs = self.epoch + 1
         if self._selects_on_val():
             result = self.test(split="val")
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
         frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
-        if done == self.max_epoch or (frequency > 0 and done % frequency == 0):
+        if finished_epochs == self.max_epoch or (frequency > 0 and finished_epochs % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
 
     @torch.no_grad()
     def test(self, split=None) -> float:
-        """Evaluate on "val" or "test", by default TEST.SPLIT; returns the first result, the accuracy."""
+        """Evaluates on "val" or "test" (default: TEST.SPLIT); returns the first result, the accuracy in percent."""
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
@@ -163,10 +164,10 @@ class SimpleTrainer(TrainerBase):
         return self.model(input)
 
     def parse_batch_test(self, batch):
-        """Images (B, 3, H, W) and labels (B,) on the device."""
+        """Returns images (B, 3, H, W) and labels (B,) on the device."""
         return tuple(batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))
 
     def get_current_lr(self, names=None) -> float:
-        """Learning rate of the first parameter group of the first model."""
+        """Returns the learning rate of the first parameter group of the first model."""
         name = self.get_model_names(names)[0]
         return self._optims[name].param_groups[0]["lr"]

@@ -1,4 +1,4 @@
-"""Evaluators turn model outputs into results."""
+"""Evaluators compute results from model outputs."""
 
 from .build import EVALUATOR_REGISTRY, build_evaluator
 from .evaluator import Classification, EvaluatorBase

@@ -1,4 +1,4 @@
-"""Evaluators by name."""
+"""Registry of evaluators."""
 
 from dassl.utils import Registry, check_availability
 
@@ -6,9 +6,9 @@ EVALUATOR_REGISTRY = Registry("EVALUATOR")
 
 
 def build_evaluator(cfg, **kwargs):
-    """The evaluator that TEST.EVALUATOR names. Raises ValueError on an unknown name."""
+    """Builds the evaluator TEST.EVALUATOR. Raises ValueError if the name is unknown."""
     name = cfg.TEST.EVALUATOR
-    check_availability(name, EVALUATOR_REGISTRY.registered_names(), what="TEST.EVALUATOR")
+    check_availability(name, EVALUATOR_REGISTRY.registered_names(), key="TEST.EVALUATOR")
     if cfg.VERBOSE:
         print(f"Loading evaluator: {name}")
     return EVALUATOR_REGISTRY.get(name)(cfg, **kwargs)

@@ -12,7 +12,7 @@ from .build import EVALUATOR_REGISTRY
 
 
 class EvaluatorBase:
-    """Interface: `reset()`, `process()` every batch, `evaluate()` at the end."""
+    """Interface of evaluators: call `reset()`, then `process()` per batch, then `evaluate()`."""
 
     def __init__(self, cfg):
         self.cfg = cfg
@@ -29,7 +29,7 @@ class EvaluatorBase:
 
 @EVALUATOR_REGISTRY.register()
 class Classification(EvaluatorBase):
-    """Counts correct predictions; results are percentages."""
+    """Computes accuracy, error rate and macro F1 in percent."""
 
     def __init__(self, cfg, lab2cname: dict | None = None, **kwargs):
         super().__init__(cfg)
@@ -45,17 +45,18 @@ class Classification(EvaluatorBase):
         self._y_pred = []
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
-        """Add a batch: model output (B, n_cls) and labels (B,)."""
-        y_pred, y_true = mo.max(dim=1).indices.tolist(), gt.tolist()
+        """Adds a batch: model output (B, n_cls) and labels (B,)."""
+        y_pred = mo.max(dim=1).indices.tolist()
+        y_true = gt.tolist()
         self._correct += sum(p == t for p, t in zip(y_pred, y_true, strict=True))
         self._total += len(y_true)
         self._y_pred += y_pred
         self._y_true += y_true
 
     def evaluate(self) -> OrderedDict:
-        """Print and return the results, unrounded; `accuracy` comes first.
+        """Prints the results and returns them unrounded, `accuracy` first.
 
-        Raises ValueError if nothing has been processed.
+        Raises ValueError if no batch has been processed.
         """
         if not self._total:
             raise ValueError("Nothing to evaluate: no batch has been processed")
@@ -76,9 +77,11 @@ class Classification(EvaluatorBase):
         return results
 
     def _confusion(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels that are true or predicted (n,), and images by true and predicted label (n, n).
+        """Returns the labels that occur as true or predicted label (n,), and the confusion matrix in images (n, n).
 
-        Not scikit-learn's: importing it takes longer than many evaluations.
+        Does not use scikit-learn, whose import takes longer than many evaluations.
+
+        Example: true labels [2, 2, 5] and predictions [2, 5, 5] give labels [2, 5] and counts [[1, 1], [0, 1]].
         """
         labels, indices = np.unique([self._y_true, self._y_pred], return_inverse=True)
         counts = np.zeros((len(labels), len(labels)), dtype=int)
@@ -86,7 +89,7 @@ class Classification(EvaluatorBase):
         return labels, counts
 
     def _per_class(self, labels: np.ndarray, counts: np.ndarray) -> float:
-        """Print the accuracy of each class that has images; return their mean."""
+        """Prints the accuracy per class with images; returns their mean."""
         accuracies = []
         print("=> per-class result")
         for label, total, correct in zip(labels.tolist(), counts.sum(axis=1), counts.diagonal(), strict=True):
@@ -101,7 +104,7 @@ class Classification(EvaluatorBase):
         return float(np.mean(accuracies))
 
     def _save_confusion_matrix(self, counts: np.ndarray) -> None:
-        """Write OUTPUT_DIR/cmat.pt: a tensor, rows are true classes and sum to one, or to zero without images."""
+        """Saves the confusion matrix to OUTPUT_DIR/cmat.pt. A row per true class; it sums to 1, or 0 without images."""
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         mkdir_if_missing(self.cfg.OUTPUT_DIR)
         torch.save(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True).clip(1)), path)
@@ -109,5 +112,5 @@ class Classification(EvaluatorBase):
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:
-    """F1 per label (n,): 2 TP / (2 TP + FP + FN), which is the sum of the true and the predicted images below."""
+    """Returns F1 per label (n,): 2 TP / (2 TP + FP + FN), whose denominator is true plus predicted images."""
     return 2 * counts.diagonal() / (counts.sum(axis=0) + counts.sum(axis=1))

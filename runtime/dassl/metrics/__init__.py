@@ -1,4 +1,4 @@
-"""Accuracy and distances."""
+"""Top-k accuracy and distance matrices."""
 
 from .accuracy import compute_accuracy
 from .distance import compute_distance_matrix, cosine_distance, euclidean_squared_distance

@@ -6,10 +6,10 @@ import torch
 
 
 def compute_accuracy(output, target: torch.Tensor, topk: Sequence[int] = (1,)) -> list[torch.Tensor]:
-    """Accuracy in percent for each k of `topk`, as tensors of shape (1,).
+    """Returns the accuracy in percent for each k in `topk`, as tensors of shape (1,).
 
     Args:
-        output: logits (B, n_cls), or a tuple or list that begins with them.
+        output: logits (B, n_cls), or a tuple or list whose first item they are.
         target: labels (B,).
     """
     if isinstance(output, (tuple, list)):

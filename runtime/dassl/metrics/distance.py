@@ -5,9 +5,9 @@ from torch.nn import functional as F
 
 
 def compute_distance_matrix(input1: torch.Tensor, input2: torch.Tensor, metric="euclidean") -> torch.Tensor:
-    """Distances (m, n) between rows of (m, dim) and (n, dim): squared "euclidean", or "cosine".
+    """Returns distances (m, n) between the rows of (m, dim) and (n, dim): squared "euclidean", or "cosine".
 
-    Raises ValueError on another metric or on shapes that do not match.
+    Raises ValueError if the metric is unknown or the shapes do not match.
     """
     metrics = {"euclidean": euclidean_squared_distance, "cosine": cosine_distance}
     if metric not in metrics:
@@ -18,10 +18,10 @@ def compute_distance_matrix(input1: torch.Tensor, input2: torch.Tensor, metric="
 
 
 def euclidean_squared_distance(input1: torch.Tensor, input2: torch.Tensor) -> torch.Tensor:
-    """Squared Euclidean distances (m, n)."""
+    """Returns squared Euclidean distances (m, n)."""
     return torch.cdist(input1, input2).square()
 
 
 def cosine_distance(input1: torch.Tensor, input2: torch.Tensor) -> torch.Tensor:
-    """One minus cosine similarity (m, n)."""
+    """Returns one minus the cosine similarity, (m, n)."""
     return 1 - F.normalize(input1, dim=1) @ F.normalize(input2, dim=1).t()

@@ -1,4 +1,4 @@
-"""Backbones, heads and networks by name, and small functions that trainers share."""
+"""Registries of backbones, heads and networks, and functions that trainers share."""
 
 from .backbone import BACKBONE_REGISTRY, Backbone, build_backbone
 from .head import HEAD_REGISTRY, build_head

@@ -1,11 +1,11 @@
-"""What the three registries share."""
+"""Builds an object from a registry."""
 
 from dassl.utils import Registry, check_availability
 
 
-def build(registry: Registry, what: str, key: str, name: str, verbose: bool, kwargs: dict):
-    """The registered object of that name, called with `kwargs`. An unknown name is a ValueError."""
-    check_availability(name, registry.registered_names(), what=key)
+def build(registry: Registry, label: str, key: str, name: str, verbose: bool, kwargs: dict):
+    """Calls the registered object `name` with `kwargs`. Raises ValueError if the name is unknown."""
+    check_availability(name, registry.registered_names(), key=key)
     if verbose:
-        print(f"{what}: {name}")
+        print(f"{label}: {name}")
     return registry.get(name)(**kwargs)

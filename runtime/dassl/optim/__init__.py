@@ -1,4 +1,4 @@
-"""Optimisers and learning rate schedules from the OPTIM section of the configuration."""
+"""Builds optimisers and learning rate schedules from the OPTIM section of the configuration."""
 
 from .lr_scheduler import build_lr_scheduler
 from .optimizer import build_optimizer

@@ -1,4 +1,4 @@
-"""Torch's schedulers by Dassl's names, and a warm-up before them."""
+"""Builds torch's schedulers by Dassl's names, with an optional warm-up."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
@@ -10,7 +10,7 @@ WARMUP_TYPES = ["constant", "linear"]
 
 
 class _BaseWarmupScheduler(LRScheduler):
-    """`warm_rates()` for `warmup_epoch` epochs, then `successor`, which begins with the base learning rates."""
+    """Uses `warm_rates()` for `warmup_epoch` epochs, then `successor`, which starts from the base learning rates."""
 
     def __init__(self, optimizer: Optimizer, successor: LRScheduler, warmup_epoch: int, last_epoch=-1, verbose=False):
         self.successor = successor
@@ -31,7 +31,7 @@ class _BaseWarmupScheduler(LRScheduler):
             self._last_lr = self.successor.get_last_lr()
 
     def state_dict(self) -> dict:
-        """Plain numbers and lists, the successor's included; the shape comes from the configuration."""
+        """Returns the progress of this schedule and its successor as plain numbers; OPTIM defines the rest."""
         state = {key: self.__dict__[key] for key in ("base_lrs", "last_epoch", "_step_count", "_last_lr")}
         return {**state, "successor": self.successor.state_dict()}
 
@@ -42,7 +42,7 @@ class _BaseWarmupScheduler(LRScheduler):
 
 
 class ConstantWarmupScheduler(_BaseWarmupScheduler):
-    """`cons_lr` during the warm-up."""
+    """Uses the learning rate `cons_lr` during the warm-up."""
 
     def __init__(self, optimizer, successor, warmup_epoch: int, cons_lr: float, last_epoch=-1, verbose=False):
         self.cons_lr = cons_lr
@@ -53,7 +53,10 @@ class ConstantWarmupScheduler(_BaseWarmupScheduler):
 
 
 class LinearWarmupScheduler(_BaseWarmupScheduler):
-    """`min_lr` in the first epoch, then in equal steps up to the base learning rate."""
+    """Uses `min_lr` in the first epoch, then increases linearly to the base learning rate.
+
+    Example: base learning rate 0.1, min_lr 1e-5, 4 warm-up epochs: 1e-5, 0.025, 0.05, 0.075, then the successor.
+    """
 
     def __init__(self, optimizer, successor, warmup_epoch: int, min_lr: float, last_epoch=-1, verbose=False):
         self.min_lr = min_lr
@@ -66,18 +69,18 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
 
 
 def build_lr_scheduler(optimizer: Optimizer, optim_cfg) -> LRScheduler:
-    """The schedule that OPTIM.LR_SCHEDULER and OPTIM.WARMUP_* describe; call `step()` once per epoch.
+    """Builds the schedule of OPTIM.LR_SCHEDULER and OPTIM.WARMUP_*. Call `step()` once per epoch.
 
-    With WARMUP_RECOUNT False the schedule counts the warm-up epochs as its own, but starts from the full LR.
+    With WARMUP_RECOUNT False the schedule starts from the full LR as well, but counts the warm-up epochs.
 
-    Raises ValueError on an unknown name or a STEPSIZE that does not fit it.
+    Raises ValueError if a name is unknown or STEPSIZE does not fit the schedule.
     """
     c = optim_cfg
-    check_availability(c.LR_SCHEDULER, AVAI_SCHEDS, what="OPTIM.LR_SCHEDULER")
+    check_availability(c.LR_SCHEDULER, AVAI_SCHEDS, key="OPTIM.LR_SCHEDULER")
     scheduler = _main_scheduler(optimizer, c)
     if c.WARMUP_EPOCH <= 0:
         return scheduler
-    check_availability(c.WARMUP_TYPE, WARMUP_TYPES, what="OPTIM.WARMUP_TYPE")
+    check_availability(c.WARMUP_TYPE, WARMUP_TYPES, key="OPTIM.WARMUP_TYPE")
     if not c.WARMUP_RECOUNT:
         scheduler.last_epoch = c.WARMUP_EPOCH
     if c.WARMUP_TYPE == "constant":

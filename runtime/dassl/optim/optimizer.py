@@ -1,4 +1,4 @@
-"""Torch's optimisers by Dassl's names."""
+"""Builds torch's optimisers by Dassl's names."""
 
 import warnings
 
@@ -13,18 +13,18 @@ AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
 
 def build_optimizer(model, optim_cfg, param_groups=None) -> torch.optim.Optimizer:
-    """The optimiser that OPTIM.NAME names.
+    """Builds the optimiser OPTIM.NAME.
 
     Args:
         model: a module, or an iterable of parameters or parameter groups.
-        param_groups: used in place of `model`, whatever OPTIM.STAGED_LR says.
+        param_groups: used instead of `model`; OPTIM.STAGED_LR then has no effect.
 
-    Raises ValueError on an unknown name or layer, or where there is nothing to optimise.
+    Raises ValueError if a name or layer is unknown, or if there is no parameter to optimise.
     """
     c = optim_cfg
-    check_availability(c.NAME, AVAI_OPTIMS, what="OPTIM.NAME")
+    check_availability(c.NAME, AVAI_OPTIMS, key="OPTIM.NAME")
     if param_groups is not None and c.STAGED_LR:
-        warnings.warn("OPTIM.STAGED_LR has no effect on given param_groups", stacklevel=2)
+        warnings.warn("OPTIM.STAGED_LR True has no effect, since param_groups are given", stacklevel=2)
     if param_groups is None:
         if c.STAGED_LR:
             param_groups = _staged_groups(model, c)
@@ -47,17 +47,19 @@ def build_optimizer(model, optim_cfg, param_groups=None) -> torch.optim.Optimize
 
 
 def _staged_groups(model, c) -> list[dict]:
-    """Children named in NEW_LAYERS learn at LR, the others at LR * BASE_LR_MULT."""
+    """Returns two parameter groups: children in NEW_LAYERS with LR, all others with LR * BASE_LR_MULT."""
     if not isinstance(model, nn.Module):
-        raise TypeError("OPTIM.STAGED_LR needs a module, not a list of parameters")
+        raise TypeError("OPTIM.STAGED_LR True needs a module, got parameters: pass the module, or set it to False")
     if isinstance(model, nn.DataParallel):
         model = model.module
     new_layers = [c.NEW_LAYERS] if isinstance(c.NEW_LAYERS, str) else list(c.NEW_LAYERS)
     children = dict(model.named_children())
     unknown = [name for name in new_layers if name not in children]
     if unknown or not new_layers:
-        raise ValueError(f"OPTIM.NEW_LAYERS must name some of {list(children)}, got {new_layers}")
-    groups = {True: [], False: []}
+        raise ValueError(f"OPTIM.NEW_LAYERS must name at least one of {list(children)}, got {new_layers}")
+    base_params = []
+    new_params = []
     for name, module in children.items():
-        groups[name in new_layers] += module.parameters()
-    return [{"params": groups[False], "lr": c.LR * c.BASE_LR_MULT}, {"params": groups[True]}]
+        params = new_params if name in new_layers else base_params
+        params += module.parameters()
+    return [{"params": base_params, "lr": c.LR * c.BASE_LR_MULT}, {"params": new_params}]

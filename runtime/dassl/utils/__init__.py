@@ -1,4 +1,4 @@
-"""Helpers: files, seeds, logging, meters, registry, checkpoints; each is imported when it is first used."""
+"""Helpers for files, seeds, logging, meters, registries and checkpoints. Each module is imported on first use."""
 
 import importlib
 
@@ -16,12 +16,12 @@ _MODULES = {
         "count_num_param", "init_network_weights", "open_all_layers", "open_specified_layers", "set_bn_to_eval",
     ),
 }  # fmt: skip
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_HOME)
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name):
-    """The helper of that name; only some of them need torch, which takes a second to import."""
-    if name not in _HOME:
+    """Imports a helper on first use. Only some helpers need torch, whose import takes a second."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""Checkpoints."""
+"""Saves, loads and resumes checkpoints."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from torch import nn
 
 from .tools import mkdir_if_missing
 
-POINTER = "checkpoint"  # text file beside the checkpoints that names the newest one
+POINTER = "checkpoint"  # text file in the folder of the checkpoints; holds the name of the newest one
 
 
 def save_checkpoint(
@@ -19,11 +19,11 @@ def save_checkpoint(
     remove_module_from_keys: bool = True,
     model_name: str = "",
 ) -> None:
-    """Write `state` into `save_dir`, whose file `checkpoint` then names it.
+    """Saves `state` to a file in `save_dir` and writes its name to the file `checkpoint`.
 
     Args:
-        state: holds at least state_dict and epoch (counted from 1).
-        is_best: write model-best.pth.tar as well.
+        state: has at least the keys state_dict and epoch (counted from 1).
+        is_best: also save it as model-best.pth.tar.
         remove_module_from_keys: strip DataParallel's "module." from parameter names.
         model_name: file name, model.pth.tar-<epoch> by default.
     """
@@ -42,9 +42,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str) -> dict:
-    """The content of a checkpoint, its tensors on the CPU.
+    """Loads a checkpoint, with its tensors on the CPU.
 
-    Raises FileNotFoundError, or ValueError if the file is damaged or holds Python objects, whose loading runs code.
+    Raises FileNotFoundError, or ValueError if the file is corrupted or holds Python objects, whose loading runs code.
     """
     if fpath is None:
         raise ValueError("No checkpoint given: the path is None")
@@ -52,19 +52,19 @@ def load_checkpoint(fpath: str) -> dict:
         raise FileNotFoundError(f'No checkpoint at "{fpath}"')
     try:
         content = torch.load(fpath, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way
+    except Exception as error:  # a corrupted file can raise any exception
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(
-            f'Cannot load the checkpoint "{fpath}": if it is damaged, restore a copy; if it holds Python objects and '
-            f"you trust it, save its tensors anew, read with torch.load(..., weights_only=False) ({reason})"
+            f'Cannot load the checkpoint "{fpath}" ({reason}): if it is corrupted, restore a copy; if it holds Python '
+            "objects and you trust it, read it with torch.load(..., weights_only=False) and save its tensors only"
         ) from error
     if not isinstance(content, dict):
-        raise ValueError(f'"{fpath}" is no checkpoint: it holds a {type(content).__name__}, not a dict')
+        raise ValueError(f'"{fpath}" is not a checkpoint: it holds a {type(content).__name__}, not a dict')
     return content
 
 
 def newest_checkpoint(fdir: str) -> str | None:
-    """Path of the checkpoint that `fdir`/checkpoint names; None where nothing has been saved yet."""
+    """Returns the path of the checkpoint named in `fdir`/checkpoint; None if no checkpoint has been saved."""
     pointer = os.path.join(fdir, POINTER)
     if not os.path.isfile(pointer):
         return None
@@ -73,16 +73,16 @@ def newest_checkpoint(fdir: str) -> str | None:
 
 
 def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, scheduler=None) -> int:
-    """Restore model, optimiser and scheduler from the newest checkpoint in `fdir`.
+    """Restores model, optimiser and scheduler from the newest checkpoint in `fdir`.
 
     Returns:
-        Number of finished epochs, which is the index of the next one.
+        The number of finished epochs, which is the index of the next epoch.
 
     Raises FileNotFoundError, or ValueError if the checkpoint does not fit.
     """
     fpath = newest_checkpoint(fdir)
     if fpath is None:
-        raise FileNotFoundError(f"No file named {POINTER} in {fdir}: there is nothing to resume")
+        raise FileNotFoundError(f"No file {POINTER!r} in {fdir}, so there is no checkpoint to resume: check the folder")
     print(f'Loading checkpoint from "{fpath}"')
     checkpoint = load_checkpoint(fpath)
     if scheduler is not None:
@@ -97,53 +97,56 @@ def resume_from_checkpoint(fdir: str, model: nn.Module, optimizer=None, schedule
 
 
 def check_schedule(scheduler, checkpoint: dict, fpath: str) -> None:
-    """Raise ValueError if the file's schedule has other constants than OPTIM, which loading would silently override."""
+    """Raises ValueError if constants of the saved schedule differ from OPTIM; loading would silently override OPTIM."""
     saved = checkpoint.get("scheduler") or {}
     saved = saved.get("successor", saved)
     current = getattr(scheduler, "successor", scheduler).state_dict()
     for key in ("base_lrs", "T_max", "step_size", "milestones", "gamma"):
         if key in saved and saved[key] != current.get(key):
             raise ValueError(
-                f'"{fpath}" does not fit: {key} of its schedule is {saved[key]}, OPTIM gives {current.get(key)}; '
-                "use the options it was trained with, or another OUTPUT_DIR"
+                f'Cannot resume from "{fpath}": {key} of its schedule is {saved[key]}, OPTIM gives {current.get(key)}; '
+                "use the options of that run, or another OUTPUT_DIR"
             )
 
 
 def load_part(part, checkpoint: dict, key: str, fpath: str) -> None:
-    """`part.load_state_dict(checkpoint[key])`; what does not fit is a ValueError of one line that names the file."""
+    """Calls `part.load_state_dict(checkpoint[key])`. If it fails, raises ValueError with one line."""
     if isinstance(part, nn.DataParallel):
-        part = part.module  # names are saved without its prefix
+        part = part.module  # names are saved without the prefix "module."
     try:
         part.load_state_dict(checkpoint[key])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(
-            f'"{fpath}" does not fit: its {key} cannot be loaded; use the trainer, backbone and options it was trained '
-            f"with, or another OUTPUT_DIR ({type(error).__name__}: {reason})"
+            f'Cannot load {key} from "{fpath}" ({type(error).__name__}: {reason}): use the trainer, backbone and '
+            "options of that run, or another OUTPUT_DIR"
         ) from error
 
 
 def load_pretrained_weights(model: nn.Module, weight_path: str) -> None:
-    """Copy into `model` the tensors of a file whose names and shapes fit; the others are listed.
+    """Copies the tensors of a file whose name and shape match into `model`; prints the names of the others.
 
-    Raises ValueError if none fits.
+    Raises ValueError if no tensor matches.
     """
     checkpoint = load_checkpoint(weight_path)
     state_dict = _strip_module(checkpoint.get("state_dict", checkpoint))
-    own = model.state_dict()
-    matched = {k: v for k, v in state_dict.items() if k in own and own[k].shape == getattr(v, "shape", None)}
+    model_state = model.state_dict()
+    matched = {}
+    for name, value in state_dict.items():
+        if name in model_state and model_state[name].shape == getattr(value, "shape", None):
+            matched[name] = value
     if not matched:
         raise ValueError(
-            f"No tensor of {weight_path} fits the model: "
-            f"the file has {list(state_dict)[:5]} ..., the model {list(own)[:5]} ..."
+            f"No tensor of {weight_path} matches the model in name and shape: "
+            f"the file has {list(state_dict)[:5]} ..., the model has {list(model_state)[:5]} ..."
         )
     model.load_state_dict(matched, strict=False)
     print(f"Successfully loaded pretrained weights from {weight_path}")
-    discarded = [k for k in state_dict if k not in matched]
+    discarded = [name for name in state_dict if name not in matched]
     if discarded:
         print(f"Layers discarded due to unmatched keys or size: {discarded}")
 
 
 def _strip_module(state_dict: dict) -> OrderedDict:
-    """The state dict with DataParallel's "module." taken off the names."""
+    """Removes DataParallel's prefix "module." from the names of a state dict."""
     return OrderedDict((name.removeprefix("module."), value) for name, value in state_dict.items())

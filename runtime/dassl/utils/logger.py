@@ -1,4 +1,4 @@
-"""Copies what is printed into a log file."""
+"""Copies printed output to a log file."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ from .tools import mkdir_if_missing, write_errors
 
 
 class Logger:
-    """Stands in for `sys.stdout`: writes to the console and, line by line, to the file `fpath`."""
+    """Replaces `sys.stdout`: writes to the console and, with line buffering, to the file `fpath`."""
 
     def __init__(self, fpath: str | None = None):
-        # A second logger replaces the first instead of feeding it.
+        # If stdout is a Logger already, replace it instead of writing through it.
         self.console = sys.stdout.console if isinstance(sys.stdout, Logger) else sys.stdout
         self.file = None
         if fpath is not None:
@@ -38,8 +38,8 @@ class Logger:
                 with write_errors(self.file.name):
                     self.file.write(msg)
             except OSError:
-                self.close()  # or Python fails once more at exit
-                self.console.write("" if msg.endswith("\n") else "\n")  # what is said next begins on its own line
+                self.close()  # otherwise Python fails again at exit
+                self.console.write("" if msg.endswith("\n") else "\n")  # start the error message on a new line
                 raise
         return len(msg)
 
@@ -49,17 +49,17 @@ class Logger:
             self.file.flush()
 
     def close(self) -> None:
-        """Close the file; the console stays open."""
+        """Closes the file; the console stays open."""
         if self.file is not None:
-            with contextlib.suppress(OSError):  # the disk is full: `write` has told
+            with contextlib.suppress(OSError):  # the disk is full, which `write` has reported
                 self.file.close()
             self.file = None
 
 
 def setup_logger(output: str | None = None) -> None:
-    """Log to `output` if it ends in .txt or .log, else to `output`/log.txt.
+    """Logs to `output` if it ends in .txt or .log, else to `output`/log.txt.
 
-    An existing log is kept: the new one gets the date and time as suffix.
+    An existing log is kept; the new one gets the date and time as suffix.
     """
     if output is None:
         return

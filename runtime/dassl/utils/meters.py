@@ -1,4 +1,4 @@
-"""Running values and averages of what a training step reports."""
+"""Meters for the latest value and the average of metrics."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import torch
 
 
 class AverageMeter:
-    """Latest value `val` and average `avg`; with `ema` the average decays by 0.9 per update."""
+    """Tracks the latest value `val` and the average `avg`; with `ema` an exponential average with decay 0.9."""
 
     def __init__(self, ema: bool = False):
         self.ema = ema
@@ -16,7 +16,7 @@ class AverageMeter:
         self.val = self.avg = self.sum = self.count = 0
 
     def update(self, val, n: int = 1) -> None:
-        """Add a number or one-element tensor that stands for `n` samples."""
+        """Adds a number or one-element tensor, the mean of `n` samples."""
         if isinstance(val, torch.Tensor):
             val = val.item()
         self.val = val
@@ -26,7 +26,7 @@ class AverageMeter:
 
 
 class MetricMeter:
-    """One AverageMeter per name; `str()` gives `name value (average)` of each."""
+    """Holds one AverageMeter per name. `str()` returns "name value (average)" for each."""
 
     def __init__(self, delimiter: str = " "):
         self.meters = defaultdict(AverageMeter)

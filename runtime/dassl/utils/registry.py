@@ -4,9 +4,9 @@ from .tools import check_availability
 
 
 class Registry:
-    """Holds classes or functions under their `__name__`.
+    """Holds classes or functions by their `__name__`.
 
-    `@REGISTRY.register()` decorates; `REGISTRY.register(obj)` does the same to an existing one.
+    Register with the decorator `@REGISTRY.register()` or with `REGISTRY.register(obj)`.
     """
 
     def __init__(self, name: str):
@@ -14,7 +14,7 @@ class Registry:
         self._obj_map = {}
 
     def register(self, obj=None, force: bool = False):
-        """Add `obj`. Raises KeyError if its name is taken, unless `force`."""
+        """Adds `obj`. Raises KeyError if its name is already registered, unless `force`."""
         if obj is None:
             return lambda decorated: self.register(decorated, force=force)
         name = obj.__name__
@@ -24,9 +24,9 @@ class Registry:
         return obj
 
     def get(self, name: str):
-        """The object of that name. Raises KeyError with the closest and all valid names."""
+        """Returns the object `name`. Raises KeyError with the closest name and all valid names."""
         try:
-            check_availability(name, self.registered_names(), what=f"A name in {self._name}")
+            check_availability(name, self.registered_names(), key=f"A name in {self._name}")
         except ValueError as error:
             raise KeyError(str(error)) from None
         return self._obj_map[name]

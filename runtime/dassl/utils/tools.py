@@ -16,9 +16,9 @@ from PIL import Image
 
 
 def mkdir_if_missing(dirname: str) -> None:
-    """Create a folder and its parents unless it exists; "" is the current folder.
+    """Creates a folder and its parents if they do not exist; "" is the current folder.
 
-    Raises PermissionError, NotADirectoryError or OSError with one line that names the folder.
+    Raises PermissionError, NotADirectoryError or OSError, with one line that names the folder.
     """
     if not dirname:
         return
@@ -26,12 +26,14 @@ def mkdir_if_missing(dirname: str) -> None:
         with write_errors(dirname):
             os.makedirs(dirname, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(f"Cannot create the folder {dirname!r}: a file is in the way") from error
+        raise NotADirectoryError(
+            f"Cannot create the folder {dirname!r}: a file has that name, or that of a parent; rename it"
+        ) from error
 
 
 @contextlib.contextmanager
 def write_errors(path: str) -> Iterator[None]:
-    """Turn a refusal of the system, or a full disk, into an OSError of one line that names `path`."""
+    """Turns errors of permission or a full disk into an OSError with one line that names `path`."""
     try:
         yield
     except OSError as error:
@@ -43,24 +45,24 @@ def write_errors(path: str) -> Iterator[None]:
 
 
 def check_isfile(fpath: str) -> bool:
-    """Whether `fpath` is a file; warns if not."""
-    found = os.path.isfile(fpath)
-    if not found:
+    """Returns whether `fpath` is a file; warns if not."""
+    is_file = os.path.isfile(fpath)
+    if not is_file:
         warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
-    return found
+    return is_file
 
 
 def read_json(fpath: str) -> Any:
-    """Content of a JSON file. Raises ValueError naming the file if it is not JSON."""
+    """Reads a JSON file. Raises ValueError that names the file if it is not valid JSON."""
     with open(fpath, encoding="utf-8") as file:
         try:
             return json.load(file)
         except ValueError as error:
-            raise ValueError(f"{fpath} is not valid JSON ({error}): replace it by an intact copy") from error
+            raise ValueError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy") from error
 
 
 def write_json(obj: Any, fpath: str) -> None:
-    """Write `obj` as JSON; creates the folder."""
+    """Writes `obj` as JSON; creates the folder if needed."""
     text = json.dumps(obj, indent=4, separators=(",", ": "))
     mkdir_if_missing(os.path.dirname(fpath))
     with write_errors(fpath), open(fpath, "w", encoding="utf-8") as file:
@@ -68,7 +70,7 @@ def write_json(obj: Any, fpath: str) -> None:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed the generators of python, numpy, torch and CUDA. Raises ValueError unless 0 <= seed < 2**32."""
+    """Seeds the generators of Python, NumPy, torch and CUDA. Raises ValueError unless 0 <= seed < 2**32."""
     import numpy as np
     import torch
 
@@ -81,7 +83,7 @@ def set_random_seed(seed: int) -> None:
 
 
 def download_url(url: str, dst: str) -> None:
-    """Download `url` to the file `dst` with a progress bar; `dst` appears only when complete."""
+    """Downloads `url` to the file `dst` with a progress bar. `dst` exists only when the download is complete."""
     import torch
 
     print(f'* url="{url}"')
@@ -94,13 +96,13 @@ class ImageReadError(OSError, ValueError):
     """An image file that is missing or cannot be decoded; the message is one line that names it."""
 
     def __init__(self, message: str):
-        # A data loader raises a worker's error again as `type(error)(the worker's whole traceback)`,
-        # in which the original message comes last.
+        # A data loader re-raises the error of a worker as `type(error)(traceback of the worker)`;
+        # the traceback ends with the original message.
         super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[-1])
 
 
 def read_image(path: str) -> Image.Image:
-    """The image in a file as RGB. Raises ImageReadError."""
+    """Reads an image file as RGB. Raises ImageReadError."""
     if not os.path.isfile(path):
         raise ImageReadError(f"No image at {path}: restore the file, or remove it from the dataset's split")
     try:
@@ -108,12 +110,12 @@ def read_image(path: str) -> Image.Image:
             return image.convert("RGB")
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"Cannot read the image {path} ({reason}): replace it by an intact copy"
+        message = f"Cannot read the image {path} ({reason}): replace it with an intact copy"
         raise ImageReadError(message) from error
 
 
 def collect_env_info() -> str:
-    """Versions and devices, one a line. Starts no other programs, so it costs no time."""
+    """Returns versions and devices, one per line. Starts no other program, so it takes no time."""
     import torch
 
     lines = [f"Python: {platform.python_version()}", f"Platform: {platform.platform()}"]
@@ -128,24 +130,24 @@ def collect_env_info() -> str:
 
 
 def listdir_nohidden(path: str, sort: bool = False) -> list[str]:
-    """Names in a folder that do not begin with a dot."""
+    """Returns the names in a folder that do not start with a dot."""
     names = [name for name in os.listdir(path) if not name.startswith(".")]
     return sorted(names) if sort else names
 
 
 def get_most_similar_str_to_a_from_b(a: str, b: Sequence[str]) -> str | None:
-    """The string of `b` closest to `a`, upper and lower case being equal; None if `b` is empty."""
+    """Returns the string of `b` closest to `a`, ignoring case; None if `b` is empty."""
     return max(b, key=lambda name: SequenceMatcher(None, a.lower(), name.lower()).ratio(), default=None)
 
 
-def check_availability(requested: str, available: Sequence[str], what: str = "The name") -> None:
-    """Raise ValueError with the closest and all valid names unless `requested` is in `available`."""
+def check_availability(requested: str, available: Sequence[str], key: str = "The name") -> None:
+    """Raises ValueError with the closest name and all valid names unless `requested` is in `available`."""
     if requested not in available:
         closest = get_most_similar_str_to_a_from_b(requested, available)
         hint = f" (did you mean {closest!r}?)" if closest and requested else ""
-        raise ValueError(f"{what} must be one of {sorted(available)}, got {requested!r}{hint}")
+        raise ValueError(f"{key} must be one of {sorted(available)}, got {requested!r}{hint}")
 
 
 def tolist_if_not(x: Any) -> list:
-    """`x` itself if it is a list, else a list of it."""
+    """Returns `x` if it is a list, else [x]."""
     return x if isinstance(x, list) else [x]

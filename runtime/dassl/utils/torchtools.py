@@ -1,10 +1,10 @@
-"""Counting, freezing and initialising parameters; checkpoints."""
+"""Counts, freezes and initializes parameters."""
 
 from collections.abc import Iterable
 
 from torch import nn
 
-from .checkpoint import (  # noqa: F401  (upstream Dassl has them here)
+from .checkpoint import (  # noqa: F401  (as in upstream Dassl, some trainers import these names from here)
     load_checkpoint,
     load_pretrained_weights,
     resume_from_checkpoint,
@@ -13,19 +13,19 @@ from .checkpoint import (  # noqa: F401  (upstream Dassl has them here)
 
 
 def set_bn_to_eval(m: nn.Module) -> None:
-    """Fix the statistics of a BatchNorm layer; its gain and bias stay trainable. For `model.apply`."""
+    """Sets a BatchNorm layer to eval mode; its weight and bias stay trainable. For `model.apply`."""
     if "BatchNorm" in type(m).__name__:
         m.eval()
 
 
 def open_all_layers(model: nn.Module) -> None:
-    """Make every parameter trainable and set train mode."""
+    """Makes all parameters trainable and sets train mode."""
     model.train()
     model.requires_grad_(True)
 
 
 def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> None:
-    """Train the named children only, the others frozen in eval mode. Raises ValueError on unknown names."""
+    """Makes the named children trainable and freezes the others in eval mode. Raises ValueError on unknown names."""
     if isinstance(model, nn.DataParallel):
         model = model.module
     if isinstance(open_layers, str):
@@ -40,7 +40,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
 
 
 def count_num_param(model: nn.Module | None = None, params: Iterable | None = None) -> int:
-    """Number of scalars in a model, or in an iterable of parameters or parameter groups."""
+    """Returns the number of parameters (scalars) in a model, or in an iterable of parameters or parameter groups."""
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is None:
@@ -53,7 +53,7 @@ def count_num_param(model: nn.Module | None = None, params: Iterable | None = No
 
 
 def init_network_weights(model: nn.Module, init_type: str = "normal", gain: float = 0.02) -> None:
-    """Initialise convolutions and linear layers by `init_type`, normalisation layers to one and zero."""
+    """Initializes convolutions and linear layers by `init_type`; normalisation layers get weight 1 and bias 0."""
     inits = {
         "normal": lambda w: nn.init.normal_(w, 0.0, gain),
         "xavier": lambda w: nn.init.xavier_normal_(w, gain=gain),
@@ -65,7 +65,8 @@ def init_network_weights(model: nn.Module, init_type: str = "normal", gain: floa
 
     def init(m: nn.Module) -> None:
         name = type(m).__name__
-        weight, bias = getattr(m, "weight", None), getattr(m, "bias", None)
+        weight = getattr(m, "weight", None)
+        bias = getattr(m, "bias", None)
         if weight is None:
             return
         if "Conv" in name or "Linear" in name:

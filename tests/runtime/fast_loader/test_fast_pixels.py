@@ -1,6 +1,6 @@
-"""The compiled loops give Pillow's and torchvision's bytes, and everything works without them too.
+"""The compiled loops give the same bytes as Pillow and torchvision, and the loader also works without them.
 
-Without Numba, what tests the loops themselves is skipped, and the rest compares Pillow's way with the plain loader.
+Without Numba, tests of the loops are skipped; the others compare the Pillow fallback with the plain loader.
 """
 
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from dassl.data.fast_loader.stored_image import StoredImage, stored
 from dassl.data.transforms import AVAI_CHOICES, build_transform
 from dassl.utils import read_image, set_random_seed
 from tests.reference.loader import MEAN, STD, plain_loader, plain_transform
+from tests.user_errors import assert_facts
 
 from .. import toy
 
@@ -37,7 +39,7 @@ compiled = pytest.mark.skipif(numba is None, reason="needs requirements-fast.txt
 
 @pytest.fixture(autouse=True)
 def loaded():
-    """With the loops here, for small images too; without them afterwards, as at the start of a process."""
+    """Loads the loops, which also resize small images; unloads them after the test."""
     fast_pixels.prepare((224, 224))
     assert (fast_pixels.loops is None) == (numba is None)
     yield
@@ -54,7 +56,7 @@ def equal(a, b) -> bool:
 
 @st.composite
 def crops(draw):
-    """(image size, box in it), as (width, height)."""
+    """((width, height) of an image, box in it)"""
     sizes = st.one_of(st.integers(1, 40), st.integers(1, 700))
     size = draw(sizes), draw(sizes)
     left, top = (draw(st.integers(0, side - 1)) for side in size)
@@ -84,14 +86,14 @@ def test_resized_crops_equal_pillows(crop, new_size, resample, flip, seed):
      ((200, 300), (300, 200)), ((300, 200), (200, 300)), ((224, 224), (224, 224)), ((224, 300), (224, 100)),
      ((17, 9), (17, 40)), ((640, 480), (1, 1))],
 )  # fmt: skip
-def test_sizes_with_a_catch(size, new_size, resample):
+def test_unusual_sizes(size, new_size, resample):
     for image in (random_image(*size[::-1]), Image.new("RGB", size, "white"), Image.new("RGB", size)):
         assert equal(stored(image).resize(new_size, resample), image.resize(new_size, resample))
 
 
 @compiled
-def test_edges_swing_over_and_are_cut():
-    """Black and white columns: the cubic filter leaves 0..255 on both sides."""
+def test_overshoot_at_edges_is_clipped():
+    """At black and white stripes the cubic filter gives values below 0 and above 255."""
     stripes = Image.fromarray(np.tile(np.array([0, 255] * 20, np.uint8).repeat(3)[None, :, None], (90, 1, 3)))
     for size in ((50, 70), (200, 31), (400, 400)):
         assert equal(stored(stripes).resize(size, Image.BICUBIC), stripes.resize(size, Image.BICUBIC))
@@ -106,7 +108,7 @@ OTHER_RESIZES = {
     "list": lambda i: i.resize([30, 20], Image.BICUBIC),
     "rotated": lambda i: i.transpose(Image.ROTATE_90),
     "upside down": lambda i: i.transpose(Image.FLIP_TOP_BOTTOM),
-    "resized, then drawn on": lambda i: T.functional.adjust_hue(i.resize((30, 20), Image.BICUBIC), 0.2),
+    "resized, then hue adjusted": lambda i: T.functional.adjust_hue(i.resize((30, 20), Image.BICUBIC), 0.2),
     "mirrored twice": lambda i: i.transpose(0).transpose(0),
     "pickled": lambda i: pickle.loads(pickle.dumps(i.resize((30, 20), Image.BICUBIC))),
 }
@@ -114,7 +116,7 @@ OTHER_RESIZES = {
 
 @compiled
 @pytest.mark.parametrize("use", OTHER_RESIZES)
-def test_other_uses_are_pillows(use):
+def test_other_operations_equal_pillows(use):
     image = random_image(60, 50)
     start = stored(image)
     assert equal(OTHER_RESIZES[use](start), OTHER_RESIZES[use](image)) and equal(start, image)
@@ -132,7 +134,7 @@ def test_sizes_that_pillow_refuses():
 @compiled
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_bytes_are_finished_exactly(seed, n, height, width):
+def test_finished_bytes_equal_the_transforms(seed, n, height, width):
     rng = np.random.default_rng(seed)
     images = [random_image(height, width, seed + i) for i in range(n)]
     tail = [T.ToTensor(), T.Normalize(rng.normal(size=3), np.abs(rng.normal(size=3)) + 0.01)]
@@ -150,12 +152,12 @@ def test_bytes_are_finished_exactly(seed, n, height, width):
 @pytest.fixture
 def items(tmp_path):
     """Images of several sizes, modes and formats."""
-    found = []
+    items = []
     for i, mode in enumerate(["RGB", "RGB", "RGBA", "P", "L", "1", "RGB", "RGB"]):
         path = str(tmp_path / f"{i}.{'jpg' if mode == 'RGB' else 'png'}")
         random_image(60 + 31 * (i % 3), 150 - 20 * i, i).convert(mode).save(path)
-        found.append(Datum(path, label=i))
-    return found
+        items.append(Datum(path, label=i))
+    return items
 
 
 def make(items, tmp_path, tfm, workers, **options):
@@ -192,7 +194,7 @@ def test_every_transform_gives_the_same(tmp_path, is_train):
 
 
 @compiled
-def test_only_large_images_are_worth_the_import(capsys):
+def test_loops_are_loaded_for_large_images_only(capsys):
     fast_pixels.loops, fast_pixels._tried = None, False
     fast_pixels.prepare((95, 224))
     assert fast_pixels.loops is None and not fast_pixels._tried
@@ -201,7 +203,7 @@ def test_only_large_images_are_worth_the_import(capsys):
 
 
 def without_loops(monkeypatch, capsys, items, tmp_path):
-    """The line that says so; batches are checked."""
+    """Checks the batches of a loader without loops; returns the log line about the fallback."""
     fast_pixels.loops, fast_pixels._tried = None, False
     tfm = T.Compose([T.Resize((96, 96), T.InterpolationMode.BICUBIC), T.ToTensor(), T.Normalize(MEAN, STD)])
     loader = make(items, tmp_path, tfm, 0)
@@ -220,17 +222,17 @@ def test_without_numba(monkeypatch, capsys, items, tmp_path):
     monkeypatch.delattr("dassl.data.fast_loader.pixel_loops", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     line = without_loops(monkeypatch, capsys, items, tmp_path)
-    assert "times as long" in line and "pip install -r requirements-fast.txt" in line
+    assert_facts(line, "Pillow", "1.3", "2.4", "pip install -r requirements-fast.txt")
 
 
 @compiled
-def test_with_a_pillow_that_computes_otherwise(monkeypatch, capsys, items, tmp_path):
-    monkeypatch.setattr(fast_pixels, "ORDERS", {"never seen": lambda h, w, new_h, new_w: h < new_h})
-    assert "computes otherwise" in without_loops(monkeypatch, capsys, items, tmp_path)
+def test_fallback_if_pillow_gives_other_bytes(monkeypatch, capsys, items, tmp_path):
+    monkeypatch.setattr(fast_pixels, "ORDERS", {"unknown order": lambda h, w, new_h, new_w: h < new_h})
+    assert_facts(without_loops(monkeypatch, capsys, items, tmp_path), f"Pillow {PIL.__version__}", "1.3", "2.4")
 
 
 @compiled
-def test_orders_are_told_apart():
+def test_exactly_one_order_agrees_with_the_installed_pillow():
     from dassl.data.fast_loader import pixel_loops
 
     assert sum(fast_pixels._agrees(pixel_loops, order) for order in fast_pixels.ORDERS.values()) == 1
@@ -244,14 +246,14 @@ RESIZE = (
 
 
 def start(folder, **variables) -> subprocess.Popen:
-    """A process that imports the copy of pixel_loops in `folder` and resizes."""
+    """Starts a process that imports the copy of pixel_loops in `folder` and resizes."""
     environment = {**{k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"}, **variables}
     return subprocess.Popen([sys.executable, "-c", RESIZE], cwd=folder, env=environment, stdout=subprocess.PIPE)
 
 
 @compiled
-def test_compiled_code_is_kept_where_it_can_be(tmp_path):
-    """Two processes at once, a third one later, and one that finds no folder to write to."""
+def test_compiled_code_is_cached_if_a_folder_is_writable(tmp_path):
+    """Two processes at the same time, a third one later, and one without a writable folder."""
     shutil.copy("runtime/dassl/data/fast_loader/pixel_loops.py", tmp_path)
     together = [start(tmp_path) for _ in range(2)]
     assert all(process.communicate()[0].startswith(b"84 ") for process in together)
@@ -262,7 +264,7 @@ def test_compiled_code_is_kept_where_it_can_be(tmp_path):
 
 
 @compiled
-def test_stored_images_know_their_pixels():
+def test_pixels_of_stored_images_and_crops():
     image = random_image(20, 30)
     part = stored(image).crop((3, 4, 20, 15))
     assert isinstance(part, StoredImage) and np.array_equal(part.pixels, np.asarray(image)[4:15, 3:20])

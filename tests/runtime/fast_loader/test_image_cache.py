@@ -1,4 +1,4 @@
-"""Images in memory: the same as in their files, for all processes, and never more than the bound."""
+"""Cached images equal those in their files, are shared by all processes, and never exceed the memory limit."""
 
 import gc
 import multiprocessing
@@ -21,6 +21,7 @@ from dassl.data.fast_loader.stored_image import StoredImage
 from dassl.utils import read_image, set_random_seed
 from dassl.utils.memory import free_memory
 from tests.reference.loader import plain_loader, plain_transform
+from tests.user_errors import assert_facts, raises_user_error
 
 from .. import toy
 
@@ -38,14 +39,14 @@ def equal(a, b) -> bool:
 
 
 def twice(path, n_bytes=10**6):
-    """An image from a file and the same from memory."""
+    """Returns an image from its file and the same image from memory."""
     cache = ImageCache(n_bytes)
     cache.add([path])
     return cache.read(path), cache.read(path)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"])
-def test_an_image_in_memory_equals_that_in_its_file(tmp_path, mode):
+def test_a_cached_image_equals_its_file(tmp_path, mode):
     path = str(tmp_path / "image.tif")
     Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)).convert(mode.split(";")[0]).save(path)
     for image in twice(path):
@@ -55,7 +56,7 @@ def test_an_image_in_memory_equals_that_in_its_file(tmp_path, mode):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    """(path, function that makes the image in memory anew)"""
+    """(path, function that reads the image from the cache)"""
     (path,) = write_jpegs(tmp_path_factory.mktemp("one"), 1)
     cache = ImageCache(10**6)
     cache.add([path])
@@ -104,13 +105,13 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_uses_of_an_image_in_memory(pair, use):
+def test_operations_on_a_cached_image(pair, use):
     path, stored = pair
     assert equal(USES[use](stored()), USES[use](read_image(path)))
-    assert equal(stored(), read_image(path))  # and what is in memory stays as it is
+    assert equal(stored(), read_image(path))  # the pixels in memory have not changed
 
 
-def test_transforms_see_exif_data_in_later_passes_too(tmp_path):
+def test_cached_images_keep_their_exif_data(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     path = str(tmp_path / "turned.jpg")
@@ -125,7 +126,7 @@ def make(items, tmp_path, workers=0, tfm=None, **options):
 
 
 @pytest.mark.parametrize("workers", [0, 3])
-def test_each_file_is_read_once_whichever_process_reads_it(tmp_path, workers, capsys):
+def test_each_file_is_decoded_by_one_process_only(tmp_path, workers, capsys):
     items = [Datum(path) for path in write_jpegs(tmp_path, 13)]
     set_random_seed(3)
     loader = plain_loader(items, plain_transform(16), 13, workers)
@@ -138,7 +139,8 @@ def test_each_file_is_read_once_whichever_process_reads_it(tmp_path, workers, ca
         os.remove(item.impath)
     ours += [batch["img"] for _ in range(2) for batch in loader]
     assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
-    assert capsys.readouterr().out.splitlines() == ["Images kept in memory: 13 (0.1 MB)"]  # once
+    (line,) = capsys.readouterr().out.splitlines()  # one report in three passes
+    assert_facts(line, "13", "0.1 MB")
 
 
 def read_all(cache, paths, sums):
@@ -158,13 +160,16 @@ def test_processes_that_read_the_same_images_at_the_same_time(tmp_path):
         process.join()
     expected = [sum(read_image(path).tobytes()) for path in paths]
     assert all(s[:] == expected for s in sums) and (cache.rows[:20, 0] > 0).all()
-    assert cache.state.tolist() == [sum(7200 + len(pickle.dumps(read_image(p).info)) for p in paths), 0]  # each once
+    assert cache.state.tolist() == [
+        sum(7200 + len(pickle.dumps(read_image(p).info)) for p in paths),
+        0,
+    ]  # each image is stored one time
     read_all(cache, paths, sums[0])
     assert sums[0][:] == expected
 
 
 @pytest.mark.parametrize("n_bytes", [1, 7199, 7500, 36000, 10**6])
-def test_no_more_than_the_bound(tmp_path, n_bytes):
+def test_memory_never_exceeds_the_limit(tmp_path, n_bytes):
     (tmp_path / "large").mkdir()
     paths = [*write_jpegs(tmp_path / "large", 1, (500, 500)), *write_jpegs(tmp_path, 6)]  # the large one first
     cache = ImageCache(n_bytes)
@@ -175,17 +180,18 @@ def test_no_more_than_the_bound(tmp_path, n_bytes):
     small = 7200 + len(pickle.dumps(read_image(paths[1]).info))
     assert cache.state[0] <= n_bytes and kept == (7 if n_bytes > 800_000 else n_bytes // small)
     report = cache.report(paths)
-    assert report.startswith(f"Images kept in memory: {kept} (") and ("DATALOADER.CACHE_GB" in report) == (kept < 7)
+    assert_facts(report, f": {kept} ")
+    assert ("DATALOADER.CACHE_GB" in report) == (kept < 7)
 
 
 def shared_memory() -> int:
-    """Bytes of shared memory that this process has touched."""
+    """Returns the bytes of shared memory that this process uses."""
     (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("RssShmem")]
     return 1024 * int(line.split()[1])
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_memory_is_taken_as_images_come_and_given_back(tmp_path):
+def test_memory_grows_with_the_images_and_is_released(tmp_path):
     paths = write_jpegs(tmp_path, 12, (1000, 500))  # 1.5 MB each
     before = shared_memory()
     items = [Datum(path) for path in paths]
@@ -199,7 +205,7 @@ def test_memory_is_taken_as_images_come_and_given_back(tmp_path):
     assert shared_memory() - before < 10**5
 
 
-def test_loaders_share_images_and_the_bound(tmp_path):
+def test_loaders_with_the_same_limit_share_images(tmp_path):
     items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
     first, second = make(items, tmp_path), make(items, tmp_path)
     assert first.cache is second.cache and len(first.cache.index) == 4
@@ -213,30 +219,30 @@ def test_loaders_share_images_and_the_bound(tmp_path):
 def test_without_memory(tmp_path, monkeypatch, capsys):
     items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
     assert make(items, tmp_path, DATALOADER__CACHE_GB=0.0).cache is None
-    with pytest.raises(ValueError, match="DATALOADER.CACHE_GB must not be negative, got -1"):
+    with raises_user_error("DATALOADER.CACHE_GB", "-1"):
         make(items, tmp_path, DATALOADER__CACHE_GB=-1.0)
     monkeypatch.setattr(module, "free_memory", lambda: 0)
     loader = make(items, tmp_path, DATALOADER__CACHE_GB=0.25)
     assert loader.cache is None and sum(len(batch["img"]) for batch in loader) == 4
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("Images are not kept in memory (") and line.endswith("DATALOADER.CACHE_GB 0.25")
+    assert_facts(line, "DATALOADER.CACHE_GB 0.25")
     monkeypatch.setattr(module, "free_memory", lambda: 10**6)
-    assert image_cache(0.25).n_bytes == 500_000  # half of what is free
+    assert image_cache(0.25).n_bytes == 500_000  # half of the free memory
 
 
-class OwnReading(DatasetWrapper):
+class IndexOnly(DatasetWrapper):
     def __getitem__(self, index):
         return {"index": index}
 
 
-def test_nothing_is_said_of_wrappers_that_read_for_themselves(tmp_path, capsys):
+def test_no_report_for_wrappers_that_do_not_use_the_cache(tmp_path, capsys):
     items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
     cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__CACHE_GB=0.3)
-    loader = build_data_loader(cfg, data_source=items, dataset_wrapper=OwnReading)
+    loader = build_data_loader(cfg, data_source=items, dataset_wrapper=IndexOnly)
     assert len(list(loader)) == 1 and capsys.readouterr().out == ""
 
 
-def test_validation_images_are_kept_where_each_epoch_looks_at_them(toy_root, tmp_path):
+def test_validation_images_are_cached_if_every_epoch_uses_them(toy_root, tmp_path):
     for final in ("best_val", "last_step"):
         cfg = toy.make_cfg(toy_root, tmp_path, TEST__FINAL_MODEL=final, DATALOADER__NUM_WORKERS=1)
         manager = DataManager(cfg)
@@ -250,22 +256,22 @@ def test_processes_that_are_not_forked_have_no_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("dassl.data.data_manager.start_method", lambda: "spawn")
     loader = make(items, tmp_path, workers=2)
     assert loader.cache is None
-    there = pickle.loads(pickle.dumps(loader.dataset))  # what such a process gets
-    assert there[1]["img"].shape == (3, 16, 16)
+    copy = pickle.loads(pickle.dumps(loader.dataset))  # what a spawned process receives
+    assert copy[1]["img"].shape == (3, 16, 16)
     assert make(items, tmp_path, workers=0).cache is not None
 
 
-def test_an_image_with_odd_info_is_decoded_every_time(tmp_path, monkeypatch):
+def test_an_image_with_info_that_cannot_be_pickled_is_not_cached(tmp_path, monkeypatch):
     (path,) = write_jpegs(tmp_path, 1)
 
-    def odd(path):
+    def read_with_function(path):
         image = read_image(path)
-        image.info["odd"] = lambda: 0
+        image.info["function"] = lambda: 0
         return image
 
-    monkeypatch.setattr(module, "read_image", odd)
+    monkeypatch.setattr(module, "read_image", read_with_function)
     first, second = twice(path)
-    assert "odd" in second.info and not isinstance(second, StoredImage)
+    assert "function" in second.info and not isinstance(second, StoredImage)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +300,6 @@ def test_free_memory(tmp_path, cgroup, files, left):
     assert free_memory(tmp_path, tmp_path / "groups") == left
 
 
-def test_free_memory_elsewhere(tmp_path):
+def test_free_memory_without_linux_files(tmp_path):
     assert free_memory(tmp_path / "nothing", tmp_path) == float("inf")
     assert free_memory() > 0

@@ -1,4 +1,4 @@
-"""Loaders give what torch's plain loader gives, with processes that stay and batches that travel as bytes."""
+"""The loader gives the same batches as torch's, with persistent workers and batches that are sent as uint8."""
 
 import os
 import random
@@ -19,6 +19,7 @@ from dassl.data.fast_loader.byte_batch import ByteBatch, Images, collate, split_
 from dassl.data.fast_loader.loader import Batch, Loader
 from dassl.utils import ImageReadError, set_random_seed
 from tests.reference.loader import MEAN, STD, plain_loader, plain_transform
+from tests.user_errors import assert_facts
 
 from .. import toy
 
@@ -26,18 +27,19 @@ from .. import toy
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
     """Eleven JPEGs of three sizes."""
-    folder, rng = tmp_path_factory.mktemp("jpegs"), np.random.default_rng(0)
-    found = []
+    folder = tmp_path_factory.mktemp("jpegs")
+    rng = np.random.default_rng(0)
+    items = []
     for i in range(11):
         side = 40 + 10 * (i % 3)
         path = folder / f"{i}.jpg"
         Image.fromarray(rng.integers(0, 255, (side, 60, 3), np.uint8)).save(path)
-        found.append(Datum(str(path), label=i, domain=i % 2))
-    return found
+        items.append(Datum(str(path), label=i, domain=i % 2))
+    return items
 
 
 def noisy(image):
-    """A transform that draws from every generator."""
+    """A transform that uses the generators of random, NumPy and torch."""
     image = T.functional.crop(image, 0, 0, 30, random.randint(30, 32))
     return T.functional.to_tensor(image.resize((8, 8))) + np.random.rand() + torch.rand(3, 8, 8)
 
@@ -56,14 +58,14 @@ TRANSFORMS = {
     "coop": plain_transform(16),
     "no normalization": T.Compose(plain_transform(16).transforms[:-1]),
     "noisy": noisy,
-    "steps after it": T.Compose([*plain_transform(16).transforms, T.RandomErasing(p=0.5)]),
+    "steps after normalization": T.Compose([*plain_transform(16).transforms, T.RandomErasing(p=0.5)]),
 }
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_passes_equal_those_of_a_plain_loader(items, tmp_path, name, workers):
-    """Images, their order, their augmentations, and what is left of the random numbers, whole passes and broken off."""
+    """Compares images, their order, augmentations and the next random numbers, for complete and interrupted passes."""
     results = []
     for loader in (
         plain_loader(items, TRANSFORMS[name], 2, workers),
@@ -94,7 +96,7 @@ class Process(DatasetWrapper):
         return os.getpid()
 
 
-def test_processes_stay_unless_images_are_read_once(items, tmp_path):
+def test_workers_are_persistent_unless_images_are_read_once(items, tmp_path):
     for once in (False, True):
         loader = make(items, None, tmp_path, workers=2, dataset_wrapper=Process, once=once)
         first, second = ({pid for batch in loader for pid in batch.tolist()} for _ in range(2))
@@ -110,7 +112,7 @@ def test_the_dataset_alone_gives_finished_images(items, tmp_path):
     expected = tfm(Image.open(items[3].impath))
     set_random_seed(0)
     assert torch.equal(dataset[3]["img"], expected)
-    plain = torch.utils.data.DataLoader(dataset, batch_size=4)  # somebody else's loader
+    plain = torch.utils.data.DataLoader(dataset, batch_size=4)  # torch's own loader
     assert next(iter(plain))["img"].dtype == torch.float32
 
 
@@ -120,7 +122,7 @@ class Doubled(DatasetWrapper):
         return {**item, "img": item["img"] * 2}
 
 
-def test_wrappers_that_change_items_are_asked_for_them(items, tmp_path):
+def test_wrappers_that_override_getitem_are_used(items, tmp_path):
     results = []
     for wrapper in (DatasetWrapper, Doubled):
         set_random_seed(1)
@@ -143,7 +145,7 @@ def test_several_views_and_transforms(items, tmp_path):
 
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
 @settings(max_examples=30, deadline=None)
-def test_bytes_are_finished_exactly(seed, n, height, width):
+def test_finished_bytes_equal_the_transforms(seed, n, height, width):
     rng = np.random.default_rng(seed)
     images = [Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)) for _ in range(n)]
     tail = [T.ToTensor(), T.Normalize(rng.normal(size=3), np.abs(rng.normal(size=3)) + 0.01)]
@@ -159,14 +161,14 @@ def test_bytes_are_finished_exactly(seed, n, height, width):
     [Image.new("L", (4, 4)), Image.new("RGBA", (4, 4)), np.ones((4, 4, 3)), np.ones((4, 4, 3), np.uint8)],
     ids=["gray", "alpha", "floats", "array"],
 )
-def test_what_is_no_rgb_image_is_finished_as_ever(image):
+def test_other_images_are_collated_as_torch_does(image):
     channels = T.ToTensor()(image).shape[0]
     tail = [T.ToTensor(), T.Normalize([0.5] * channels, [0.1] * channels)]
     batch = collate(Images([{"img": image, "label": 1}] * 2, tail))
     assert torch.equal(batch["img"], torch.stack([T.Compose(tail)(image)] * 2)) and batch["label"].tolist() == [1, 1]
 
 
-def test_images_of_different_sizes_are_no_batch():
+def test_images_of_different_sizes_are_an_error():
     tail = [T.ToTensor(), T.Normalize(MEAN, STD)]
     with pytest.raises(RuntimeError, match="equal size"):
         collate(Images([{"img": Image.new("RGB", (4, 4))}, {"img": Image.new("RGB", (4, 5))}], tail))
@@ -181,8 +183,8 @@ def test_which_transforms_are_split():
         assert split_transform(whole) is None
 
 
-def test_page_locked_batches_are_finished_ones(monkeypatch):
-    """Torch's own function, as its thread calls it; without a GPU the locking itself is replaced."""
+def test_pinned_batches_are_finished(monkeypatch):
+    """Calls torch's pin_memory as its thread does; Tensor.pin_memory is replaced, as it needs a GPU."""
     finish, pinned = ByteBatch.finish, []
     monkeypatch.setattr(ByteBatch, "finish", lambda self, pin: finish(self) if pin else pytest.fail("not pinned"))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *args: pinned.append(self) or self)
@@ -196,18 +198,18 @@ def error_of(loader):
     try:
         list(loader)
     except Exception as error:
-        error.__traceback__ = error.__cause__ = error.__context__ = None  # they would keep processes alive
+        error.__traceback__ = error.__cause__ = error.__context__ = None  # they would keep worker processes alive
         return error
 
 
-def test_passes_after_a_broken_image(tmp_path):
+def test_passes_after_a_corrupted_image(tmp_path):
     path = tmp_path / "image.png"
-    path.write_bytes(b"broken")
+    path.write_bytes(b"corrupted")
     loader = make([Datum(str(path))], TRANSFORMS["coop"], tmp_path, batch_size=1, workers=1)
     assert isinstance(error_of(loader), ImageReadError) and isinstance(error_of(loader), ImageReadError)
     Image.new("RGB", (8, 8)).save(path)
     assert [len(batch["img"]) for batch in loader] == [1]
-    path.write_bytes(b"broken")  # decoded once, it is not read again
+    path.write_bytes(b"corrupted")  # the image is cached, so the file is not read again
     assert [len(batch["img"]) for batch in loader] == [1]
 
 
@@ -219,21 +221,22 @@ class DiesOnce(DatasetWrapper):
         return index
 
 
-def test_new_processes_after_one_died(items, tmp_path):
+def test_new_workers_after_one_died(items, tmp_path):
     cfg = toy.make_cfg(tmp_path, tmp_path / "died", DATALOADER__NUM_WORKERS=1)
     loader = build_data_loader(cfg, "SequentialSampler", items[:2], 1, dataset_wrapper=DiesOnce)
     error = error_of(loader)
-    assert isinstance(error, ValueError) and "ran out of memory" in str(error)
+    assert isinstance(error, ValueError)
+    assert_facts(str(error), "DATALOADER.NUM_WORKERS 1", "memory", "DATALOADER.NUM_WORKERS 0")
     assert [batch.item() for batch in loader] == [0, 1]
 
 
-def test_batches_keep_their_seed_on_the_way_to_a_process():
+def test_pickled_batches_keep_their_seed():
     import pickle
 
     batch = Batch([3, 1])
     batch.seed = 17
-    there = pickle.loads(pickle.dumps(batch))
-    assert there == [3, 1] and there.seed == 17 and type(there) is Batch
+    copy = pickle.loads(pickle.dumps(batch))
+    assert copy == [3, 1] and copy.seed == 17 and type(copy) is Batch
 
 
 def test_a_loader_can_be_used_without_a_sampler():

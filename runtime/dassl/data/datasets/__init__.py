@@ -1,4 +1,4 @@
-"""What dataset modules build on."""
+"""Base classes and the registry of datasets."""
 
 from .base_dataset import DatasetBase, Datum
 from .build import DATASET_REGISTRY, build_dataset

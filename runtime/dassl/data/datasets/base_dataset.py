@@ -1,4 +1,4 @@
-"""A labelled image and a dataset of them."""
+"""Base classes of labelled images and datasets."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from dassl.utils import download_url, mkdir_if_missing
 
 
 class Datum:
-    """An image file with its label. Attribute names are part of users' pickled few-shot files.
+    """An image file with its label. Users' pickled few-shot files contain the attribute names.
 
     Raises FileNotFoundError if the image does not exist.
     """
@@ -43,7 +43,7 @@ class Datum:
 
 
 class DatasetBase:
-    """Lists of Datum for training, validation and test; the training list defines the classes."""
+    """Holds lists of Datum for training, validation and test. The training list defines the classes."""
 
     dataset_dir = ""  # the dataset's folder in DATASET.ROOT
     domains = []  # names of all domains
@@ -88,27 +88,27 @@ class DatasetBase:
 
     @staticmethod
     def get_num_classes(data_source) -> int:
-        """Largest label plus one."""
+        """Returns the largest label plus one."""
         return max(item.label for item in data_source) + 1
 
     @staticmethod
     def get_lab2cname(data_source) -> tuple[dict[int, str], list[str]]:
-        """Map from label to class name, and the class names in the labels' order.
+        """Returns {label: class name} and the class names sorted by label.
 
-        Raises ValueError if a label has two names.
+        Raises ValueError if a label has two class names.
         """
         names = {}
         for item in data_source:
             name = names.setdefault(item.label, item.classname)
             if name != item.classname:
-                raise ValueError(f"Label {item.label} has two class names, {name!r} and {item.classname!r}")
+                raise ValueError(f"Label {item.label} has two class names, {name!r} and {item.classname!r}: use one")
         return names, [names[label] for label in sorted(names)]
 
     def check_input_domains(self, source_domains, target_domains) -> None:
-        """Raise ValueError unless both lists have entries, all of them in `domains`."""
+        """Raises ValueError if a list is empty or names a domain that is not in `domains`."""
         for key, given in (("SOURCE_DOMAINS", source_domains), ("TARGET_DOMAINS", target_domains)):
             if not given:
-                raise ValueError(f"DATASET.{key} is empty: name some of {self.domains}")
+                raise ValueError(f"DATASET.{key} is empty: name at least one of {self.domains}")
             self.is_input_domain_valid(given)
 
     def is_input_domain_valid(self, input_domains) -> None:
@@ -117,50 +117,51 @@ class DatasetBase:
                 raise ValueError(f"A domain must be one of {self.domains}, got {domain!r}")
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
-        """Download an archive (.zip, .tar, .tar.gz) to `dst` and unpack it beside it."""
+        """Downloads an archive (.zip, .tar, .tar.gz) to `dst` and unpacks it into the same folder."""
         folder = os.path.dirname(dst)
         mkdir_if_missing(folder)
         if from_gdrive:
-            import gdown  # only needed here
+            import gdown  # optional dependency
 
             gdown.download(url, dst, quiet=False)
         else:
             download_url(url, dst)
         print("Extracting file ...")
-        keep_inside = not dst.endswith(".zip") and hasattr(tarfile, "data_filter")  # zip files need no filter
-        checked = {"filter": "data"} if keep_inside else {}
-        shutil.unpack_archive(dst, folder, **checked)
+        # the filter rejects tar members that would be written outside the folder; unpacking a zip file never does that
+        use_filter = not dst.endswith(".zip") and hasattr(tarfile, "data_filter")
+        options = {"filter": "data"} if use_filter else {}
+        shutil.unpack_archive(dst, folder, **options)
         print(f"File extracted to {folder}")
 
     def generate_fewshot_dataset(self, *data_sources, num_shots: int = -1, repeat: bool = False):
-        """Draw `num_shots` images per class with python's `random`, classes in order of first appearance.
+        """Samples `num_shots` images per class with Python's `random`, classes in order of first appearance.
 
-        A class with fewer images gives all of them, or draws with replacement if `repeat`.
+        If a class has fewer images, all are used; with `repeat`, it is sampled with replacement instead.
 
         Returns:
-            A list per data source; the list itself for one source; the sources if num_shots < 1.
+            One list per data source (for a single source, the list itself); the sources themselves if num_shots < 1.
         """
         output = list(data_sources)
         if num_shots >= 1:
             print(f"Creating a {num_shots}-shot dataset")
-            output = [self._draw(source, num_shots, repeat) for source in data_sources]
+            output = [self._sample(source, num_shots, repeat) for source in data_sources]
         return output[0] if len(output) == 1 else output
 
-    def _draw(self, data_source, num_shots: int, repeat: bool) -> list:
-        drawn = []
+    def _sample(self, data_source, num_shots: int, repeat: bool) -> list:
+        sampled = []
         for items in self.split_dataset_by_label(data_source).values():
             if len(items) >= num_shots:
-                drawn += random.sample(items, num_shots)
+                sampled += random.sample(items, num_shots)
             else:
-                drawn += random.choices(items, k=num_shots) if repeat else items
-        return drawn
+                sampled += random.choices(items, k=num_shots) if repeat else items
+        return sampled
 
     def split_dataset_by_label(self, data_source) -> dict[int, list]:
-        """Items by label, labels in order of first appearance."""
+        """Groups items by label, in order of first appearance."""
         return _group(data_source, "label")
 
     def split_dataset_by_domain(self, data_source) -> dict[int, list]:
-        """Items by domain, domains in order of first appearance."""
+        """Groups items by domain, in order of first appearance."""
         return _group(data_source, "domain")
 
 

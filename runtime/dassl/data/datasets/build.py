@@ -1,4 +1,4 @@
-"""Datasets by name."""
+"""Registry of datasets."""
 
 from dassl.utils import Registry, check_availability
 
@@ -6,9 +6,9 @@ DATASET_REGISTRY = Registry("DATASET")
 
 
 def build_dataset(cfg):
-    """The dataset that DATASET.NAME names. Raises ValueError on an unknown name."""
+    """Builds the dataset DATASET.NAME. Raises ValueError if the name is unknown."""
     name = cfg.DATASET.NAME
-    check_availability(name, DATASET_REGISTRY.registered_names(), what="DATASET.NAME")
+    check_availability(name, DATASET_REGISTRY.registered_names(), key="DATASET.NAME")
     if cfg.VERBOSE:
         print(f"Loading dataset: {name}")
     return DATASET_REGISTRY.get(name)(cfg)

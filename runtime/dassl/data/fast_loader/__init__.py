@@ -1,1 +1,1 @@
-"""Faster batches, equal bit for bit to those of torch's loader: decoded images and worker processes are kept."""
+"""A loader of the same batches as torch's, bit for bit, that caches decoded images and keeps its worker processes."""

@@ -1,4 +1,4 @@
-"""Batches on their way from a worker process: a quarter of the memory, and the arithmetic done once a batch."""
+"""Batches of uint8 images, which workers send instead of float32 images: a quarter of the memory."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from .shared_batches import SharedBatches, bytes_at
 
 
 class Images(list):
-    """Items of a dataset whose "img" lacks the last two steps of its transform, `tail`."""
+    """Items of a dataset to whose "img" the last two transforms, `tail`, have not been applied yet."""
 
     def __init__(self, items, tail: list):
         super().__init__(items)
@@ -19,7 +19,7 @@ class Images(list):
 
 
 def split_transform(transform) -> tuple[T.Compose, list] | None:
-    """A transform without the ToTensor and Normalize that it ends in, and these two; None if it ends otherwise."""
+    """Splits a transform into (all but the last two, [ToTensor, Normalize]); None if it does not end in these."""
     steps = transform.transforms if type(transform) is T.Compose else []
     if [type(step) for step in steps[-2:]] != [T.ToTensor, T.Normalize]:
         return None
@@ -27,7 +27,11 @@ def split_transform(transform) -> tuple[T.Compose, list] | None:
 
 
 def collate(items, slots: SharedBatches | None = None):
-    """A batch from a list of items, as torch makes it, or a ByteBatch from `Images`, in a worker process in `slots`."""
+    """Collates items into a batch: as torch does for a list, into a ByteBatch for `Images`.
+
+    A worker process writes the pixels into one of its `slots`, if they fit. Images that are not RGB images of one size
+    get their remaining transforms here and are collated as torch does.
+    """
     if not isinstance(items, Images):
         return default_collate(items)
     images = [as_bytes(item["img"]) for item in items]
@@ -35,14 +39,15 @@ def collate(items, slots: SharedBatches | None = None):
         tail = T.Compose(items.tail)
         return default_collate([{**item, "img": tail(item["img"])} for item in items])
     shape = (len(images), *images[0].shape)
-    place = slots and slots.take(shape)
-    pixels = np.stack(images, out=bytes_at(place) if place else np.empty(shape, np.uint8))
+    slot = None if slots is None else slots.take(shape)
+    out = np.empty(shape, np.uint8) if slot is None else bytes_at(slot)
+    pixels = np.stack(images, out=out)
     rest = default_collate([{key: value for key, value in item.items() if key != "img"} for item in items])
-    return ByteBatch(pixels, rest, items.tail[-1], place)
+    return ByteBatch(pixels, rest, items.tail[-1], slot)
 
 
 def as_bytes(image) -> np.ndarray | None:
-    """An RGB image as bytes (H, W, 3); None for what is not one, which a transform may give."""
+    """Returns the pixels of an RGB image, (H, W, 3) uint8; None for anything else that a transform returned."""
     if not isinstance(image, Image.Image) or image.mode != "RGB":
         return None
     pixels = getattr(image, "pixels", None)  # of a StoredImage
@@ -50,42 +55,52 @@ def as_bytes(image) -> np.ndarray | None:
 
 
 class ByteBatch:
-    """A batch whose "img" is still bytes (B, H, W, 3)."""
+    """A batch whose images are still uint8, (B, H, W, 3).
 
-    def __init__(self, pixels: np.ndarray, rest: dict, normalize: T.Normalize, place: tuple | None = None):
-        self.pixels, self.normalize, self.place = pixels, normalize, place
-        # A number an image, such as labels, travels as an array: for a tensor processes pass an open file.
+    Args:
+        pixels: the images.
+        rest: the collated items without "img".
+        normalize: the transform that `finish` applies after ToTensor.
+        slot: where in shared memory the pixels are; pickling then sends this address instead of the pixels.
+    """
+
+    def __init__(self, pixels: np.ndarray, rest: dict, normalize: T.Normalize, slot: tuple | None = None):
+        self.pixels = pixels
+        self.normalize = normalize
+        self.slot = slot
+        # Labels and the like are sent as NumPy arrays: sending a tensor opens a file per tensor.
         self.rest = {key: x.numpy() if isinstance(x, torch.Tensor) and x.dim() == 1 else x for key, x in rest.items()}
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "pixels": None} if self.place else self.__dict__
+        return self.__dict__ if self.slot is None else {**self.__dict__, "pixels": None}
 
     def finish(self, pin: bool = False) -> dict:
-        """The batch, "img" being float32 (B, 3, H, W): exactly what ToTensor and Normalize make of each image.
+        """Returns the batch with "img" as float32, (B, 3, H, W), bit for bit as ToTensor and Normalize compute it.
 
-        It is done on one core; torch would wait for cores that the workers use.
+        Runs on one core: torch would use all of them and wait for the worker processes.
         """
-        pixels = self.pixels if self.pixels is not None else bytes_at(self.place)
+        pixels = self.pixels if self.pixels is not None else bytes_at(self.slot)
         n, height, width = pixels.shape[:3]
         image = torch.empty((n, 3, height, width), dtype=torch.float32, pin_memory=pin)
         mean, std = (np.asarray(x, np.float32).reshape(-1, 1, 1) for x in (self.normalize.mean, self.normalize.std))
         if fast_pixels.loops is not None:
-            table = np.empty((3, 1, 256), np.float32)  # of what each byte becomes
-            normalized(np.arange(256, dtype=np.uint8), mean, std, table)
+            table = np.empty((3, 1, 256), np.float32)  # per channel, the normalized value of each byte
+            normalize_into(np.arange(256, dtype=np.uint8), mean, std, table)
             fast_pixels.loops.look_up(pixels, table[:, 0], image.numpy())
         else:
-            for one, out in zip(pixels, image.numpy(), strict=True):
-                normalized(one.transpose(2, 0, 1), mean, std, out)
+            for single, out in zip(pixels, image.numpy(), strict=True):
+                normalize_into(single.transpose(2, 0, 1), mean, std, out)
         rest = {key: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for key, x in self.rest.items()}
         return {"img": image, **rest}
 
     def pin_memory(self, *args) -> dict:
-        """The finished batch in page-locked memory; called by torch's thread for that."""
+        """Returns the finished batch in page-locked memory; torch's pin-memory thread calls this."""
         batch = self.finish(pin=True)
         return {key: x.pin_memory() if isinstance(x, torch.Tensor) else x for key, x in batch.items()}
 
 
-def normalized(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, out: np.ndarray) -> None:
+def normalize_into(pixels: np.ndarray, mean: np.ndarray, std: np.ndarray, out: np.ndarray) -> None:
+    """Writes (pixels / 255 - mean) / std to `out` in float32, in the order of operations that torch uses."""
     np.divide(pixels, np.float32(255), out=out, dtype=np.float32)
     np.subtract(out, mean, out=out)
     np.divide(out, std, out=out)

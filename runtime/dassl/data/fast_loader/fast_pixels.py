@@ -1,7 +1,7 @@
-"""Resizing, mirroring and normalising in compiled loops: several times as fast as Pillow, and exactly what it gives.
+"""Resizes and mirrors images in compiled loops: several times as fast as Pillow, with identical bytes.
 
-`prepare` loads the loops where images are large enough to be worth half a second; otherwise, and without Numba,
-everything goes through Pillow and NumPy.
+Loading the loops takes half a second, so `prepare` does it only if images are large enough. Otherwise, and without
+Numba, Pillow and NumPy do the work.
 """
 
 import random
@@ -10,27 +10,28 @@ import numpy as np
 import PIL
 from PIL import Image
 
-SMALLEST = 96  # pixels of the shorter side of INPUT.SIZE
+SMALLEST = 96  # pixels; the loops are loaded if the shorter side of INPUT.SIZE is at least this long
 
 
-def _never(height, width, new_height, new_width) -> bool:
+def _always_horizontal_first(height, width, new_height, new_width) -> bool:
     return False
 
 
-def _where_it_saves(height, width, new_height, new_width) -> bool:
+def _vertical_first_if_cheaper(height, width, new_height, new_width) -> bool:
     return height > new_height and height - new_height > 2 * (width - new_width)
 
 
-# Whether Pillow resizes vertically first, which decides what is rounded; found by trying sizes.
-ORDERS = {"up to Pillow 12": _never, "Pillow 13": _where_it_saves}
+# Whether Pillow resizes vertically before horizontally. The order matters because the result of the first pass is
+# rounded to bytes. Pillow does not document it; these rules were found by comparing results for many sizes.
+ORDERS = {"up to Pillow 12": _always_horizontal_first, "Pillow 13": _vertical_first_if_cheaper}
 
-loops = None  # the module pixel_loops, once `prepare` has found it to agree with the installed Pillow
-_vertical_first = None  # one of ORDERS
+loops = None  # the module pixel_loops, if `prepare` found that it agrees with the installed Pillow
+_vertical_first = None  # the function of ORDERS that the installed Pillow follows
 _tried = False
 
 
 def prepare(size) -> None:
-    """Load the loops if images of `size` (height, width) are large; to be called before processes are forked."""
+    """Loads the loops if images of `size` (height, width) are large enough. Call it before forking worker processes."""
     global loops, _vertical_first, _tried
     if _tried or min(size) < SMALLEST:
         return
@@ -40,17 +41,17 @@ def prepare(size) -> None:
 
         _vertical_first = next((order for order in ORDERS.values() if _agrees(pixel_loops, order)), None)
         if _vertical_first is None:
-            raise ImportError(f"Pillow {PIL.__version__} computes otherwise")
+            raise ImportError(f"Pillow {PIL.__version__} resizes to other bytes than the loops")
         loops = pixel_loops
-    except Exception as error:  # no Numba, one that the other packages do not suit, no room on the disk, ...
+    except Exception as error:  # Numba is missing or does not fit the other packages, the disk is full, ...
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError):
             reason = "Numba is not installed: pip install -r requirements-fast.txt"
-        print(f"Falling back to Pillow for resizing images, loading takes 1.3 to 2.4 times as long ({reason})")
+        print(f"Falling back to Pillow for resizing images; loading takes 1.3 to 2.4 times as long ({reason})")
 
 
 def _agrees(module, order) -> bool:
-    """Whether `module` gives what Pillow gives for 200 small images of random sizes."""
+    """Returns whether `module` gives the same bytes as Pillow for 200 small images of random sizes."""
     rng = random.Random(0)
     for _ in range(200):
         height, width, *size = (rng.randint(1, 60) for _ in range(4))
@@ -68,17 +69,20 @@ def _agrees(module, order) -> bool:
 
 
 def _flat(buffer) -> np.ndarray:
-    """The bytes of a buffer as an array that cannot be written to: always the same type for Numba."""
+    """Returns a buffer as a flat read-only array, so that Numba compiles for one type only."""
     flat = np.frombuffer(buffer, np.uint8)
     flat.flags.writeable = False
     return flat
 
 
 def resized(buffer, stride: int, size: tuple[int, int], new_size: tuple[int, int], resample) -> np.ndarray:
-    """What Pillow's resize gives, (new height, new width, 3).
+    """Resizes an image as Pillow does; returns (new height, new width, 3) uint8.
 
-    Sizes are (height, width). `buffer` holds the rows of the image, `stride` bytes from one to the next; `resample` is
-    BILINEAR or BICUBIC.
+    Args:
+        buffer: the rows of the image.
+        stride: bytes from the start of one row to the start of the next.
+        size, new_size: (height, width).
+        resample: BILINEAR or BICUBIC.
     """
     out = np.empty((*new_size, 3), np.uint8)
     vertical_first = _vertical_first(*size, *new_size)
@@ -87,7 +91,7 @@ def resized(buffer, stride: int, size: tuple[int, int], new_size: tuple[int, int
 
 
 def mirrored(buffer, stride: int, size: tuple[int, int]) -> np.ndarray:
-    """The image in `buffer`, as for `resized`, left to right, (height, width, 3)."""
+    """Mirrors an image left to right; arguments as in `resized`, returns (height, width, 3) uint8."""
     out = np.empty((*size, 3), np.uint8)
     loops.mirror(_flat(buffer), stride, out)
     return out

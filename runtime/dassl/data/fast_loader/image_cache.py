@@ -1,4 +1,4 @@
-"""Decoded images kept in memory from their first use on, so that later epochs decode nothing."""
+"""A cache of decoded images in memory that all loader processes share, so that later epochs decode nothing."""
 
 import mmap
 import multiprocessing
@@ -15,68 +15,92 @@ from dassl.utils.memory import free_memory
 from .stored_image import StoredImage, stored
 
 GB = 1e9
-_caches = weakref.WeakValueDictionary()  # bound in GB -> cache, for as long as a loader uses it
+_caches = weakref.WeakValueDictionary()  # limit in GB -> cache, as long as a loader uses it
 
 
-def image_cache(bound: float) -> "ImageCache | None":
-    """The cache of this process for DATALOADER.CACHE_GB `bound`, which all its loaders share; None for 0.
+def image_cache(limit_gb: float) -> "ImageCache | None":
+    """Returns the cache of this process for DATALOADER.CACHE_GB `limit_gb`, which all its loaders share; None for 0.
 
-    At most half of the free memory is used. Raises ValueError on a negative bound.
+    The cache takes at most half of the free memory. Raises ValueError if the limit is negative.
     """
-    if bound < 0:
-        raise ValueError(f"DATALOADER.CACHE_GB must not be negative, got {bound}")
-    cache = _caches.get(bound)
-    if cache is None and bound > 0:
+    if limit_gb < 0:
+        raise ValueError(f"DATALOADER.CACHE_GB must be 0 (no cache) or more, got {limit_gb}")
+    cache = _caches.get(limit_gb)
+    if cache is None and limit_gb > 0:
         try:
-            cache = _caches[bound] = ImageCache(int(min(bound * GB, free_memory() / 2)))
-        except (OSError, ValueError, OverflowError) as error:  # the system promises no such memory
-            print(f"Images are not kept in memory ({error}): DATALOADER.CACHE_GB {bound:g}")
+            cache = ImageCache(int(min(limit_gb * GB, free_memory() / 2)))
+            _caches[limit_gb] = cache
+        except (OSError, ValueError, OverflowError) as error:  # the system refuses to reserve the memory
+            print(
+                f"Images are not kept in memory, every epoch decodes them again: the system refuses "
+                f"DATALOADER.CACHE_GB {limit_gb:g} ({error})"
+            )
     return cache
 
 
 class ImageCache:
-    """RGB images by path, full size, of at most `n_bytes` together.
+    """Maps paths to full-size RGB images, which take at most `n_bytes` in total.
 
-    They lie in anonymous shared memory: worker processes that are forked after `add` inherit it, and an image that one
-    of them decodes is there for all. Memory is taken from the system as images come, and given back with the last
-    loader. It is not that of /dev/shm, which is small in containers.
+    The pixels are in anonymous shared memory. Worker processes that are forked after `add` inherit it, so an image
+    that one of them decodes is available to all. The system provides memory page by page as images are stored, and
+    gets it back with the last loader. The cache does not use /dev/shm, which is small in containers.
+
+    Example: image a.png of 2x1 pixels (height x width) is stored first, with 5 bytes of pickled `info`. b.png is known
+    but not stored yet.
+
+        index   {"a.png": 0, "b.png": 1}
+        memory  RGBRGB iiiii ...        # 6 bytes of pixels, 5 of info; the next image starts at byte 11
+        rows    [[1, 2, 1, 5],          # start + 1, height, width, bytes of info
+                 [0, 0, 0, 0]]          # 0: not stored; -1: a process is storing it
+        state   [11, 0]                 # bytes in use, number of images that did not fit
     """
 
-    ROWS = 2**22  # images at most; a row is (start + 1, height, width, bytes of info), start + 1 = 0: not stored
+    ROWS = 2**22  # largest number of images
 
     def __init__(self, n_bytes: int):
         self.n_bytes = n_bytes
         self.index = {}  # path -> row
         self.memory = memoryview(mmap.mmap(-1, n_bytes))
         self.rows = np.frombuffer(mmap.mmap(-1, self.ROWS * 32), np.int64).reshape(-1, 4)
-        self.state = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # bytes handed out; images that found no room
+        self.state = np.frombuffer(mmap.mmap(-1, 16), np.int64)
         self.lock = make_lock()
 
     def add(self, paths) -> None:
-        """Make the images at `paths` known. Processes forked before do not keep them."""
+        """Registers the images at `paths`. Worker processes that were forked before this call do not cache them."""
         for path in paths:
             if len(self.index) < self.ROWS:
                 self.index.setdefault(path, len(self.index))
 
     def read(self, path: str) -> Image.Image:
-        """The image in a file as RGB, as `read_image` gives it. Raises ImageReadError."""
+        """Returns the RGB image of a file, from memory or as `read_image` gives it. Raises ImageReadError."""
         row = self.index.get(path)
         if row is None:
             return read_image(path)
-        with self.lock:  # what another process wrote before is seen after
-            place, height, width, n_info = self.rows[row].tolist()
-        if place <= 0:
+        with self.lock:  # makes visible what another process wrote before it released the lock
+            start_plus_1, height, width, n_info = self.rows[row].tolist()
+        if start_plus_1 <= 0:
             image = read_image(path)
-            if place == 0:
+            if start_plus_1 == 0:
                 self._store(row, image)
             return stored(image)
-        start, end = place - 1, place - 1 + 3 * width * height
-        return StoredImage(self.memory[start:end], (width, height), pickle.loads(self.memory[end : end + n_info]))
+        start = start_plus_1 - 1
+        end = start + 3 * width * height
+        info = pickle.loads(self.memory[end : end + n_info])
+        return StoredImage(self.memory[start:end], (width, height), info)
 
     def _store(self, row: int, image: Image.Image) -> None:
+        """Stores an image, unless it does not fit or another process is storing it.
+
+        The lock is held only to reserve the bytes and to publish the row, not while the pixels are copied:
+
+            row 0: [0, 0, 0, 0]   not stored
+            reserve               state[0] 0 -> 11, row 0: [-1, 0, 0, 0]; other processes still read the file
+            copy                  memory[0:6] = pixels, memory[6:11] = info
+            publish               row 0: [1, 2, 1, 5]; all processes read from memory
+        """
         try:
-            info = pickle.dumps(image.info)  # EXIF data, colour profile and the like, which transforms may look at
-        except Exception:  # whatever a plug-in has put there; such an image is decoded every time
+            info = pickle.dumps(image.info)  # EXIF data, colour profile and the like, which transforms may read
+        except Exception:  # an image plug-in put something there that cannot be pickled: do not cache the image
             return
         size = 3 * image.width * image.height + len(info)
         with self.lock:
@@ -87,26 +111,26 @@ class ImageCache:
                 self.state[1] += 1
                 return
             self.state[0] += size
-            self.rows[row, 0] = -1  # taken: it is read from its file until all of it is here
+            self.rows[row, 0] = -1
         self.memory[start : start + size - len(info)] = image.tobytes()
         self.memory[start + size - len(info) : start + size] = info
         with self.lock:
             self.rows[row] = start + 1, image.height, image.width, len(info)
 
     def report(self, paths) -> str:
-        """One line on what is kept of the images at `paths`; "" if none is, and none was refused."""
+        """Returns a log line on how many of the images at `paths` are cached; "" if none is and all of them fit."""
         rows = [self.index[path] for path in set(paths) if path in self.index]
         kept = self.rows[rows]
         kept = kept[kept[:, 0] > 0]
         line = f"Images kept in memory: {len(kept):,} ({3 * (kept[:, 1] * kept[:, 2]).sum() / 1e6:,.1f} MB)"
         if self.state[1]:
-            bound = f"all may take {self.n_bytes / GB:.2f} GB (DATALOADER.CACHE_GB)"
-            return f"{line}; others are decoded every time: {bound}"
+            limit = f"the cache is limited to {self.n_bytes / GB:.2f} GB (DATALOADER.CACHE_GB)"
+            return f"{line}; every epoch decodes the other images again: {limit}"
         return line if len(kept) else ""
 
 
 def make_lock():
-    """A lock between forked processes; where the system has none, it cannot start worker processes either."""
+    """Returns a lock that forked processes share; a lock for threads if the system cannot start processes at all."""
     try:
         return multiprocessing.get_context("fork").Lock()
     except (OSError, ImportError, ValueError):

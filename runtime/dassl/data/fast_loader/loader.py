@@ -1,4 +1,4 @@
-"""Torch's loader with worker processes that stay, and batches that travel as bytes."""
+"""Torch's loader with persistent worker processes that send batches as uint8."""
 
 import copy
 import multiprocessing
@@ -18,117 +18,137 @@ from .shared_batches import SharedBatches
 
 
 class Loader(DataLoader):
-    """The batches that torch's loader gives, the random numbers of augmentations included.
+    """Gives the same batches as torch's loader, including the random numbers of augmentations.
 
-    With `stay`, worker processes live as long as the loader instead of one pass. `cache`, if any, is the ImageCache
-    that the dataset reads from. Batches of up to `batch_bytes` as bytes come through memory of their own. A system
-    without the means for worker processes is a ValueError of one line.
+    Args:
+        persistent: keep worker processes for all passes over the loader, instead of new ones for each pass.
+        cache: the ImageCache that the dataset reads from, or None.
+        batch_bytes: batches of at most this many bytes of pixels are sent through SharedBatches; 0: none.
+
+    Iterating raises ValueError with one line if the system cannot start worker processes or ends them.
     """
 
-    def __init__(self, dataset, *, num_workers: int, stay: bool = False, cache=None, batch_bytes: int = 0, **options):
+    def __init__(
+        self, dataset, *, num_workers: int, persistent: bool = False, cache=None, batch_bytes: int = 0, **options
+    ):
         super().__init__(
             dataset,
             num_workers=num_workers,
             collate_fn=collate,
-            persistent_workers=stay and num_workers > 0,
+            persistent_workers=persistent and num_workers > 0,
             multiprocessing_context=start_method() if num_workers > 0 else None,
             **options,
         )
         batches = SeededBatches(self.sampler, self.batch_size, self.drop_last, num_workers)
-        self.__dict__["batch_sampler"] = batches  # torch takes one at creation only without the other three
+        # torch accepts a batch_sampler argument only without sampler, batch_size and drop_last, so it is set afterwards
+        self.__dict__["batch_sampler"] = batches
         self.cache = cache
         self.batch_bytes = batch_bytes
         self.passes = 0
-        self.under_way = None  # weak reference to the pass that the processes serve
+        self.current_pass = None  # weak reference to the pass that the persistent workers serve
 
     def __iter__(self):
-        if self.persistent_workers and self.under_way is not None and self.under_way() is not None:
-            return iter(self._twin())
+        if self.persistent_workers and self.current_pass is not None and self.current_pass() is not None:
+            return iter(self._copy_with_own_workers())
         try:
             if self.num_workers > 0:
-                torch.multiprocessing.Lock()  # fails where there is no /dev/shm, and leaves nothing half-started
+                torch.multiprocessing.Lock()  # fails early without /dev/shm, before any worker is started
             if self.persistent_workers and self._iterator is not None:
                 self.batch_sampler.seed = torch.empty((), dtype=torch.int64).random_(generator=self.generator).item()
             else:
                 self.collate_fn = self._collate()
             batches = super().__iter__()
         except (OSError, ImportError) as error:
-            raise self._cannot_run(f"this system cannot start them ({error})") from error
-        one_pass = self._watched(batches)
-        self.under_way = weakref.ref(one_pass)
+            raise self._worker_error(f"this system cannot start them ({error})") from error
+        one_pass = self._finished_batches(batches)
+        self.current_pass = weakref.ref(one_pass)
         return one_pass
 
-    def _twin(self):
-        """The same loader with processes of its own, for a pass within a pass: those that stay can serve one only."""
+    def _copy_with_own_workers(self):
+        """Returns a copy of this loader for a pass within a pass: persistent workers can serve only one at a time."""
         twin = copy.copy(self)
         twin.__dict__["batch_sampler"] = copy.copy(self.batch_sampler)
-        twin.batch_sampler.seed = twin._iterator = twin.under_way = twin.cache = None
+        twin.batch_sampler.seed = None
+        twin._iterator = None
+        twin.current_pass = None
+        twin.cache = None
         return twin
 
     def _collate(self):
-        """For processes that are about to start: each pass of those that do not stay has slots of its own."""
+        """Returns the collate function for workers about to start, with new shared memory if the system provides it."""
         if self.num_workers == 0 or self.batch_bytes == 0 or start_method() != "fork":
             return collate
         try:
             return partial(collate, slots=SharedBatches(self.num_workers, self.prefetch_factor + 1, self.batch_bytes))
-        except (OSError, ValueError, OverflowError):  # the system promises no such memory
+        except (OSError, ValueError, OverflowError):  # the system refuses to reserve the memory
             return collate
 
-    def _watched(self, batches):
+    def _finished_batches(self, batches):
+        """Yields finished batches, prints the cache report after the first pass and explains errors of workers."""
         try:
             for batch in batches:
                 yield batch.finish() if isinstance(batch, ByteBatch) else batch
             self.passes += 1
-            if self.passes == 1 and (line := self._kept()):
-                print(line)
+            if self.passes == 1 and self.cache is not None:
+                report = self.cache.report([item.impath for item in self.dataset.data_source])
+                if report:
+                    print(report)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             if "signal: Terminated" in reason:
-                time.sleep(1)  # sent to all processes of the job: let this one's own end it
+                time.sleep(1)  # the signal goes to all processes of a job: let it end this one first
             if any(word in reason for word in ("killed by signal", "exited unexpectedly", "</torch_")):
                 self._iterator = None  # the next pass starts new processes
-                raise self._cannot_run(f"they ran out of memory ({reason})") from error
+                raise self._worker_error(f"they ran out of memory ({reason})") from error
             raise
         finally:
-            self.under_way = None
+            self.current_pass = None
 
-    def _kept(self) -> str:
-        return self.cache.report([item.impath for item in self.dataset.data_source]) if self.cache else ""
-
-    def _cannot_run(self, reason: str) -> ValueError:
+    def _worker_error(self, reason: str) -> ValueError:
         return ValueError(
-            f"DATALOADER.NUM_WORKERS {self.num_workers} processes: {reason}; enlarge the shared memory /dev/shm "
-            "(in Docker with --shm-size), or set DATALOADER.NUM_WORKERS 0"
+            f"Worker processes failed (DATALOADER.NUM_WORKERS {self.num_workers}): {reason}; enlarge the shared memory "
+            "/dev/shm (Docker: --shm-size), or set DATALOADER.NUM_WORKERS 0"
         )
 
 
 class SeededBatches(BatchSampler):
-    """Batches of indices of which the first of every worker carries the seed of the pass.
+    """Batches of indices; the first batch of each worker carries the seed of the pass.
 
-    Torch starts processes anew for every pass, with a new seed. Processes that stay would go on with the random numbers
-    of the last pass, so they are seeded with what new ones would have got.
+    Torch's loader starts new workers with a new seed for every pass. Persistent workers would continue with the random
+    numbers of the last pass, so the first batch that each receives makes it seed itself as a new worker would.
+
+    Example: 5 images, batch_size 1, 2 workers. Torch sends batch i to worker i % 2:
+
+        batch     [0]    [1]    [2]    [3]    [4]
+        worker    0      1      0      1      0
+        seed      17     17     None   None   None
     """
 
     def __init__(self, sampler, batch_size: int, drop_last: bool, num_workers: int):
         super().__init__(sampler, batch_size, drop_last)
         self.num_workers = num_workers
-        self.seed = None  # None: torch seeds the processes as it starts them
+        self.seed = None  # of the pass; None: the workers are new, torch seeds them
 
     def __iter__(self):
-        for number, indices in enumerate(super().__iter__()):  # worker i gets batches i, i + num_workers, ...
+        for number, indices in enumerate(super().__iter__()):
             batch = Batch(indices)
             batch.seed = self.seed if number < self.num_workers else None
             yield batch
 
 
 class Batch(list):
-    """Indices of a batch; whoever iterates over them in a worker process has its generators seeded first."""
+    """The indices of a batch. Iterating over them in a worker process first seeds its random generators.
+
+    Example: worker 1 receives Batch([1]) with seed 17. Its fetcher calls dataset.__getitems__(batch), which iterates
+    over the batch, so random and torch are seeded with 17 + 1 and NumPy with a state from (17, 1) before the image is
+    augmented. With seed None nothing is seeded.
+    """
 
     seed = None
 
     def __iter__(self):
         worker = get_worker_info()
-        if worker is not None and self.seed is not None:  # as torch's worker does when it starts
+        if worker is not None and self.seed is not None:  # as torch seeds a new worker
             random.seed(self.seed + worker.id)
             torch.manual_seed(self.seed + worker.id)
             np.random.seed(_generate_state(self.seed, worker.id))
@@ -136,6 +156,6 @@ class Batch(list):
 
 
 def start_method() -> str | None:
-    """How worker processes start: as a copy of this one on Linux, fast and with its memory, unless set otherwise."""
+    """Returns how worker processes start: "fork" on Linux unless set otherwise, which is fast and shares memory."""
     chosen = multiprocessing.get_start_method(allow_none=True)
     return "fork" if chosen is None and sys.platform == "linux" else chosen

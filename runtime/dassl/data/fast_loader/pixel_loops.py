@@ -1,31 +1,31 @@
 """Loops over pixels, compiled by Numba: resizing with Pillow's arithmetic, mirroring, and bytes to floats.
 
-`fast_pixels` imports this where Numba is installed. An image is (height, width, 3) bytes; as `source` it is flat, and
-`stride` bytes lie between the starts of its rows, so that it may be a piece of a larger one.
+`fast_pixels` imports this module if Numba is installed. An image is (height, width, 3) uint8. An argument `source` is
+a flat array whose image rows start `stride` bytes apart, so it may be a crop of a larger image.
 """
 
 import numpy as np
 from numba import njit
 
-BITS = 22  # of a weight's fraction
-HALF = 1 << BITS - 1
-ROWS = 16  # that the pass along the rows takes at once, for the processor's vector instructions
+BITS = 22  # fraction bits of a fixed-point weight
+HALF = 1 << BITS - 1  # 0.5 in fixed point, for rounding
+ROWS = 16  # rows that `resize_along_rows` processes at once, for the processor's vector instructions
 
 
-def njit_kept(function):
-    """A compiled function that is kept on disk for the next start, where there is a folder for that.
+def njit_cached(function):
+    """Compiles a function and caches it on disk, if a folder is writable. The function releases the GIL.
 
-    It lets other Python threads go on: pinned batches are finished beside training.
+    Torch's pin-memory thread finishes batches while the main thread trains, so the GIL must not block it.
     """
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither this folder nor the user's can be written to
+    except RuntimeError:  # neither this folder nor the user's cache folder is writable
         return njit(nogil=True)(function)
 
 
-@njit_kept
+@njit_cached
 def resize(source, stride, height, width, cubic, vertical_first, out):
-    """What Pillow's resize with BICUBIC (`cubic`) or BILINEAR gives, into `out`; pixels between passes are bytes."""
+    """Resizes `source` into `out` as Pillow does with BICUBIC (`cubic`) or BILINEAR: two passes, rounded in between."""
     new_height, new_width = out.shape[:2]
     rows = out.reshape(new_height, 3 * new_width)
     if vertical_first:
@@ -40,7 +40,7 @@ def resize(source, stride, height, width, cubic, vertical_first, out):
 
 @njit
 def resize_along_rows(source, stride, width, cubic, out):
-    """Rows of `width` pixels to those of `out`, sixteen at a time: turned into columns, their sums are vectorised."""
+    """Resizes rows of `width` pixels to the width of `out`. Transposes 16 rows at a time, so that sums vectorize."""
     height, new_width = out.shape[0], out.shape[1] // 3
     first, count, table = weights(width, new_width, cubic)
     columns = np.zeros((width, 3 * ROWS), np.uint8)
@@ -61,7 +61,7 @@ def resize_along_rows(source, stride, width, cubic, out):
 
 @njit
 def weighted_rows(source, stride, first, count, table, out):
-    """Row i of `out` is the weighted sum of `count[i]` rows of `source`, rounded and cut to 0..255."""
+    """Sets row i of `out` to the weighted sum of `count[i]` rows of `source` from `first[i]` on, clipped to 0..255."""
     n = out.shape[1]
     sums = np.empty(n, np.int32)
     for i in range(out.shape[0]):
@@ -78,10 +78,16 @@ def weighted_rows(source, stride, first, count, table, out):
 
 @njit
 def weights(n_in, n_out, cubic):
-    """How `n_out` pixels come from `n_in`: the first source pixel of each, how many there are, and their weights.
+    """Returns (first, count, table): pixel i of `n_out` is the sum of table[i, k] * source[first[i] + k], k < count[i].
 
-    The filter (a triangle, or Keys' cubic with a = -0.5), stretched by the scale where pixels get fewer, is sampled at
-    the centres of the source pixels, made to sum to one, and rounded to `BITS` bits.
+    The filter is a triangle, or Keys' cubic with a = -0.5. It is stretched by the scale when shrinking, sampled at the
+    centres of the source pixels, normalized to sum to one, and rounded to `BITS` fraction bits.
+
+    Example, bilinear from 4 to 2 pixels, weights times 2**BITS:
+
+        first  [0, 1]
+        count  [3, 3]
+        table  [[3/7, 3/7, 1/7, ...], [1/7, 3/7, 3/7, ...]]
     """
     scale = n_in / n_out
     stretch = max(scale, 1.0)
@@ -112,9 +118,9 @@ def keys_cubic(x):
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
 
 
-@njit_kept
+@njit_cached
 def mirror(source, stride, out):
-    """Left becomes right, into `out`."""
+    """Mirrors `source` left to right into `out`."""
     height, width = out.shape[:2]
     for y in range(height):
         row = source[y * stride :]
@@ -123,9 +129,9 @@ def mirror(source, stride, out):
                 out[y, x, c] = row[3 * (width - 1 - x) + c]
 
 
-@njit_kept
+@njit_cached
 def look_up(images, table, out):
-    """out[b, c, y, x] = table[c, images[b, y, x, c]]"""
+    """Sets out[b, c, y, x] = table[c, images[b, y, x, c]]: bytes (B, H, W, 3) to floats (B, 3, H, W)."""
     n, height, width = images.shape[:3]
     for b in range(n):
         pixels = images[b].reshape(height * width, 3)

@@ -1,4 +1,4 @@
-"""PIL images over pixels that lie in memory already."""
+"""A PIL image that uses pixels in memory without copying them."""
 
 import numpy as np
 from PIL import Image
@@ -7,22 +7,25 @@ from . import fast_pixels
 
 
 class StoredImage(Image.Image):
-    """An RGB image whose pixels are `buffer`, row by row, `stride` bytes from one to the next (default: no gaps).
+    """An RGB image whose pixels are in `buffer`; its rows start `stride` bytes apart (default: without gaps).
 
-    Crops are views. Resizing and mirroring work on the buffer in compiled loops where these are loaded; every other use
-    first makes an ordinary PIL image of it.
+    Crops are views. Resizing and mirroring run in compiled loops on the buffer, if these are loaded. Every other
+    operation first converts the image to an ordinary PIL image.
     """
 
     buffer = None
 
     def __init__(self, buffer, size: tuple[int, int], info: dict, stride: int | None = None):
         super().__init__()
-        self.buffer, self.stride = memoryview(buffer), 3 * size[0] if stride is None else stride
-        self._size, self._mode, self.info = size, "RGB", info
+        self.buffer = memoryview(buffer)
+        self.stride = 3 * size[0] if stride is None else stride
+        self._size = size
+        self._mode = "RGB"
+        self.info = info
 
     @property
     def pixels(self) -> np.ndarray | None:
-        """The stored pixels (H, W, 3), not to be written to; None once they have become an ordinary PIL image."""
+        """The pixels (H, W, 3), which must not be changed; None after conversion to an ordinary PIL image."""
         if self.buffer is None:
             return None
         return np.ndarray((self.height, self.width, 3), np.uint8, self.buffer, strides=(self.stride, 3, 1))
@@ -39,29 +42,29 @@ class StoredImage(Image.Image):
         left, top, right, bottom = box
         if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
             return super().crop(box)
-        part = self.buffer[top * self.stride + 3 * left : (bottom - 1) * self.stride + 3 * right]
-        return StoredImage(part, (right - left, bottom - top), self.info.copy(), self.stride)
+        view = self.buffer[top * self.stride + 3 * left : (bottom - 1) * self.stride + 3 * right]
+        return StoredImage(view, (right - left, bottom - top), self.info.copy(), self.stride)
 
     def resize(self, size, resample=None, box=None, reducing_gap=None):
         filters = (Image.BILINEAR, Image.BICUBIC)
-        narrow = self.height > 100 * self.width  # Pillow resizes these in another order
-        if not self._fast() or resample not in filters or box or reducing_gap or min(size) < 1 or narrow:
+        narrow = self.height > 100 * self.width  # Pillow resizes such images in the other order
+        if not self._can_use_loops() or resample not in filters or box or reducing_gap or min(size) < 1 or narrow:
             return super().resize(size, resample, box, reducing_gap)
         pixels = fast_pixels.resized(self.buffer, self.stride, self.size[::-1], (size[1], size[0]), resample)
         return StoredImage(pixels.reshape(-1), tuple(size), self.info.copy())
 
     def transpose(self, method):
-        if not self._fast() or method != Image.FLIP_LEFT_RIGHT:
+        if not self._can_use_loops() or method != Image.FLIP_LEFT_RIGHT:
             return super().transpose(method)
         pixels = fast_pixels.mirrored(self.buffer, self.stride, self.size[::-1])
         return StoredImage(pixels.reshape(-1), self.size, self.info.copy())
 
-    def _fast(self) -> bool:
+    def _can_use_loops(self) -> bool:
         return self.buffer is not None and fast_pixels.loops is not None
 
 
 def stored(image: Image.Image) -> Image.Image:
-    """An RGB image as a StoredImage where that makes the next steps faster."""
+    """Converts an RGB image to a StoredImage if the compiled loops, which make its transforms faster, are loaded."""
     if fast_pixels.loops is None or isinstance(image, StoredImage):
         return image
     return StoredImage(image.tobytes(), image.size, image.info)

@@ -1,6 +1,6 @@
 """AutoAugment's policies (https://arxiv.org/abs/1805.09501) as Dassl applies them.
 
-Torchvision has the same tables, but its operations fill and round differently and draw from torch's generator.
+Torchvision has the same tables, but its operations fill and round differently and use torch's generator.
 """
 
 import random
@@ -11,11 +11,11 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 GRAY = (128, 128, 128)
 
-MAGNITUDES = {  # of levels 0 to 9; operations that are not listed have none
+MAGNITUDES = {  # for levels 0 to 9; operations that are not listed have no magnitude
     "shearx": np.linspace(0, 0.3, 10),
     "sheary": np.linspace(0, 0.3, 10),
-    "translatex": np.linspace(0, 150 / 331, 10),  # share of the width
-    "translatey": np.linspace(0, 150 / 331, 10),  # share of the height
+    "translatex": np.linspace(0, 150 / 331, 10),  # fraction of the width
+    "translatey": np.linspace(0, 150 / 331, 10),  # fraction of the height
     "rotate": np.linspace(0, 30, 10),  # degrees
     "color": np.linspace(0, 0.9, 10),
     "contrast": np.linspace(0, 0.9, 10),
@@ -51,7 +51,7 @@ def _translate_y(image, magnitude, fill):
 
 
 def _rotate(image, magnitude, fill):
-    """Always counter-clockwise, and over gray whatever `fill` is."""
+    """Rotates counter-clockwise over gray; ignores `fill`."""
     rotated = image.convert("RGBA").rotate(magnitude)
     background = Image.new("RGBA", rotated.size, (*GRAY, 128))
     return Image.composite(rotated, background, rotated).convert(image.mode)
@@ -80,7 +80,7 @@ OPERATIONS = {  # (image, magnitude, fill) -> image
 
 
 class SubPolicy:
-    """Two operations in a row, each with its probability and level, such as (0.4, "posterize", 8, 0.6, "rotate", 9)."""
+    """Applies two operations, each given as probability, name and level: (0.4, "posterize", 8, 0.6, "rotate", 9)."""
 
     def __init__(self, p1, operation1, magnitude_idx1, p2, operation2, magnitude_idx2, fillcolor=GRAY):
         self.steps = [(p1, operation1.lower(), magnitude_idx1), (p2, operation2.lower(), magnitude_idx2)]
@@ -95,7 +95,7 @@ class SubPolicy:
 
 
 class _Policy:
-    """One of 25 sub-policies per image, drawn with Python's `random`."""
+    """Applies one of 25 sub-policies per image, chosen with Python's `random`."""
 
     name: AutoAugmentPolicy
 

@@ -1,6 +1,6 @@
-"""RandAugment (https://arxiv.org/abs/1909.13719) and two variants as Dassl has them.
+"""RandAugment (https://arxiv.org/abs/1909.13719) and two variants as in Dassl.
 
-Torchvision's RandAugment has other operations and ranges, and draws from torch's generator instead of Python's.
+Torchvision's RandAugment has other operations and ranges, and uses torch's generator instead of Python's.
 """
 
 import random
@@ -93,7 +93,7 @@ def sharpness(image, factor):
 
 
 def cutout(image, side):
-    """A square of `side` pixels in a gray, drawn with numpy's generator and cut at the border."""
+    """Paints a gray square of `side` pixels at a position from NumPy's generator, cut off at the border."""
     width, height = image.size
     center_x = np.random.uniform(width)  # low=width, high=1, as in Dassl
     center_y = np.random.uniform(height)
@@ -103,7 +103,7 @@ def cutout(image, side):
     return image
 
 
-# Operation, smallest and largest value. The order decides which operation a random number stands for.
+# (operation, smallest value, largest value). Keep the order: a random number selects an operation by its index.
 RANDAUGMENT = [
     (auto_contrast, 0, 1),
     (equalize, 0, 1),
@@ -147,7 +147,7 @@ FIXMATCH = _photometric(0.05, 0.95, inverts=False) + _GEOMETRY
 
 
 class RandAugment:
-    """`n` operations of RANDAUGMENT, all at magnitude `m` of 30."""
+    """Applies `n` random operations of RANDAUGMENT at magnitude `m` of 30."""
 
     def __init__(self, n: int = 2, m: float = 10):
         if not 0 <= m <= 30:
@@ -161,7 +161,7 @@ class RandAugment:
 
 
 class RandAugment2:
-    """`n` operations of RANDAUGMENT2, each with probability `p` and at a random magnitude."""
+    """Applies `n` random operations of RANDAUGMENT2, each with probability `p` and at a random magnitude."""
 
     def __init__(self, n: int = 2, p: float = 0.6):
         self.n, self.p = n, p
@@ -174,7 +174,7 @@ class RandAugment2:
 
 
 class RandAugmentFixMatch:
-    """`n` operations of FixMatch (https://arxiv.org/abs/2001.07685), each at a random magnitude."""
+    """Applies `n` random operations of FixMatch (https://arxiv.org/abs/2001.07685) at random magnitudes."""
 
     def __init__(self, n: int = 2):
         self.n = n

@@ -1,4 +1,4 @@
-"""Chains transforms. The order is fixed here; INPUT.TRANSFORMS only says which take part."""
+"""Builds chains of transforms. INPUT.TRANSFORMS selects transforms; their order is fixed here."""
 
 import random
 
@@ -21,10 +21,11 @@ INTERPOLATION_MODES = {
 
 
 class Random2DTranslation:
-    """With probability `p` resizes to 9/8 of the size and crops at random, else only resizes."""
+    """Resizes to 9/8 of the size and takes a random crop, with probability `p`; else only resizes."""
 
     def __init__(self, height: int, width: int, p: float = 0.5, interpolation=InterpolationMode.BILINEAR):
-        self.height, self.width = height, width
+        self.height = height
+        self.width = width
         self.p = p
         self.interpolation = interpolation
 
@@ -39,10 +40,11 @@ class Random2DTranslation:
 
 
 class Cutout:
-    """Sets `n_holes` squares of side `length`, centred anywhere and cut at the border, to zero."""
+    """Sets `n_holes` squares of side `length` at random centres to zero; squares are cut off at the border."""
 
     def __init__(self, n_holes: int = 1, length: int = 16):
-        self.n_holes, self.length = n_holes, length
+        self.n_holes = n_holes
+        self.length = length
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[1:]
@@ -55,10 +57,12 @@ class Cutout:
 
 
 class GaussianNoise:
-    """Adds normal noise with probability `p`; values may leave [0, 1]."""
+    """Adds Gaussian noise with probability `p`. Values may leave [0, 1]."""
 
     def __init__(self, mean: float = 0, std: float = 0.15, p: float = 0.5):
-        self.mean, self.std, self.p = mean, std, p
+        self.mean = mean
+        self.std = std
+        self.p = p
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         if random.uniform(0, 1) > self.p:
@@ -67,7 +71,7 @@ class GaussianNoise:
 
 
 class InstanceNormalization:
-    """Each channel of an image to mean zero and standard deviation one."""
+    """Normalizes each channel of an image to mean zero and standard deviation one."""
 
     def __init__(self, eps: float = 1e-8):
         self.eps = eps
@@ -79,20 +83,20 @@ class InstanceNormalization:
 
 
 def build_transform(cfg, is_train: bool = True, choices=None) -> T.Compose | None:
-    """The transform from PIL image to tensor (3, H, W), or None with INPUT.NO_TRANSFORM.
+    """Builds the transform from PIL image to tensor (3, H, W); returns None with INPUT.NO_TRANSFORM.
 
     Args:
-        choices: names used in place of INPUT.TRANSFORMS.
+        choices: names used instead of INPUT.TRANSFORMS.
 
-    Raises ValueError on an unknown name.
+    Raises ValueError if a name is unknown.
     """
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:
-        check_availability(choice, AVAI_CHOICES, what="A name in INPUT.TRANSFORMS")
-    check_availability(cfg.INPUT.INTERPOLATION, INTERPOLATION_MODES, what="INPUT.INTERPOLATION")
+        check_availability(choice, AVAI_CHOICES, key="A name in INPUT.TRANSFORMS")
+    check_availability(cfg.INPUT.INTERPOLATION, INTERPOLATION_MODES, key="INPUT.INTERPOLATION")
     build = _build_transform_train if is_train else _build_transform_test
     normalize = T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD)
     return build(cfg, choices, f"{cfg.INPUT.SIZE[0]}x{cfg.INPUT.SIZE[1]}", normalize)
@@ -117,7 +121,7 @@ def _build_transform_test(cfg, choices, target_size: str, normalize) -> T.Compos
 
 
 def _chain(name: str, c, choices, steps: list, tensor_choices, normalize) -> T.Compose:
-    """The steps on PIL images, ToTensor and those of `tensor_choices` that are among the choices; prints them all."""
+    """Chains `steps` on PIL images, ToTensor, and those of `tensor_choices` that are in `choices`; prints the chain."""
     steps = [*steps, ("to torch tensor of range [0, 1]", T.ToTensor())]
     steps += [TENSOR_CHOICES[choice](c, normalize) for choice in tensor_choices if choice in choices]
     print(f"Building transform_{name}")
@@ -126,7 +130,7 @@ def _chain(name: str, c, choices, steps: list, tensor_choices, normalize) -> T.C
     return T.Compose([transform for _, transform in steps])
 
 
-# Below, c is cfg.INPUT; each function returns (line to print, transform).
+# Below, c is cfg.INPUT. Each function returns (line to print, transform).
 
 
 def _mode(c) -> InterpolationMode:
@@ -144,7 +148,7 @@ def _colorjitter(c):
     return line, T.ColorJitter(brightness=b, contrast=co, saturation=s, hue=h)
 
 
-IMAGE_CHOICES = {  # in this order, before the conversion to a tensor
+IMAGE_CHOICES = {  # on PIL images, applied in this order
     "random_translation": lambda c: ("random translation", Random2DTranslation(*c.SIZE)),
     "random_crop": lambda c: (
         f"random crop (padding = {c.CROP_PADDING})",
@@ -171,7 +175,7 @@ IMAGE_CHOICES = {  # in this order, before the conversion to a tensor
         T.RandomApply([T.GaussianBlur(c.GB_K)], p=c.GB_P),
     ),
 }
-TENSOR_CHOICES = {  # in this order, after it
+TENSOR_CHOICES = {  # on tensors, applied in this order
     "cutout": lambda c, normalize: (
         f"cutout (n_holes={c.CUTOUT_N}, length={c.CUTOUT_LEN})",
         Cutout(c.CUTOUT_N, c.CUTOUT_LEN),
@@ -183,5 +187,5 @@ TENSOR_CHOICES = {  # in this order, after it
     ),
     "instance_norm": lambda c, normalize: ("instance normalization", InstanceNormalization()),
 }
-# center_crop is accepted and has no effect: testing always crops
+# center_crop is accepted but has no effect: the test transform always crops
 AVAI_CHOICES = [*IMAGE_CHOICES, *TENSOR_CHOICES, "center_crop"]

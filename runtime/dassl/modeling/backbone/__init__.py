@@ -1,4 +1,4 @@
-"""Backbones by name. None is built in: CLIP trainers bring their own model."""
+"""Registry of backbones. None is built in, as CLIP trainers build their own model."""
 
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone

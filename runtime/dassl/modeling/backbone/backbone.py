@@ -1,10 +1,10 @@
-"""What a backbone is."""
+"""Base class of backbones."""
 
 from torch import nn
 
 
 class Backbone(nn.Module):
-    """A network that gives features (B, out_features); subclasses set `_out_features`."""
+    """A network that returns features (B, out_features). Subclasses set `_out_features`."""
 
     _out_features = None
 

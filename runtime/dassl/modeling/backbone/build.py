@@ -1,4 +1,4 @@
-"""Backbones by name."""
+"""Registry of backbones."""
 
 from dassl.utils import Registry
 
@@ -8,5 +8,5 @@ BACKBONE_REGISTRY = Registry("BACKBONE")
 
 
 def build_backbone(name: str, verbose: bool = True, **kwargs):
-    """The registered backbone of that name. Raises ValueError on an unknown name."""
+    """Builds the registered backbone `name`. Raises ValueError if the name is unknown."""
     return build(BACKBONE_REGISTRY, "Backbone", "MODEL.BACKBONE.NAME", name, verbose, kwargs)

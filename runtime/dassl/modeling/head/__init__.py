@@ -1,4 +1,4 @@
-"""Heads between a backbone and its classifier, by name."""
+"""Registry of heads, which are between a backbone and its classifier."""
 
 from .build import HEAD_REGISTRY, build_head
 from .mlp import mlp

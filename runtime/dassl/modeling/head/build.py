@@ -1,4 +1,4 @@
-"""Heads by name."""
+"""Registry of heads."""
 
 from dassl.utils import Registry
 
@@ -8,5 +8,5 @@ HEAD_REGISTRY = Registry("HEAD")
 
 
 def build_head(name: str, verbose: bool = True, **kwargs):
-    """The registered head of that name. Raises ValueError on an unknown name."""
+    """Builds the registered head `name`. Raises ValueError if the name is unknown."""
     return build(HEAD_REGISTRY, "Head", "MODEL.HEAD.NAME", name, verbose, kwargs)

@@ -1,4 +1,4 @@
-"""A multilayer perceptron."""
+"""The MLP head."""
 
 from torch import nn
 
@@ -10,17 +10,17 @@ ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
 class MLP(nn.Module):
-    """Per hidden layer: linear, batch normalisation, activation, dropout."""
+    """A multilayer perceptron. Each hidden layer is linear, batch normalisation, activation, dropout."""
 
     def __init__(self, in_features=2048, hidden_layers=(), activation="relu", bn=True, dropout=0.0):
         super().__init__()
         sizes = [hidden_layers] if isinstance(hidden_layers, int) else list(hidden_layers)
         if not sizes:
-            raise ValueError("MODEL.HEAD.HIDDEN_LAYERS must name a size at least, got ()")
-        check_availability(activation, list(ACTIVATIONS), what="MODEL.HEAD.ACTIVATION")
+            raise ValueError("MODEL.HEAD.HIDDEN_LAYERS must have at least one size, such as (512,), got ()")
+        check_availability(activation, list(ACTIVATIONS), key="MODEL.HEAD.ACTIVATION")
         layers = []
-        for before, size in zip([in_features, *sizes], sizes, strict=False):
-            layers.append(nn.Linear(before, size))
+        for in_size, size in zip([in_features, *sizes], sizes, strict=False):
+            layers.append(nn.Linear(in_size, size))
             if bn:
                 layers.append(nn.BatchNorm1d(size))
             layers.append(ACTIVATIONS[activation](inplace=True))

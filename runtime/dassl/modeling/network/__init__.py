@@ -1,4 +1,4 @@
-"""Networks by name, such as generators of images. None is built in."""
+"""Registry of networks, such as image generators. None is built in."""
 
 from .build import NETWORK_REGISTRY, build_network
 

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Registry of networks."""
 
 from dassl.utils import Registry
 
@@ -8,5 +8,5 @@ NETWORK_REGISTRY = Registry("NETWORK")
 
 
 def build_network(name: str, verbose: bool = True, **kwargs):
-    """The registered network of that name. Raises ValueError on an unknown name."""
-    return build(NETWORK_REGISTRY, "Network", "A network", name, verbose, kwargs)
+    """Builds the registered network `name`. Raises ValueError if the name is unknown."""
+    return build(NETWORK_REGISTRY, "Network", "A network name", name, verbose, kwargs)

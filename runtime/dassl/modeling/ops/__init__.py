@@ -1,4 +1,4 @@
-"""Losses and small functions of trainers for unlabelled images and other domains."""
+"""Losses and functions for semi-supervised learning and domain adaptation."""
 
 from .cross_entropy import cross_entropy
 from .mixup import mixup

@@ -4,5 +4,5 @@ from torch.nn import functional as F
 
 
 def cross_entropy(input, target, label_smooth=0, reduction="mean"):
-    """Torch's, of logits (B, n_cls) and labels (B,)."""
+    """Returns the cross entropy of logits (B, n_cls) and labels (B,)."""
     return F.cross_entropy(input, target, label_smoothing=label_smooth, reduction=reduction)

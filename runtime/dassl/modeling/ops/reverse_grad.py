@@ -19,7 +19,7 @@ reverse_grad = _ReverseGrad.apply
 
 
 class ReverseGrad(nn.Module):
-    """The identity, whose gradient is multiplied by -grad_scaling."""
+    """The identity function; multiplies the gradient by -grad_scaling."""
 
     def forward(self, x, grad_scaling=1.0):
         if grad_scaling < 0:

@@ -1,4 +1,4 @@
-"""Ramps, one-hot labels, shuffling and moving averages for training with unlabelled images."""
+"""Ramp-ups, one-hot labels, shuffling and moving averages for semi-supervised learning."""
 
 import math
 
@@ -7,34 +7,34 @@ from torch.nn import functional as F
 
 
 def sharpen_prob(p: torch.Tensor, temperature: float = 2) -> torch.Tensor:
-    """Probabilities (B, n_cls) to the power of `temperature`, normalised again."""
+    """Raises probabilities (B, n_cls) to the power of `temperature` and normalizes them."""
     p = p.pow(temperature)
     return p / p.sum(1, keepdim=True)
 
 
 def reverse_index(data: torch.Tensor, label: torch.Tensor):
-    """Both in reverse order."""
+    """Returns both in reverse order."""
     return data.flip(0), label.flip(0)
 
 
 def shuffle_index(data: torch.Tensor, label: torch.Tensor):
-    """Both in the same random order."""
+    """Returns both in the same random order."""
     order = torch.randperm(data.shape[0])
     return data[order], label[order]
 
 
 def create_onehot(label: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Labels (B,) as float rows (B, num_classes)."""
+    """Returns labels (B,) as one-hot rows (B, num_classes) of floats."""
     return F.one_hot(label, num_classes).float()
 
 
 def sigmoid_rampup(current: float, rampup_length: float) -> float:
-    """From exp(-5) up to 1 in `rampup_length` steps: exp(-5 (1 - t)^2)."""
+    """Returns exp(-5 (1 - t)^2), which rises from exp(-5) to 1 in `rampup_length` steps."""
     return math.exp(-5.0 * (1.0 - linear_rampup(current, rampup_length)) ** 2)
 
 
 def linear_rampup(current: float, rampup_length: float) -> float:
-    """From 0 up to 1 in `rampup_length` steps."""
+    """Returns t = current / rampup_length, clipped to 0..1."""
     if rampup_length <= 0:
         raise ValueError(f"rampup_length must be positive, got {rampup_length}")
     return min(max(current / rampup_length, 0.0), 1.0)
@@ -42,6 +42,6 @@ def linear_rampup(current: float, rampup_length: float) -> float:
 
 @torch.no_grad()
 def ema_model_update(model, ema_model, alpha: float) -> None:
-    """Move the parameters of `ema_model` towards the model's: alpha * old + (1 - alpha) * new."""
+    """Updates the parameters of `ema_model` to alpha * old + (1 - alpha) * those of the model."""
     for average, parameter in zip(ema_model.parameters(), model.parameters(), strict=True):
         average.mul_(alpha).add_(parameter, alpha=1 - alpha)
