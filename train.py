@@ -40,7 +40,7 @@ def parse_args(argv=None):
     parser.add_argument("--dataset-config-file", default="", help="YAML file of the dataset, in configs/datasets")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="third-party method or dataset to import; repeatable (PLUGINS; or the environment variable CLIPFIT_PLUGINS)",
+        help="third-party method or dataset to import; repeatable (PLUGINS; or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
     parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument("--model-dir", default="", help="run directory to evaluate with --eval-only")

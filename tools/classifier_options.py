@@ -21,7 +21,8 @@ def add_options(parser, *names: str) -> None:
     parser.add_argument("run", metavar="RUN", help="run directory, checkpoint, or tuned.safetensors")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="plugin that defines the method of the run, if it was never loaded on this machine (or the environment variable CLIPFIT_PLUGINS)",
+        help="plugin that defines the method of the run, if it was never loaded on this machine "
+        "(or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
     for name in names or OPTIONS:
         parser.add_argument(f"--{name}", **OPTIONS[name])

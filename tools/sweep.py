@@ -4,9 +4,9 @@ python tools/sweep.py base2new --methods CLIPFit CoOp KgCoOp --datasets all --se
 python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA --dry-run
 python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
 
--- KEY VALUE sets config keys of train.py. Ctrl-C stops the running jobs; the same command resumes them. Prints the report of tools/report.py at the end. The exit
-code is 0 if all jobs are finished and 130 after Ctrl-C. scripts/<protocol>.sh are short forms for one method and one
-dataset. See docs/experiments.md.
+-- KEY VALUE sets config keys of train.py. Ctrl-C stops the running jobs; the same command resumes them. Prints the
+report of tools/report.py at the end. The exit code is 0 if all jobs are finished and 130 after Ctrl-C.
+scripts/<protocol>.sh are short forms for one method and one dataset. See docs/experiments.md.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def parse_args(argv=None):
     )
     runs.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="third-party method or dataset to import; repeatable (or the environment variable CLIPFIT_PLUGINS)",
+        help="third-party method or dataset to import; repeatable (or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
     runs.add_argument(
         "--best-val", action="store_true", help="test the epoch with the best validation accuracy, not the last epoch"
@@ -199,7 +199,7 @@ def submit_or_report(args, expected: dict, states: dict, at_a_time: int) -> int:
     if to_run:
         print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))
     print(
-        "The same command submits the remaining jobs and prints the report when all are finished; --dry-run lists the states."
+        "The same command submits the remaining jobs, or prints the report if none are left; --dry-run lists the jobs."
     )
     for job in blocked:
         print(f"blocked: {job.title}: {states[job].note}")

@@ -15,9 +15,9 @@ from tools.sweeping.state import expected_record
 DESCRIPTION = """  METHOD           CLIPFit, CoOp, MaPLe, ..., or all
   {dataset:<16} training dataset: name of a file in configs/datasets (default: {default}){shots}
   SEED ...         seeds (default: 1 2 3)"""
-EPILOG = """An environment variable in brackets sets the same value as its option. -- KEY VALUE sets config keys of train.py,
-e.g. -- TRAINER.CLIPFIT.BETA 2.0. Run directories in OUTPUT end in shots_N/METHOD/CONFIG/seedS and hold logs,
-checkpoints and result.json; with --best-val, CONFIG ends in _best_val. The same command again resumes unfinished runs.
+EPILOG = """An environment variable in brackets sets the same value as its option. -- KEY VALUE sets config keys of
+train.py, e.g. -- TRAINER.CLIPFIT.BETA 2.0. Run directories in OUTPUT end in shots_N/METHOD/CONFIG/seedS and contain
+logs, checkpoints and result.json. With --best-val, CONFIG ends in _best_val. The same command resumes unfinished runs.
 tools/sweep.py runs many methods, datasets and shots at once."""
 
 

@@ -19,7 +19,7 @@ class State:
     """State of a job.
 
     Attributes:
-        status: A key of `STATUSES`; for a job that a sweep has dealt with also "failed" or "skipped".
+        status: A key of `STATUSES`; for a job that has ended in this sweep also "failed" or "skipped".
         note: The reason, if the status alone does not tell it.
     """
 
