@@ -7,8 +7,8 @@ python tools/report.py OUTPUT --method CLIPFit CoOp --dataset dtd --seed 1 2 3
 Reads result.json or, if a folder has none, the log.txt of CoOp, KgCoOp, ProGrad, MaPLe, PromptSRC and other code based
 on Dassl. Folder names do not matter: each run is classified by what it was trained and tested on. See docs/reports.md.
 
-The exit code is 1 if a run is unfinished or corrupted, if base results have no new results or vice
-versa, or if something named on the command line is missing.
+The exit code is 1 if a run is unfinished or corrupted, if only one of the Base and New results of a model
+exists, or if something named on the command line is missing.
 """
 
 import argparse
