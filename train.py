@@ -24,7 +24,7 @@ FLAGS = {  # flag: (config key, help)
     "target_domains": ("DATASET.TARGET_DOMAINS", "names of the target domains"),
     "transforms": ("INPUT.TRANSFORMS", "data augmentation"),
     "trainer": ("TRAINER.NAME", "method, e.g. CLIPFit or ZeroshotCLIP"),
-    "backbone": ("MODEL.BACKBONE.NAME", "CLIP: micro, an OpenAI name such as ViT-B/16, or a path"),
+    "backbone": ("MODEL.BACKBONE.NAME", "CLIP model: micro, an OpenAI name such as ViT-B/16, or a path"),
     "head": ("MODEL.HEAD.NAME", "name of the head; CLIP methods ignore it"),
 }
 
@@ -40,11 +40,15 @@ def parse_args(argv=None):
     parser.add_argument("--dataset-config-file", default="", help="YAML file of the dataset, in configs/datasets")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="third-party method or dataset to import; repeatable (or CLIPFIT_PLUGINS, PLUGINS)",
+        help="third-party method or dataset to import; repeatable (PLUGINS; or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
     parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument("--model-dir", default="", help="run directory to evaluate with --eval-only")
-    parser.add_argument("--load-epoch", type=int, help="epoch to evaluate (default: the best one, else the last)")
+    parser.add_argument(
+        "--load-epoch",
+        type=int,
+        help="epoch of the checkpoint to evaluate (default: the best checkpoint, else the newest)",
+    )
     parser.add_argument("--no-train", action="store_true", help="build the model and the data, then stop")
     parser.add_argument("--wandb", action="store_true", help="also log the training curves to Weights & Biases")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the config")

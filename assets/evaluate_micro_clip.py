@@ -53,8 +53,14 @@ def accuracy(model, images, labels, prompt, classes):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="micro", help="a value of MODEL.BACKBONE.NAME (default micro)")
-    parser.add_argument("--split", choices=("train", "val", "all"), default="train", help="(default train)")
+    parser.add_argument(
+        "--backbone",
+        default="micro",
+        help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: micro)",
+    )
+    parser.add_argument(
+        "--split", choices=("train", "val", "all"), default="train", help="images to classify (default: train)"
+    )
     args = parser.parse_args(argv)
     try:
         model = load_clip(args.backbone)

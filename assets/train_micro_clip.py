@@ -188,17 +188,17 @@ def draw(n, seed):
 def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "micro_clip.pt", help="file to write")
-    parser.add_argument("--steps", type=int, default=1500, help=f"training steps of {BATCH} images (default 1500)")
-    parser.add_argument("--images", type=int, default=60_000, help="images to draw (default 60000)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW (default 0.001)")
+    parser.add_argument("--steps", type=int, default=1500, help=f"training steps of {BATCH} images (default: 1500)")
+    parser.add_argument("--images", type=int, default=60_000, help="images to draw (default: 60000)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate of AdamW (default: 0.001)")
     parser.add_argument(
         "--seed",
         type=int,
         default=1,
-        help="random seed (default 1); the same seed on the same machine gives the same file",
+        help="random seed (default: 1); the same seed on the same machine gives the same file",
     )
     parser.add_argument(
-        "--device", default="auto", help="auto (CUDA if available), cpu, cuda, cuda:1, ... (default auto)"
+        "--device", default="auto", help="auto (CUDA if available), cpu, cuda, cuda:1, ... (default: auto)"
     )
     parser.add_argument(
         "--bf16", action="store_true", help="train in bfloat16: twice as fast if the processor supports it"

@@ -24,9 +24,13 @@ os.chdir(ROOT)
 def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
     """Builds a parser with the options of all model benchmarks. --case is for the process of a single case."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="ViT-B/16", help="a CLIP size in tests/reference/models.py")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"])
-    parser.add_argument("--rounds", type=int, help="measurements per case")
+    parser.add_argument(
+        "--size",
+        default="ViT-B/16",
+        help="name of a CLIP architecture in tests/reference/models.py (default: ViT-B/16)",
+    )
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"], help="default: fp32")
+    parser.add_argument("--rounds", type=int, help=f"measurements per case (default: {defaults.get('rounds')})")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--weights", help=argparse.SUPPRESS)
     parser.set_defaults(**defaults)

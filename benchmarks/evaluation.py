@@ -31,9 +31,9 @@ CASES = ("our evaluation", "plain batch")
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--classes", type=int, default=1000, help="number of classes (default: 1000)")
+    parser.add_argument("--images", type=int, default=2000, help="number of images (default: 2000)")
+    parser.add_argument("--batch", type=int, default=100, help="batch size (default: 100)")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(run(args)))

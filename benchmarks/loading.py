@@ -1,7 +1,7 @@
 """Measures the time to load an epoch of training images with our loader and Dassl's, without training.
 
     python benchmarks/loading.py                 # 1,600 JPEGs of 500x375, batch 32, CoOp's augmentation
-    python benchmarks/loading.py --workers 2 4   # other numbers of worker processes than 8, which CoOp's configs have
+    python benchmarks/loading.py --workers 2 4   # 2 and 4 worker processes instead of the 8 in CoOp's configs
 
 Dassl's is tests/reference/loader.py: torch's loader, which starts new workers and decodes all images in every epoch.
 Ours is build_data_loader with default settings, without the image cache, and both with Pillow instead of Numba's loops.
@@ -33,11 +33,17 @@ OURS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1600)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--workers", type=int, nargs="+", default=[8])
-    parser.add_argument("--others", type=int, nargs="*", default=[0, 1, 2, 4], help="more workers for Dassl's loader")
-    parser.add_argument("--epochs", type=int, default=5, help="timed epochs after the first")
+    parser.add_argument("--images", type=int, default=1600, help="JPEGs per epoch (default: 1600)")
+    parser.add_argument("--batch", type=int, default=32, help="batch size (default: 32)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[8], help="worker processes (default: 8)")
+    parser.add_argument(
+        "--others",
+        type=int,
+        nargs="*",
+        default=[0, 1, 2, 4],
+        help="additional numbers of worker processes for Dassl's loader (default: 0 1 2 4)",
+    )
+    parser.add_argument("--epochs", type=int, default=5, help="timed epochs after the first (default: 5)")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # more processes than cores
     with tempfile.TemporaryDirectory() as folder:

@@ -16,8 +16,8 @@ PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=1)
-    parser.add_argument("--methods", nargs="+", help="default: all methods with a training step")
-    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--methods", nargs="+", help="methods to measure (default: all with a training step)")
+    parser.add_argument("--classes", type=int, default=100, help="number of classes (default: 100)")
     parser.add_argument("--batch", type=int, help="batch size of all methods (default: that of each recipe)")
     parser.add_argument("opts", nargs="*", help="config keys and values, such as MODEL.CUDA_GRAPH False")
     args = parser.parse_args()

@@ -24,7 +24,7 @@ OPTIONS = "DATASET.NUM_SHOTS 16 OPTIM.MAX_EPOCH 1 TRAIN.PRINT_FREQ 1"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7, help="timed starts")
+    parser.add_argument("--runs", type=int, default=7, help="timed starts (default: 7)")
     parser.add_argument("--imports", action="store_true", help="also list the slowest imports")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

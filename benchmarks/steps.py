@@ -33,9 +33,11 @@ VARIANTS = {
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
-    parser.add_argument("--classes", type=int, nargs="+", default=[100, 500, 1000])
-    parser.add_argument("--batch", type=int, default=32)
-    help_with = "also measure our step with these options"
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[100, 500, 1000], help="numbers of classes (default: 100 500 1000)"
+    )
+    parser.add_argument("--batch", type=int, default=32, help="batch size (default: 32)")
+    help_with = "also measure our step with these settings"
     parser.add_argument("--with", dest="variants", nargs="+", default=[], choices=VARIANTS, help=help_with)
     args = parser.parse_args()
     if args.case:

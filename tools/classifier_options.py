@@ -10,7 +10,9 @@ OPTIONS = {
     "epoch": dict(type=int, help="epoch of the checkpoint to load (default: the best checkpoint, else the newest)"),
     "device": dict(help="e.g. cpu or cuda:1 (default: CUDA if available)"),
     "precision": dict(default="", help="fp32, fp16, bf16 or amp (default: that of the run)"),
-    "backbone": dict(default="", help="name or path of the CLIP model (default: that of the run)"),
+    "backbone": dict(
+        default="", help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: that of the run)"
+    ),
 }
 
 
@@ -19,7 +21,8 @@ def add_options(parser, *names: str) -> None:
     parser.add_argument("run", metavar="RUN", help="run directory, checkpoint, or tuned.safetensors")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="plugin that defines the method of the run, if it was never loaded on this machine (also CLIPFIT_PLUGINS)",
+        help="plugin that defines the method of the run, if it was never loaded on this machine "
+        "(or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
     for name in names or OPTIONS:
         parser.add_argument(f"--{name}", **OPTIONS[name])

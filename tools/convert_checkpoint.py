@@ -5,8 +5,8 @@
 
 An official checkpoint has all tensors of both encoders: for ViT-B/16, 300 tensors in 250 MB or more. The converted
 checkpoint has the 64 tuned tensors in fp32 (184 KB). All other tensors must be equal to those of the backbone. The
-converted files keep their names and are written to the folder clipfit in OLD_RUN, or in --output, so the same
---model-dir and --load-epoch evaluate them. Official checkpoints can also be evaluated without conversion, with
+converted files keep their names. They are written to the folder clipfit in OLD_RUN, or in --output if it is given: pass
+that run directory to train.py as --model-dir. Official checkpoints can also be evaluated without conversion, with
 train.py --trainer CLIPFit --eval-only --model-dir OLD_RUN.
 
 Official checkpoints do not store the class names and the prompt template. Give --classes (and --template, if it was not
@@ -40,7 +40,9 @@ KNOWN_SETTINGS = ("TRAINER.", "INPUT.", "DATASET.TEMPLATE")  # the settings of t
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", metavar="OLD_RUN", help="run directory of the official code, or one of its checkpoints")
-    parser.add_argument("--backbone", default="ViT-B/16", help="name or path of the run's CLIP (default: ViT-B/16)")
+    parser.add_argument(
+        "--backbone", default="ViT-B/16", help="CLIP model of the run: an OpenAI name or a path (default: ViT-B/16)"
+    )
     parser.add_argument("--output", help="run directory to write to (default: OLD_RUN)")
     parser.add_argument("--classes", help="class names of the run: a,b,c or @FILE with one name per line")
     parser.add_argument("--template", default="a photo of a {}.", help="prompt template (default: a photo of a {}.)")

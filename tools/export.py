@@ -34,7 +34,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, "epoch", "classes", "template", "backbone")
     parser.add_argument("--to", required=True, choices=TARGETS, help="export format")
-    parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/exported/TARGET)")
+    parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/exported/FORMAT)")
     parser.add_argument("--overwrite", action="store_true", help="replace the output folder if it exists")
     return parser.parse_args(argv)
 

@@ -6,7 +6,7 @@ python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
 The interpolated weights are (1 - alpha) * CLIP + alpha * tuned: alpha 0 is zero-shot CLIP, alpha 1 is the run (WiSE-FT,
 https://arxiv.org/abs/2109.01903). A run on base classes is tested on the base and the new classes, any other run on its
 test split. --also adds datasets by config name, for example imagenetv2 for a run on ImageNet. The tool needs the
-dataset of the run, and a method that tunes parameters of CLIP (CLIPFit).
+dataset of the run, and a method that tunes only parameters of CLIP, such as CLIPFit.
 
 The results are written to curve.csv, curve.png and curve.svg. --write best also writes the weights of the best alpha to
 <method>/tuned.safetensors, which train.py and all tools can load. The best alpha has the highest accuracy on the
@@ -46,12 +46,12 @@ def parse_args(argv=None):
     add_options(parser, "epoch", "precision", "backbone")
     tenths = [i / 10 for i in range(11)]
     parser.add_argument(
-        "--alphas", type=float, nargs="+", default=tenths, help="between 0 and 1 (default: 0 0.1 ... 1)"
+        "--alphas", type=float, nargs="+", default=tenths, help="values of alpha from 0 to 1 (default: 0 0.1 ... 1)"
     )
     parser.add_argument("--also", nargs="+", default=[], metavar="DATASET", help="additional datasets to test on")
-    parser.add_argument("--root", help="data folder (default: that of the run)")
+    parser.add_argument("--root", help="folder with the datasets (default: that of the run)")
     parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/interpolation)")
-    parser.add_argument("--write", metavar="ALPHA", help="write the weights of this alpha, or of the best one (best)")
+    parser.add_argument("--write", metavar="ALPHA", help="alpha whose weights to write: a number, or best")
     parser.add_argument("--batch-size", type=int, default=100, help="images per batch (default: 100)")
     parser.add_argument("--workers", type=int, default=2, help="data loader processes (default: 2)")
     return parser.parse_args(argv)

@@ -1,7 +1,7 @@
 """Downloads datasets into CoOp's folder layout and checks them.
 
 python tools/prepare_data.py eurosat dtd --root DATA         download; the same command resumes
-python tools/prepare_data.py --check --root DATA             check what is complete, wrong or missing
+python tools/prepare_data.py --check --root DATA             list what is complete, wrong or missing
 python tools/prepare_data.py --check folder --root IMAGES    check your own images
 
 A dataset is given by its config name (dtd) or its registry name (DescribableTextures). The exit code is 0 if all
@@ -27,13 +27,15 @@ def parse_args(argv=None):
     known = " ".join(catalogue.by_config())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"one of: {known}")
-    parser.add_argument("--root", required=True, help="data folder, the same as for train.py --root")
+    parser.add_argument("--root", required=True, help="folder with the datasets, as for train.py --root")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="check only (default: all but digits and folder)",
+        help="check without downloading; without DATASET, check all but digits and folder",
     )
-    parser.add_argument("--no-images", action="store_true", help="check without decoding the images")
+    parser.add_argument(
+        "--no-images", action="store_true", help="with --check: do not decode the images, which is faster"
+    )
     return parser.parse_args(argv)
 
 
@@ -68,7 +70,7 @@ def run(args):
     if not names and not args.check:
         raise ValueError("missing DATASET: name the datasets to download, or pass --check (--help lists the datasets)")
     if args.check and not os.path.isdir(args.root):
-        raise FileNotFoundError(f"missing data folder {args.root}: pass the data folder as --root")
+        raise FileNotFoundError(f"missing data folder {args.root}: pass the folder with the datasets as --root")
     complete = True
     for name in names or downloadable():
         failures = [] if args.check else fetch(name, args.root)

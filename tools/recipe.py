@@ -83,25 +83,25 @@ def matches(condition, value) -> bool:
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", action="store_true", help="list the methods that have a recipe")
-    parser.add_argument("method", nargs="?")
+    parser.add_argument("method", nargs="?", help="CLIPFit, CoOp, ...")
     parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset or domain_shift")
     parser.add_argument("dataset", nargs="?", help="training dataset: name of a file in configs/datasets")
-    parser.add_argument("--shots", type=int, default=16)
-    parser.add_argument("--backbone", default="ViT-B/16")
+    parser.add_argument("--shots", type=int, default=16, help="training images per class (default: 16)")
+    parser.add_argument("--backbone", default="ViT-B/16", help="micro, or an OpenAI name (default: ViT-B/16)")
     args = parser.parse_args(argv)
     table = read_table()
     if args.methods:
         print(*(name for name in table if name != DEFAULT), sep="\n")
         return 0
     if args.dataset is None:
-        parser.error("METHOD PROTOCOL DATASET or --methods is required")
+        parser.error("give METHOD PROTOCOL DATASET, or --methods")
     try:
         config, keys = recipe(args.method, args.protocol, args.dataset, args.shots, args.backbone, table)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if args.method not in table:
-        print(f"configs/recipes.yaml has no recipe for {args.method}, using its default", file=sys.stderr)
+        print(f"configs/recipes.yaml has no recipe for {args.method}: using the default recipe", file=sys.stderr)
     print(config)
     for key, value in keys.items():
         print(key, value, sep="\n")

@@ -7,8 +7,8 @@ python tools/report.py OUTPUT --method CLIPFit CoOp --dataset dtd --seed 1 2 3
 Reads result.json or, if a folder has none, the log.txt of CoOp, KgCoOp, ProGrad, MaPLe, PromptSRC and other code based
 on Dassl. Folder names do not matter: each run is classified by what it was trained and tested on. See docs/reports.md.
 
-The exit code is 1 if a run is unfinished or corrupted, if a base result has no new result or the reverse, or if
-something named on the command line is missing.
+The exit code is 1 if a run is unfinished or corrupted, if only one of the Base and New results of a model
+exists, or if something named on the command line is missing.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def parse_args(argv=None):
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
     parser.add_argument("--paper", action="store_true", help="compare with the numbers in the CLIPFit paper")
     parser.add_argument("--ci95", action="store_true",
-                        help="print the half-width of the 95%% confidence interval instead of the std")  # fmt: skip
+                        help="print the half-width of the 95 %% confidence interval instead of the std")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: report in the first OUTPUT)")
-    parser.add_argument("--no-files", action="store_true", help="print the tables, write no files")
+    parser.add_argument("--no-files", action="store_true", help="print the tables, but write no files")
     filters = parser.add_argument_group("filters", "The exit code is 1 if a value matches no run.")
     filters.add_argument("--method", nargs="+", default=[], help="trainer names, e.g. CLIPFit")
     filters.add_argument("--dataset", nargs="+", default=[], help="test datasets, e.g. dtd or DescribableTextures")

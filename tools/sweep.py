@@ -4,9 +4,9 @@ python tools/sweep.py base2new --methods CLIPFit CoOp KgCoOp --datasets all --se
 python tools/sweep.py fewshot --methods all --datasets dtd eurosat --root DATA --dry-run
 python tools/sweep.py cross_dataset --methods CLIPFit --root DATA -- TRAINER.CLIPFIT.BETA 4
 
-Ctrl-C stops the running jobs; the same command resumes them. Prints the report of tools/report.py at the end. The exit
-code is 0 if all jobs are finished and 130 after Ctrl-C. scripts/<protocol>.sh are short forms for one method and one
-dataset. See docs/experiments.md.
+-- KEY VALUE sets config keys of train.py. Ctrl-C stops the running jobs; the same command resumes them. Prints the
+report of tools/report.py at the end. The exit code is 0 if all jobs are finished and 130 after Ctrl-C.
+scripts/<protocol>.sh are short forms for one method and one dataset. See docs/experiments.md.
 """
 
 import argparse
@@ -45,23 +45,30 @@ def parse_args(argv=None):
         help="training datasets: names of files in configs/datasets, or all for the eleven of the papers; =DIR if the "
         "dataset is not in --root (default: digits, which needs no download; cross_dataset, domain_shift: imagenet)",
     )  # fmt: skip
-    runs.add_argument("--targets", nargs="+", metavar="NAME[=DIR]", help="cross_dataset, domain_shift: test datasets")
+    runs.add_argument(
+        "--targets",
+        nargs="+",
+        metavar="NAME[=DIR]",
+        help="cross_dataset, domain_shift: datasets to test on (default: those of the papers)",
+    )
     runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="seeds (default: 1 2 3)")
     runs.add_argument(
-        "--shots", nargs="+", type=int, metavar="N", help="images per class (default: 16; fewshot: 1 2 4 8 16)"
+        "--shots", nargs="+", type=int, metavar="N", help="training images per class (default: 16; fewshot: 1 2 4 8 16)"
     )
     runs.add_argument(
         "--backbone", metavar="NAME",
-        help="micro, an OpenAI name, or a path (default: micro for digits, else ViT-B/16)",
+        help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: micro for digits, else ViT-B/16)",
     )  # fmt: skip
     runs.add_argument(
         "--config", metavar="NAME", help="YAML file of the method, without .yaml (default: from configs/recipes.yaml)"
     )
     runs.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
-        help="third-party method or dataset to import, as in train.py; repeatable (or CLIPFIT_PLUGINS)",
+        help="third-party method or dataset to import; repeatable (or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip
-    runs.add_argument("--best-val", action="store_true", help="test the epoch with the best validation accuracy")
+    runs.add_argument(
+        "--best-val", action="store_true", help="test the epoch with the best validation accuracy, not the last epoch"
+    )
     execution = parser.add_argument_group("execution")
     execution.add_argument("--root", "--data", metavar="DIR", help="folder with the datasets (default: data)")
     execution.add_argument("--output", metavar="DIR", help="output folder (default: output/PROTOCOL)")
@@ -69,7 +76,7 @@ def parse_args(argv=None):
         "--jobs",
         type=int,
         metavar="N",
-        help="jobs at a time (default: one per GPU; on the CPU one, with micro one per core)",
+        help="jobs at a time (default: one per GPU; without a GPU: one, or one per core with the micro CLIP)",
     )
     execution.add_argument(
         "--gpus", nargs="+", metavar="GPU", help="GPU numbers, as in CUDA_VISIBLE_DEVICES (default: all)"
@@ -79,7 +86,7 @@ def parse_args(argv=None):
         help=f"submit to SLURM, --jobs at a time (default: {AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",
     )  # fmt: skip
     execution.add_argument("--dry-run", action="store_true", help="list the jobs with their states and estimated times")
-    execution.add_argument("--commands", action="store_true", help="print the commands of the jobs, run nothing")
+    execution.add_argument("--commands", action="store_true", help="print the commands of the jobs, but run nothing")
     execution.add_argument("--log", action="store_true", help="show the log of the running job; one job at a time")
     execution.add_argument(
         "--table", action="store_true", help="print a table of these jobs only, and write no report files"
@@ -192,7 +199,7 @@ def submit_or_report(args, expected: dict, states: dict, at_a_time: int) -> int:
     if to_run:
         print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))
     print(
-        "The same command submits what is left and prints the report when all are finished; --dry-run lists the states."
+        "The same command submits the remaining jobs, or prints the report if none are left; --dry-run lists the jobs."
     )
     for job in blocked:
         print(f"blocked: {job.title}: {states[job].note}")

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Base-to-new generalisation: train on the base classes (first half), test on the base and the new classes.
+# Base-to-new generalization: train on the base classes (first half), test on the base and the new classes.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 Usage: bash scripts/clipfit/base2new.sh DATASET [SEED ...] [options] [-- KEY VALUE ...]
 
-  DATASET          a file in configs/datasets, without .yaml
-  SEED ...         default: 1 2 3
+  DATASET          training dataset: name of a file in configs/datasets
+  SEED ...         seeds (default: 1 2 3)
 HELP
     options_help "OUTPUT/train_base/DATASET/shots_N/CLIPFit/CONFIG/seedS (trained and tested on base)
 and OUTPUT/test_new/... (tested on new)"

@@ -6,9 +6,9 @@ usage() {
     cat <<'HELP'
 Usage: bash scripts/clipfit/fewshot.sh DATASET [SHOTS] [SEED ...] [options] [-- KEY VALUE ...]
 
-  DATASET          a file in configs/datasets, without .yaml
+  DATASET          training dataset: name of a file in configs/datasets
   SHOTS            training images per class (default: 16)
-  SEED ...         default: 1 2 3
+  SEED ...         seeds (default: 1 2 3)
 HELP
     options_help "OUTPUT/DATASET/shots_N/CLIPFit/CONFIG/seedS"
 }

@@ -4,14 +4,14 @@
 options_help() {  # options_help FOLDERS: prints the options that all scripts share
     cat <<HELP
 
-Options (or the environment variables in brackets):
-  --data DIR       data folder, in CoOp's layout [DATA] (default: data)
+Options (an environment variable in brackets sets the same value as its option):
+  --data DIR       folder with the datasets in CoOp's layout [DATA] (default: data)
   --shots N        training images per class [SHOTS] (default: 16)
-  --backbone NAME  OpenAI's name, such as ViT-B/16, or path of a checkpoint [BACKBONE] (default: ViT-B/16)
-  --config NAME    a file in configs/trainers/CLIPFit, without .yaml [CFG] (default: from configs/recipes.yaml)
-  --best-val       use the epoch with the best validation accuracy instead of the last epoch [BEST_VAL]
+  --backbone NAME  CLIP model: an OpenAI name such as ViT-B/16, or a path [BACKBONE] (default: ViT-B/16)
+  --config NAME    YAML file in configs/trainers/CLIPFit, without .yaml [CFG] (default: from configs/recipes.yaml)
+  --best-val       test the epoch with the best validation accuracy, not the last epoch [BEST_VAL]
   --output DIR     output folder [OUTPUT] (default: output/$PROTOCOL)
-  --quiet          show one progress bar per run instead of the log [QUIET]
+  --quiet          show a progress bar instead of the logs [QUIET]
   --help           show this help
   -- KEY VALUE     config keys for train.py, e.g. -- TRAINER.CLIPFIT.BETA 2.0
 
@@ -121,8 +121,8 @@ transfer_help() {
     cat <<HELP
 Usage: bash scripts/clipfit/$PROTOCOL.sh [SOURCE] [SEED ...] [--targets "A B ..."] [options] [-- KEY VALUE ...]
 
-  SOURCE           dataset to train on: a file in configs/datasets, without .yaml (default: imagenet)
-  SEED ...         default: 1 2 3
+  SOURCE           training dataset: name of a file in configs/datasets (default: imagenet)
+  SEED ...         seeds (default: 1 2 3)
   --targets        datasets to test on in addition to SOURCE; NAME=DIR if a dataset is in another data folder [TARGETS]
                    (default: $DEFAULT_TARGETS)
 HELP
@@ -163,7 +163,7 @@ transfer() {  # transfer ARGUMENT ...: trains on all classes of SOURCE, tests on
 
 print_results() {  # print_results RUN ...: prints mean and standard deviation over seeds, with parse_test_res.py
     if [ ! -f parse_test_res.py ]; then
-        echo "Missing parse_test_res.py, no mean over seeds. Results are in log.txt and result.json in:"
+        echo "Missing parse_test_res.py, which computes the mean over seeds. Results are in log.txt and result.json in:"
         printf '    %s\n' "$@"
         return
     fi

@@ -61,7 +61,7 @@ def run_step(name, plan, step, dataset, work):
             print(f"  failed: {error}")
         else:
             if missing_targets(dataset, step.targets):
-                print(f"  failed: missing {' '.join(missing_targets(dataset, step.targets))} in the archive")
+                print(f"  failed: the archive has no {' '.join(missing_targets(dataset, step.targets))}")
     missing = missing_targets(dataset, step.targets)
     if not missing:
         print(f"{name}: {' '.join(step.targets)} complete")

@@ -27,10 +27,10 @@ PAPER = (
     "The paper prints means of three seeds without their standard deviation. A number is marked if the variation "
     "between seeds does not explain the difference: it lies outside the 95 % prediction interval for the mean of three "
     "more seeds. The half-width of the interval is t(n - 1) s sqrt(1/n + 1/3) plus the paper's rounding; s is the "
-    "sample standard deviation of our n seeds. With one seed there is no interval (?), except for zero-shot CLIP, "
-    'which does not depend on the seed. Settings: "recipe" if they equal configs/recipes.yaml, which follows the '
-    'papers if they publish their settings; otherwise the differences. "no recipe": there is no recipe to compare '
-    "with, as for other code."
+    "sample standard deviation of our n seeds. With one seed there is no interval (shown as ?), except for zero-shot "
+    'CLIP, which does not depend on the seed. Settings: "recipe" if the settings are those of configs/recipes.yaml, '
+    'otherwise the differences from them; "no recipe" if it has none for the method, or if the run is from other code. '
+    "Its settings are those of the papers, if they publish any."
 )
 
 

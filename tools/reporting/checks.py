@@ -76,7 +76,7 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
 def seeds_by_cell(row) -> dict[tuple, set]:
     """Returns (dataset, column) -> seeds, with "" for all columns but shots.
 
-    Base and New are one column here: `tables.cells_of_row` reports Base without New, and the reverse.
+    Base and New are one column here: `tables.cells_of_row` reports Base without New, and New without Base.
     """
     cells = defaultdict(set)
     for entry in row.entries:

@@ -6,7 +6,7 @@ CATEGORIES = {  # category: (heading, whether the exit code is 1)
     "missing": ("Missing", True),
     "corrupted": ("Corrupted", True),
     "unfinished": ("Unfinished or crashed", True),
-    "unpaired": ("Base without new, or the reverse", True),
+    "unpaired": ("Base without New, or New without Base", True),
     "inconsistent": ("Stale or inconsistent", False),
     "duplicate": ("Duplicate", False),
     "incomplete": ("Incomplete compared with other methods or seeds", False),

@@ -128,7 +128,7 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
         row.notes = notes_on(row, shared_keys)
     partial = sorted(key for key in shared_keys if any(key not in settings for _, settings in settings_of))
     if partial:
-        rows[0].notes.append(f"{method}: recorded by only some of the runs: {shorten(partial)}.")
+        rows[0].notes.append(f"{method}: only some of the runs record {shorten(partial)}.")
     return rows
 
 

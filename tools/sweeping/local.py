@@ -85,7 +85,7 @@ class Runner:
                 if state.status == "finished":
                     self.costs.add(process.job, time.time() - process.started)
                 else:
-                    reason = console.failure(process.job.output) or state.note or "its result.json is not finished"
+                    reason = console.failure(process.job.output) or state.note or "result.json is missing or unfinished"
                     state = State("failed", reason)
                 self.add_outcome(process.job, state)
 
@@ -107,7 +107,7 @@ class Runner:
             self.waiting.remove(job)
             training = self.outcomes.get(job.training, State("finished"))
             if training.status != "finished":
-                self.add_outcome(job, State("skipped", f"its training is {training.status}"))
+                self.add_outcome(job, State("skipped", f"training {training.status}"))
                 continue
             try:
                 process = self.start(job, environment)

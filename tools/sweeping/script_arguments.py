@@ -15,9 +15,9 @@ from tools.sweeping.state import expected_record
 DESCRIPTION = """  METHOD           CLIPFit, CoOp, MaPLe, ..., or all
   {dataset:<16} training dataset: name of a file in configs/datasets (default: {default}){shots}
   SEED ...         seeds (default: 1 2 3)"""
-EPILOG = """The environment variable in brackets does the same as its option. -- KEY VALUE sets config keys of train.py,
-e.g. -- TRAINER.CLIPFIT.BETA 2.0. Run directories in OUTPUT end in shots_N/METHOD/CONFIG/seedS and hold logs,
-checkpoints and result.json; with --best-val, CONFIG ends in _best_val. The same command again resumes unfinished runs.
+EPILOG = """An environment variable in brackets sets the same value as its option. -- KEY VALUE sets config keys of
+train.py, e.g. -- TRAINER.CLIPFIT.BETA 2.0. Run directories in OUTPUT end in shots_N/METHOD/CONFIG/seedS and contain
+logs, checkpoints and result.json. With --best-val, CONFIG ends in _best_val. The same command resumes unfinished runs.
 tools/sweep.py runs many methods, datasets and shots at once."""
 
 
@@ -61,14 +61,27 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
 
     add("--data", "DATA", "folder with the datasets in CoOp's layout (default: data)", metavar="DIR")
     add("--shots", "SHOTS", "training images per class (default: 16)", metavar="N", type=positive)
-    backbones = "micro, an OpenAI name such as ViT-B/16, or a path"
+    backbones = "CLIP model: micro, an OpenAI name such as ViT-B/16, or a path"
     add("--backbone", "BACKBONE", f"{backbones} (default: micro for digits, else ViT-B/16)", metavar="NAME")
-    add("--config", "CFG", "YAML of the method, without .yaml (default: from configs/recipes.yaml)", metavar="NAME")
+    add(
+        "--config", "CFG", "YAML file of the method, without .yaml (default: from configs/recipes.yaml)", metavar="NAME"
+    )
     add("--targets", "TARGETS", 'datasets to test on, e.g. "A B=DIR"; DIR is a folder outside --data', metavar="NAMES")
     add("--output", "OUTPUT", f"output folder (default: output/{protocol})", metavar="DIR")
-    add("--best-val", "BEST_VAL", "test the epoch with the best validation accuracy", action="store_true")
+    add(
+        "--best-val",
+        "BEST_VAL",
+        "test the epoch with the best validation accuracy, not the last epoch",
+        action="store_true",
+    )
     add("--quiet", "QUIET", "show a progress bar instead of the logs", action="store_true")
-    parser.add_argument("--plugin", action="append", default=[], metavar="FILE", help="third-party method to import")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="third-party method or dataset to import; repeatable",
+    )
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (default: 1)")
     return parser
 
@@ -84,7 +97,7 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
     if len(argv[end + 1 :]) % 2:
         parser.error(f"-- must be followed by KEY VALUE pairs, got {' '.join(argv[end + 1 :])}")
     if not args.positionals:
-        parser.error("METHOD is missing, for example CLIPFit")
+        parser.error("missing METHOD, for example CLIPFit")
     method, dataset, *seeds = args.positionals + [""] * (2 - len(args.positionals))
     if PROTOCOLS[protocol] is fewshot and seeds:
         try:

@@ -19,7 +19,7 @@ class State:
     """State of a job.
 
     Attributes:
-        status: A key of `STATUSES`; for a job that a sweep has dealt with also "failed" or "skipped".
+        status: A key of `STATUSES`; for a job that has ended in this sweep also "failed" or "skipped".
         note: The reason, if the status alone does not tell it.
     """
 
@@ -146,10 +146,10 @@ def why_outdated(job: Job, result: dict) -> str:
         return ""
     training = read_record(job.training.output / record.FILE) or {}
     if not training.get("finished"):
-        return "its training is not finished"
+        return "its training run is not finished"
     if not result.get("source") and not training.get("eval_only"):  # zero-shot CLIP has no training run
-        return "its record does not name the evaluated run"
-    return "its training is newer" if training.get("written", "") > result.get("written", "") else ""
+        return "its run record does not name the training run"
+    return "its training run is newer" if training.get("written", "") > result.get("written", "") else ""
 
 
 @cache
