@@ -30,7 +30,7 @@ REGULARISERS = {}  # value of TRAINER.CLIPFIT.REG -> function from a TextChange 
 
 
 def regulariser(function):
-    """Register a function (TextChange -> scalar) under its own name."""
+    """Registers a function (TextChange -> scalar) under its own name."""
     REGULARISERS[function.__name__] = function
     return function
 

@@ -12,7 +12,7 @@ from .models.loading import clip
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
 
-# For dataset classes without `template`: CoOp's, which are used if `datasets` is not imported.
+# For CoOp's dataset classes, which have no `template`. They are used if our `datasets` is not imported.
 DEFAULT_TEMPLATE = "a photo of a {}."
 FALLBACK_TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
@@ -46,7 +46,7 @@ SELECTED_TEMPLATES = (
 
 
 def add_coop_options() -> None:
-    """Register the config section TRAINER.COOP, which CoOp and the methods based on it share."""
+    """Registers the config section TRAINER.COOP, which CoOp and the methods based on it share."""
     if "COOP" in cfg_default.TRAINER:
         return
     cfg_default.TRAINER.COOP = CN()

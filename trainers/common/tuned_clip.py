@@ -54,7 +54,7 @@ class TunedClip:
     trainable = True  # False: no gradient steps
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
     per_class = False  # True: has tensors per training class, so no base-to-new
-    zero_shot_on_new_classes = False  # True: is zero-shot CLIP on classes that it was not trained on
+    zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
     needs_vit = False  # True: the image encoder must be a ViT
     image_conditioned_text = False  # True: text features depend on the image
 
@@ -109,7 +109,7 @@ class TunedClip:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
 
     def build_clip(self, classnames: list[str]) -> None:
-        """Load CLIP; set up the encoders, the prompts and the tuned parameters."""
+        """Loads CLIP; sets up the encoders, the prompts and the tuned parameters."""
         cfg = self.cfg
         self.precision = self.choose_precision()
         self.text_cache = TextCache()
@@ -172,7 +172,7 @@ class TunedClip:
         return self.text_cache.zero_shot
 
     def tuned_changed(self) -> None:
-        """Clear the text features cached for evaluation. Call this after every change of the tuned parameters."""
+        """Clears the text features cached for evaluation. Call this after every change of the tuned parameters."""
         self.text_cache.tuned = None
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN is faster
 
 
 def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=False, compiled=False) -> torch.Tensor:
-    """Run a residual attention block on x (B, T, d).
+    """Runs a residual attention block on x (B, T, d).
 
     Args:
         attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `rows`.

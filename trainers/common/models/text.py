@@ -85,7 +85,7 @@ class TextEncoder(nn.Module):
         return features if has_input else features[0]
 
     def run_blocks(self, x: torch.Tensor, packed: PackedPrompts, first: int = 0, end: int | None = None, deep=()):
-        """Run x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
+        """Runs x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
             if 0 < i <= len(deep):

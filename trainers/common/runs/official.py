@@ -36,7 +36,7 @@ def tuned_tensors(tensors: dict[str, torch.Tensor], clip_model: nn.Module, names
     misfits = [name for name in frozen.keys() | saved.keys() if frozen_shapes.get(name) != saved_shapes.get(name)]
     if misfits:
         raise ValueError(
-            f"the checkpoint was tuned from another backbone: {describe(misfits)} missing, unexpected or of another "
+            f"the checkpoint was tuned from another backbone: {describe(misfits)} missing, unexpected or with another "
             "shape; pass the --backbone that it was tuned from"
         )
     changed = [name for name in frozen if name not in names and not same(saved[name], frozen[name])]
