@@ -81,7 +81,7 @@ class CLIPFit(ClipTrainer):
         return logits, terms
 
     def text_change(self, text: torch.Tensor) -> TextChange:
-        """Arguments of the regulariser for text features (n_cls, E)."""
+        """Returns the arguments of the regulariser for text features (n_cls, E)."""
         tuned = [self.tuned.get_parameter(name) for name in self.text_names]
         frozen = [self.clip.get_parameter(name) for name in self.text_names]
         return TextChange(text, self.zero_shot_features(), tuned, frozen)

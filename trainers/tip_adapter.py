@@ -65,11 +65,11 @@ class Cache(nn.Module):
         self.beta.fill_(beta)
 
     def affinity(self, features: torch.Tensor) -> torch.Tensor:
-        """Cosine similarities (B, n) of image features (B, E) with the keys."""
+        """Returns cosine similarities (B, n) of image features (B, E) with the keys."""
         return features @ self.keys.t()
 
     def cache_logits(self, affinity: torch.Tensor, beta: torch.Tensor | float, n_cls: int) -> torch.Tensor:
-        """Cache logits (B, n_cls) for affinities (B, n).
+        """Returns cache logits (B, n_cls) for affinities (B, n).
 
         Example: labels (0, 0, 2), beta 1, affinities (1, 1, 0), 3 classes: the logits are (1 + 1, 0, exp(-1)).
         """
@@ -147,7 +147,7 @@ class TipAdapter(ClipTrainer):
 
     @torch.no_grad()
     def search_alpha_beta(self):
-        """Grid search: set alpha and beta to the pair with the best validation accuracy; of ties, the first one.
+        """Sets alpha and beta by grid search to the pair with the best validation accuracy; in a tie, to the first one.
 
         Example: SEARCH_SCALE (7, 3) and SEARCH_STEP (3, 2) search beta in (0.1, 2.4, 4.7) and alpha in (0.1, 1.55).
         correct = [[5, 6],

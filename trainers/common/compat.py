@@ -75,7 +75,7 @@ def make_scaler(device: torch.device, enabled: bool):
 
 
 def plain_attention(q, k, v, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
-    """softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d).
+    """Returns softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d).
 
     `attn_mask[i, j]` (s, t) is true if query i attends to key j.
     """

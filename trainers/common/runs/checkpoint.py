@@ -134,7 +134,7 @@ def resume(trainer, directory: str) -> int:
 
 
 def newest_of_all(folders: list[str]) -> list[str]:
-    """Name of the checkpoint to resume from in each folder, all of one epoch; none if a folder has no such file.
+    """Returns the checkpoint to resume from in each folder, all of the same epoch; [] if there is none.
 
     A kill between the files of two models leaves one of them an epoch behind.
     """

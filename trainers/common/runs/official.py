@@ -61,5 +61,5 @@ def same(saved: torch.Tensor, frozen: torch.Tensor) -> bool:
 
 
 def describe(names: list[str]) -> str:
-    """Number of tensors with an example: "2 tensors (e.g. ln_final.bias)"."""
+    """Returns the number of tensors with an example: "2 tensors (e.g. ln_final.bias)"."""
     return f"{len(names)} tensor{'s'[: len(names) > 1]} (e.g. {sorted(names)[0]})"

@@ -157,7 +157,7 @@ def _check_field(value, spec: Field, path: str, complete: bool, stages: tuple) -
 
 
 def below(spec: Field) -> str:
-    """Separator between a field and its fields: "." in identity.trainer, "[]." in plugins[].path."""
+    """Returns the separator between a field and its fields: "." in identity.trainer, "[]." in plugins[].path."""
     return "[]." if spec.type is list else "."
 
 
