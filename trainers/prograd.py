@@ -54,7 +54,7 @@ class ProGrad(CoOp):
         return get_template(self.cfg, PROGRAD_TEMPLATES)
 
     def context(self, n_cls):
-        """Returns the initial text and context. With words, its N_CTX vectors are zeros followed by those of the words."""
+        """Returns the initial text and context. With words, its vectors are zeros followed by those of the words."""
         words, n_ctx = self.words(), self.options.N_CTX
         if not words:
             return super().context(n_cls)

@@ -38,7 +38,7 @@ from .common.trainer import ClipTrainer
 cfg_default.TRAINER.TIP = CN()
 cfg_default.TRAINER.TIP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.TIP.ALPHA = 1.17  # weight of the cache logits in training, and if there are no validation images
-cfg_default.TRAINER.TIP.BETA = 1.0  # sharpness of the cache logits; used as ALPHA is
+cfg_default.TRAINER.TIP.BETA = 1.0  # sharpness of the cache logits; used when ALPHA is
 cfg_default.TRAINER.TIP.SEARCH_SCALE = (7.0, 3.0)  # upper limits of the search: (beta, alpha)
 cfg_default.TRAINER.TIP.SEARCH_STEP = (200, 20)  # number of values searched: (beta, alpha)
 cfg_default.TRAINER.TIP.AUGMENT_EPOCH = 10  # augmented views per training image; the mean of their features is cached

@@ -92,7 +92,7 @@ def find_method(name: str) -> type:
 
 
 def register_methods() -> None:
-    """Imports the methods: all of this repository, or CLIPFit in a CoOp checkout."""
+    """Imports the methods: all methods of this repository; in a CoOp checkout, only CLIPFit."""
     package = __package__.partition(".")[0]
     register_all = getattr(importlib.import_module(package), "register_all", None)
     if register_all:

@@ -65,7 +65,7 @@ def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
 def find(folder: str, epoch: int | None = None) -> str:
     """Returns the path of the checkpoint of `epoch` in `folder`. Without `epoch`: the best one, else the newest.
 
-    Without checkpoints, it is the path of tuned.safetensors.
+    If there are no checkpoints, returns the path of tuned.safetensors.
     """
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from .files import write_atomically
 from .record import loaded_plugins
 
-VARIABLE = "CLIPFIT_PLUGINS"  # environment variable: paths or names of modules, separated as in PATH
+VARIABLE = "CLIPFIT_PLUGINS"  # environment variable: paths or module names, separated as in PATH
 FOLDER = Path("~/.cache/clipfit/plugins")
 
 

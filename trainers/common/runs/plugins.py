@@ -33,7 +33,7 @@ from . import known_plugins
 from .record import loaded_plugins
 from .recorded import recorded
 
-cfg_default.PLUGINS = ()  # paths or names of modules, in addition to those of --plugin and CLIPFIT_PLUGINS
+cfg_default.PLUGINS = ()  # paths or module names, in addition to those of --plugin and CLIPFIT_PLUGINS
 
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
 _defaults: dict[str, CfgNode] = {}  # trainer of a plugin -> the default config with the plugin's changes

@@ -89,7 +89,7 @@ FIELDS = {
     "written": Field(str, "time of the end", written="end"),
 }
 
-# Record fields that identify a run: a run that differs in one of them does not replace a finished record.
+# Record fields that identify a run. The record of a finished run is not overwritten by a run with other values.
 WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")
 
 # Config keys, each with all keys below it, that are not in `settings`.
