@@ -1,4 +1,4 @@
-"""ImageNet-R(endition): 30,000 paintings, toys and the like of 200 classes (Hendrycks et al., 2021)."""
+"""ImageNet-R(endition): 30,000 paintings, toys and other renditions of 200 classes (Hendrycks et al., 2021)."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 

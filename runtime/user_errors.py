@@ -38,7 +38,7 @@ def exit_code(run, *args, resume: str = "") -> int:
 
 
 def stdout_is_closed() -> bool:
-    """Whether nobody reads stdout any more; if so, what is still buffered is dropped."""
+    """Whether the reader of stdout has closed it. If so, discards buffered output."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -48,7 +48,7 @@ def stdout_is_closed() -> bool:
 
 
 def is_ours(module) -> bool:
-    """Whether a module is one of this repository: its absence is a defect, not a missing package."""
+    """Whether a module belongs to this repository. A failed import of one is a bug, not a missing package."""
     return bool(module) and (ROOT / module.partition(".")[0]).is_dir()
 
 

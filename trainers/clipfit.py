@@ -35,7 +35,7 @@ cfg_default.TRAINER.CLIPFIT.BETA = 8.0  # weight of the regulariser; 2 in the pa
 
 add_coop_options()
 cfg_default.TRAINER.COOP.W1 = 1.0  # no effect, as in the official code, whose command lines set it
-cfg_default.TRAINER.COOP.W2 = 1.0  # likewise
+cfg_default.TRAINER.COOP.W2 = 1.0  # no effect
 
 
 @TRAINER_REGISTRY.register()
@@ -81,13 +81,13 @@ class CLIPFit(ClipTrainer):
         return logits, terms
 
     def text_change(self, text: torch.Tensor) -> TextChange:
-        """Arguments of the regulariser for text features (n_cls, E)."""
+        """Returns the arguments of the regulariser for text features (n_cls, E)."""
         tuned = [self.tuned.get_parameter(name) for name in self.text_names]
         frozen = [self.clip.get_parameter(name) for name in self.text_names]
         return TextChange(text, self.zero_shot_features(), tuned, frozen)
 
     def before_load(self, state):
-        """Extract the tuned tensors from a checkpoint of the official code, which holds both encoders."""
+        """Extracts the tuned tensors from a checkpoint of the official code, which holds both encoders."""
         if not official.is_official(state["state_dict"]):
             return
         state["state_dict"] = official.tuned_tensors(state["state_dict"], self.clip, self.clip_names)

@@ -36,7 +36,7 @@ cfg_default.TRAINER.COCOOP.CHUNK = 2000  # prompts (images x classes) encoded at
 
 
 class ConditionalPromptLearner(PromptLearner):
-    """A PromptLearner with a network that computes the shift of the context from image features."""
+    """A PromptLearner with a network that computes the shift of the context vectors from image features."""
 
     def __init__(self, text_encoder, classnames, text, ctx):
         super().__init__(text_encoder, classnames, text, ctx)
@@ -49,7 +49,7 @@ class ConditionalPromptLearner(PromptLearner):
         self.meta_net = nn.Sequential(OrderedDict(layers))
 
     def forward(self, image_features: torch.Tensor) -> torch.Tensor:
-        """Packed embeddings (B, T, d) of all prompts, given normalised image features (B, E)."""
+        """Returns the packed embeddings (B, T, d) of all prompts, given normalised image features (B, E)."""
         return super().forward(self.meta_net(image_features))
 
 
@@ -84,7 +84,7 @@ class CoCoOp(ClipTrainer):
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def conditional_logits(self, image_features: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n_cls) of image features (B, E), computed in chunks.
+        """Returns logits (B, n_cls) of image features (B, E), computed in chunks.
 
         Example: with CHUNK 2000 and 500 classes, a chunk holds 4 images, so a batch of 10 has 3 chunks.
 

@@ -34,14 +34,14 @@ class CoOp(ClipTrainer):
         check_context(cfg.TRAINER.COOP, "TRAINER.COOP")
 
     def words(self) -> str:
-        """The words that initialise the context; "" for a random one."""
+        """Returns the words that initialise the context; "" for a random one."""
         return context_words(self.options, "TRAINER.COOP")
 
     def prompt_template(self) -> str:
         return f"{self.words() or placeholders(self.options.N_CTX)} {{}}."
 
     def context(self, n_cls: int) -> tuple[str, torch.Tensor]:
-        """The initial context: its text, and its vectors (n_ctx, d), or (n_cls, n_ctx, d) with CSC."""
+        """Returns the initial context: its text, and its vectors (n_ctx, d), or (n_cls, n_ctx, d) with CSC."""
         words, n_ctx = self.words(), self.options.N_CTX
         if words and self.options.CSC:
             print("Note: TRAINER.COOP.CSC has no effect with CTX_INIT: all classes share one context")

@@ -52,7 +52,7 @@ class MultiModalPromptLearner(PromptLearner):
         self.compound_prompt_projections = nn.ModuleList(copy.deepcopy(layer) for _ in deeper)
 
     def image_prompts(self) -> list[torch.Tensor]:
-        """The learned tokens (n_ctx, D) of each of the first `depth` blocks of the image encoder."""
+        """Returns the learned tokens (n_ctx, D) of each of the first `depth` blocks of the image encoder."""
         deeper = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
         return [self.proj(self.ctx), *(project(prompt) for project, prompt in deeper)]
 
@@ -72,7 +72,7 @@ class MaPLe(ClipTrainer):
         check_context(cfg.TRAINER.MAPLE, "TRAINER.MAPLE")
 
     def words(self) -> str:
-        """The words that initialise the context; "" (random) if N_CTX is above 4, as in the official code."""
+        """Returns the words that initialise the context; "" (random) if N_CTX is above 4, as in the official code."""
         return context_words(self.options, "TRAINER.MAPLE") if self.options.N_CTX <= 4 else ""
 
     def prompt_template(self):

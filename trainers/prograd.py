@@ -26,7 +26,7 @@ cfg_default.LOSS.NAME = ""  # prograd, or empty
 cfg_default.LOSS.T = 1.0  # temperature of the distillation loss
 cfg_default.LOSS.LAMBDA = 1.0  # share of the conflicting gradient that is removed
 cfg_default.LOSS.GM = False  # no effect, as in the official code
-cfg_default.LOSS.ALPHA = 0.0  # likewise
+cfg_default.LOSS.ALPHA = 0.0  # no effect
 
 
 @TRAINER_REGISTRY.register()
@@ -54,7 +54,7 @@ class ProGrad(CoOp):
         return get_template(self.cfg, PROGRAD_TEMPLATES)
 
     def context(self, n_cls):
-        """The initial context: N_CTX vectors, those of the words at the end and zeros before them."""
+        """Returns the initial text and context. With words, its vectors are zeros followed by those of the words."""
         words, n_ctx = self.words(), self.options.N_CTX
         if not words:
             return super().context(n_cls)
@@ -86,7 +86,7 @@ class ProGrad(CoOp):
 
 
 def without_conflict(gradient: torch.Tensor, guide: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
-    """Subtract from `gradient` its projection on `guide`, times `strength`, if the two conflict: eq. 5 of the paper.
+    """Subtracts from `gradient` its projection on `guide`, times `strength`, if the two conflict: eq. 5 of the paper.
 
     Example: gradient (1, -1), guide (0, 2): they conflict, as their product is -2; the result is (1, 0).
     Gradient (1, 1), guide (0, 2): no conflict; the result is (1, 1).

@@ -17,7 +17,7 @@ Deliberate differences from the official code:
 
 Classes without cached images occur in base-to-new; the paper does not cover them. Their cache logits are zero, and
 cache logits are never negative, so the model would favour classes with cached images. The cache is therefore used only
-if every class has cached images. Otherwise the logits are zero-shot CLIP's, and the log says so. Classes are matched by
+if every class has cached images. Otherwise the logits are zero-shot CLIP's, which is logged. Classes are matched by
 name, so a cache filled on ImageNet works on its variants.
 """
 
@@ -38,7 +38,7 @@ from .common.trainer import ClipTrainer
 cfg_default.TRAINER.TIP = CN()
 cfg_default.TRAINER.TIP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.TIP.ALPHA = 1.17  # weight of the cache logits in training, and if there are no validation images
-cfg_default.TRAINER.TIP.BETA = 1.0  # sharpness of the cache logits, likewise
+cfg_default.TRAINER.TIP.BETA = 1.0  # sharpness of the cache logits; used when ALPHA is
 cfg_default.TRAINER.TIP.SEARCH_SCALE = (7.0, 3.0)  # upper limits of the search: (beta, alpha)
 cfg_default.TRAINER.TIP.SEARCH_STEP = (200, 20)  # number of values searched: (beta, alpha)
 cfg_default.TRAINER.TIP.AUGMENT_EPOCH = 10  # augmented views per training image; the mean of their features is cached
@@ -56,7 +56,7 @@ class Cache(nn.Module):
         self.register_buffer("beta", torch.tensor(0.0))
 
     def fill(self, keys: torch.Tensor, labels: torch.Tensor) -> None:
-        """Set keys (n, E) and labels (n,), for any n. `keys` remains the parameter that the optimiser holds."""
+        """Sets keys (n, E) and labels (n,), for any n. `keys` remains the parameter that the optimiser holds."""
         self.keys.data = keys.to(self.keys)
         self.labels = labels.to(self.labels)
 
@@ -65,11 +65,11 @@ class Cache(nn.Module):
         self.beta.fill_(beta)
 
     def affinity(self, features: torch.Tensor) -> torch.Tensor:
-        """Cosine similarities (B, n) of image features (B, E) with the keys."""
+        """Returns cosine similarities (B, n) of image features (B, E) with the keys."""
         return features @ self.keys.t()
 
     def cache_logits(self, affinity: torch.Tensor, beta: torch.Tensor | float, n_cls: int) -> torch.Tensor:
-        """Cache logits (B, n_cls) for affinities (B, n).
+        """Returns cache logits (B, n_cls) for affinities (B, n).
 
         Example: labels (0, 0, 2), beta 1, affinities (1, 1, 0), 3 classes: the logits are (1 + 1, 0, exp(-1)).
         """
@@ -125,7 +125,7 @@ class TipAdapter(ClipTrainer):
 
     @torch.no_grad()
     def fill_cache(self):
-        """Fill the cache. A key is the normalised mean, over augmented views of an image, of frozen CLIP's features."""
+        """Fills the cache. A key is the normalised mean of frozen CLIP's features over augmented views of an image."""
         images = self.dm.dataset.train_x
         n_views = self.options.AUGMENT_EPOCH
         loader = build_data_loader(
@@ -147,7 +147,7 @@ class TipAdapter(ClipTrainer):
 
     @torch.no_grad()
     def search_alpha_beta(self):
-        """Grid search: set alpha and beta to the pair with the best validation accuracy; of ties, the first one.
+        """Sets alpha and beta by grid search to the pair with the best validation accuracy; in a tie, to the first one.
 
         Example: SEARCH_SCALE (7, 3) and SEARCH_STEP (3, 2) search beta in (0.1, 2.4, 4.7) and alpha in (0.1, 1.55).
         correct = [[5, 6],
@@ -184,7 +184,7 @@ class TipAdapter(ClipTrainer):
         print(f"Chosen on {total:,} validation images: alpha {alpha:.3f}, beta {beta:.3f}, accuracy {accuracy:.2f}%")
 
     def before_load(self, state):
-        """Keep the cached images of this run's classes, matched by name. If a class has none, drop the whole cache.
+        """Keeps the cached images of this run's classes, matched by name. If a class has none, drops the whole cache.
 
         Example: saved classes (cat, dog, fox) with labels (0, 1, 2), run's classes (fox, cat): labels become
         (1, -1, 0), and the image of the dog is dropped.

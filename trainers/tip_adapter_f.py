@@ -28,7 +28,7 @@ class TipAdapterF(TipAdapter):
     trainable = True
 
     def make_optimizer(self):
-        """AdamW with eps 1e-4 and a schedule that advances per batch, as in the official code."""
+        """Returns AdamW with eps 1e-4 and a schedule that advances per batch, as in the official code."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM)
         for group in optim.param_groups:
             if "eps" in group:

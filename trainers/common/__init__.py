@@ -4,7 +4,7 @@ __all__ = ["load_tuned"]
 
 
 def __getattr__(name):
-    """Import `load_tuned` on first use, so that run records can be read without torch."""
+    """Imports `load_tuned` on first use, so that run records can be read without torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .inference.classifier import load_tuned

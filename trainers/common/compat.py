@@ -34,7 +34,7 @@ __all__ = [
 
 
 def patch_warmup() -> None:
-    """Make upstream Dassl's warm-up schedulers work with a torch whose schedulers do not accept `verbose`."""
+    """Makes upstream Dassl's warm-up schedulers work with a torch whose schedulers do not accept `verbose`."""
     base = getattr(dassl_schedules, "_BaseWarmupScheduler", None)
     if base is None or "verbose" in inspect.signature(_LRScheduler.__init__).parameters:
         return
@@ -60,7 +60,7 @@ def scheduler_state(scheduler) -> dict:
 
 
 def load_scheduler_state(scheduler, state: dict) -> None:
-    """Restore the state from `scheduler_state`. The successor keeps its optimiser, unlike with upstream's own code."""
+    """Restores the state from `scheduler_state`. Unlike upstream's code, keeps the successor's optimiser."""
     state = dict(state)
     if hasattr(scheduler, "successor"):
         load_scheduler_state(scheduler.successor, state.pop("successor"))
@@ -75,7 +75,7 @@ def make_scaler(device: torch.device, enabled: bool):
 
 
 def plain_attention(q, k, v, attn_mask: torch.Tensor | None = None, is_causal: bool = False) -> torch.Tensor:
-    """softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d).
+    """Returns softmax(q k^T / sqrt(d)) v for q (..., s, d), k and v (..., t, d).
 
     `attn_mask[i, j]` (s, t) is true if query i attends to key j.
     """

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 def distillation_loss(text: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """1 - mean_k cos(w_k, w_k^clip) for text features (n_cls, E): a scalar in [0, 2].
+    """Returns 1 - mean_k cos(w_k, w_k^clip) for text features (n_cls, E): a scalar in [0, 2].
 
     Eq. 3 of CLIPFit and eq. 4 of KgCoOp. Eq. 4 of CLIPFit has a plus sign, which would push the features apart.
     """
@@ -30,7 +30,7 @@ REGULARISERS = {}  # value of TRAINER.CLIPFIT.REG -> function from a TextChange 
 
 
 def regulariser(function):
-    """Register a function (TextChange -> scalar) under its own name."""
+    """Registers a function (TextChange -> scalar) under its own name."""
     REGULARISERS[function.__name__] = function
     return function
 

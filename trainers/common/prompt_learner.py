@@ -41,7 +41,7 @@ class PromptLearner(nn.Module):
         self.register_buffer("word_embeddings", embeddings, persistent=False)
 
     def forward(self, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Packed embeddings (1, T, d) for TextEncoder; with `shift` (B, d) added to each learned token: (B, T, d)."""
+        """Returns packed embeddings (1, T, d), or (B, T, d) with `shift` (B, d) added to each learned token."""
         if self.ctx.dim() == 2:
             ctx = self.ctx[self.ctx_index]  # (R, d)
         else:
@@ -52,7 +52,7 @@ class PromptLearner(nn.Module):
 
 
 def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
-    """Tokens (n_cls, 77) of "<text> <class name>.", with id -1 - i for the i-th learned token.
+    """Returns tokens (n_cls, 77) of "<text> <class name>.", with id -1 - i for the i-th learned token.
 
     If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids.
 
@@ -82,35 +82,35 @@ def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -
 
 
 def count_tokens(texts: list[str]) -> list[int]:
-    """Number of tokens of each text, not counting start and end of text."""
+    """Returns the number of tokens of each text, not counting start and end of text."""
     return (tokenize(texts).argmax(dim=-1) - 1).tolist()
 
 
 def word_context(text_encoder: TextEncoder, words: str, n_ctx: int) -> torch.Tensor:
-    """Embeddings (n_ctx, d) of the first `n_ctx` tokens of `words`."""
+    """Returns embeddings (n_ctx, d) of the first `n_ctx` tokens of `words`."""
     embedding = text_encoder.token_embedding.weight
     return embedding[tokenize([words])[0, 1 : 1 + n_ctx].to(embedding.device)].detach()
 
 
 def random_context(text_encoder: TextEncoder, *shape: int) -> torch.Tensor:
-    """Random vectors (*shape, d), sampled from N(0, 0.02^2)."""
+    """Returns random vectors (*shape, d), sampled from N(0, 0.02^2)."""
     return torch.empty(*shape, text_encoder.token_embedding.embedding_dim).normal_(std=0.02)
 
 
 def initial_context(text_encoder: TextEncoder, words: str, *shape: int) -> tuple[str, torch.Tensor]:
-    """Initial text and vectors of the context: one token per word or, without words, random vectors (*shape, d)."""
+    """Returns the initial text and vectors: one token per word or, without words, random vectors (*shape, d)."""
     if words:
         return words, word_context(text_encoder, words, len(words.split()))
     return placeholders(shape[-1]), random_context(text_encoder, *shape)
 
 
 def placeholders(n_ctx: int) -> str:
-    """Placeholder words for `n_ctx` learned tokens: "X X X" for 3."""
+    """Returns placeholder words for `n_ctx` learned tokens: "X X X" for 3."""
     return " ".join(["X"] * n_ctx)
 
 
 def context_words(options, key: str) -> str:
-    """The words in `options.CTX_INIT`, or "" for none. `_` becomes a space."""
+    """Returns the words in `options.CTX_INIT`, or "" for none. `_` becomes a space."""
     words = options.CTX_INIT or ""
     if not isinstance(words, str):
         raise ValueError(f'{key}.CTX_INIT must be words such as "a photo of a", or "", got {words!r}')

@@ -12,7 +12,7 @@ from .models.loading import clip
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
 
-# For dataset classes without `template`: CoOp's, which are used if `datasets` is not imported.
+# For CoOp's dataset classes, which have no `template`. They are used if our `datasets` is not imported.
 DEFAULT_TEMPLATE = "a photo of a {}."
 FALLBACK_TEMPLATES = {
     "OxfordPets": "a photo of a {}, a type of pet.",
@@ -46,7 +46,7 @@ SELECTED_TEMPLATES = (
 
 
 def add_coop_options() -> None:
-    """Register the config section TRAINER.COOP, which CoOp and the methods based on it share."""
+    """Registers the config section TRAINER.COOP, which CoOp and the methods based on it share."""
     if "COOP" in cfg_default.TRAINER:
         return
     cfg_default.TRAINER.COOP = CN()
@@ -59,7 +59,7 @@ def add_coop_options() -> None:
 
 
 def get_template(cfg, method_templates: dict[str, str] | None = None) -> str:
-    """The prompt template of a run: DATASET.TEMPLATE, else the method's for DATASET.NAME, else the dataset's."""
+    """Returns the prompt template: DATASET.TEMPLATE, else the method's for DATASET.NAME, else the dataset's."""
     name = cfg.DATASET.NAME
     template = cfg.DATASET.TEMPLATE or (method_templates or {}).get(name) or dataset_template(name)
     if template.count("{}") != 1:
@@ -68,7 +68,7 @@ def get_template(cfg, method_templates: dict[str, str] | None = None) -> str:
 
 
 def dataset_template(name: str) -> str:
-    """The `template` of the dataset class; falls back to FALLBACK_TEMPLATES, then to DEFAULT_TEMPLATE."""
+    """Returns the `template` of the dataset class; falls back to FALLBACK_TEMPLATES, then to DEFAULT_TEMPLATE."""
     registered = name in DATASET_REGISTRY.registered_names()
     template = getattr(DATASET_REGISTRY.get(name), "template", "") if registered else ""
     return template or FALLBACK_TEMPLATES.get(name, DEFAULT_TEMPLATE)
@@ -80,7 +80,7 @@ def fill(template: str, classnames: list[str]) -> list[str]:
 
 
 def tokenize(prompts: list[str]) -> torch.Tensor:
-    """CLIP's token ids of n prompts: (n, 77), int64, padded with zeros after the end-of-text token.
+    """Returns CLIP's token ids of n prompts: (n, 77), int64, padded with zeros after the end-of-text token.
 
     Raises:
         ValueError: a prompt has more than 77 tokens.

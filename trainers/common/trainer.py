@@ -58,7 +58,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return dict(zip(names, values.tolist()))
 
     def gradients(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[str], torch.Tensor]:
-        """Compute the gradients of a batch. Returns the n names of the logged values and the values, a tensor (n,).
+        """Computes the gradients of a batch. Returns the n names of the logged values and the values, a tensor (n,).
 
         On a GPU this is captured as a CUDA graph, unless it (or a function it calls) reads a tensor on the CPU.
         """
@@ -73,11 +73,11 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return ["loss", "acc", *logged_terms], values
 
     def backward(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """Compute the gradients of the objective `loss`, multiplied by the scaler's loss scale."""
+        """Computes the gradients of the objective `loss`, multiplied by the scaler's loss scale."""
         self.scaler.scale(loss).backward()
 
     def after_step(self) -> None:
-        """Advance the learning rate schedule after the last batch of an epoch."""
+        """Advances the learning rate schedule after the last batch of an epoch."""
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
 
@@ -117,7 +117,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             return super().test(split)
 
     def before_load(self, state: dict) -> None:
-        """Adapt `state`, or the tuned module, before a checkpoint is loaded, if its shapes depend on the data."""
+        """Adapts `state`, or the tuned module, before a checkpoint is loaded, if its shapes depend on the data."""
 
     def model_identity(self):
         return {
@@ -128,7 +128,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         }
 
     def set_model_mode(self, mode="train", names=None):
-        self.tuned_changed()  # by code that does not call it
+        self.tuned_changed()  # in case the code that changed them did not call it
         super().set_model_mode(mode, names)
 
     def apply_state(self, name, state, path):
@@ -136,5 +136,5 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def load_model(self, directory, epoch=None):
         state = checkpoint.load(self, directory, epoch)
-        if state and not self.run.training:  # during training it is the best epoch of this run
+        if state and not self.run.training:  # in training, the loaded checkpoint is this run's best epoch
             self.run.source = record.source_of(state, directory)

@@ -54,14 +54,14 @@ class TunedClip:
     trainable = True  # False: no gradient steps
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
     per_class = False  # True: has tensors per training class, so no base-to-new
-    zero_shot_on_new_classes = False  # True: is zero-shot CLIP on classes that it was not trained on
+    zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
     needs_vit = False  # True: the image encoder must be a ViT
     image_conditioned_text = False  # True: text features depend on the image
 
     # Methods override these
 
     def prompt_template(self) -> str:
-        """The prompt template of the teacher, with {} for the class name."""
+        """Returns the prompt template of the teacher, with {} for the class name."""
         return get_template(self.cfg)
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
@@ -69,7 +69,7 @@ class TunedClip:
         return nn.Module()
 
     def text_features(self) -> torch.Tensor:
-        """Normalised text features of the classes, with the current tuned parameters: (n_cls, E), fp32."""
+        """Returns normalised text features (n_cls, E), fp32, with the current tuned parameters."""
         if self.text_names:
             if self.text_cache.start is None:
                 with torch.inference_mode(False), self.autocast():
@@ -109,7 +109,7 @@ class TunedClip:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
 
     def build_clip(self, classnames: list[str]) -> None:
-        """Load CLIP; set up the encoders, the prompts and the tuned parameters."""
+        """Loads CLIP; sets up the encoders, the prompts and the tuned parameters."""
         cfg = self.cfg
         self.precision = self.choose_precision()
         self.text_cache = TextCache()
@@ -145,16 +145,16 @@ class TunedClip:
         return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
-        """Image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
+        """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
         overrides = self._overrides(visual=True) if tuned else {}
         return functional_call(self.image_encoder, overrides, (image.to(self.clip.dtype),)).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
-        """Normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
+        """Returns normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
         return F.normalize(self.image_features(image, tuned), dim=-1)
 
     def encode_text(self, packed: PackedPrompts, tuned: bool = True, **inputs) -> torch.Tensor:
-        """Normalised text features (n, E), fp32. `tuned=False` uses the frozen CLIP.
+        """Returns normalised text features (n, E), fp32. `tuned=False` uses the frozen CLIP.
 
         `inputs` are passed to TextEncoder.forward. If they include `x`, the result is (B, n, E).
         """
@@ -165,35 +165,35 @@ class TunedClip:
     @torch.inference_mode(False)  # training may use features that an evaluation computed first
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
-        """Normalised text features (n_cls, E), fp32, of the teacher. Computed once."""
+        """Returns the teacher's normalised text features (n_cls, E), fp32. They are computed once."""
         if self.text_cache.zero_shot is None:
             with self.autocast():
                 self.text_cache.zero_shot = self.encode_text(self.packed_prompts, tuned=False)
         return self.text_cache.zero_shot
 
     def tuned_changed(self) -> None:
-        """Clear the text features cached for evaluation. Call this after every change of the tuned parameters."""
+        """Clears the text features cached for evaluation. Call this after every change of the tuned parameters."""
         self.text_cache.tuned = None
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
-        """Tuned parameters of one encoder, by their names in that encoder, in the dtype of CLIP's parameters."""
+        """Returns the tuned parameters of one encoder, by their names in it, in the dtype of CLIP's parameters."""
         names = [name for name in self.clip_names if name.startswith("visual.") == visual]
         prefix = "visual." if visual else ""
         tensors = cast_like(self.tuned, self.clip, names)
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
-        """Logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
+        """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
             return self.clip.logit_scale.exp() * image_features @ text_features.t()
 
     def autocast(self):
-        """Context of mixed precision for PREC amp: fp16 on CUDA, bf16 on the CPU. No effect at other precisions."""
+        """Returns a context that enables autocast only if PREC is amp: fp16 on CUDA, bf16 on the CPU."""
         dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision == "amp")
 
     def model_inference(self, image):
-        """Logits (B, n_cls). Text features are computed once per evaluation."""
+        """Returns logits (B, n_cls). Text features are computed once per evaluation."""
         with self.autocast():
             if self.text_cache.tuned is None:
                 self.text_cache.tuned = self.text_features()

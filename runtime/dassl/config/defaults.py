@@ -107,8 +107,8 @@ OPTIM.WARMUP_RECOUNT = True  # True: the schedule starts from epoch 0 after the 
 
 # Training and testing
 TRAIN = cfg_default.TRAIN = CN()
-TRAIN.CHECKPOINT_FREQ = 0  # save a checkpoint every so many epochs; 0 or less: after the last epoch only
-TRAIN.PRINT_FREQ = 10  # print progress every so many batches
+TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0 or less: after the last epoch only
+TRAIN.PRINT_FREQ = 10  # batches between lines of progress
 TRAIN.COUNT_ITER = "train_x"
 
 TEST = cfg_default.TEST = CN()

@@ -27,8 +27,10 @@ def build_data_loader(
 ) -> Loader:
     """Builds a loader of batches {img, label, domain, impath, index}.
 
-    A training loader drops a last batch that is smaller, unless it is the only one. With `once`, for images that are
-    read only once, the loader neither caches images nor keeps its worker processes. Raises ValueError without images.
+    A training loader drops an incomplete last batch, unless it is the only batch. Set `once` for images that are read
+    only once: the loader then neither caches images nor keeps its worker processes.
+
+    Raises ValueError if there are no images.
     """
     if not data_source:
         raise ValueError(

@@ -47,7 +47,8 @@ class RandomDomainSampler(_EpochSampler):
         smallest = min(len(indices) for indices in self.domain_dict.values())
         if smallest < self.n_img_per_domain:
             raise ValueError(
-                f"A domain has {smallest} images, but BATCH_SIZE {batch_size} takes {self.n_img_per_domain} per domain"
+                f"BATCH_SIZE {batch_size} takes {self.n_img_per_domain} images per domain, but a domain has only "
+                f"{smallest} images: reduce BATCH_SIZE"
             )
         self.length = len(self.sample_epoch())
 
@@ -89,7 +90,7 @@ class RandomClassSampler(_EpochSampler):
 
     def __init__(self, data_source, batch_size: int, n_ins: int):
         if batch_size < n_ins:
-            raise ValueError(f"BATCH_SIZE {batch_size} must be at least N_INS {n_ins}")
+            raise ValueError(f"BATCH_SIZE must be at least N_INS {n_ins}, got BATCH_SIZE {batch_size}")
         self.data_source = data_source
         self.batch_size = batch_size
         self.n_ins = n_ins
@@ -98,7 +99,8 @@ class RandomClassSampler(_EpochSampler):
         self.labels = list(self.index_dic)
         if len(self.labels) < self.ncls_per_batch:
             raise ValueError(
-                f"BATCH_SIZE // N_INS is {self.ncls_per_batch} classes, but the dataset has {len(self.labels)}"
+                f"BATCH_SIZE // N_INS is {self.ncls_per_batch} classes, but the dataset has only "
+                f"{len(self.labels)}: reduce BATCH_SIZE"
             )
         self.length = len(self.sample_epoch())
 

@@ -43,7 +43,7 @@ class SimpleTrainer(TrainerBase):
         self.best_result = -np.inf
 
     def check_cfg(self, cfg) -> None:
-        """Hook for subclasses: raise if the method does not support a setting."""
+        """Hook for subclasses: raise ValueError if the method does not support a setting."""
 
     def build_data_loader(self) -> None:
         """Sets the loaders and the classes. An override must set the same attributes, except `dm`."""

@@ -89,7 +89,7 @@ class Classification(EvaluatorBase):
         return labels, counts
 
     def _per_class(self, labels: np.ndarray, counts: np.ndarray) -> float:
-        """Prints the accuracy per class with images; returns their mean."""
+        """Prints the accuracy of each class that has images; returns the mean."""
         accuracies = []
         print("=> per-class result")
         for label, total, correct in zip(labels.tolist(), counts.sum(axis=1), counts.diagonal(), strict=True):
@@ -104,7 +104,7 @@ class Classification(EvaluatorBase):
         return float(np.mean(accuracies))
 
     def _save_confusion_matrix(self, counts: np.ndarray) -> None:
-        """Saves the confusion matrix to OUTPUT_DIR/cmat.pt. A row per true class; it sums to 1, or 0 without images."""
+        """Saves the confusion matrix to OUTPUT_DIR/cmat.pt. Each row (true class) sums to 1; 0 without images."""
         path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
         mkdir_if_missing(self.cfg.OUTPUT_DIR)
         torch.save(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True).clip(1)), path)

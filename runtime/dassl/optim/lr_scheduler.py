@@ -71,7 +71,8 @@ class LinearWarmupScheduler(_BaseWarmupScheduler):
 def build_lr_scheduler(optimizer: Optimizer, optim_cfg) -> LRScheduler:
     """Builds the schedule of OPTIM.LR_SCHEDULER and OPTIM.WARMUP_*. Call `step()` once per epoch.
 
-    With WARMUP_RECOUNT False the schedule starts from the full LR as well, but counts the warm-up epochs.
+    After a warm-up, the schedule starts from the full LR. With WARMUP_RECOUNT False, its epoch count includes the
+    warm-up epochs.
 
     Raises ValueError if a name is unknown or STEPSIZE does not fit the schedule.
     """

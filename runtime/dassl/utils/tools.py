@@ -27,7 +27,7 @@ def mkdir_if_missing(dirname: str) -> None:
             os.makedirs(dirname, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(
-            f"Cannot create the folder {dirname!r}: a file has that name, or that of a parent; rename it"
+            f"Cannot create the folder {dirname!r}: it or one of its parents is a file; rename that file"
         ) from error
 
 
@@ -40,7 +40,7 @@ def write_errors(path: str) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise PermissionError(f"No permission to write {path!r}: choose another folder") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(f"Cannot write {path!r} ({error.strerror}): make room and start again") from error
+            raise OSError(f"Cannot write {path!r} ({error.strerror}): free disk space and start again") from error
         raise
 
 
@@ -115,7 +115,7 @@ def read_image(path: str) -> Image.Image:
 
 
 def collect_env_info() -> str:
-    """Returns versions and devices, one per line. Starts no other program, so it takes no time."""
+    """Returns versions and devices, one per line. Starts no other program, so it is fast."""
     import torch
 
     lines = [f"Python: {platform.python_version()}", f"Platform: {platform.platform()}"]

@@ -45,7 +45,7 @@ class Predictions:
         return [self.classnames[i] for i in self.logits.argmax(dim=-1).tolist()]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """Class names and probabilities of the top k classes per image, in descending order."""
+        """Returns class names and probabilities of the top k classes per image, in descending order."""
         best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
         predictions = []
         for indices, probabilities in zip(best.indices.tolist(), best.values.tolist()):
@@ -138,14 +138,14 @@ class Classifier:
         return Predictions(torch.cat([torch.empty(0, len(self.classnames)), *logits]), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
-        """Normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
+        """Returns normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
         trainer = self.trainer
         with torch.no_grad(), trainer.autocast():
             features = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
         return torch.cat([torch.empty(0, trainer.clip.text_projection.shape[1]), *features])
 
     def text_features(self) -> torch.Tensor:
-        """Normalised text features (n_cls, E), fp32 on the CPU.
+        """Returns normalised text features (n_cls, E), fp32 on the CPU.
 
         Raises:
             ValueError: the method's text features depend on the image (CoCoOp).

@@ -87,12 +87,12 @@ def find_method(name: str) -> type:
         register_methods()
     method = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
     if method is None or not issubclass(method, ClipTrainer):
-        raise ValueError(f"unknown method {name!r}: it needs its own train.py")
+        raise ValueError(f"method {name!r} is unknown or not a ClipTrainer: evaluate it with its own train.py")
     return method
 
 
 def register_methods() -> None:
-    """Import the methods: all of this repository, or CLIPFit in a CoOp checkout."""
+    """Imports the methods: all methods of this repository; in a CoOp checkout, only CLIPFit."""
     package = __package__.partition(".")[0]
     register_all = getattr(importlib.import_module(package), "register_all", None)
     if register_all:

@@ -32,7 +32,7 @@ ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN is faster
 
 
 def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=False, compiled=False) -> torch.Tensor:
-    """Run a residual attention block on x (B, T, d).
+    """Runs a residual attention block on x (B, T, d).
 
     Args:
         attend: (qkv (B, T, 3d), number of heads) -> (B, T, d), or (B, n, d) for the n rows in `rows`.
@@ -59,13 +59,13 @@ def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, rows, ha
 
 
 def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
-    """LayerNorm and the projection to queries, keys and values: (B, T, d) -> (B, T, 3d)."""
+    """Applies LayerNorm and the projection to queries, keys and values: (B, T, d) -> (B, T, 3d)."""
     y = layer_norm(x, p["ln_1.weight"], p["ln_1.bias"])
     return linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"])
 
 
 def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The output projection of attention y, both residual additions and the FFN."""
+    """Applies the output projection to the attention output y, then both residual additions and the FFN."""
     x = x + linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
     y = quick_gelu(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
@@ -74,12 +74,12 @@ def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @lru_cache(maxsize=None)
 def compiled_halves() -> tuple[Callable, Callable]:
-    """`_before` and `_after`, compiled once for all blocks. Attention is a single PyTorch kernel already."""
+    """Returns `_before` and `_after`, compiled once for all blocks. Attention is a single PyTorch kernel already."""
     return torch.compile(_before), torch.compile(_after)
 
 
 def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """LayerNorm over the last dimension, in fp32 at every precision, as in CLIP."""
+    """Applies LayerNorm over the last dimension, in fp32 at every precision, as in CLIP."""
     return F.layer_norm(x.float(), x.shape[-1:], weight, bias).to(x.dtype)
 
 
@@ -99,7 +99,7 @@ class _QuickGELU(torch.autograd.Function):
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    """x * sigmoid(1.702 x), elementwise. Values and gradients equal those of `clip.model.QuickGELU`."""
+    """Returns x * sigmoid(1.702 x), elementwise. Values and gradients equal those of `clip.model.QuickGELU`."""
     return _QuickGELU.apply(x)
 
 
@@ -121,7 +121,7 @@ class _OneDNNLinear(torch.autograd.Function):
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """x (..., n_in) times the transpose of `weight` (n_out, n_in), plus `bias` (n_out,)."""
+    """Returns x (..., n_in) times the transpose of `weight` (n_out, n_in), plus `bias` (n_out,)."""
     if uses_onednn(x, weight):
         return _OneDNNLinear.apply(x, weight, bias)
     return F.linear(x, weight, bias)

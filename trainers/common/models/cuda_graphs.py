@@ -60,7 +60,7 @@ class CudaGraphs:
         return captured.output
 
     def _run_eagerly(self, inputs):
-        """Call the function on the capture stream: autograd ties a parameter to the stream of its first use."""
+        """Calls the function on the capture stream: autograd ties a parameter to the stream of its first use."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             output = self.function(*inputs)

@@ -36,7 +36,7 @@ class ViT(nn.Module):
         self.proj = visual.proj
 
     def forward(self, image: torch.Tensor, prompts=()) -> torch.Tensor:
-        """Image features (B, E), not normalised, of images (B, 3, H, W).
+        """Returns image features (B, E), not normalised, of images (B, 3, H, W).
 
         `prompts[i]` (n_ctx, D) are learned tokens, appended to the input of block i. They replace the outputs of the
         learned tokens of block i - 1.
@@ -57,16 +57,16 @@ class ViT(nn.Module):
 
 
 def attend_all(qkv: torch.Tensor, heads: int) -> torch.Tensor:
-    """Self-attention of all tokens: (B, T, 3D) -> (B, T, D)."""
+    """Computes self-attention of all tokens: (B, T, 3D) -> (B, T, D)."""
     return _attend(qkv, heads, qkv.shape[1])
 
 
 def attend_first(qkv: torch.Tensor, heads: int) -> torch.Tensor:
-    """Attention of the first token to all tokens: (B, T, 3D) -> (B, 1, D)."""
+    """Computes attention of the first token to all tokens: (B, T, 3D) -> (B, 1, D)."""
     return _attend(qkv, heads, 1)
 
 
 def _attend(qkv: torch.Tensor, heads: int, n_queries: int) -> torch.Tensor:
-    """Attention of the first `n_queries` tokens to all tokens."""
+    """Computes attention of the first `n_queries` tokens to all tokens."""
     q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, h, T, D/h)
     return attention(q[:, :, :n_queries], k, v).transpose(1, 2).flatten(2)

@@ -42,7 +42,7 @@ class PackedPrompts:
 
 
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
-    """Pack tokenised prompts.
+    """Packs tokenised prompts.
 
     Args:
         tokens: (n, 77) token ids; end-of-text has the largest id in each row.

@@ -9,7 +9,7 @@ PARAMETER_SETS = {}
 
 
 def parameter_set(function):
-    """Register a function (CLIP model -> groups of parameter names, in forward order) under its own name."""
+    """Registers a function (CLIP model -> groups of parameter names, in forward order) under its own name."""
     PARAMETER_SETS[function.__name__] = function
     return function
 
@@ -118,7 +118,7 @@ def _empty_message(clip_model: nn.Module, name: str, sets: tuple[str, ...], key:
 
 
 def _layers(text: str, count: int, entry: str, key: str) -> list[int]:
-    """Parse the layers of an entry: "0-2,5" -> [0, 1, 2, 5]."""
+    """Parses the layers of an entry: "0-2,5" -> [0, 1, 2, 5]."""
     layers = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -131,7 +131,7 @@ def _layers(text: str, count: int, entry: str, key: str) -> list[int]:
 
 
 def add_parameters(module: nn.Module, clip_model: nn.Module, names: list[str]) -> None:
-    """Add fp32 copies of CLIP's parameters to `module`, under CLIP's own dotted names.
+    """Adds fp32 copies of CLIP's parameters to `module`, under CLIP's own dotted names.
 
     The optimiser updates these masters: updates of an fp16 bias would round to zero at small learning rates.
     """

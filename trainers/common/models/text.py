@@ -55,11 +55,11 @@ class TextEncoder(nn.Module):
         self.text_projection = clip_model.text_projection
 
     def embed(self, packed: PackedPrompts) -> torch.Tensor:
-        """Token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""
+        """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""
         return self.token_embedding(packed.tokens)[None].to(self.text_projection.dtype)
 
     def forward(self, packed: PackedPrompts, x: torch.Tensor | None = None, deep=(), start: Start | None = None):
-        """Text features of the packed prompts.
+        """Computes text features of the packed prompts.
 
         Args:
             packed: from `pack`, on the encoder's device.
@@ -85,7 +85,7 @@ class TextEncoder(nn.Module):
         return features if has_input else features[0]
 
     def run_blocks(self, x: torch.Tensor, packed: PackedPrompts, first: int = 0, end: int | None = None, deep=()):
-        """Run x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
+        """Runs x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
             if 0 < i <= len(deep):
@@ -129,7 +129,7 @@ def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tenso
 
 
 def attend(qkv: torch.Tensor, heads: int, packed: PackedPrompts, rows: torch.Tensor | None = None) -> torch.Tensor:
-    """Causal attention among packed tokens: (B, T, 3d) -> (B, T, d), or (B, n, d) for the n rows in `rows`.
+    """Computes causal attention among packed tokens: (B, T, 3d) -> (B, T, d), or (B, n, d) for the n rows in `rows`.
 
     The prefix attends to itself. The tokens of a class attend to the prefix and to their own predecessors.
     """

@@ -17,7 +17,7 @@ from .rng import random_state, set_random_state
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
-    """Save the state after `epoch` (counted from 0) under `directory`, one file per registered model."""
+    """Saves the state after `epoch` (counted from 0) under `directory`, one file per registered model."""
     trainer.run.epoch = epoch + 1
     scaler = getattr(trainer, "scaler", None)
     for name in trainer.get_model_names():
@@ -47,7 +47,7 @@ def tuned_state(trainer, name: str) -> dict:
 
 
 def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
-    """Load tuned weights for evaluation; see `find`.
+    """Loads tuned weights for evaluation; see `find`.
 
     Returns:
         The content of the checkpoint, or None if there is nothing to load.
@@ -65,7 +65,7 @@ def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
 def find(folder: str, epoch: int | None = None) -> str:
     """Returns the path of the checkpoint of `epoch` in `folder`. Without `epoch`: the best one, else the newest.
 
-    Without checkpoints, it is the path of tuned.safetensors.
+    If there are no checkpoints, returns the path of tuned.safetensors.
     """
     if epoch is not None:
         name = f"model.pth.tar-{epoch}"
@@ -75,7 +75,7 @@ def find(folder: str, epoch: int | None = None) -> str:
 
 
 def load_weights(trainer, path: str, name: str = "", state: dict | None = None) -> dict:
-    """Load the weights at `path` into the model `name` (default: the only one). Returns the content of the file.
+    """Loads the weights at `path` into the model `name` (default: the only one). Returns the content of the file.
 
     `state` is that content, if it has been read already.
     """
@@ -89,7 +89,7 @@ def load_weights(trainer, path: str, name: str = "", state: dict | None = None) 
 
 
 def apply_state(trainer, state: dict, path: str) -> None:
-    """Load the tuned weights of `state`, which was read from `path`, into a ClipTrainer.
+    """Loads the tuned weights of `state`, which was read from `path`, into a ClipTrainer.
 
     Raises:
         ValueError: they belong to another backbone, other classes or other tuned parameters.
@@ -106,7 +106,7 @@ def apply_state(trainer, state: dict, path: str) -> None:
 
 @contextlib.contextmanager
 def explain_content_error(path: str):
-    """Turn errors that invalid content of the file at `path` causes in the block into a ValueError that names it."""
+    """Reports errors in the block as a ValueError that says that the checkpoint at `path` is invalid."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
@@ -115,7 +115,7 @@ def explain_content_error(path: str):
 
 
 def resume(trainer, directory: str) -> int:
-    """Resume from the newest checkpoints under `directory`, if any. Returns the number of finished epochs."""
+    """Resumes from the newest checkpoints under `directory`, if any. Returns the number of finished epochs."""
     directory = resume_directory(trainer, directory)
     folders = {name: osp.join(directory, name) for name in trainer.get_model_names()}
     files = newest_of_all(list(folders.values()))
@@ -134,7 +134,7 @@ def resume(trainer, directory: str) -> int:
 
 
 def newest_of_all(folders: list[str]) -> list[str]:
-    """Name of the checkpoint to resume from in each folder, all of one epoch; none if a folder has no such file.
+    """Returns the checkpoint to resume from in each folder, all of the same epoch; [] if there is none.
 
     A kill between the files of two models leaves one of them an epoch behind.
     """
@@ -147,7 +147,7 @@ def newest_of_all(folders: list[str]) -> list[str]:
 
 
 def resume_model(trainer, name: str, path: str) -> int:
-    """Restore a model and its training state from the file at `path`. Returns the epoch of the file."""
+    """Restores a model and its training state from the file at `path`. Returns the epoch of the file."""
     state = read(path)
     check_settings(trainer, state, osp.dirname(osp.dirname(path)))
     load_weights(trainer, path, name, state)
@@ -162,7 +162,7 @@ def resume_model(trainer, name: str, path: str) -> int:
 
 
 def restore(trainer, name: str, state: dict) -> None:
-    """Restore everything but the weights: optimiser, schedule, loss scale, best result, random generators."""
+    """Restores everything but the weights: optimiser, schedule, loss scale, best result, random generators."""
     if trainer._optims[name]:
         trainer._optims[name].load_state_dict(state["optimizer"])
     if trainer._scheds[name]:
@@ -192,7 +192,7 @@ def resume_directory(trainer, directory: str) -> str:
 
 
 def copy_best(trainer, directory: str) -> None:
-    """Check the best checkpoint so far, and copy it if it is in the directory of another run."""
+    """Checks the best checkpoint so far, and copies it if it is in the directory of another run."""
     if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
         return
     for name in trainer.get_model_names():
@@ -217,7 +217,7 @@ def check_best(best: str, directory: str) -> None:
 
 
 def drop_not_loaded(trainer, tensors: dict) -> None:
-    """Remove tensors of upstream's checkpoints that the trainer recomputes, by the prefixes in `not_loaded`."""
+    """Removes tensors of upstream's checkpoints that the trainer recomputes, by the prefixes in `not_loaded`."""
     dropped = [name for name in tensors if name.startswith(trainer.not_loaded)]
     for name in dropped:
         del tensors[name]

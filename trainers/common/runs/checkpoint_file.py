@@ -29,7 +29,9 @@ BEST = "model-best.pth.tar"
 
 
 def write(state: dict, folder: str, is_best: bool = False, model_name: str = "") -> None:
-    """Save `state` as `folder`/`model_name`, by default model.pth.tar-<epoch>, and set the file `checkpoint` to it.
+    """Saves `state` as `folder`/`model_name` and writes that name to the file `checkpoint`.
+
+    The default of `model_name` is model.pth.tar-<epoch>.
 
     Raises:
         OSError: a file cannot be written; existing files are unchanged. The message is one line.
@@ -52,7 +54,7 @@ def newest(folder: str) -> str | None:
             name = file.readline().strip()
         if name:
             return name
-    checkpoints = names(folder)  # the process was killed before it wrote the name, or the name was lost
+    checkpoints = names(folder)  # the process was killed before it wrote the file `checkpoint`, or the file was lost
     return checkpoints[0] if checkpoints else None
 
 
@@ -81,7 +83,8 @@ def read(path: str) -> dict:
 
     Raises:
         FileNotFoundError: no checkpoint at `path`.
-        ValueError: the checkpoint is corrupted or has another format. Both messages name an intact checkpoint.
+        ValueError: the checkpoint is corrupted or has another format. Both messages name an intact
+            checkpoint of the folder, if there is another one.
     """
     if not osp.isfile(path):
         raise FileNotFoundError(f"no checkpoint at {path}: check --model-dir and --load-epoch. {alternative(path)}")
@@ -117,11 +120,11 @@ def _read(path: str) -> dict:
 
 
 def _read_inert(path: str) -> dict:
-    """Read a checkpoint that `weights_only=True` refuses, without building any object but tensors.
+    """Reads a checkpoint that `weights_only=True` refuses, without building any object but tensors.
 
-    There are two cases. Upstream Dassl's checkpoints contain Python objects (the schedule): only the tensors are
-    returned. Our own checkpoints, which have a digest, are refused by torch 1.13, as it does not accept floats: the
-    whole content is returned.
+    There are two cases. Upstream Dassl's checkpoints contain Python objects (the schedule): returns only their tensors.
+    torch 1.13 refuses our own checkpoints, which have a digest, because it does not accept floats: returns their whole
+    content.
     """
     content = torch.load(path, map_location="cpu", pickle_module=inert_pickle, weights_only=False)
     if "digest" in content:
@@ -132,7 +135,7 @@ def _read_inert(path: str) -> dict:
 
 
 def alternative(path: str) -> str:
-    """Tells the user what to do without the checkpoint at `path`: names the newest intact one in its folder."""
+    """Returns advice for an error message about the checkpoint at `path`: the newest intact one, or how to continue."""
     folder = osp.dirname(path)
     for name in names(folder):
         if name == osp.basename(path):

@@ -27,7 +27,7 @@ def digest(value) -> str:
 
 
 def _add(sha, value) -> None:
-    """Hash `value` after its type and size, so that no two values hash the same bytes."""
+    """Hashes the type and size of `value`, then its content, so that different values never hash the same bytes."""
     if isinstance(value, dict):
         sha.update(b"dict %d;" % len(value))
         for key in sorted(value, key=lambda key: (type(key).__name__, key)):

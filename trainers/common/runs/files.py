@@ -18,7 +18,7 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(path: str, content: bytes | str) -> None:
-    """Write a file atomically: it has either its old or its new content, even after a kill or a power failure.
+    """Writes a file atomically: it has either its old or its new content, even after a kill or a power failure.
 
     Creates missing folders.
 
@@ -43,7 +43,7 @@ def write_atomically(path: str, content: bytes | str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Make renames in `folder` durable, so that they survive a power failure, if the file system supports it."""
+    """Makes renames in `folder` durable, so that they survive a power failure, if the file system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -54,23 +54,23 @@ def sync_folder(folder: str) -> None:
 
 @contextlib.contextmanager
 def explain_write_error(path: str):
-    """Add `path` and a remedy to any OSError raised in the block, as one line."""
+    """Adds `path` and a remedy to any OSError raised in the block, as one line."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
-            remedy = "free disk space and run the same command again, it resumes from the last checkpoint"
+            remedy = "free disk space and run the same command again to resume from the last checkpoint"
         elif error.errno in NOT_WRITABLE:
             remedy = "choose a writable --output-dir"
         elif error.errno == errno.ENOENT:
-            remedy = "its folder was removed during the run, run the same command again"
+            remedy = "its folder was removed during the run; run the same command again"
         else:
             remedy = "check the disk"
         raise type(error)(f"cannot write {path} ({error.strerror}): {remedy}") from error
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove the temporary files of killed processes. The caller must hold the lock of the folder."""
+    """Removes the temporary files of killed processes. The caller must hold the lock of the folder."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if TEMPORARY.fullmatch(name):
             os.remove(os.path.join(folder, name))
@@ -123,6 +123,6 @@ class FolderLock:
             same = False
         if not same:
             raise FileNotFoundError(
-                f"{self.folder} was removed or replaced during the run, which cannot save to it any more: start the "
-                "run again"
+                f"{self.folder} was removed or replaced during the run, so the run cannot save its files: start it "
+                "again"
             )

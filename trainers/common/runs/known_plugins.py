@@ -1,8 +1,8 @@
-"""Which plugins may be imported because a record or a checkpoint names them.
+"""Decides which plugins may be imported because a run record or a checkpoint names them.
 
-Reading such a file imports no code unless the user has named that very code on this machine: a file from elsewhere must
-not choose what is run. So each plugin that the user names is noted in a file in `~/.cache/clipfit/plugins`, with
-the files of its checkout that were executed and a digest of their contents.
+A file from elsewhere must not choose which code is run. A plugin that a file names is therefore imported only if the
+user has named the same code on this machine before. For each plugin that the user names, a file in
+`~/.cache/clipfit/plugins` holds the imported files of its checkout and a digest of their contents.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 from .files import write_atomically
 from .record import loaded_plugins
 
-VARIABLE = "CLIPFIT_PLUGINS"  # environment: paths or names of modules, separated as in PATH
+VARIABLE = "CLIPFIT_PLUGINS"  # environment variable: paths or module names, separated as in PATH
 FOLDER = Path("~/.cache/clipfit/plugins")
 
 
 def requested(flags, configs=(), opts=None) -> list[str]:
-    """The plugins that the user names.
+    """Returns the plugins that the user names in the environment, in configs and on the command line.
 
     Args:
         flags: values of --plugin.
-        configs: contents of config files, as dicts; their key PLUGINS counts.
-        opts: KEY -> VALUE of the command line; PLUGINS counts.
+        configs: contents of config files, as dicts; only their key PLUGINS is read.
+        opts: KEY -> VALUE of the command line; only PLUGINS is read.
     """
     sources = [source for source in os.environ.get(VARIABLE, "").split(os.pathsep) if source]
     for config in configs:
@@ -38,16 +38,16 @@ def requested(flags, configs=(), opts=None) -> list[str]:
 
 
 def as_list(value) -> list[str]:
-    """The value of PLUGINS as a list of names."""
+    """Returns the value of PLUGINS as a list of paths or module names."""
     if isinstance(value, str):
-        with contextlib.suppress(ValueError, SyntaxError):  # a path is no Python literal
+        with contextlib.suppress(ValueError, SyntaxError):  # a path is not a Python literal
             return as_list(ast.literal_eval(value))
         return [value] if value else []
     return [str(item) for item in value or ()]
 
 
 def digest(files) -> str:
-    """SHA-256 over the names and contents of files, as 64 hex digits."""
+    """Returns the SHA-256 (64 hex digits) of the names and contents of files."""
     sha = hashlib.sha256()
     for file in sorted(map(Path, files)):
         content = file.read_bytes()
@@ -56,17 +56,17 @@ def digest(files) -> str:
 
 
 def remember(path: Path, files: list[Path]) -> dict:
-    """Note a plugin that the user has named; returns what records say of it."""
+    """Saves that the user has named a plugin. Returns its entry in run records, {"path": ..., "sha256": ...}."""
     entry = {"path": str(path), "sha256": digest(files)}
     note = FOLDER.expanduser() / f"{entry['sha256']}.json"
     if not note.is_file():
-        with contextlib.suppress(OSError):  # a home that cannot be written to: the plugin must be named again
+        with contextlib.suppress(OSError):  # home is not writable: the user must name the plugin each time
             write_atomically(str(note), json.dumps({"path": str(path), "files": list(map(str, files))}))
     return entry
 
 
 def unchanged(sha: str) -> str:
-    """Path of a plugin that the user has named before and whose files have this digest; "" if there is none."""
+    """Returns the path of a plugin with this digest that the user has named before; "" if none or if it has changed."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         note = json.loads((FOLDER.expanduser() / f"{sha}.json").read_text(encoding="utf-8"))
         if digest(note["files"]) == sha:
@@ -75,11 +75,11 @@ def unchanged(sha: str) -> str:
 
 
 def require(entries) -> None:
-    """Import the plugins that a record or checkpoint names.
+    """Imports the plugins that a record or checkpoint names.
 
     Raises:
-        ValueError: one is not loaded and the user has not named its code on this machine, or `entries` is no list of
-            {"path": ..., "sha256": ...}.
+        ValueError: one is not loaded and the user has not named its code on this machine, or `entries` is not a list
+            of {"path": ..., "sha256": ...}.
     """
     if not entries:
         return
@@ -93,20 +93,22 @@ def require(entries) -> None:
             continue
         same_name = [p["path"] for p in loaded_plugins if os.path.basename(p["path"]) == os.path.basename(path)]
         if same_name:
-            print(f"Note: the plugin {same_name[0]} is not as it was when the run was made", file=sys.stderr)
+            print(f"Note: the plugin {same_name[0]} differs from the one that the run was made with", file=sys.stderr)
             continue
         known = unchanged(sha)
         if not known:
             raise ValueError(
-                f"the run was made with the plugin {path} (sha256 {sha[:12]}), which is not known on this machine or "
-                f"has changed: name it with --plugin, or in the environment variable {VARIABLE}"
+                f"the run was made with the plugin {path} (sha256 {sha[:12]}), which has not been used on this "
+                f"machine or has changed: pass it with --plugin, or in the environment variable {VARIABLE}"
             )
         plugins.load_all([known])
 
 
 def check(entries) -> None:
-    """Raise ValueError unless `entries` is a list of {"path": text, "sha256": hex digits}."""
+    """Raises ValueError unless `entries` is a list of {"path": text, "sha256": hex digits}."""
     for entry in entries if isinstance(entries, list) else [None]:
         fields = [entry.get(key) for key in ("path", "sha256")] if isinstance(entry, dict) else [None]
         if not all(isinstance(value, str) for value in fields) or not fields[1].isalnum():
-            raise ValueError(f"a record or checkpoint names its plugins as {entries!r:.80}: it is corrupted")
+            raise ValueError(
+                f"corrupted run record or checkpoint: plugins must be a list of {{path, sha256}}, got {entries!r:.80}"
+            )

@@ -36,7 +36,7 @@ def tuned_tensors(tensors: dict[str, torch.Tensor], clip_model: nn.Module, names
     misfits = [name for name in frozen.keys() | saved.keys() if frozen_shapes.get(name) != saved_shapes.get(name)]
     if misfits:
         raise ValueError(
-            f"the checkpoint was tuned from another backbone: {describe(misfits)} missing, unexpected or of another "
+            f"the checkpoint was tuned from another backbone: {describe(misfits)} missing, unexpected or with another "
             "shape; pass the --backbone that it was tuned from"
         )
     changed = [name for name in frozen if name not in names and not same(saved[name], frozen[name])]
@@ -61,5 +61,5 @@ def same(saved: torch.Tensor, frozen: torch.Tensor) -> bool:
 
 
 def describe(names: list[str]) -> str:
-    """Number of tensors with an example: "2 tensors (e.g. ln_final.bias)"."""
+    """Returns the number of tensors with an example: "2 tensors (e.g. ln_final.bias)"."""
     return f"{len(names)} tensor{'s'[: len(names) > 1]} (e.g. {sorted(names)[0]})"

@@ -1,13 +1,14 @@
-"""Methods and datasets of others: Python files or modules that are imported before the config is read.
+"""Plugins: third-party methods and datasets, in Python files or modules that are imported before the config is read.
 
     python train.py --plugin /path/to/MMRL/trainers/mmrl.py --trainer MMRL ...
 
-A file is imported as a member of the package it lies in, so that `from .helpers import ...` works. Its trainers and
-datasets are registered; if a name is ours, the plugin's takes its place in this process. Config keys come from the
-function `extend_cfg(cfg)` of the plugin, or of the train.py of its checkout, as CoOp's relatives have it. A trainer on
-plain `TrainerX` gets a record, checkpoints and resuming (`recorded.py`).
+A file is imported as a member of its package, so that `from .helpers import ...` works. Its trainers and datasets are
+registered. If one has the name of one of ours, it replaces ours in this process. The function `extend_cfg(cfg)` of the
+plugin adds config keys. If the plugin has none, that of its checkout's train.py is used, where forks of CoOp have it. A
+subclass of plain `TrainerX` gets a run record, checkpoints and resuming (`recorded.py`).
 
-`known_plugins.py` says when a plugin that only a file names is imported.
+A run record or checkpoint may name a plugin that the user has not named. `known_plugins.py` decides whether it is
+imported.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ from . import known_plugins
 from .record import loaded_plugins
 from .recorded import recorded
 
-cfg_default.PLUGINS = ()  # paths or names of modules, in addition to those of --plugin and CLIPFIT_PLUGINS
+cfg_default.PLUGINS = ()  # paths or module names, in addition to those of --plugin and CLIPFIT_PLUGINS
 
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
 _defaults: dict[str, CfgNode] = {}  # trainer of a plugin -> the default config with the plugin's changes
 
 
 def load_all(sources) -> None:
-    """Register this repository's methods and datasets, then import plugins that the user has named.
+    """Registers this repository's methods and datasets, then imports plugins that the user has named.
 
     Raises:
-        FileNotFoundError: there is no such file or module.
+        FileNotFoundError: a plugin is neither a file nor a module.
         ValueError: a plugin cannot be imported; the message says why.
     """
     importlib.import_module("datasets")
     paths = [find(source) for source in sources]
     for path in paths:
         import_clip_of_checkout(path)
-    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # CoOp's train.py has done it
+    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # not in a CoOp checkout
     for path in paths:
         load(path)
 
 
 def load(path: Path) -> None:
-    """Import a plugin, once per process; see `load_all`."""
+    """Imports a plugin, once per process; see `load_all`."""
     if str(path) in [plugin["path"] for plugin in loaded_plugins]:
         return
     share_packages(path)
@@ -65,7 +66,7 @@ def load(path: Path) -> None:
             extended = extended_config(module, path)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise ValueError(f"plugin {path}: it cannot be imported ({reason})") from error
+        raise ValueError(f"cannot import the plugin {path} ({reason})") from error
     if not any(registered.values()):
         print(f"Note: the plugin {path} registers no trainer and no dataset")
     trainers = registered["trainer"]
@@ -77,7 +78,7 @@ def load(path: Path) -> None:
 
 
 def find(source: str) -> Path:
-    """The file of a plugin that is named by path, by folder or as a module."""
+    """Returns the file of a plugin, given its path, its folder or its module name."""
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "__init__.py"
@@ -92,7 +93,7 @@ def find(source: str) -> Path:
 
 
 def top_folder(path: Path) -> Path:
-    """The folder around the package that a file lies in: of a CoOp checkout's trainer, the one with train.py."""
+    """Returns the folder that contains the outermost package of a file; in a CoOp checkout, the folder of train.py."""
     top = path.parent
     while (top / "__init__.py").is_file():
         top = top.parent
@@ -100,7 +101,7 @@ def top_folder(path: Path) -> Path:
 
 
 def import_file(path: Path):
-    """The module of a plugin, imported as a member of its package."""
+    """Imports a plugin as a member of its package and returns the module."""
     top = top_folder(path)
     name = f"clipfit_plugin_{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
@@ -109,14 +110,14 @@ def import_file(path: Path):
         sys.modules[name] = package
     parts = path.with_suffix("").relative_to(top).parts
     if any("." in part for part in parts):
-        raise ValueError("the names of its file and folders must not contain a dot")
+        raise ValueError(f"file and folder names of a plugin must not contain a dot, got {'/'.join(parts)!r}")
     return importlib.import_module(".".join([name, *(part for part in parts if part != "__init__")]))
 
 
 def import_clip_of_checkout(path: Path) -> None:
-    """Import the `clip` folder of a plugin's checkout, if it has one: it may build models that OpenAI's cannot.
+    """Imports the `clip` folder of a plugin's checkout, if it has one. It may build models that OpenAI's cannot.
 
-    To be called before anything else imports `clip`.
+    Call this before anything else imports `clip`.
     """
     top = top_folder(path)
     if (top / "clip" / "clip.py").is_file() and "clip" not in sys.modules:
@@ -128,7 +129,7 @@ def import_clip_of_checkout(path: Path) -> None:
 
 
 def share_packages(path: Path) -> None:
-    """Let a plugin import what only its checkout has: `trainers.x`, `datasets.x`, modules next to train.py."""
+    """Makes modules of a plugin's checkout importable: `trainers.x`, `datasets.x` and those next to train.py."""
     top = top_folder(path)
     for name in ("trainers", "datasets"):
         package, folder = importlib.import_module(name), str(top / name)
@@ -140,9 +141,10 @@ def share_packages(path: Path) -> None:
 
 @contextlib.contextmanager
 def override_registered(path: Path):
-    """What the block registers replaces what has the same name, and one line says so.
+    """Lets the block register trainers and datasets under existing names; prints a note for each one it replaces.
 
-    Yields a dict that holds the new names by kind after the block. If the block fails, nothing is registered.
+    Yields a dict from "trainer" and "dataset" to the new names, which is filled after the block. If the block fails,
+    nothing is registered.
     """
     before = {kind: dict(registry._obj_map) for kind, registry in REGISTRIES.items()}
     for registry in REGISTRIES.values():
@@ -162,21 +164,21 @@ def override_registered(path: Path):
         TRAINER_REGISTRY._obj_map[name] = recorded(new["trainer"][name])
     for kind in REGISTRIES:
         for name in sorted(new[kind].keys() & before[kind].keys()):
-            print(f"Note: the {kind} {name} is the one of the plugin {path} in this run, not this repository's")
+            print(f"Note: using the {kind} {name} of the plugin {path} instead of this repository's")
 
 
 def extended_config(module, path: Path) -> CfgNode:
-    """The default config after `extend_cfg`, of the plugin or of its checkout's train.py."""
+    """Returns the default config after `extend_cfg` of the plugin or, if it has none, of its checkout's train.py."""
     extended = cfg_default.clone()
     extend_cfg = getattr(module, "extend_cfg", None) or extend_cfg_in(top_folder(path) / "train.py")
     if extend_cfg is not None:
         extend_cfg(extended)
-        overlay(extended, cfg_default, only_new=True)  # sections that it redefines keep our other keys
+        overlay(extended, cfg_default, only_new=True)  # restores our keys in sections that it replaces
     return extended
 
 
 def extend_cfg_in(path: Path):
-    """The function `extend_cfg` of a train.py, of which nothing else is run; None if there is none."""
+    """Returns the function `extend_cfg` of a train.py without running the rest of it; None if it does not exist."""
     if not path.is_file():
         return None
     tree = ast.parse(path.read_text(encoding="utf-8", errors="replace"))
@@ -189,7 +191,7 @@ def extend_cfg_in(path: Path):
 
 
 def overlay(node: CfgNode, other: CfgNode, only_new: bool = False) -> None:
-    """Give `node` the keys of `other`, and its values unless `only_new`."""
+    """Merges `other` into `node` by section. With `only_new`, keys that `node` already has keep their values."""
     for key, value in other.items():
         if isinstance(value, CfgNode) and isinstance(node.get(key), CfgNode):
             overlay(node[key], value, only_new)
@@ -198,7 +200,7 @@ def overlay(node: CfgNode, other: CfgNode, only_new: bool = False) -> None:
 
 
 def defaults_of(trainer: str) -> CfgNode | None:
-    """The default config of a plugin's trainer, with the values that its `extend_cfg` sets; None for other trainers."""
+    """Returns the default config of a plugin's trainer, with the values that `extend_cfg` sets; None for others."""
     extended = _defaults.get(trainer)
     if extended is None:
         return None
@@ -208,7 +210,7 @@ def defaults_of(trainer: str) -> CfgNode | None:
 
 
 def executed_files(path: Path) -> list[Path]:
-    """The files of a plugin's checkout that have been executed: modules, and the train.py with `extend_cfg`."""
+    """Returns the Python files of a plugin's checkout that this process has imported, and its train.py, if any."""
     top = top_folder(path)
     files = {Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
     files |= {path, top / "train.py"}

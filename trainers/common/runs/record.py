@@ -46,7 +46,7 @@ def flatten(node: CfgNode, prefix: str = "") -> dict:
 
 
 def identity(trainer) -> dict:
-    """Returns what tuned weights belong to: method, backbone, prompt template, class names, versions."""
+    """Returns the identity of tuned weights: method, backbone, prompt template, class names, versions."""
     import torch
 
     return {
@@ -100,10 +100,10 @@ def source_of(state: dict, model_dir: str) -> dict:
 
 
 def begin(trainer) -> None:
-    """Write OUTPUT_DIR/result.json at the start of a run, with "finished": false, so that a crash can be detected.
+    """Writes OUTPUT_DIR/result.json at the start of a run, with "finished": false, so that a crash can be detected.
 
-    The record of a finished run is never lost. If it is of the same run, it stays until this run is finished. If it is
-    of another run, its time is appended to its name, as Dassl does with logs.
+    The record of a finished run is never lost. A record of the same run stays until this run has finished. A record
+    of another run is renamed: its time is appended to its name, as Dassl does with logs.
     """
     trainer.run.record = describe(trainer)
     path = os.path.join(trainer.cfg.OUTPUT_DIR, FILE)
@@ -121,7 +121,7 @@ def begin(trainer) -> None:
 
 
 def write(trainer) -> None:
-    """Write OUTPUT_DIR/result.json of a finished run, atomically."""
+    """Writes OUTPUT_DIR/result.json of a finished run, atomically."""
     import torch
 
     run = trainer.run
@@ -140,7 +140,7 @@ def write(trainer) -> None:
 
 
 def save(result: dict, path: str) -> None:
-    """Write a record, atomically. Raises ValueError if a field is missing, unexpected, or of the wrong type."""
+    """Writes a record, atomically. Raises ValueError if a field is missing, unexpected, or of the wrong type."""
     check(result, complete=True)
     write_atomically(path, json.dumps(result, indent=1) + "\n")
 
@@ -156,13 +156,13 @@ def read(path: str) -> dict | None:
 
 
 def same_run(old: dict, new: dict) -> bool:
-    """Whether two records are of the same run: equal settings, backbone and, for evaluations, evaluated training."""
+    """Whether two records describe the same run: fields in WHICH_RUN, backbone and evaluated checkpoint are equal."""
     new = json.loads(json.dumps(new))  # tuples become lists, as in a record that was read
     return _run_key(old) == _run_key(new)
 
 
 def _run_key(result: dict) -> list:
-    """The values that identify the run of a record."""
+    """Returns the values of a record that identify its run."""
     fingerprint = (result.get("identity") or {}).get("fingerprint")
     return [*(result.get(key) for key in WHICH_RUN), fingerprint, evaluated(result)]
 
@@ -181,6 +181,6 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def evaluated(result: dict) -> tuple:
-    """Settings and epoch of the training that an evaluation's checkpoint is from; (None, None) for a training."""
+    """Returns (settings, epoch) of the checkpoint that was evaluated; (None, None) for a training run."""
     source = result.get("source") or {}
     return source.get("settings"), source.get("epoch")

@@ -89,7 +89,7 @@ FIELDS = {
     "written": Field(str, "time of the end", written="end"),
 }
 
-# Record fields that identify a run: a run that differs in one of them does not replace a finished record.
+# Record fields that identify a run. The record of a finished run is not overwritten by a run with other values.
 WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "settings")
 
 # Config keys, each with all keys below it, that are not in `settings`.
@@ -157,7 +157,7 @@ def _check_field(value, spec: Field, path: str, complete: bool, stages: tuple) -
 
 
 def below(spec: Field) -> str:
-    """Separator between a field and its fields: "." in identity.trainer, "[]." in plugins[].path."""
+    """Returns the separator between a field and its fields: "." in identity.trainer, "[]." in plugins[].path."""
     return "[]." if spec.type is list else "."
 
 

@@ -69,7 +69,7 @@ class RecordedRun:
         record.begin(self)
 
     def test(self, split=None, *args, **kwargs):
-        """Evaluate. Outside training, and without `split`, the evaluation is a run with its own result.json."""
+        """Evaluates. Outside training, and without `split`, the evaluation is a run with its own result.json."""
         run = self.run
         started = time.time()
         is_run = split is None and not run.training
@@ -89,10 +89,10 @@ class RecordedRun:
             self.run.lock.check()
 
     def model_identity(self) -> dict:
-        """Returns what the weights belong to. A plain Dassl trainer does not say."""
+        """Returns the fields of the identity that depend on the model. They are unknown for a plain Dassl trainer."""
         return {"fingerprint": "", "precision": "", "tune": [], "template": ""}
 
-    # Saving and loading. What a plugin overrides is left to it.
+    # Saving and loading. If a plugin overrides one of these methods, its version is called.
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         self.check_folder()
@@ -117,7 +117,7 @@ class RecordedRun:
             self.run.source = record.source_of(read(next(iter(files.values()))), directory)
 
     def apply_state(self, name: str, state: dict, path: str) -> None:
-        """Load the weights of a checkpoint, read from `path`, into the model registered as `name`.
+        """Loads the weights of a checkpoint, read from `path`, into the model registered as `name`.
 
         Raises:
             ValueError: names or shapes do not match.

@@ -20,7 +20,7 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """Restore the state from `random_state`; CUDA generators only if the number of devices is the same."""
+    """Restores the state from `random_state`; CUDA generators only if the number of devices is the same."""
     random.setstate(state["python"])
     algorithm, keys, *rest = state["numpy"]
     np.random.set_state((algorithm, np.asarray(keys, dtype=np.uint32), *rest))

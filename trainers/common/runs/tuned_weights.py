@@ -17,7 +17,7 @@ KEYS = ("meta", "settings", "epoch", "val_result", "metrics")  # JSON values in 
 
 
 def save(state: dict, path: str) -> None:
-    """Write the tensors of `state["state_dict"]` and the KEYS of `state`, atomically.
+    """Writes the tensors of `state["state_dict"]` and the KEYS of `state`, atomically.
 
     Raises:
         ImportError: the package safetensors is not installed.
@@ -60,7 +60,7 @@ def read(path: str) -> dict:
 
 
 def save_run(trainer, name: str, state: dict) -> None:
-    """Write the `state` of a model next to its checkpoints, if the package safetensors is installed."""
+    """Writes the `state` of a model next to its checkpoints, if the package safetensors is installed."""
     path = os.path.join(trainer.output_dir, name, NAME)
     try:
         save(state, path)

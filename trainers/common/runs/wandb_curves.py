@@ -16,7 +16,7 @@ from .files import write_atomically
 
 @contextmanager
 def curves_of(trainer):
-    """Context in which every scalar that the trainer writes is also logged to a W&B run.
+    """Also logs every scalar that the trainer writes in the block to a W&B run.
 
     There is one W&B run per run directory: resuming a training resumes its W&B run.
 

@@ -11,7 +11,7 @@ from .shared_batches import SharedBatches, bytes_at
 
 
 class Images(list):
-    """Items of a dataset to whose "img" the last two transforms, `tail`, have not been applied yet."""
+    """Items of a dataset. The last two transforms, `tail`, are still to be applied to their "img"."""
 
     def __init__(self, items, tail: list):
         super().__init__(items)
@@ -68,7 +68,7 @@ class ByteBatch:
         self.pixels = pixels
         self.normalize = normalize
         self.slot = slot
-        # Labels and the like are sent as NumPy arrays: sending a tensor opens a file per tensor.
+        # Labels and other tensors are sent as NumPy arrays: sending a tensor opens a file per tensor.
         self.rest = {key: x.numpy() if isinstance(x, torch.Tensor) and x.dim() == 1 else x for key, x in rest.items()}
 
     def __getstate__(self) -> dict:

@@ -32,7 +32,7 @@ def image_cache(limit_gb: float) -> "ImageCache | None":
             _caches[limit_gb] = cache
         except (OSError, ValueError, OverflowError) as error:  # the system refuses to reserve the memory
             print(
-                f"Images are not kept in memory, every epoch decodes them again: the system refuses "
+                f"Falling back to decoding every image in every epoch, slower: cannot reserve memory for "
                 f"DATALOADER.CACHE_GB {limit_gb:g} ({error})"
             )
     return cache
@@ -99,7 +99,7 @@ class ImageCache:
             publish               row 0: [1, 2, 1, 5]; all processes read from memory
         """
         try:
-            info = pickle.dumps(image.info)  # EXIF data, colour profile and the like, which transforms may read
+            info = pickle.dumps(image.info)  # EXIF data, colour profile and others, which transforms may read
         except Exception:  # an image plug-in put something there that cannot be pickled: do not cache the image
             return
         size = 3 * image.width * image.height + len(info)
@@ -118,7 +118,7 @@ class ImageCache:
             self.rows[row] = start + 1, image.height, image.width, len(info)
 
     def report(self, paths) -> str:
-        """Returns a log line on how many of the images at `paths` are cached; "" if none is and all of them fit."""
+        """Returns a log line on how many of the images at `paths` are cached; "" if none is cached and all fit."""
         rows = [self.index[path] for path in set(paths) if path in self.index]
         kept = self.rows[rows]
         kept = kept[kept[:, 0] > 0]

@@ -25,7 +25,7 @@ class Loader(DataLoader):
         cache: the ImageCache that the dataset reads from, or None.
         batch_bytes: batches of at most this many bytes of pixels are sent through SharedBatches; 0: none.
 
-    Iterating raises ValueError with one line if the system cannot start worker processes or ends them.
+    Iterating raises ValueError with one line if the system cannot start worker processes or kills them.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Loader(DataLoader):
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             if "signal: Terminated" in reason:
-                time.sleep(1)  # the signal goes to all processes of a job: let it end this one first
+                time.sleep(1)  # the signal goes to all processes of a job: give it time to end this one first
             if any(word in reason for word in ("killed by signal", "exited unexpectedly", "</torch_")):
                 self._iterator = None  # the next pass starts new processes
                 raise self._worker_error(f"they ran out of memory ({reason})") from error

@@ -112,7 +112,7 @@ def weights(n_in, n_out, cubic):
 
 @njit
 def keys_cubic(x):
-    """The cubic convolution kernel of Keys (1981) with a = -0.5, at a distance of x pixels."""
+    """Returns the cubic convolution kernel of Keys (1981) with a = -0.5, at a distance of x pixels."""
     if x < 1.0:
         return (1.5 * x - 2.5) * x * x + 1.0
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0

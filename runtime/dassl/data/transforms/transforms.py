@@ -21,7 +21,7 @@ INTERPOLATION_MODES = {
 
 
 class Random2DTranslation:
-    """Resizes to 9/8 of the size and takes a random crop, with probability `p`; else only resizes."""
+    """Resizes to 9/8 of the size and takes a random crop with probability `p`; otherwise only resizes."""
 
     def __init__(self, height: int, width: int, p: float = 0.5, interpolation=InterpolationMode.BILINEAR):
         self.height = height
