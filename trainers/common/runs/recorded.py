@@ -108,13 +108,14 @@ class RecordedRun:
 
     def load_model(self, directory, epoch=None):
         files = {name: checkpoint.find(os.path.join(directory, name), epoch) for name in self.get_model_names()}
+        states = []
         if self.has_own("load_model") or not directory:
             super().load_model(directory, epoch)
         else:
-            for name, path in files.items():
-                checkpoint.load_weights(self, path, name)
+            states = [checkpoint.load_weights(self, path, name) for name, path in files.items()]
         if directory and files and not self.run.training:
-            self.run.source = record.source_of(read(next(iter(files.values()))), directory)
+            state = states[0] if states else read(next(iter(files.values())))
+            self.run.source = record.source_of(state, directory)
 
     def apply_state(self, name: str, state: dict, path: str) -> None:
         """Loads the weights of a checkpoint, read from `path`, into the model registered as `name`.
