@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass
 
 from .checks import check_table
-from .match_runs import link
+from .image_sets import name_own_images
+from .match_runs import link, stale_evaluations
 from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
@@ -31,12 +32,14 @@ def build(args) -> Report:
     if not runs and not any(problem.category == "corrupted" for problem in problems):
         paths = ", ".join(map(str, args.paths))
         raise ValueError(f"no run found in {paths}: a run directory contains result.json or log.txt")
+    name_own_images(runs)
     link(runs)
+    problems += stale_evaluations(runs)
     runs, dropped, missing = select(runs, args)
-    dropped_folders = {str(run.folder) for run in dropped}
-    problems = [problem for problem in problems if problem.subject not in dropped_folders] + missing
+    dropped_subjects = {run.subject for run in dropped}
+    problems = [problem for problem in problems if problem.subject not in dropped_subjects] + missing
     entries_of, no_protocol = sort_into_tables(runs)
-    problems += [Problem("no_protocol", str(run.folder), why_no_protocol(run)) for run in no_protocol]
+    problems += [Problem("no_protocol", run.subject, why_no_protocol(run)) for run in no_protocol]
     tables = []
     for key, entries in entries_of.items():
         if not args.protocol or key.protocol in args.protocol:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from datasets import catalogue
 
+from .image_sets import divide
 from .labels import shots_text
 from .match_runs import model_key
 from .rows import fingerprint
@@ -56,9 +57,10 @@ class Key:
 class Entry:
     """A run in a table."""
 
-    dataset: str
+    dataset: str  # tested on; names its images if the dataset was tested with different ones
     column: str  # Base, New, Accuracy, or the number of shots
     run: Run
+    name: str = ""  # the dataset without its images
 
 
 def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
@@ -86,7 +88,7 @@ def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]
     for run in finished:
         if run.zero_shot and run.split == "test":
             add_zero_shot(run, tables)
-    return dict(sorted(tables.items(), key=sort_key)), no_protocol
+    return {key: divide(entries) for key, entries in sorted(tables.items(), key=sort_key)}, no_protocol
 
 
 def table_and_column(run: Run) -> tuple[Key, str] | None:

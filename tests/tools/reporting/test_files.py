@@ -88,7 +88,7 @@ def test_markdown(out):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1, table
     assert "| 82.00 ± 0.82<br>[79.52, 84.48] | **64.00 ± 1.63**<br>[59.03, 68.97] |" in text
-    assert "50%\\_&\\_&lt;b>" in text
+    assert "50%\\_&amp;\\_&lt;b&gt;" in text
     for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (out / image).is_file()
 
