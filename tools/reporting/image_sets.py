@@ -7,7 +7,7 @@ Any other dataset is divided in the tables where its runs were tested on differe
 (8100)" and "EuroSAT, images 77aa11 (8090)".
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,8 +111,9 @@ def labels_of(entries: list, numbers: list[int]) -> dict[int, str]:
     for number, by_classes in images_of.items():
         texts = [images.text for _, images in sorted(by_classes.items()) if images]
         labels[number] = f"images {' and '.join(texts)}" if texts else "unknown images"
-    for number, label in labels.items():
-        if list(labels.values()).count(label) > 1:  # only the class names differ
-            names = [images.classnames for images in images_of[number].values() if images]
+    counts = Counter(labels.values())
+    for number, by_classes in images_of.items():
+        if counts[labels[number]] > 1:  # only the class names differ
+            names = [images.classnames for images in by_classes.values() if images]
             labels[number] = f"class names {(names[0] or '?')[:6]}"
     return {number: printable(label) for number, label in labels.items()}
