@@ -52,7 +52,7 @@ def main() -> None:
         hashing = [seconds_of_hashing(items) for _ in range(2)]
         times = measure(make_loaders(args, items), 1 + args.epochs)
     report(args, times)
-    print(f"\nHashes of their content, for the run record: {hashing[0]:.2f} s the first time, {hashing[1]:.2f} s cached")
+    print(f"\nHashes of their content, for the run record: {hashing[0]:.2f} s, cached {hashing[1]:.2f} s")
 
 
 def make_jpegs(folder: str, n: int) -> list:
