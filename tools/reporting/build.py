@@ -11,7 +11,7 @@ from .problems import Problem
 from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, Run, known_dataset, registry_name
 from .scan import scan
-from .tables import Table, make_table
+from .tables import Table, make_table, set_names
 
 
 @dataclass
@@ -46,6 +46,7 @@ def build(args) -> Report:
             table, cell_problems = make_table(key, entries)
             tables.append(table)
             problems += cell_problems + check_table(table, requested_values(args))
+    set_names(tables)
     for protocol in args.protocol:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))

@@ -75,7 +75,7 @@ def contents(report):
     yield "runs.csv", spreadsheet.text([spreadsheet.run_row(run) for run in report.runs])
     yield "results.csv", spreadsheet.text([row for s in sections for row in spreadsheet.long_rows(s)])
     for section in sections:
-        name = section.table.key.name
+        name = section.table.name
         yield f"tables/{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table))
         yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:

@@ -28,6 +28,8 @@ def name_own_images(runs: list[Run]) -> None:
             continue
         signatures = [{run.classes: images for run in roots[root] if (images := tested_images(run))} for root in roots]
         numbers = group(signatures)
+        # Logs do not record images. Then other folders are taken for other images.
+        numbers = [number if signatures[i] else -1 - i for i, number in enumerate(numbers)]
         first_roots = {}  # group -> the first of its roots
         for root, number in zip(roots, numbers, strict=True):
             first_roots.setdefault(number, root)

@@ -64,7 +64,7 @@ def inline_svg(figure: Figure, table: Table) -> str:
     """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by the table's name."""
     svg = save(figure, "svg").decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.key.name}-", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.name}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
 
 

@@ -8,6 +8,7 @@ domain_shift    trained on ImageNet, tested on other images of its classes (Imag
 Zero-shot CLIP is not trained. It is in every table with its backbone and dataset.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from datasets import catalogue
@@ -24,6 +25,7 @@ TITLES = {
     "cross_dataset": "Cross-dataset",
     "domain_shift": "Distribution shift",
 }
+MAX_NAME = 160  # file systems allow 255 bytes, with endings
 ALL_IMAGES = "all"  # for NUM_SHOTS -1
 
 
@@ -47,10 +49,13 @@ class Key:
 
     @property
     def name(self) -> str:
-        """Name for files and anchors."""
+        """Name for files and anchors, of at most MAX_NAME bytes."""
         shots = "" if self.protocol == "fewshot" else f"{self.shots}shots"
         name = "_".join(filter(None, (self.protocol, self.source, shots, self.backbone)))
-        return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        if len(safe.encode()) <= MAX_NAME:
+            return safe
+        return f"{safe[: MAX_NAME // 4]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

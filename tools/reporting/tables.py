@@ -35,6 +35,7 @@ class Table:
     rows: list[Row]
     groups: list[Group]
     notes: list[str] = field(default_factory=list)
+    name: str = ""  # for files and anchors; unique in a report
 
     def row(self, title: str) -> Row:
         return next(row for row in self.rows if row.title == title)
@@ -61,6 +62,15 @@ def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
         groups.append(Group(dataset, [dataset], cells))
     notes = [note for row in rows for note in row.notes] + notes
     return Table(key, columns_of(key, entries), rows, groups, notes), problems
+
+
+def set_names(tables: list[Table]) -> None:
+    """Sets the names of the tables. Of two equal ones, as of ViT-B/16 and ViT-B-16, one ends in -2."""
+    used = Counter()
+    for table in tables:
+        name = table.key.name
+        used[name.lower()] += 1
+        table.name = name if used[name.lower()] == 1 else f"{name}-{used[name.lower()]}"
 
 
 def columns_of(key: Key, entries: list[Entry]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.tools.reporting.trees import assert_problems, numbers, problems, report, write_record
+from tests.tools.reporting.trees import assert_problems, numbers, problems, report, write_log, write_record
 from tests.user_errors import assert_facts
 from tools.reporting.images import Images, group
 
@@ -137,6 +137,14 @@ def test_a_copied_or_renamed_folder_keeps_its_name(tmp_path):
     assert groups(report(tmp_path)) == ["Folder: pets"]
     own(tmp_path / "3", "/data/C/v3", "cc", name="pets")
     assert groups(report(tmp_path))[1:] == ["Folder: A/pets", "Folder: pets (C/v3)"]
+
+
+def test_folders_in_logs_are_other_images(tmp_path):
+    """Logs do not record the images."""
+    for name in "AB":
+        log = write_log(tmp_path / name, dataset="Folder", classes="all") / "log.txt"
+        log.write_text(log.read_text().replace("/path/to/datasets", f"/data/{name}/pets"))
+    assert groups(report(tmp_path))[1:] == ["Folder: A/pets", "Folder: B/pets"]
 
 
 def test_images_that_changed_in_their_folder(tmp_path):
