@@ -55,7 +55,7 @@ def test_odd_files(tmp_path, capsys, name, make):
 
 
 @pytest.mark.parametrize("make", ODD)
-def test_an_odd_log_beside_a_valid_record(tmp_path, make):
+def test_an_odd_log_and_a_valid_record(tmp_path, make):
     write_record(tmp_path / "seed1")
     make(tmp_path / "seed1/log.txt")
     result = report(tmp_path)

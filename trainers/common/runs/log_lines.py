@@ -55,7 +55,7 @@ def body(lines):
         * class: 0 (cat
         * accuracy: 99.99%)     total: 10 ...
 
-    Of the results per class, only the line "* average: ...%" is kept. They end where the next evaluation starts.
+    Until the next evaluation starts, lines that could be results are left out, except "* average: ...%".
     """
     in_head = False
     in_classes = False
@@ -70,7 +70,8 @@ def body(lines):
             in_head = False
         elif line.rstrip() in starts:
             in_classes = False
-        if not in_head and (not in_classes or line.startswith("* average: ")):
+        of_classes = in_classes and line.startswith(("* ", "=> ")) and not line.startswith("* average: ")
+        if not in_head and not of_classes:
             yield line
         if not in_head and line.rstrip() == PER_CLASS:
             in_classes = True

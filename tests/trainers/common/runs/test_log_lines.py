@@ -39,10 +39,12 @@ def test_the_body_of_a_log_has_no_names():
     lines = [
         "** Arguments **", "output_dir: x", "* accuracy: 1%", "** Config **", "TEMPLATE: a", "* accuracy: 2%",
         "** System info **", "Evaluate on the *val* set", "=> result", "* accuracy: 3%", "=> per-class result",
-        "* class: 0 (cat", "=> result", "* accuracy: 4%)", "* average: 5%", "Evaluate on the *test* set", "=> result",
+        "* class: 0 (cat", "=> result", "* accuracy: 4%)", "* average: 5%", "Finish training",
+        "Evaluate on the *test* set", "=> result",
         "* accuracy: 6%",
     ]  # fmt: skip
     kept = list(log_lines.body(lines))
+    assert "Finish training" in kept
     assert [line for line in kept if "%" in line] == ["* accuracy: 3%", "* average: 5%", "* accuracy: 6%"]
     assert list(log_lines.body(iter(["epoch [1/2]", "* accuracy: 1%"]))) == ["epoch [1/2]", "* accuracy: 1%"]
 
