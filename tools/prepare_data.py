@@ -49,6 +49,8 @@ def show(report):
     print(f"{report.name:<20} {report.state:<8} {report.counts}")
     for problem in report.problems:
         print(f"    {problem}")
+    for note in report.notes:
+        print(f"    note: {note}")
 
 
 def fetch(name, root):

@@ -84,10 +84,10 @@ def test_one_complete_and_one_missing_dataset(tmp_path, check):
 
 def test_counts_are_compared(tmp_path, check):
     write_complete("EuroSAT", tmp_path)
-    assert check("eurosat", counts=[3, 15, 6, 9])[0] == 0
-    code, out = check("eurosat", counts=[10, 15, None, 8100])
-    line = line_with(out, "3 classes", "10", "9 test", "8,100")
-    assert code == 1 and "15 train" not in line and "6 val" not in line
+    assert check("eurosat", counts=[4, 20, 8, 12])[0] == 0
+    code, out = check("eurosat", counts=[10, 20, None, 8100])
+    line = line_with(out, "4 classes", "10", "12 test", "8,100")
+    assert code == 1 and "20 train" not in line and "8 val" not in line
 
 
 def test_layouts_are_those_of_datasets():

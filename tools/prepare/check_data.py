@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets import catalogue
 from datasets.splits import check_classes, check_images
+from tools.prepare.duplicates import find_duplicates
 
 COUNTED = ("classes", "train", "val", "test")
 ARCHIVES = ("*.zip", "*.tar", "*.tgz", "*.tar.gz")
@@ -26,6 +27,7 @@ class Report(NamedTuple):
     state: str  # ok, wrong or missing
     counts: str  # e.g. "10 classes, 898 train, 359 val, 540 test"
     problems: list  # one line per problem, with its remedy
+    notes: list = []  # one line per finding that published datasets have too: different files of equal content
 
 
 @functools.cache
@@ -51,6 +53,8 @@ def check(name, root, decode=True):
         check_classes(split, source)
     except (ValueError, OSError) as error:
         return Report(name, "wrong", "", [*problems, str(error)])
+    duplicates, notes = find_duplicates(dataset, split, read_content=decode)
+    problems += duplicates
     problems += check_split(dataset, generated_by, source)
     counts = [len({item.label for item in split.train}), *map(len, split)]
     problems += check_counts(counts, catalogue.entries()[name].counts)
@@ -63,7 +67,7 @@ def check(name, root, decode=True):
         if decode:
             problems += find_unreadable(images, dataset.image_dir)
     counts_text = ", ".join(f"{count:,} {noun}" for count, noun in zip(counts, COUNTED, strict=True))
-    return Report(name, "wrong" if problems else "ok", counts_text, problems)
+    return Report(name, "wrong" if problems else "ok", counts_text, problems, notes)
 
 
 def find_misplaced(dataset, layout):

@@ -23,13 +23,17 @@ from PIL import Image
 from dassl.data.transforms import build_transform
 from dassl.utils import read_image
 
+from ..classes import check_text, distinct
 from ..runs.checkpoint import apply_state
 from .saved_run import find_method, make_bare, make_cfg, read_run
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names."""
+    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names.
+
+    `names` and `top` add the label to a class name that several classes have: "sunglasses (class 837)".
+    """
 
     logits: torch.Tensor
     classnames: list[str]
@@ -42,14 +46,16 @@ class Predictions:
     @property
     def names(self) -> list[str]:
         """The predicted class name of each image."""
-        return [self.classnames[i] for i in self.logits.argmax(dim=-1).tolist()]
+        names = distinct(self.classnames)
+        return [names[i] for i in self.logits.argmax(dim=-1).tolist()]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
         """Returns class names and probabilities of the top k classes per image, in descending order."""
         best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
+        names = distinct(self.classnames)
         predictions = []
         for indices, probabilities in zip(best.indices.tolist(), best.values.tolist()):
-            predictions.append([(self.classnames[i], p) for i, p in zip(indices, probabilities)])
+            predictions.append([(names[i], p) for i, p in zip(indices, probabilities)])
         return predictions
 
 
@@ -99,9 +105,10 @@ class Classifier:
     ):
         self.state, self._file = state, file
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
-        if classnames is None and not state["meta"]["classnames"]:
+        own = state["meta"]["classnames"]
+        if classnames is None and not own:
             raise ValueError(f"{file} has no class names: pass `classnames`")
-        self.classnames = check_classes(state["meta"]["classnames"] if classnames is None else classnames)
+        self.classnames = check_classes(own if classnames is None else classnames, own)
         changes = {
             "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported
             "MODEL.BACKBONE.NAME": os.fspath(backbone),
@@ -197,11 +204,14 @@ def open_image(path: str | os.PathLike) -> Image.Image:
         raise OSError(reason if os.fspath(path) in reason else f"cannot read the image {path}: {reason}") from error
 
 
-def check_classes(classnames: Iterable[str]) -> list[str]:
+def check_classes(classnames: Iterable[str], own: list[str]) -> list[str]:
     """Returns the class names as a list.
 
+    Args:
+        own: the classes that the run was trained on. Only these may have equal names, which their order distinguishes.
+
     Raises:
-        ValueError: no class names, a duplicate, an empty name or one that is not a string.
+        ValueError: no class names, a duplicate, an empty name, one that is not a string or has a control character.
     """
     if isinstance(classnames, str):
         raise ValueError(f"class names must be a list, got the string {classnames!r}")
@@ -211,9 +221,10 @@ def check_classes(classnames: Iterable[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"a class name must be a non-empty string, got {name!r}")
+        check_text(name, "class name")
     duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"duplicate class name {duplicates[0]!r}")
+    if duplicates and names != list(own):
+        raise ValueError(f"duplicate class name {duplicates[0]!r}: give each class a name of its own")
     return names
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from .. import classes, leakage
 from . import checkpoint, record
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
@@ -64,7 +65,15 @@ class RecordedRun:
             run.training = False
             run.lock = None
 
+    def build_data_loader(self):
+        super().build_data_loader()
+        if dataset_of(self) is not None:
+            classes.check_rows(classes.dataset_rows(dataset_of(self)), self.cfg.DATASET.NAME)
+
     def before_train(self):
+        if dataset_of(self) is not None and not self.zero_shot:
+            selects_on_val = self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+            leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val)
         super().before_train()
         record.begin(self)
 
@@ -149,6 +158,11 @@ class RecordedRun:
 
     def writing_curves(self):
         return explain_write_error(os.path.join(self.output_dir, "tensorboard"))
+
+
+def dataset_of(trainer):
+    """Returns the dataset of a trainer; None if the trainer builds its own loaders."""
+    return getattr(getattr(trainer, "dm", None), "dataset", None)
 
 
 @contextlib.contextmanager
