@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets.digits import Digits
+from datasets.splits import Split
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.trainers.conftest import tiny_rn  # noqa: F401  (fixture)
 from tests.trainers.test_every_method import FAST, METHODS, config
@@ -220,6 +222,33 @@ def test_resnets(call, trained, tiny_rn, tmp_path):  # noqa: F811
         code, out, err = call(target, run=run)
         assert code == 0 and logits_difference(out) < 1e-4, err
     assert_user_error(call("huggingface", run=run), "--to huggingface", "ResNet", "openai", "open_clip", "head", "onnx")
+
+
+@pytest.fixture
+def run_with_equal_names(trained, monkeypatch):  # noqa: F811
+    """A run on the digits zero to four, with one name for one and three."""
+    load_split = Digits.load_split
+
+    def load_renamed(self):
+        return Split(
+            *([i._replace(classname=i.classname.replace("three", "one")) for i in p] for p in load_split(self))
+        )
+
+    monkeypatch.setattr(Digits, "load_split", load_renamed)
+    return trained("CLIPFit", "OPTIM.MOMENTUM", "0.8").output_dir
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_classes_of_the_run_may_have_equal_names(call, run_with_equal_names, tmp_path, target):
+    names = ["zero", "one", "two", "one", "four"]
+    code, out, err = call(target, run=run_with_equal_names)
+    assert code == 0, err
+    assert json.loads((tmp_path / target / "classes.json").read_text())["classnames"] == names
+    assert logits_difference(out) < 1e-4
+    if target == "delta":
+        assert load_tuned(tmp_path / target / "tuned.safetensors").classnames == names
+        return
+    assert_user_error(call(target, "--classes", "a,b,a", "--overwrite", run=run_with_equal_names), "'a'", "duplicate")
 
 
 def test_existing_folders(call, tmp_path):

@@ -181,3 +181,57 @@ def test_a_corrupted_split_file(tmp_path, check):
     path.write_text("{")
     code, out = check("eurosat")
     assert code == 1 and line_with(out, path, "JSON")
+
+
+def copy_image(root, source, target):
+    """Copies the image of one row of EuroSAT's split file to the file of another; rows are (part, index)."""
+    split = json.loads(next(root.rglob("split_zhou_*")).read_text())
+    files = [root / "eurosat" / "2750" / split[part][index][0] for part, index in (source, target)]
+    shutil.copy(*files)
+    return files
+
+
+def test_files_of_equal_content_are_noted(tmp_path, check):
+    write_complete("EuroSAT", tmp_path)
+    assert "note" not in check("eurosat")[1]
+    pair = copy_image(tmp_path, ("train", 0), ("test", 0))
+    test_pair = copy_image(tmp_path, ("test", 1), ("test", 2))
+    code, out = check("eurosat")
+    assert code == 0  # published datasets have a few
+    names = [
+        " and ".join(str(path.relative_to(tmp_path / "eurosat" / "2750")) for path in files)
+        for files in (pair, test_pair)
+    ]
+    assert line_with(out, "note", "1 image(s) of equal content", "in train and in test", names[0])
+    assert line_with(out, "note", "1 image(s) of equal content", "more than once in test", names[1])
+    assert "note" not in check("eurosat", options=["--no-images"])[1]
+
+
+@pytest.mark.parametrize(
+    "part, change, facts",
+    [
+        ("test", lambda split: split["train"][0], ["in train and in test"]),
+        ("test", lambda split: split["val"][0], ["in val and in test"]),
+        ("test", lambda split: split["test"][0], ["more than once in test"]),
+        ("train", lambda split: [split["train"][0][0], *split["train"][-1][1:]], ["two labels"]),
+    ],
+)
+def test_files_that_are_listed_twice(tmp_path, check, part, change, facts):
+    write_complete("EuroSAT", tmp_path)
+    path = next(tmp_path.rglob("split_zhou_*"))
+    split = json.loads(path.read_text())
+    row = change(split)
+    split[part].append(row)
+    path.write_text(json.dumps(split))
+    code, out = check("eurosat", options=["--no-images"])
+    assert code == 1 and line_with(out, "1 image(s)", row[0], *facts)
+
+
+def test_a_split_file_with_other_labels_in_test(tmp_path, check):
+    write_complete("EuroSAT", tmp_path)
+    path = next(tmp_path.rglob("split_zhou_*"))
+    split = json.loads(path.read_text())
+    split["test"] = [[image, (label + 1) % 4, name] for image, label, name in split["test"]]
+    path.write_text(json.dumps(split))
+    code, out = check("eurosat")
+    assert code == 1 and line_with(out, path, "label ", "two class names", "in test")

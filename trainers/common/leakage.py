@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable
+from itertools import combinations
 from typing import NamedTuple
 
 from .classes import PARTS, dataset_rows
@@ -15,7 +17,7 @@ class Overlap(NamedTuple):
     Attributes:
         by: "path" or "content".
         parts: the two parts of the split, e.g. ("train", "test"); () for images with two labels.
-        count: number of images.
+        count: number of images: paths, or contents of files.
         first: paths of the first pair.
     """
 
@@ -47,31 +49,45 @@ def find(parts: dict[str, Iterable[tuple[str, int, Hashable]]]) -> list[Overlap]
         for part in PARTS
         for path, label, content in parts.get(part) or ()
     ]
-    by_path = _repeats((path, part, path, label) for part, path, label, _ in rows)
-    by_content = _repeats((content, part, path, label) for part, path, label, content in rows if content is not None)
-    by_content = [(first, other) for first, other in by_content if first[1] != other[1]]  # the others are in `by_path`
-    return _overlaps("path", by_path) + _overlaps("content", by_content)
+    overlaps = []
+    for by, column in (("path", 1), ("content", 3)):
+        known = [row for row in rows if row[column] is not None]
+        counts = Counter(row[column] for row in known)
+        images = {}  # path or content -> rows of an image that occurs more than once
+        for row in known:
+            if counts[row[column]] > 1:
+                images.setdefault(row[column], []).append(row)
+        pairs = {}  # parts -> one pair of paths per image
+        for image in images.values():
+            for kind, pair in _kinds(image, by).items():
+                pairs.setdefault(kind, []).append(pair)
+        overlaps += [Overlap(by, kind, len(found), found[0]) for kind, found in pairs.items()]
+    return overlaps
 
 
-def _repeats(rows) -> list[tuple]:
-    """Returns the pairs (first, other) of (part, path, label) of rows (key, part, path, label) with equal keys."""
-    first_of = {}
-    pairs = []
-    for key, *row in rows:
-        first = first_of.setdefault(key, row)
-        if first is not row:
-            pairs.append((first, row))
-    return pairs
+def _kinds(image: list[tuple], by: str) -> dict[tuple, tuple[str, str]]:
+    """Returns the kinds of overlap of one image, given all of its rows: `Overlap.parts` -> the first pair of paths."""
+    kinds = {}
+    for (part, path, label, _), (other_part, other_path, other_label, _) in combinations(_typical(image, by), 2):
+        if by == "content" and path == other_path:
+            continue  # found by its path
+        if part != other_part or part == "test":
+            kinds.setdefault((part, other_part), (path, other_path))
+        if label != other_label:
+            kinds.setdefault((), (path, other_path))
+    return kinds
 
 
-def _overlaps(by: str, pairs: list[tuple]) -> list[Overlap]:
-    groups = {}
-    for (first_part, first_path, first_label), (part, path, label) in pairs:
-        kinds = [(first_part, part)] if first_part != part or part == "test" else []
-        kinds += [()] if first_label != label else []
-        for kind in kinds:
-            groups.setdefault(kind, []).append((first_path, path))
-    return [Overlap(by, kind, len(found), found[0]) for kind, found in groups.items()]
+def _typical(image: list[tuple], by: str) -> list[tuple]:
+    """Returns two rows per part and one per label, which have all kinds of overlap of an image with many rows."""
+    rows = []
+    for row in image:
+        part, _, label, _ = row
+        if by == "content" and row in rows:
+            continue
+        if sum(other[0] == part for other in rows) < 2 or all(other[2] != label for other in rows):
+            rows.append(row)
+    return rows
 
 
 def check_run(dataset, source: str, selects_on_val: bool) -> None:

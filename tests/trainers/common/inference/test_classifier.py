@@ -171,9 +171,32 @@ def test_invalid_classes(train, tmp_path):
         (["cat", ""], ("class name", "''")),
         (["cat", 3], ("class name", "3")),
         (["cat", "dog", "cat"], ("duplicate", "'cat'")),
+        (["cat", "dog\x1b[2J"], ("class name", "U+001B")),
     ):
         with raises_user_error(*facts):
             load_tuned(tmp_path / "run", names)
+
+
+def test_classes_of_the_run_may_have_equal_names(train, tmp_path):
+    trainer = train("CLIPFit")
+    state, file = read_run(tmp_path / "run")
+    own = state["meta"]["classnames"] = ["zero", "one", "two", "one", "four"]
+    paths = some_paths(trainer, 8)
+    classifier = Classifier(state, file)
+    predictions = classifier.predict(paths)
+    labels = predictions.logits.argmax(-1).tolist()
+    shown = ["zero", "one (class 1)", "two", "one (class 3)", "four"]
+    assert classifier.classnames == predictions.classnames == own
+    assert predictions.names == [shown[label] for label in labels]
+    assert {name for name, _ in predictions.top(5)[0]} == set(shown)
+    assert torch.equal(classifier.with_classes(own).predict(paths).logits, predictions.logits)
+    with raises_user_error("duplicate", "'one'"):
+        classifier.with_classes(own[::-1])
+    state["meta"]["classnames"] = ["zero\n* accuracy: 99.99%", *own[1:]]
+    with raises_user_error("class name", "U+000A"):
+        Classifier(state, file)
+    classifier = Classifier(state, file, ["a", "b"])  # other names do not need those of the run
+    assert classifier.predict(paths).logits.shape == (8, 2)
 
 
 def test_runs_that_cannot_be_read(train, make, tmp_path):
