@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import combinations
 from typing import NamedTuple
 
@@ -111,3 +111,17 @@ def check_run(dataset, source: str, selects_on_val: bool) -> None:
                 "test, or set TEST.FINAL_MODEL last_step"
             )
         print(f"WARNING: {source}: {overlap}")
+
+
+def equal_content(dataset, keys: Callable[[str], list[Hashable]]) -> list[Overlap]:
+    """Returns the overlaps of different files of equal content. Several published datasets have some.
+
+    Args:
+        dataset: Dassl's dataset.
+        keys: returns one key per image of `train_x`, `val` or `test`; see `runs.image_hashes.ImageHashes.keys`.
+    """
+    parts = {}
+    for part, rows in dataset_rows(dataset).items():
+        contents = keys("train_x" if part == "train" else part)
+        parts[part] = [(path, label, content) for (path, label, _), content in zip(rows, contents)]
+    return [overlap for overlap in find(parts) if overlap.by == "content"]

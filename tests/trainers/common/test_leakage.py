@@ -1,6 +1,9 @@
 """Images that occur more than once: in several parts, several times in test, with two labels."""
 
+import shutil
+
 import pytest
+from PIL import Image
 
 from tests.user_errors import assert_facts, raises_user_error
 from trainers.common import leakage
@@ -77,6 +80,17 @@ def test_leakage_ends_a_training(others, case, options):  # noqa: F811
     trainer = others("CLIPFit", options, **{"train": TRAIN, **parts})
     with raises_user_error("OthersDataset", "1 image", *facts, error=ValueError):
         trainer.train()
+
+
+def test_a_training_reports_files_of_equal_content(others, tmp_path, capsys):  # noqa: F811
+    for i in range(4):
+        Image.new("RGB", (8, 8), (50 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    shutil.copy(tmp_path / "0.png", tmp_path / "copy.png")
+    test = [("2.png", 0, "cat"), ("copy.png", 0, "cat"), ("3.png", 1, "dog")]
+    trainer = others("CLIPFit", ("OPTIM.MAX_EPOCH", "1"), train=TRAIN, test=test)
+    trainer.train()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
+    assert_facts(line, "OthersDataset", "1 image", "equal content", "train", "test", "0.png", "copy.png")
 
 
 def test_other_overlaps_are_one_line_each(others, capsys):  # noqa: F811

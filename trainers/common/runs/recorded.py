@@ -66,6 +66,7 @@ class RecordedRun:
                     remove_leftovers(os.path.join(self.output_dir, name))
                 super().train()
                 self.check_folder()
+                self.report_equal_content()
                 run.trained_seconds = round(run.train_seconds() - run.test_seconds, 3)
                 record.write(self)  # last, so that all files of a finished run are complete
         finally:
@@ -83,6 +84,12 @@ class RecordedRun:
             leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val)
         super().before_train()
         record.begin(self)
+
+    def report_equal_content(self) -> None:
+        """Prints whether different files of equal content are in two parts of the split, twice in test, and so on."""
+        if dataset_of(self) is not None and not self.zero_shot:
+            for overlap in leakage.equal_content(dataset_of(self), self.run.images.keys):
+                print(f"WARNING: {self.cfg.DATASET.NAME}: {overlap}")
 
     def test(self, split=None, *args, **kwargs):
         """Evaluates. Outside training, and without `split`, the evaluation is a run with its own result.json."""
