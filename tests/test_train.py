@@ -53,8 +53,8 @@ def test_flags_reach_their_keys():
         "--source-domains", "a", "b", "--target-domains", "c", "--transforms", "normalize", "--trainer", "CLIPFit",
         "--resume", "r", "--output-dir", "o", "--head", "h", "--seed", "5",
     )  # fmt: skip
-    assert cfg.DATASET.SOURCE_DOMAINS == ["a", "b"] and cfg.DATASET.TARGET_DOMAINS == ["c"]
-    assert cfg.INPUT.TRANSFORMS == ["normalize"] and cfg.TRAINER.NAME == "CLIPFit"
+    assert cfg.DATASET.SOURCE_DOMAINS == ("a", "b") and cfg.DATASET.TARGET_DOMAINS == ("c",)
+    assert cfg.INPUT.TRANSFORMS == ("normalize",) and cfg.TRAINER.NAME == "CLIPFit"
     assert (cfg.RESUME, cfg.OUTPUT_DIR, cfg.MODEL.HEAD.NAME, cfg.SEED) == ("r", "o", "h", 5)
 
 
