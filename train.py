@@ -157,11 +157,21 @@ def log_if_it_starts(folder: str):
     So a wrong config or missing data leave no files.
     """
     from dassl.utils import setup_logger
+    from trainers.common.runs.files import explain_write_error
 
     with contextlib.redirect_stdout(Start(sys.stdout)) as start:
         yield
-    setup_logger(os.path.join(folder, "log.txt"))
-    sys.stdout.file.write(start.text)
+    path = os.path.join(folder, "log.txt")
+    setup_logger(path)
+    log = sys.stdout.file
+    with explain_write_error(path):
+        try:
+            log.write(start.text)
+        except OSError:
+            sys.stdout.file = None
+            with contextlib.suppress(OSError):
+                log.close()  # otherwise Python fails again at exit
+            raise
 
 
 def check_folders(cfg) -> None:

@@ -73,6 +73,8 @@ def _merge_section(cfg: CfgNode, node: CfgNode, content: dict, file: str, path: 
 
 def unknown_key(cfg: CfgNode, key, source: str) -> ValueError:
     """Returns the error for an unknown key, with the most similar known one."""
+    if str(key).startswith("-"):
+        return ValueError(f"{source}: {key} must come before the KEY VALUE pairs, as all flags")
     nearest = difflib.get_close_matches(str(key), flat_keys(cfg), 1, 0.4)
     hint = f" (did you mean {nearest[0]}?)" if nearest else ""
     return ValueError(f"{source}: unknown config key {key}{hint}")

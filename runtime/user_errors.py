@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import sys
 import urllib.error
@@ -57,8 +58,8 @@ def exit_code(run, *args, resume: str = "") -> int:
     except KeyboardInterrupt as stop:
         return interrupted(stop, resume)
     except (*USER_ERRORS, RuntimeError, MemoryError) as error:
-        if isinstance(error.__context__, Terminated):  # a closed terminal cannot be written to, so cleaning up failed
-            return interrupted(error.__context__, resume)
+        if stop := cause(error, Terminated):  # a closed terminal cannot be written to, so cleaning up failed
+            return interrupted(stop, resume)
         if isinstance(error, BrokenPipeError) and stdout_is_closed():  # `| head` has read enough
             return 1
         is_bug = isinstance(error, ModuleNotFoundError) and is_ours(error.name)
@@ -75,6 +76,13 @@ def interrupted(stop: KeyboardInterrupt, resume: str) -> int:
     complain(f"\n{name}. {resume}".rstrip())
     stdout_is_closed()
     return code
+
+
+def cause(error: BaseException, kind: type) -> BaseException | None:
+    """Returns the exception of this kind during whose handling `error` was raised, or None."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__context__
+    return error
 
 
 def complain(text: str) -> None:
@@ -96,10 +104,24 @@ def stdout_is_closed() -> bool:
     """Whether the reader of stdout has closed it. If so, discards buffered output."""
     try:
         sys.stdout.flush()
+        closed = has_no_reader(sys.stdout)  # a failed write may have left nothing to flush
     except OSError:
+        closed = True
+    if closed:
         discard(sys.stdout)
-        return True
-    return False
+    return closed
+
+
+def has_no_reader(stream) -> bool:
+    """Whether a stream is a pipe that nobody reads, or a terminal that was closed."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # no file, as in tests
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def discard(stream) -> None:

@@ -155,6 +155,29 @@ def test_a_user_error_is_one_line_and_exit_code_1(run, name):
     assert_one_user_error(run(*opts, **arguments), *facts)
 
 
+@pytest.mark.parametrize("name", USER_ERRORS)
+def test_a_run_that_cannot_start_leaves_no_files(run, tmp_path, name):
+    arguments, opts, _ = USER_ERRORS[name]
+    assert run(*opts, **arguments)[0] == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_log_begins_with_the_arguments(run, tmp_path):
+    code, out, _ = run("OUTPUT_DIR", str(tmp_path / "run.txt"), extra=("--no-train",))
+    assert code == 0
+    log = (tmp_path / "run.txt" / "log.txt").read_text()  # a folder, whatever its name
+    assert log.splitlines()[0] == "Setting fixed seed: 1" and "** Config **" in log and log == out
+
+
+@pytest.mark.parametrize("output", ["file.txt", "file.txt/run", "link", "file.txt/a/b"])
+def test_an_output_dir_that_is_a_file_is_named_before_data_are_read(run, tmp_path, output):
+    (tmp_path / "file.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    blocking = tmp_path / output.partition("/")[0]
+    assert_one_user_error(run(output=tmp_path / output, root="/nonexistent"), "--output-dir", blocking)
+    assert (tmp_path / "file.txt").read_text() == "mine"
+
+
 @pytest.fixture
 def digits_copy(run, tmp_path, digits_root):  # noqa: F811
     """The digits in a folder of their own, to be corrupted: (folder with the datasets, folder of the digits)."""

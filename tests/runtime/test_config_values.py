@@ -100,6 +100,11 @@ def test_a_key_that_is_none_is_named(key):
         merge_pairs(make_cfg(), [(key, "1")], "command line")
 
 
+def test_a_flag_after_the_pairs_is_named():
+    with raises_user_error("--output-dir", "before"):
+        merge_pairs(make_cfg(), [("--output-dir", "x")], "command line")
+
+
 def test_the_most_similar_key_and_the_keys_of_a_section_are_suggested():
     with raises_user_error("OPTIM.LRR", "OPTIM.LR?"):
         merge_pairs(make_cfg(), [("OPTIM.LRR", "1")], "command line")
