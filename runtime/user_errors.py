@@ -1,5 +1,7 @@
 """Reports mistakes of the user as one line on stderr and a non-zero exit code."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

@@ -74,9 +74,13 @@ def run(args) -> None:
 
 
 def verify(target, classifier, folder: str) -> None:
-    """Loads the export and compares its logits with those of the run. Raises ValueError if they differ."""
+    """Loads the export and compares its logits with those of the run.
+
+    Raises ValueError if they differ, and FloatingPointError if those of the run are infinite or NaN.
+    """
     side = classifier.trainer.clip.visual.input_resolution
     images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    classifier.predict(images)  # raises if the logits are infinite or NaN, even without the target library
     try:
         difference = target.check(classifier, folder, images)
     except ImportError as error:

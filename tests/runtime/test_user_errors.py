@@ -77,8 +77,8 @@ class OutOfMemoryError(RuntimeError):
 RESOURCES = [
     (
         OutOfMemoryError(
-            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB.\nSee documentation "
-            "for Memory Management (https://pytorch.org/docs)"
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB.\nSee "
+            "documentation for Memory Management (https://pytorch.org/docs)"
         ),
         ("CUDA out of memory", "DATALOADER.TRAIN_X.BATCH_SIZE", "MODEL.ACTIVATION_CHECKPOINTING"),
     ),
