@@ -9,10 +9,10 @@ import shutil
 import filelock
 
 from dassl.data.datasets import DATASET_REGISTRY
+from runtime.archives import ArchiveError, is_archive, unpack
 
-from .archives import SourceError, is_archive, unpack
 from .download_plans import load_download_plans
-from .fetch import check_content, fetch
+from .fetch import SourceError, check_content, fetch
 
 WORK = ".prepare"  # work folder inside the dataset's folder: downloads and unpacked archives
 
@@ -57,7 +57,7 @@ def run_step(name, plan, step, dataset, work):
         print(f"{name}: downloading {' '.join(missing_targets(dataset, step.targets))} from {source.url}")
         try:
             install(source, step, all_targets, dataset, work)
-        except SourceError as error:
+        except (SourceError, ArchiveError) as error:
             print(f"  failed: {error}")
         else:
             if missing_targets(dataset, step.targets):
@@ -115,7 +115,7 @@ def install(source, step, all_targets, dataset, work):
             if path := find(tree, os.path.basename(target), *aliases):
                 move(path, target, dataset)
         os.remove(file)
-    except SourceError:
+    except (SourceError, ArchiveError):
         os.remove(file)  # corrupted; after a full disk or an interruption the file is kept for the next run
         raise
     finally:
