@@ -118,7 +118,7 @@ def content(folder):
 
 
 def test_a_chain_of_links_does_not_leave_the_folder(tmp_path):
-    """CVE-2025-4517: a chain whose resolved length exceeds PATH_MAX leaves the folder in spite of the data filter."""
+    """CVE-2025-4517: a chain longer than PATH_MAX leaves the folder in spite of the data filter, e.g. on 3.11.7."""
     members = {}
     folder = "d" * 247
     steps = "abcdefghijklmnop"
@@ -131,14 +131,12 @@ def test_a_chain_of_links_does_not_leave_the_folder(tmp_path):
         path = os.path.join(path, folder)
     long = os.path.join("/".join(steps), "l" * 254)
     members[long] = link(tarfile.SYMTYPE, "../" * len(steps))
-    members["escape"] = link(tarfile.SYMTYPE, f"{long}/../../..")
+    members["escape"] = link(tarfile.SYMTYPE, f"{long}/..")
     members["hard"] = link(tarfile.LNKTYPE, "escape/mine")
-    members["hard "] = b"evil"
-    members["escape/mine"] = b"evil"
+    members["./hard"] = b"evil"  # written through the hard link
     (tmp_path / "mine").write_bytes(b"mine")
-    hostile = make_tar(members)
     with contextlib.suppress(ArchiveError, OSError):
-        unpack(tmp_path, hostile)
+        unpack(tmp_path, make_tar(members))
     assert outside(tmp_path) == ["mine"] and (tmp_path / "mine").read_bytes() == b"mine"
     assert not [path for path in (tmp_path / "target").rglob("*") if path.is_symlink()]
 

@@ -48,6 +48,17 @@ def prepare(name, root):
     return failures
 
 
+def unverified(name, root):
+    """Returns (targets, address) of each source without a published checksum that a download of `name` may use."""
+    dataset = DATASET_REGISTRY.get(name).at_root(root)
+    plan = load_download_plans().get(name)
+    found = []
+    for step in plan.steps if plan else ():
+        missing = missing_targets(dataset, step.targets)
+        found += [(missing, browser_url(s)) for s in step.sources if missing and not s.is_verified()]
+    return found
+
+
 def run_step(name, plan, step, dataset, work):
     """Tries the sources of a step in order. Returns a list with one line if targets are still missing, else []."""
     all_targets = [target for each_step in plan.steps for target in each_step.targets]
