@@ -190,6 +190,8 @@ def run(args) -> None:
     state, file = read_run(args.run, args.epoch)
     parent = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
     folder = args.out or os.path.join(parent, "interpolation")
+    if os.path.exists(os.path.join(folder, record.FILE)):
+        raise FileExistsError(f"--out {folder} is a run directory, whose tuned weights would be replaced: give another")
     classes = state["settings"].get("DATASET.SUBSAMPLE_CLASSES")
     if classes is None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
