@@ -26,6 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from datasets.image_folders import IMAGE_SUFFIXES  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
@@ -61,7 +62,10 @@ def find_images(arguments: list[str]) -> list[str]:
 
 
 def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable."""
+    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable.
+
+    Raises FloatingPointError if the logits of an image are infinite or NaN.
+    """
 
     def prepare(path):
         try:
@@ -74,7 +78,11 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
             chunk = paths[start : start + batch_size]
             prepared = list(pool.map(prepare, chunk))
             images = [image for image in prepared if not isinstance(image, OSError)]
-            predictions = iter(classifier.predict(images, batch_size).top(top))
+            try:
+                predictions = iter(classifier.predict(images, batch_size).top(top))
+            except InvalidLogits as error:
+                readable = [path for path, image in zip(chunk, prepared, strict=True) if not isinstance(image, OSError)]
+                raise FloatingPointError(f"{readable[error.index]}: {error}") from error
             for path, image in zip(chunk, prepared, strict=True):
                 yield path, image if isinstance(image, OSError) else next(predictions)
 

@@ -34,6 +34,7 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 
 from .common.classes import numbered
+from .common.finite import LogitsCheck
 from .common.runs.checkpoint import shorten
 from .common.trainer import ClipTrainer
 
@@ -165,6 +166,7 @@ class TipAdapter(ClipTrainer):
         alphas = torch.tensor([0.1 + i * (max_alpha - 0.1) / n_alpha for i in range(n_alpha)], device=self.device)
         correct = torch.zeros(n_beta, n_alpha, device=self.device)  # number of correct predictions
         total = 0
+        logits_check = LogitsCheck()
         self.set_model_mode("eval")
         for batch in self.val_loader:
             image, label = self.parse_batch_test(batch)
@@ -173,11 +175,14 @@ class TipAdapter(ClipTrainer):
                 text = self.text_features()
             zero_shot = super().logits(features, text)
             affinity = self.tuned.affinity(features)
+            logits_check.add(zero_shot)
+            logits_check.add(affinity)
             for i, beta in enumerate(betas):
                 cache_logits = self.tuned.cache_logits(affinity, beta, len(text))  # (B, n_cls)
                 logits = zero_shot + alphas[:, None, None] * cache_logits  # (n_alpha, B, n_cls)
                 correct[i] += (logits.argmax(-1) == label).sum(-1)
             total += len(label)
+        logits_check.check()
         best = correct.flatten().tolist().index(correct.max().item())
         alpha = alphas[best % n_alpha].item()
         beta = betas[best // n_alpha]

@@ -24,6 +24,7 @@ from dassl.data.transforms import build_transform
 from dassl.utils import read_image
 
 from ..classes import check_text, distinct
+from ..finite import LogitsCheck
 from ..runs.checkpoint import apply_state
 from .saved_run import find_method, make_bare, make_cfg, read_run
 
@@ -139,10 +140,16 @@ class Classifier:
         Raises:
             OSError: an image cannot be read.
             ValueError: an image has an unsupported type or shape.
+            InvalidLogits: logits are infinite or NaN.
         """
+        logits_check = LogitsCheck()
+        logits = [torch.empty(0, len(self.classnames))]
         with torch.no_grad():
-            logits = [self.trainer.model_inference(batch).float().cpu() for batch in self._batches(images, batch_size)]
-        return Predictions(torch.cat([torch.empty(0, len(self.classnames)), *logits]), self.classnames)
+            for batch in self._batches(images, batch_size):
+                logits.append(self.trainer.model_inference(batch).float().cpu())
+                logits_check.add(logits[-1])
+        logits_check.check()
+        return Predictions(torch.cat(logits), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
