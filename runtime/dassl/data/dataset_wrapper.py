@@ -27,6 +27,7 @@ class DatasetWrapper(Dataset):
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        self.exif = cfg.INPUT.EXIF_ORIENTATION
         if self.k_tfm > 1 and transform is None:
             raise ValueError(
                 f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform: set it to 1, or INPUT.NO_TRANSFORM False"
@@ -52,7 +53,7 @@ class DatasetWrapper(Dataset):
 
     def _item(self, idx: int, transform) -> dict:
         item = self.data_source[idx]
-        img0 = stored(read_image(item.impath)) if self.cache is None else self.cache.read(item.impath)
+        img0 = stored(read_image(item.impath, self.exif)) if self.cache is None else self.cache.read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if transform is None:
             output["img"] = img0

@@ -114,7 +114,7 @@ def test_errors_name_the_image(train, tmp_path):
         with raises_user_error(tmp_path / path, error=OSError):
             classifier.predict([tmp_path / path])
     for image, description in (
-        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 3)), "float64"),
+        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 5)), "float64"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "Tensor (4, 4, 3) torch.uint8"),
     ):  # fmt: skip
         with raises_user_error("(3, 32, 32)", description, error=ValueError):
