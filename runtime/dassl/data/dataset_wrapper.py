@@ -3,7 +3,7 @@
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-from dassl.utils import read_image
+from dassl.utils import ImageReadError, read_image
 
 from .fast_loader.byte_batch import Images, split_transform
 from .fast_loader.loader import Batch
@@ -53,7 +53,7 @@ class DatasetWrapper(Dataset):
 
     def _item(self, idx: int, transform) -> dict:
         item = self.data_source[idx]
-        img0 = stored(read_image(item.impath, self.exif)) if self.cache is None else self.cache.read(item.impath)
+        img0 = self._read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if transform is None:
             output["img"] = img0
@@ -65,6 +65,12 @@ class DatasetWrapper(Dataset):
         if self.return_img0:
             output["img0"] = self.to_tensor(img0)
         return output
+
+    def _read(self, path: str):
+        try:
+            return stored(read_image(path, self.exif)) if self.cache is None else self.cache.read(path)
+        except ImageReadError as error:
+            raise ImageReadError(f"{error}; tools/prepare_data.py --check lists all such images") from error
 
     def _transform_image(self, tfm, img0):
         views = [tfm(img0) for _ in range(self.k_tfm)]

@@ -56,8 +56,8 @@ def read_image(image: Any, exif: str = "ignore") -> Image.Image:
 
     Args:
         image: the path of a file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats.
-        exif: "apply" to turn the image upright as its EXIF data say, "ignore" to leave it as it is stored. A HEIC image
-            is always upright.
+        exif: "apply" to turn the image upright as its EXIF data say, "ignore" to leave it as it is stored. HEIC and
+            TIFF images are always upright: their decoders turn them.
 
     Raises:
         ImageReadError: a file is missing or cannot be read; the message is one line that names it.
@@ -131,6 +131,7 @@ def is_heif(path: str) -> bool:
 
 def as_rgb(image: Image.Image, exif: str) -> Image.Image:
     """Converts a PIL image to RGB with 8 bits per channel, and turns it upright if `exif` is "apply"."""
+    image.load()  # turns a TIFF upright, whatever `exif` is, and removes its tag
     method = UPRIGHT.get(orientation(image)) if exif == "apply" else None
     if image.mode in DEEP_MODES:
         from .deep_images import grey_bytes
