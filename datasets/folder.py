@@ -28,7 +28,7 @@ cfg_default.DATASET.FOLDER = CN()
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = (
-    False  # True: decode all images at the start, go on without unreadable ones
+    False  # True: decode all images first, leave out unreadable ones
 )
 
 
@@ -73,7 +73,7 @@ class Folder(FewShotDataset):
         by_split = split_folders(folders)
         left_out = Counter()
         if by_split:
-            left_out["folders beside the splits"] = len(set(folders) - set(by_split.values()))
+            left_out["folders next to the splits"] = len(set(folders) - set(by_split.values()))
             rows = {}
             for split, folder in by_split.items():
                 rows[split] = self.list_class_folders(os.path.join(parent, folder), left_out)

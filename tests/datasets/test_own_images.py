@@ -90,7 +90,7 @@ def test_images_outside_the_layout_are_counted(tmp_path, capsys):
     mini.write_classes(tmp_path / "split" / "unlabeled", {"cat": 4})
     capsys.readouterr()
     build(tmp_path / "split")
-    assert lines_with(capsys, "1 folders beside the splits")
+    assert lines_with(capsys, "1 folders next to the splits")
 
 
 def build_split(root, *names):
