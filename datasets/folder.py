@@ -27,9 +27,7 @@ from .unreadable import find_unreadable
 cfg_default.DATASET.FOLDER = CN()
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
-cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = (
-    False  # True: decode all images first, leave out unreadable ones
-)
+cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = False  # True: decode all images first, leave out unreadable ones
 
 
 @DATASET_REGISTRY.register()
