@@ -25,6 +25,7 @@ from .splits import Item, Split
 from .unreadable import find_unreadable
 
 cfg_default.DATASET.FOLDER = CN()
+cfg_default.DATASET.FOLDER.NAME = ""  # name of the dataset in reports and output paths; "": the folder's name
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = False  # True: decode all images first, leave out unreadable ones
