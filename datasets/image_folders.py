@@ -2,12 +2,35 @@
 
 import contextlib
 import os
+from importlib.util import find_spec
+from typing import NamedTuple
 
 from trainers.common.classes import check_text
 
 from .splits import Item
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+class Opener(NamedTuple):
+    """What opens an ending that not every installation opens, and how to get it."""
+
+    module: str
+    remedy: str
+
+
+# Endings of the formats that `read_image` opens. The list is fixed, so that the images of a dataset do not depend on
+# the version of Pillow.
+ALWAYS = tuple(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .jpc "
+    ".jpf .jpx .j2c .tga .icb .vda .vst .pcx .psd .bw .rgb .rgba .sgi .ras .qoi .dds .ico .icns .msp .xbm .xpm".split()
+)
+_HEIF, _AVIF = Opener("pillow_heif", "pip install pillow-heif"), Opener("PIL.AvifImagePlugin", "needs Pillow 11.3")
+OPTIONAL = {".heic": _HEIF, ".heif": _HEIF, ".hif": _HEIF, ".avif": _AVIF, ".avifs": _AVIF}
+IMAGE_SUFFIXES = ALWAYS + tuple(suffix for suffix, needs in OPTIONAL.items() if find_spec(needs.module))
+
+
+def suffix_of(name):
+    """Returns the ending of a file name in lower case, with its dot: "a.JPG" -> ".jpg"; "" if it has none."""
+    return os.path.splitext(name)[1].lower()
 
 
 def _sorted_names(folder, accept):

@@ -64,7 +64,7 @@ def remove_leftovers(pattern, seconds=3600):
 def read_json(path):
     """Returns the content of a JSON file. Raises ValueError with the path if it is not valid JSON."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # with or without a byte order mark
             return json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): download or generate it again") from None

@@ -23,7 +23,7 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 
 from tqdm import tqdm  # noqa: E402
 
-from datasets.image_folders import IMAGE_SUFFIXES  # noqa: E402
+from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
@@ -42,7 +42,9 @@ def parse_args(argv=None):
 
 
 def find_images(arguments: list[str]) -> list[str]:
-    """Returns the paths of the images without duplicates: given files, and the sorted image files in given folders.
+    """Returns the paths of the images without duplicates: given files, and the sorted images in given folders.
+
+    In folders, images are those that training on them would use (`own_images`). Prints what is left out to stderr.
 
     Raises FileNotFoundError if a path does not exist or a folder has no images.
     """
@@ -53,11 +55,16 @@ def find_images(arguments: list[str]) -> list[str]:
         if os.path.isfile(argument):
             images.append(argument)
             continue
-        paths = sorted(Path(argument).rglob("*"))
-        in_folder = [str(path) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-        if not in_folder:
-            raise FileNotFoundError(f"no images in {argument}: must have files ending in {', '.join(IMAGE_SUFFIXES)}")
-        images += in_folder
+        found = own_images.find_images(argument)
+        left_out = own_images.describe(found.left_out)
+        if not found.paths:
+            endings = ", ".join(own_images.IMAGE_SUFFIXES)
+            raise FileNotFoundError(
+                f"no images in {argument}: {left_out or 'it is empty'}; endings of images: {endings}"
+            )
+        if left_out:
+            print(f"Images in {argument}: {left_out}", file=sys.stderr)
+        images += [os.path.join(argument, path) for path in found.paths]
     return list(dict.fromkeys(images))
 
 

@@ -129,10 +129,12 @@ def test_linked_folders_are_followed(root, tmp_path_factory):
 
 def test_other_files_are_skipped(root):
     expected = mini.fingerprint(build(root))
-    for name in ("Thumbs.db", "notes.txt", ".DS_Store", ".hidden.jpg"):
+    for name in ("Thumbs.db", "notes.txt", ".DS_Store", ".hidden.jpg", "._zebra_001.jpg"):
         (root / "zebra" / name).write_text("x")
     (root / "readme.md").write_text("x")
     (root / ".cache").mkdir()
+    (root / "__MACOSX" / "zebra").mkdir(parents=True)
+    (root / "__MACOSX" / "zebra" / "1.jpg").write_text("x")
     assert mini.fingerprint(build(root)) == expected
 
 

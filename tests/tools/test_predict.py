@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,19 @@ def test_a_folder_to_csv_and_json(call, tmp_path):
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == paths
     assert [line.split()[1] for line in out.splitlines()] == expected.names
     assert json.loads(call(call.images, "--json", "-", "--top", 1)[1])[0]["image"] == paths[0]
+
+
+def test_images_in_folders_are_those_of_training(call):
+    paths = [str(p) for p in sorted(call.images.rglob("*.PNG"))]
+    shutil.copy(paths[0], call.images / "._hidden.png")
+    (call.images / ".cache").mkdir()
+    shutil.copy(paths[0], call.images / ".cache" / "0.png")
+    shutil.copy(paths[0], call.images / "photo.jfif")  # a PNG, whatever it is called
+    code, out, err = call(call.images)
+    expected = sorted([*map(Path, paths), call.images / "photo.jfif"])
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(map(str, expected))
+    (line,) = [line for line in err.splitlines() if "left out" in line]
+    assert_facts(line, call.images, "1 .txt")
 
 
 def test_unreadable_images_are_reported_and_skipped(call, tmp_path):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,8 +16,9 @@ from tools.prepare import check_data
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch, capsys):
+def check(tmp_path, tmp_path_factory, monkeypatch, capsys):
     """Runs `--check` on tmp_path; returns exit code and output. `counts` replaces the published counts."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))  # lists of unreadable images are written there
 
     def check(*names, counts=(), options=()):
         for name in catalogue.entries():
@@ -113,8 +115,10 @@ def test_unreadable_and_missing_images(tmp_path, check, monkeypatch):
     path.write_bytes(b"")
     assert line_with(check("eurosat")[1], "1 unreadable", path, "cannot identify")
     Image.new("L", (50, 50)).save(path, "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert line_with(check("eurosat")[1], "1 unreadable", path, "50 x 50")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
+    assert line_with(check("eurosat")[1], "1 unreadable", path, "too large", "2,500 pixels")
+    Image.fromarray(np.full((4, 4), 9, np.int32)).save(path, "TIFF")
+    assert line_with(check("eurosat")[1], "1 unreadable", path, "mode I", "from 9 to 9")
     path.unlink()
     code, out = check("eurosat")
     assert code == 1 and line_with(out, "1 missing", path)
@@ -171,8 +175,23 @@ def test_own_images(tmp_path, check):
     mini.write_classes(tmp_path, {"cat": 5, "dog": 5})
     code, out = check("folder")
     assert code == 0 and out.splitlines()[-1].split() == "Folder ok 2 classes, 4 train, 2 val, 4 test".split()
+    broken = [str(tmp_path / folder / f"{folder}_{i:03d}.jpg") for folder in ("cat", "dog") for i in (1, 3)]
+    for path in broken:
+        Path(path).write_bytes(b"no image")
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    code, out = check("folder")
+    assert code == 1 and line_with(out, "left out", "1 .txt")
+    assert line_with(out, "4 unreadable", "unreadable_Folder.txt", "DATASET.FOLDER.SKIP_UNREADABLE True")
+    rows = [line.split("\t") for line in Path("unreadable_Folder.txt").read_text().splitlines()]
+    assert sorted(path for path, _ in rows) == broken and all(path in reason for path, reason in rows)
+
+
+def test_a_list_of_unreadable_images_that_cannot_be_written(tmp_path, check):
+    mini.write_classes(tmp_path, {"cat": 5, "dog": 5})
     (tmp_path / "cat" / "cat_001.jpg").write_bytes(b"no image")
-    assert check("folder")[0] == 1
+    Path("unreadable_Folder.txt").mkdir()
+    code, out = check("folder")
+    assert code == 1 and line_with(out, "1 unreadable", "unreadable_Folder.txt", tmp_path / "cat" / "cat_001.jpg")
 
 
 def test_a_corrupted_split_file(tmp_path, check):

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from dassl.data.transforms import build_transform
-from dassl.utils import read_image
 
 from ..classes import check_text, distinct
+from ..compat import read_rgb
 from ..finite import LogitsCheck
 from ..runs.checkpoint import apply_state
 from .saved_run import find_method, make_bare, make_cfg, read_run
@@ -134,12 +134,13 @@ class Classifier:
         """Classifies images.
 
         Args:
-            images: one image or several: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W), or float
-                tensors (3, side, side) from `preprocess`.
+            images: one image or several: paths, PIL images, arrays (H, W) or (H, W, 3) of uint8, uint16 or floats in
+                [0, 1], uint8 tensors (3, H, W), or float tensors (3, side, side) from `preprocess`. Files and PIL
+                images are turned upright if the run does that with its images (INPUT.EXIF_ORIENTATION).
 
         Raises:
             OSError: an image cannot be read.
-            ValueError: an image has an unsupported type or shape.
+            ValueError: an image has an unsupported type, shape or range of values.
             InvalidLogits: logits are infinite or NaN.
         """
         logits_check = LogitsCheck()
@@ -172,21 +173,33 @@ class Classifier:
     def prepare(self, image) -> torch.Tensor:
         """Returns the input tensor (3, side, side) of one image. `image` is as in `predict`."""
         description = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}"
-        if isinstance(image, (str, os.PathLike)):
-            image = open_image(image)
-        elif isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3:
-            image = Image.fromarray(image.movedim(0, -1).contiguous().cpu().numpy())
-        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] in ((), (3,), (4,)):
-            image = Image.fromarray(image)
-        if isinstance(image, Image.Image):
-            return self.preprocess(image.convert("RGB"))
+        if isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3:
+            image = image.movedim(0, -1).contiguous().cpu().numpy()
+        is_picture = isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.shape[2:] in ((), (3,), (4,))
+        if is_picture or isinstance(image, (str, os.PathLike, Image.Image)):
+            return self.preprocess(self.read(image))
         side = self.trainer.clip.visual.input_resolution
         if isinstance(image, torch.Tensor) and image.is_floating_point() and image.shape == (3, side, side):
             return image.float().cpu()
         raise ValueError(
-            "an image must be a path, a PIL image, a uint8 array (H, W, 3), a uint8 tensor (3, H, W), or a float "
+            "an image must be a path, a PIL image, an array (H, W) or (H, W, 3), a uint8 tensor (3, H, W), or a float "
             f"tensor (3, {side}, {side}) from `preprocess`, got {description.strip()}"
         )
+
+    def read(self, image) -> Image.Image:
+        """Returns a path, PIL image or array as an RGB image, read as the images of the run.
+
+        Raises:
+            OSError: the file cannot be read. The message is one line and names it.
+            ValueError: the values have no known scale.
+        """
+        try:
+            return read_rgb(image, self.trainer.cfg.INPUT)
+        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if not isinstance(image, (str, os.PathLike)):
+                raise ValueError(f"cannot use the image: {reason}") from error
+            raise OSError(reason if os.fspath(image) in reason else f"cannot read {image}: {reason}") from error
 
     def _batches(self, images, batch_size: int) -> Iterator[torch.Tensor]:
         if batch_size < 1:
@@ -196,19 +209,6 @@ class Classifier:
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             while chunk := list(itertools.islice(images, batch_size)):
                 yield torch.stack(list(pool.map(self.prepare, chunk))).to(self.trainer.device)
-
-
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """Reads an image as the data loader does.
-
-    Raises:
-        OSError: the image cannot be read. The message is one line and names the file.
-    """
-    try:
-        return read_image(os.fspath(path))
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(reason if os.fspath(path) in reason else f"cannot read the image {path}: {reason}") from error
 
 
 def check_classes(classnames: Iterable[str], own: list[str]) -> list[str]:

@@ -109,12 +109,19 @@ def test_probabilities_and_top(train, tmp_path):
 def test_errors_name_the_image(train, tmp_path):
     train("CLIPFit")
     classifier = load_tuned(tmp_path / "run")
+    integers = np.full((4, 4), 7, np.int32)
+    Image.fromarray(integers).save(tmp_path / "integers.tif")
+    with raises_user_error(tmp_path / "integers.tif", "mode I", error=OSError):
+        classifier.predict([tmp_path / "integers.tif"])
+    for image in (integers, Image.fromarray(integers)):
+        with raises_user_error("from 7 to 7", error=ValueError):
+            classifier.predict([image])
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
     for path in ("broken.png", "missing.png"):
         with raises_user_error(tmp_path / path, error=OSError):
             classifier.predict([tmp_path / path])
     for image, description in (
-        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 3)), "float64"),
+        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 5)), "float64"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "Tensor (4, 4, 3) torch.uint8"),
     ):  # fmt: skip
         with raises_user_error("(3, 32, 32)", description, error=ValueError):
