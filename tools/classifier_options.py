@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from trainers.common import load_tuned
+from trainers.common.classes import check_text
 
 OPTIONS = {
     "classes": dict(help="class names: a,b,c or @FILE with one name per line (default: those of the run)"),
@@ -54,4 +55,4 @@ def read_classes(text: str | None) -> list[str] | None:
             raise ValueError(f"--classes {text}: the file must be text in UTF-8") from None
     else:
         names = text.split(",")
-    return [name.strip() for name in names if name.strip()]
+    return [check_text(name.strip(), "class name", "--classes") for name in names if name.strip()]
