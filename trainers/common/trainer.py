@@ -18,7 +18,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from .compat import make_scaler
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, record, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, tuned_weights
 from .runs.recorded import RecordedRun
 from .tuned_clip import TunedClip
 
@@ -44,7 +44,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
-            checkpoint.load_weights(self, self.cfg.MODEL.INIT_WEIGHTS)
+            path = self.cfg.MODEL.INIT_WEIGHTS
+            checkpoint.load_weights(self, path, state=checkpoint_file.read(path, bare=True))
 
     # Dassl's hooks
 
@@ -122,6 +123,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def model_identity(self):
         return {
             "fingerprint": self.clip.fingerprint,
+            "weights_digest": getattr(self.clip, "weights_digest", ""),
             "precision": self.precision,
             "tune": list(self.sets),
             "template": self.template,

@@ -132,7 +132,7 @@ def write(trainer) -> None:
         "metrics": run.metrics,
         "train_seconds": run.trained_seconds,
         "test_seconds": round(run.test_seconds, 3),
-        "peak_memory_mb": round(peak_memory(trainer.device)),
+        "peak_memory_mb": peak_memory(trainer.device),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "written": now(),
     }
@@ -150,7 +150,7 @@ def read(path: str) -> dict | None:
     try:
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return None
     return result if isinstance(result, dict) else None
 

@@ -50,7 +50,8 @@ IDENTITY = {
     "trainer": Field(str, "method", required=True),
     "zero_shot": Field(bool, "whether the method uses no training images"),
     "backbone": Field(str, "CLIP: name or path", required=True),
-    "fingerprint": Field(str, "hash of its weights", required=True),
+    "fingerprint": Field(str, "hash of a sample of its weights", required=True),
+    "weights_digest": Field(str, "SHA-256 of all its weights, as fp32"),
     "precision": Field(str, "of the weights and the forward pass", required=True),
     "tune": Field(list, "parameter sets that are tuned"),
     "template": Field(str, "prompt template"),
@@ -84,7 +85,7 @@ FIELDS = {
     "started": Field(str, "time of the start"),
     "train_seconds": Field(float, "training time over all attempts of a resumed run", null=True, written="end"),
     "test_seconds": Field(float, "time of the last evaluation", written="end"),
-    "peak_memory_mb": Field(float, "of the GPU, or of the process", written="end"),
+    "peak_memory_mb": Field(float, "of the GPU, or of the process; null if unknown", null=True, written="end"),
     "device": Field(str, "name of the GPU, or `cpu` and the number of threads", written="end"),
     "written": Field(str, "time of the end", written="end"),
 }
