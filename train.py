@@ -64,6 +64,13 @@ def setup_cfg(args):
     """
     from dassl.config import get_cfg_default
 
+    if not args.eval_only:
+        for flag, value in (("--model-dir", args.model_dir), ("--load-epoch", args.load_epoch)):
+            if value not in ("", None):
+                raise ValueError(
+                    f"{flag} {value} needs --eval-only; to train from the weights of a checkpoint, set "
+                    "MODEL.INIT_WEIGHTS, and to resume a run, --resume"
+                )
     opts = [o for o in args.opts if o != "--"]
     if len(opts) % 2:
         raise ValueError(f"trailing options must be KEY VALUE pairs, got an odd number of words: {' '.join(opts)}")

@@ -22,6 +22,7 @@ from .random_splits import split_three
 from .splits import Item, Split
 
 cfg_default.DATASET.FOLDER = CN()
+cfg_default.DATASET.FOLDER.NAME = ""  # name of the dataset in reports and output paths; "": the folder's name
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
 

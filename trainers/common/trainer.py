@@ -140,3 +140,4 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         state = checkpoint.load(self, directory, epoch)
         if state and not self.run.training:  # in training, the loaded checkpoint is this run's best epoch
             self.run.source = record.source_of(state, directory)
+            self.run.load_epoch = epoch

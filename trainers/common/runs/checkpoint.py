@@ -12,8 +12,11 @@ import os.path as osp
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
+from .digest import digest
 from .files import write_atomically
 from .rng import random_state, set_random_state
+
+LEARNED_FROM = ("train_x", "val")  # splits that decide what is learned; best_val selects an epoch by val
 
 
 def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, model_name="") -> None:
@@ -23,8 +26,11 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
     for name in trainer.get_model_names():
         optimizer = trainer._optims[name]
         scheduler = trainer._scheds[name]
+        state = tuned_state(trainer, name)
+        file = model_name or f"model.pth.tar-{epoch + 1}"
+        trainer.run.weights[f"{name}/{file}"] = digest(state["state_dict"])
         state = {
-            **tuned_state(trainer, name),
+            **state,
             "optimizer": optimizer.state_dict() if optimizer else None,
             "scheduler": scheduler_state(scheduler) if scheduler else None,
             "val_result": None if val_result is None else float(val_result),
@@ -32,16 +38,17 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
             "random": random_state(),
             "best_result": float(trainer.best_result),
             "train_seconds": trainer.run.train_seconds(),
+            "weights": dict(trainer.run.weights),
         }
         write(state, osp.join(directory, name), is_best, model_name)
 
 
 def tuned_state(trainer, name: str) -> dict:
-    """Returns the weights of the model registered as `name`, with the identity and the settings of the run."""
+    """Returns the weights of the model registered as `name`, with the identity, images and settings of the run."""
     return {
         "state_dict": trainer._models[name].state_dict(),
         "epoch": trainer.run.epoch,
-        "meta": record.identity(trainer),
+        "meta": {**record.identity(trainer), "content": record.content(trainer, LEARNED_FROM)},
         "settings": record.settings(trainer.cfg, trainer.section),
     }
 
@@ -172,6 +179,7 @@ def restore(trainer, name: str, state: dict) -> None:
             trainer.scaler.load_state_dict(state["scaler"])
         trainer.best_result = state["best_result"]
         trainer.run.earlier_seconds = state.get("train_seconds", 0.0)
+        trainer.run.weights.update(state.get("weights", {}))
         set_random_state(state["random"])
 
 
@@ -266,14 +274,18 @@ def shorten(names: list[str]) -> str:
 
 
 def check_settings(trainer, state: dict, directory: str) -> None:
-    """Raises ValueError if a run would be resumed with other settings, unless --resume names its directory."""
+    """Raises ValueError if a run would be resumed with other settings or data, unless --resume names its folder."""
     if state.get("settings") is None:
         return
     differ = record.differences(state["settings"], record.settings(trainer.cfg, trainer.section))
     differ += plugin_differences(state)
-    if not differ:
+    learned_from = {"identity": state.get("meta"), "content": (state.get("meta") or {}).get("content")}
+    run = {"identity": record.identity(trainer), "content": record.content(trainer, LEARNED_FROM)}
+    other_data = record.data_differences(learned_from, run, LEARNED_FROM)
+    if not differ and not other_data:
         return
-    message = f"{directory} holds a run with other settings ({'; '.join(differ)})"
+    kind = "settings" if differ else "data"
+    message = f"{directory} holds a run with other {kind} ({'; '.join(differ + other_data)})"
     if not trainer.cfg.RESUME or osp.abspath(trainer.cfg.RESUME) != osp.abspath(directory):
         raise ValueError(
             f"{message}: set another --output-dir, remove that folder, or resume it with --resume {directory}"

@@ -26,6 +26,7 @@ from .files import write_atomically
 
 POINTER = "checkpoint"
 BEST = "model-best.pth.tar"
+EPOCH_FILE = re.compile(r"model\.pth\.tar-(\d{1,9})")  # checkpoint of an epoch, counted from 1
 
 
 def write(state: dict, folder: str, is_best: bool = False, model_name: str = "") -> None:
@@ -66,7 +67,7 @@ def names(folder: str) -> list[str]:
     files = os.listdir(folder) if osp.isdir(folder) else []
     epochs = []
     for file in files:
-        match = re.fullmatch(r"model\.pth\.tar-(\d{1,9})", file)
+        match = EPOCH_FILE.fullmatch(file)
         if match:
             epochs.append(int(match[1]))
     checkpoints = [f"model.pth.tar-{epoch}" for epoch in sorted(epochs, reverse=True)]
@@ -84,7 +85,7 @@ def read(path: str, bare: bool = False) -> dict:
     Raises:
         FileNotFoundError: no checkpoint at `path`.
         ValueError: the checkpoint is corrupted or has another format. Both messages name an intact
-            checkpoint of the folder, if there is another one.
+            checkpoint of the folder, if there is another one. Also if the file of an epoch holds another one.
     """
     if not osp.isfile(path):
         keys = "MODEL.INIT_WEIGHTS" if bare else "--model-dir and --load-epoch"
@@ -92,12 +93,17 @@ def read(path: str, bare: bool = False) -> dict:
     if path.endswith(".safetensors"):
         return tuned_weights.read(path, bare)
     try:
-        return _read(path, bare)
+        state = _read(path, bare)
     except Exception as error:  # a corrupted file can raise anything
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ValueError(
             f"cannot read the checkpoint {path}: corrupted, or not a checkpoint ({reason}). {alternative(path)}"
         ) from error
+    epoch = EPOCH_FILE.fullmatch(osp.basename(path))
+    if epoch and state.get("epoch") not in (int(epoch[1]), None):
+        problem = f"{path} holds epoch {state['epoch']}, not {epoch[1]}: the file was renamed or replaced"
+        raise ValueError(f"{problem}. {alternative(path)}")
+    return state
 
 
 def _read(path: str, bare: bool = False) -> dict:

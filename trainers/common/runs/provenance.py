@@ -23,13 +23,14 @@ def peak_memory(device) -> int | None:
 
 
 def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    """Returns the time in UTC: "2026-11-26T19:47:59Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def data_hash(items) -> str | None:
-    """Returns a hash (16 hex digits) of the images of a split, in order; None for an empty split.
+    """Returns a hash (16 hex digits) of the names of the images of a split, in order; None for an empty split.
 
-    Hashes folder and file name, label and class name: "cats/001.jpg", 0, "cat".
+    Hashes folder and file name, label and class name: "cats/001.jpg", 0, "cat". `image_hashes` hashes the content.
     """
     if not items:
         return None

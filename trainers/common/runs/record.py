@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 import time
 
@@ -13,9 +14,11 @@ from yacs.config import CfgNode
 from dassl.config import get_cfg_default
 
 from .files import write_atomically
+from .image_hashes import ImageHashes, content_differences
 from .provenance import data_hash, git_revision, now, peak_memory
-from .record_schema import FILE, WHICH_RUN, check, counts
+from .record_schema import FILE, FORMAT, SPLITS, WHICH_RUN, check, counts, record_digest
 
+EVALUATION = "evaluation"  # beginning of the names of evaluation records in the run directory of a training
 ALL_SECTIONS = "*"  # for trainers that do not name their config section
 loaded_plugins: list[dict] = []  # plugins of this process, in the format of the record: {"path": ..., "sha256": ...}
 
@@ -64,9 +67,10 @@ def describe(trainer) -> dict:
     """Returns the part of the run record that is known when the run starts."""
     cfg, dataset = trainer.cfg, getattr(getattr(trainer, "dm", None), "dataset", None)
     return {
-        "format": 1,
+        "format": FORMAT,
         "finished": False,
         "dataset": cfg.DATASET.NAME,
+        "name": dataset_name(cfg),
         "classes": cfg.DATASET.SUBSAMPLE_CLASSES,
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
@@ -78,15 +82,38 @@ def describe(trainer) -> dict:
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "identity": identity(trainer),
         "settings": settings(cfg, trainer.section),
-        "data": {name: data_hash(getattr(dataset, name, None)) for name in ("train_x", "val", "test")},
+        "data": {name: data_hash(getattr(dataset, name, None)) for name in SPLITS},
         "git": git_revision(),
         "command": sys.argv,
         "started": now(),
     }
 
 
+def dataset_name(cfg) -> str:
+    """Returns the name of the dataset in reports and paths; of the user's own images, that of their folder."""
+    if cfg.DATASET.NAME != "Folder":
+        return cfg.DATASET.NAME
+    root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
+    return cfg.DATASET.FOLDER.NAME or os.path.basename(root) or cfg.DATASET.NAME
+
+
+def read_images(trainer) -> None:
+    """Starts to read the images of the trainer's dataset in the background, for `content`."""
+    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+    trainer.run.images = ImageHashes(dataset)
+
+
+def content(trainer, splits=SPLITS) -> dict:
+    """Returns the digests of the images by split, as in the run record. Waits until the images have been read."""
+    if trainer.run.images is None:
+        read_images(trainer)
+    return {split: trainer.run.images.content(split) for split in splits}
+
+
 def source_of(state: dict, model_dir: str) -> dict:
     """Returns the run that a loaded checkpoint comes from. Values missing in another program's checkpoint are None."""
+    from .digest import digest  # imports torch
+
     training_settings = state.get("settings") or {}
     return {
         "dataset": training_settings.get("DATASET.NAME"),
@@ -96,32 +123,50 @@ def source_of(state: dict, model_dir: str) -> dict:
         "settings": training_settings or None,
         "model_dir": model_dir,
         "epoch": state.get("epoch"),
+        "weights": digest(state["state_dict"]),
+        "content": (state.get("meta") or {}).get("content"),
     }
 
 
 def begin(trainer) -> None:
-    """Writes OUTPUT_DIR/result.json at the start of a run, with "finished": false, so that a crash can be detected.
+    """Writes the run record at the start of a run, with "finished": false, so that a crash can be detected.
 
     The record of a finished run is never lost. A record of the same run stays until this run has finished. A record
     of another run is renamed: its time is appended to its name, as Dassl does with logs.
     """
     trainer.run.record = describe(trainer)
-    path = os.path.join(trainer.cfg.OUTPUT_DIR, FILE)
+    path = trainer.run.record_path = record_path(trainer)
     old = read(path)
     if old and old.get("finished"):
-        if same_run(old, trainer.run.record):
+        if same_run(old, {**trainer.run.record, "content": content(trainer)}):
             print(f"Note: {path} is the record of a finished run with the same settings: kept until this run finishes")
             return
         backup = f"{path}-{time.strftime('%Y-%m-%d-%H-%M-%S', time.localtime(os.path.getmtime(path)))}"
         while os.path.exists(backup):  # two records within one second
             backup += "-2"
         os.replace(path, backup)
-        print(f"Note: {path} is the record of a finished run with other settings: renamed to {backup}")
+        print(f"Note: {path} is the record of a finished run with other settings or images: renamed to {backup}")
     save(trainer.run.record, path)
 
 
+def record_path(trainer) -> str:
+    """Returns the path of the run record: OUTPUT_DIR/result.json.
+
+    An evaluation in the run directory of a training has a file of its own, such as
+    `evaluation-DescribableTextures-new-test.json`, so that it does not replace the record of the training.
+    """
+    cfg = trainer.cfg
+    old = read(os.path.join(cfg.OUTPUT_DIR, FILE))
+    if trainer.run.training or old is None or old.get("eval_only", True):
+        return os.path.join(cfg.OUTPUT_DIR, FILE)
+    parts = [EVALUATION, dataset_name(cfg), cfg.DATASET.SUBSAMPLE_CLASSES, cfg.TEST.SPLIT]
+    if trainer.run.load_epoch is not None:
+        parts.append(f"epoch{trainer.run.load_epoch}")
+    return os.path.join(cfg.OUTPUT_DIR, re.sub(r"[^\w.-]", "_", "-".join(parts)) + ".json")
+
+
 def write(trainer) -> None:
-    """Writes OUTPUT_DIR/result.json of a finished run, atomically."""
+    """Writes the run record of a finished run, atomically."""
     import torch
 
     run = trainer.run
@@ -134,37 +179,63 @@ def write(trainer) -> None:
         "test_seconds": round(run.test_seconds, 3),
         "peak_memory_mb": peak_memory(trainer.device),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
+        "content": content(trainer),
+        "weights": run.weights,
         "written": now(),
     }
-    save(result, os.path.join(trainer.cfg.OUTPUT_DIR, FILE))
+    save(result, run.record_path)
 
 
 def save(result: dict, path: str) -> None:
-    """Writes a record, atomically. Raises ValueError if a field is missing, unexpected, or of the wrong type."""
+    """Writes a record with its digest, atomically.
+
+    Raises ValueError if a field is missing, unexpected, or of the wrong type.
+    """
+    result = json.loads(json.dumps(result))  # tuples become lists, as in the file
+    result["digest"] = record_digest(result)
     check(result, complete=True)
     write_atomically(path, json.dumps(result, indent=1) + "\n")
 
 
 def read(path: str) -> dict | None:
-    """Returns the record at `path`, or None if it is missing or cannot be read."""
+    """Returns the record at `path`, or None if it is missing, cannot be read or does not match its digest."""
     try:
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
-    except (OSError, RecursionError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return result if isinstance(result, dict) else None
+    if not isinstance(result, dict):
+        return None
+    changed = "digest" in result and result["digest"] != record_digest(result)
+    return None if changed else result
 
 
 def same_run(old: dict, new: dict) -> bool:
-    """Whether two records describe the same run: fields in WHICH_RUN, backbone and evaluated checkpoint are equal."""
+    """Whether two records describe the same run: fields in WHICH_RUN, backbone, images, evaluated checkpoint are equal.
+
+    Class names and images are compared if both records have them.
+    """
     new = json.loads(json.dumps(new))  # tuples become lists, as in a record that was read
-    return _run_key(old) == _run_key(new)
+    return _run_key(old) == _run_key(new) and not data_differences(old, new)
 
 
 def _run_key(result: dict) -> list:
     """Returns the values of a record that identify its run."""
     fingerprint = (result.get("identity") or {}).get("fingerprint")
     return [*(result.get(key) for key in WHICH_RUN), fingerprint, evaluated(result)]
+
+
+def data_differences(old: dict, new: dict, splits=SPLITS) -> list[str]:
+    """Returns in which data two records differ: ["class names 'cat' -> 'dog'", "training images 120 -> 130"].
+
+    Works for records without class names or content, which are not compared.
+    """
+    found = []
+    names = [(record.get("identity") or {}).get("classnames") for record in (old, new)]
+    if None not in names and names[0] != names[1]:
+        changed = [f"{a!r} -> {b!r}" for a, b in zip(*names) if a != b] or [f"{len(names[0])} -> {len(names[1])}"]
+        found.append(f"class names {changed[0]}")
+    return found + content_differences(old.get("content"), new.get("content"), splits)
 
 
 def differences(old: dict, new: dict) -> list[str]:

@@ -7,9 +7,12 @@ Standard library only: the report reads records without torch.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 
 FILE = "result.json"
+FORMAT = 2
 JSON_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
@@ -36,6 +39,13 @@ class Field:
     fields: dict = field(default_factory=dict)
 
 
+SPLITS = ("train_x", "val", "test")
+CONTENT_OF_SPLIT = {
+    "images": Field(int, "number of images", required=True),
+    "digest": Field(str, "digest of their bytes and labels", required=True),
+}
+CONTENT = {split: Field(dict, f"{split} images", null=True, fields=CONTENT_OF_SPLIT) for split in SPLITS}
+LEARNED_FROM = {split: CONTENT[split] for split in ("train_x", "val")}
 SOURCE = {
     "dataset": Field(str, "dataset trained on", null=True),
     "classes": Field(str, "its classes", null=True),
@@ -44,6 +54,8 @@ SOURCE = {
     "settings": Field(dict, "settings of the training", null=True),
     "model_dir": Field(str, "folder of the checkpoint, as the command named it"),
     "epoch": Field(int, "epoch of the checkpoint", null=True),
+    "weights": Field(str, "digest of its weights", null=True),
+    "content": Field(dict, "images it was trained on", null=True, fields=LEARNED_FROM),
 }
 PLUGIN = {"path": Field(str, "file"), "sha256": Field(str, "hash of its content")}
 IDENTITY = {
@@ -63,31 +75,37 @@ EVALUATION = {
     "split": Field(str, "split tested on"),
     "final_model": Field(str, "epoch tested: `last_step` or `best_val`"),
 }
-DATA = {name: Field(str, f"hash of the {name} images", null=True) for name in ("train_x", "val", "test")}
+DATA = {split: Field(str, f"hash of the names of the {split} images", null=True) for split in SPLITS}
 FIELDS = {
-    "format": Field(int, "1"),
+    "format": Field(int, f"{FORMAT}"),
     "finished": Field(bool, "whether the run has come to its end", required=True),
     "dataset": Field(str, "name in the registry", required=True),
+    "name": Field(str, "name in reports and paths; of own images DATASET.FOLDER.NAME or their folder's name"),
     "classes": Field(str, "`all`, `base` or `new`", required=True, choices=("all", "base", "new")),
     "shots": Field(int, "training images per class; -1: all", required=True),
     "seed": Field(int, "seed", required=True),
     "root": Field(str, "folder with the datasets"),
-    "metrics": Field(dict, "by split, unrounded: `accuracy`, `error_rate`, `macro_f1` in percent", required=True),
+    "metrics": Field(
+        dict, "by split: `accuracy`, `error_rate`, `macro_f1` in percent; `total`, `correct`", required=True
+    ),
     "eval_only": Field(bool, "whether it is an evaluation", required=True),
     "epochs": Field(int, "epochs to train; 0 in an evaluation"),
     "source": Field(dict, "of an evaluation of a checkpoint: the run that made it", null=True, fields=SOURCE),
     "evaluation": Field(dict, "how it is tested", fields=EVALUATION),
     "identity": Field(dict, "the model", required=True, fields=IDENTITY),
     "settings": Field(dict, "each config key that decides what is learned, and its value", required=True),
-    "data": Field(dict, "images used", fields=DATA),
+    "data": Field(dict, "names of the images", fields=DATA),
     "git": Field(str, "revision of the code; `+`: changed since", null=True),
     "command": Field(list, "command line"),
-    "started": Field(str, "time of the start"),
+    "started": Field(str, "time of the start (UTC)"),
     "train_seconds": Field(float, "training time over all attempts of a resumed run", null=True, written="end"),
     "test_seconds": Field(float, "time of the last evaluation", written="end"),
     "peak_memory_mb": Field(float, "of the GPU, or of the process; null if unknown", null=True, written="end"),
     "device": Field(str, "name of the GPU, or `cpu` and the number of threads", written="end"),
-    "written": Field(str, "time of the end", written="end"),
+    "content": Field(dict, "content of the images", written="end", fields=CONTENT),
+    "weights": Field(dict, "digest of the weights in each checkpoint: `folder/file` -> digest", written="end"),
+    "written": Field(str, "time of the end (UTC)", written="end"),
+    "digest": Field(str, "SHA-256 of the other fields (`record_digest`)"),
 }
 
 # Record fields that identify a run. The record of a finished run is not overwritten by a run with other values.
@@ -96,9 +114,9 @@ WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "
 # Config keys, each with all keys below it, that are not in `settings`.
 # Paths, printing and speed: results do not depend on them.
 INCIDENTAL = (
-    "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATALOADER.NUM_WORKERS",
-    "DATALOADER.CACHE_GB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ", "MODEL.ACTIVATION_CHECKPOINTING",
-    "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
+    "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATASET.FOLDER.NAME",
+    "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_GB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
 )  # fmt: skip
 # Evaluation and backbone: they are in `evaluation` and `identity` instead.
 RECORDED_ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME")
@@ -125,14 +143,22 @@ def counts(key: str) -> bool:
     return key == FINAL_MODEL or not in_groups(key, INCIDENTAL + RECORDED_ELSEWHERE)
 
 
+def record_digest(record: dict) -> str:
+    """Returns the SHA-256 (64 hex digits) of all fields of a record but `digest`."""
+    content = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def check(record, complete: bool = False) -> None:
-    """Raises ValueError for the first field that is missing, unexpected, or of the wrong type.
+    """Raises ValueError for the first field that is missing, unexpected, or of the wrong type, or a wrong digest.
 
     Args:
         complete: require the format of this version: all fields and no others. False accepts records of any version.
     """
     finished = isinstance(record, dict) and record.get("finished") is True
     _check_object(record, FIELDS, "", complete, ("start", "end") if finished else ("start",))
+    if (record.get("format") or 1) >= FORMAT and record.get("digest") != record_digest(record):
+        raise ValueError("invalid record: its digest does not match, it was changed after it was written")
 
 
 def _check_object(value, fields: dict, path: str, complete: bool, stages: tuple) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from . import checkpoint, record
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
+from .image_hashes import ImageHashes
 
 
 @dataclass
@@ -23,7 +24,11 @@ class RunState:
     test_seconds: float = 0.0  # time of the latest evaluation
     epoch: int | None = None  # epoch of the weights that were saved or loaded last
     source: dict | None = None  # evaluation only: the run whose checkpoint is evaluated
+    load_epoch: int | None = None  # evaluation only: the epoch that was asked for
     record: dict | None = None  # the run record as written at the start
+    record_path: str = ""
+    images: ImageHashes | None = None  # of the run's dataset, read in the background
+    weights: dict = field(default_factory=dict)  # "folder/file" of each checkpoint of the run -> digest of its weights
     metrics: dict = field(default_factory=dict)  # split -> name -> value, from the latest evaluation
     lock: FolderLock | None = None  # lock on the run directory, during training
 
@@ -51,7 +56,9 @@ class RecordedRun:
         run.training = True
         run.started = time.time()
         run.metrics = {}
+        run.weights = {}
         run.test_seconds = 0.0
+        record.read_images(self)
         try:
             with FolderLock(self.output_dir) as run.lock:
                 for name in ("", *self.get_model_names()):
@@ -74,6 +81,7 @@ class RecordedRun:
         started = time.time()
         is_run = split is None and not run.training
         if is_run and run.record is None:
+            record.read_images(self)
             record.begin(self)
         with results_of(self.evaluator) as results:
             accuracy = super().test(split, *args, **kwargs)
@@ -116,6 +124,7 @@ class RecordedRun:
         if directory and files and not self.run.training:
             state = states[0] if states else read(next(iter(files.values())))
             self.run.source = record.source_of(state, directory)
+            self.run.load_epoch = epoch
 
     def apply_state(self, name: str, state: dict, path: str) -> None:
         """Loads the weights of a checkpoint, read from `path`, into the model registered as `name`.
@@ -160,6 +169,10 @@ def results_of(evaluator):
     def evaluate_and_collect():
         metrics = evaluate()
         results.update({name: float(value) for name, value in metrics.items()})
+        for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
+            count = getattr(evaluator, f"_{name}", None)
+            if count is not None:
+                results[name] = int(count)
         return metrics
 
     evaluator.evaluate = evaluate_and_collect

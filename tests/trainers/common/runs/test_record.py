@@ -29,9 +29,9 @@ def test_from_start_to_end(make, tmp_path):
     assert finished["finished"] and finished["metrics"]["test"]["accuracy"] > 0 and not finished["eval_only"]
     assert finished["evaluation"] == {"split": "test", "final_model": "last_step"}
     assert set(finished) == set(started) | {
-        "train_seconds", "test_seconds", "peak_memory_mb", "device", "written",
+        "train_seconds", "test_seconds", "peak_memory_mb", "device", "content", "weights", "written",
     }  # fmt: skip
-    same = set(started) - {"finished", "metrics", "started"}
+    same = set(started) - {"finished", "metrics", "started", "digest"}
     assert {key: started[key] for key in same} == {key: finished[key] for key in same}
     assert started["started"] <= finished["started"] <= finished["written"]
 
@@ -52,6 +52,8 @@ def test_an_evaluation_names_the_run_it_evaluates(make, tmp_path):
         "settings": read(tmp_path / "base")["settings"],
         "model_dir": str(tmp_path / "base"),
         "epoch": 3,
+        "weights": read(tmp_path / "base")["weights"]["clipfit/model.pth.tar-3"],
+        "content": {split: read(tmp_path / "base")["content"][split] for split in ("train_x", "val")},
     }
 
 
