@@ -52,7 +52,7 @@ def test_it_is_computed_once_for_a_file_until_the_file_changes(cache, tmp_path):
         entry.write_bytes(content)
         assert current() == "123"
     assert cached(str(file), os.stat(file), {"other": lambda: "x"}) == {"other": "x"}
-    assert [current(), len(calls)] == ["123", 7]  # it is kept beside the other
+    assert [current(), len(calls)] == ["123", 7]  # both are kept
 
 
 def test_a_home_that_is_not_writable(tmp_path, monkeypatch):
