@@ -29,6 +29,7 @@ cfg_default.DATASET.FOLDER.NAME = ""  # name of the dataset in reports and outpu
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = False  # True: decode all images first, leave out unreadable ones
+cfg_default.DATASET.FOLDER.ALLOW_DUPLICATES = False  # True: equal images in train and test are no error
 
 
 @DATASET_REGISTRY.register()
@@ -42,6 +43,7 @@ class Folder(FewShotDataset):
 
     def __init__(self, cfg):
         self.options = cfg.DATASET.FOLDER
+        self.refuses_duplicates = not self.options.ALLOW_DUPLICATES
         super().__init__(cfg)
 
     def remedy(self):

@@ -90,25 +90,32 @@ def _typical(image: list[tuple], by: str) -> list[tuple]:
     return rows
 
 
-def check_run(dataset, source: str, selects_on_val: bool) -> None:
-    """Checks the paths of the images of a training run. Prints overlaps that do not affect the accuracy on test images.
+def check_run(dataset, source: str, selects_on_val: bool, keys: Callable[[str], list[Hashable]] | None = None) -> None:
+    """Checks the images of a training run. Prints overlaps that do not affect the accuracy on test images.
 
     Args:
         dataset: Dassl's dataset.
         source: its name, for the messages.
         selects_on_val: whether the run selects its best epoch on the validation images.
+        keys: see `equal_content`; None: compare only the paths, not the content.
 
     Raises:
         ValueError: an image is in train and test, or in val and test if the run selects on val.
     """
-    parts = dataset_rows(dataset)
-    for overlap in find({part: [(path, label, None) for path, label, _ in rows] for part, rows in parts.items()}):
+    rows = dataset_rows(dataset)
+    overlaps = find({part: [(path, label, None) for path, label, _ in part_rows] for part, part_rows in rows.items()})
+    if keys:
+        overlaps += equal_content(dataset, keys)
+    for overlap in overlaps:
+        allow = "" if overlap.by == "path" else ", or set DATASET.FOLDER.ALLOW_DUPLICATES True"
         if overlap.parts == ("train", "test"):
-            raise ValueError(f"{source}: {overlap}: test images must not be trained on, remove them from train or test")
+            raise ValueError(
+                f"{source}: {overlap}: test images must not be trained on, remove them from train or test{allow}"
+            )
         if overlap.parts == ("val", "test") and selects_on_val:
             raise ValueError(
                 f"{source}: {overlap}: the best epoch must not be selected on test images, remove them from val or "
-                "test, or set TEST.FINAL_MODEL last_step"
+                f"test, or set TEST.FINAL_MODEL last_step{allow}"
             )
         print(f"WARNING: {source}: {overlap}")
 

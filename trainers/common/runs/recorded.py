@@ -87,13 +87,17 @@ class RecordedRun:
     def before_train(self):
         if dataset_of(self) is not None and not self.zero_shot:
             selects_on_val = self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
-            leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val)
+            keys = self.run.images.keys if own_images(self) else None
+            leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()
         record.begin(self)
 
     def report_equal_content(self) -> None:
-        """Prints whether different files of equal content are in two parts of the split, twice in test, and so on."""
-        if dataset_of(self) is not None and not self.zero_shot:
+        """Prints whether different files of equal content are in two parts of the split, twice in test, and so on.
+
+        Published datasets have some. In the user's own images they are an error before training, see `before_train`.
+        """
+        if dataset_of(self) is not None and not self.zero_shot and not own_images(self):
             for overlap in leakage.equal_content(dataset_of(self), self.run.images.keys):
                 print(f"WARNING: {self.cfg.DATASET.NAME}: {overlap}")
 
@@ -197,6 +201,11 @@ class RecordedRun:
 def dataset_of(trainer):
     """Returns the dataset of a trainer; None if the trainer builds its own loaders."""
     return getattr(getattr(trainer, "dm", None), "dataset", None)
+
+
+def own_images(trainer) -> bool:
+    """Whether equal images in train and test are an error: in the user's own images, unless they allow it."""
+    return getattr(dataset_of(trainer), "refuses_duplicates", False)
 
 
 @contextlib.contextmanager
