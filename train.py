@@ -81,6 +81,7 @@ def setup_cfg(args):
     trainer = args.trainer or merged(get_cfg_default(), args, opts).TRAINER.NAME
     cfg = merged(defaults_of(trainer) or get_cfg_default(), args, opts)
     cfg.PLUGINS = tuple(plugins)
+    complete(cfg)
     check_limits(cfg, training=not args.eval_only and not is_zero_shot(cfg.TRAINER.NAME))
     cfg.freeze()
     return cfg
@@ -91,6 +92,14 @@ def is_zero_shot(trainer: str) -> bool:
     from dassl.engine import TRAINER_REGISTRY
 
     return trainer in TRAINER_REGISTRY.registered_names() and getattr(TRAINER_REGISTRY.get(trainer), "zero_shot", False)
+
+
+def complete(cfg) -> None:
+    """Sets the keys that follow from others, if the trainer has such keys. Raises ValueError if they do not fit."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    if cfg.MODEL.BACKBONE.NAME and cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names():
+        getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "complete_cfg", lambda cfg: None)(cfg)
 
 
 def merged(cfg, args, opts: list[str]):

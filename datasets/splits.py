@@ -66,7 +66,7 @@ def read_json(path):
     try:
         with open(path, encoding="utf-8-sig") as file:  # with or without a byte order mark
             return json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): download or generate it again") from None
 
 

@@ -75,7 +75,7 @@ def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def model_config(size: dict) -> dict:
-    common = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": size["dim"]}
+    common = {"hidden_act": size["activation"], "layer_norm_eps": 1e-5, "projection_dim": size["dim"]}
     text = {
         **common,
         "model_type": "clip_text_model",

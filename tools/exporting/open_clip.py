@@ -30,7 +30,7 @@ def write(classifier, folder: str) -> None:
 def model_config(size: dict) -> dict:
     return {
         "embed_dim": size["dim"],
-        "quick_gelu": True,
+        "quick_gelu": size["activation"] == "quick_gelu",
         "vision_cfg": {
             "image_size": size["side"],
             "layers": size["image_layers"],

@@ -19,7 +19,7 @@ from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, record, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, tuned_weights
 from .runs.recorded import RecordedRun
 from .tuned_clip import TunedClip
 
@@ -47,7 +47,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
-            checkpoint.load_weights(self, self.cfg.MODEL.INIT_WEIGHTS)
+            path = self.cfg.MODEL.INIT_WEIGHTS
+            checkpoint.load_weights(self, path, state=checkpoint_file.read(path, bare=True))
 
     # Dassl's hooks
 
@@ -140,6 +141,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def model_identity(self):
         return {
             "fingerprint": self.clip.fingerprint,
+            "weights_digest": getattr(self.clip, "weights_digest", ""),
             "precision": self.precision,
             "tune": list(self.sets),
             "template": self.template,

@@ -57,7 +57,7 @@ def read_json(fpath: str) -> Any:
     with open(fpath, encoding="utf-8") as file:
         try:
             return json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy") from error
 
 

@@ -112,7 +112,7 @@ class Classifier:
         self.classnames = check_classes(own if classnames is None else classnames, own)
         changes = {
             "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported
-            "MODEL.BACKBONE.NAME": os.fspath(backbone),
+            "MODEL.BACKBONE.NAME": os.fspath(backbone) or (state["meta"]["backbone"] if clip_model else ""),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }
         cfg = make_cfg(state, changes)

@@ -245,6 +245,12 @@ def check_fits(trainer, state: dict, path: str) -> None:
             f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
             f"{identity['backbone']} ({identity['fingerprint']}): pass --backbone {meta['backbone']}"
         )
+    saved, digest = (str(values.get("weights_digest") or "")[:16] for values in (meta, identity))
+    if saved and digest and saved != digest:  # earlier versions saved no digest
+        raise ValueError(
+            f"{path} was tuned on {meta['backbone']} with the digest {saved}, but {identity['backbone']} has {digest}: "
+            "the file is damaged, or holds the weights rounded to another type; pass --backbone with the original"
+        )
     if meta and trainer.per_class and meta["classnames"] != identity["classnames"]:
         raise ValueError(
             f"{path} has parameters per class for {shorten(meta['classnames'])}, and cannot be used for other classes, "

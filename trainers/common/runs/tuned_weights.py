@@ -33,8 +33,8 @@ def save(state: dict, path: str) -> None:
     write_atomically(path, safetensors.torch.save(tensors, {"format": "pt", **metadata}))
 
 
-def read(path: str) -> dict:
-    """Returns the `state` that `save` wrote.
+def read(path: str, bare: bool = False) -> dict:
+    """Returns the `state` that `save` wrote. With `bare`, the file may be another program's: only its tensors.
 
     Raises:
         ValueError: the file is corrupted or was not written by `save`, or the package safetensors is not installed.
@@ -51,6 +51,8 @@ def read(path: str) -> dict:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"cannot read {path}: corrupted, or not a safetensors file ({reason})") from error
     metadata = {key: header.get(key) for key in KEYS}
+    if bare and not any(metadata.values()):
+        return {"state_dict": tensors}
     if None in metadata.values():
         missing = ", ".join(key for key, value in metadata.items() if value is None)
         raise ValueError(f"{path} was written by another program: its header has no {missing}")
