@@ -1,0 +1,193 @@
+"""Plans the runs of studies: the sweeps of their rows, with each run once, and the cells of the tables they fill."""
+
+import argparse
+import functools
+import itertools
+from dataclasses import dataclass, replace
+
+from datasets import catalogue
+from tools.reporting.run import FOLDER, dataset_name, option
+from tools.sweeping.methods import registered_methods
+from tools.sweeping.plan import Job, plan, unique
+from tools.sweeping.state import read_record
+from trainers.common.runs.record_schema import FILE
+
+from .studies import PAPER, MostChanged, Row, Study, follows
+
+TRACE = ["TRAIN.TRACE", "True"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study, and its place in the study's table.
+
+    Attributes:
+        source: Dataset that is trained on, as in reports.
+        dataset: Dataset that is tested.
+        column: Base, New, Accuracy, or the number of shots (few-shot).
+        job: None if its settings follow from a run that is not finished.
+    """
+
+    row: str
+    source: str
+    dataset: str
+    column: str
+    shots: int
+    seed: int
+    job: Job | None
+
+    @property
+    def is_training(self) -> bool:
+        return self.job is not None and self.job.training is None
+
+
+@dataclass
+class Plan:
+    """Attributes: `cells` by name of the study; `jobs`, each once, a training before its evaluations."""
+
+    cells: dict[str, list[Cell]]
+    jobs: list[Job]
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The cells whose settings follow from runs that are not finished."""
+        return [cell for cells in self.cells.values() for cell in cells if cell.job is None]
+
+
+def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) -> Plan:
+    """Returns the plan of the studies.
+
+    Args:
+        args: Arguments of tools/reproduce.py. Those of --datasets, --targets, --seeds, --shots and --methods that are
+            set replace the studies' own.
+        traced: Run directories of the trainings that write a trace.
+
+    Raises:
+        ValueError: as `sweeping.plan.plan`; or if a study has no row with one of the --methods.
+    """
+    cells = {study.name: cells_of(study, args) for study in studies}
+    jobs = []
+    for cell in itertools.chain(*cells.values()):
+        if cell.job:
+            jobs += [cell.job.training, cell.job] if cell.job.training else [cell.job]
+    kept = {}  # run directory -> job
+    for job in unique(jobs):
+        if job.training:
+            job = replace(job, training=kept[job.training.output])
+        elif job.output in traced:
+            job = replace(job, argv=[*job.argv, *TRACE])
+        kept[job.output] = job
+    for name, found in cells.items():
+        cells[name] = [replace(cell, job=cell.job and kept[cell.job.output]) for cell in found]
+    return Plan(cells, list(kept.values()))
+
+
+def traced_folders(studies: list[Study], args) -> frozenset:
+    """Returns the run directories of the trainings whose trace a study shows, whether it is requested or not.
+
+    So a run of table 1 has the trace that figure 4 needs.
+    """
+    args = argparse.Namespace(**{**vars(args), "methods": None})
+    jobs = plan_studies([study for study in studies if study.traced], args).jobs
+    return frozenset(job.output for job in jobs if not job.training)
+
+
+def cells_of(study: Study, args) -> list[Cell]:
+    """Returns the cells of a study, in the order of its rows."""
+    rows = study.rows
+    if args.methods and args.methods != ["all"]:
+        rows = [row for row in rows if row.method in args.methods]
+        if study.rows and not rows:
+            methods = ", ".join(dict.fromkeys(row.method for row in study.rows))
+            raise ValueError(f"--methods: {study.name} has no row of {', '.join(args.methods)}, only of {methods}")
+    cells = {}
+    for row in sorted(rows, key=follows):  # those that follow from other rows come last
+        cells[row.name] = following_cells(study, row, args, cells) if follows(row) else row_cells(study, row, args)
+    return [cell for row in rows for cell in cells[row.name]]
+
+
+def row_cells(study: Study, row: Row, args, **only) -> list[Cell]:
+    """Returns the cells of a row.
+
+    Args:
+        only: arguments of the sweep that replace the study's: datasets, shots, seeds.
+    """
+    vary = {key: [value] for key, value in row.keys.items()}
+    jobs = plan(sweep_args(study, row, args, vary=vary, **only))
+    return [cell_of(study, row, job) for job in jobs]
+
+
+def sweep_args(study: Study, row: Row, args, **others) -> argparse.Namespace:
+    """Returns the arguments of tools/sweep.py for a row."""
+    trainer = registered_methods().get(row.method)
+    seeds = args.seeds or list(study.seeds)
+    own = {
+        "protocol": study.protocol, "methods": [row.method], "output": f"{args.output}/{study.protocol}",
+        "datasets": args.datasets or (["all"] if study.datasets == PAPER else list(study.datasets)),
+        "targets": [], "shots": list(args.shots or study.shots),
+        "seeds": seeds[:1] if getattr(trainer, "zero_shot", False) else seeds,
+    }  # fmt: skip
+    if study.protocol in ("cross_dataset", "domain_shift"):
+        own["targets"] = args.targets or list(study.targets)
+    return argparse.Namespace(**{**vars(args), **own, **others})
+
+
+def cell_of(study: Study, row: Row, job: Job) -> Cell:
+    setting = job.setting
+    column = "Accuracy"
+    if study.protocol == "base2new":
+        column = "New" if job.training else "Base"
+    elif study.protocol == "fewshot":
+        column = str(setting.shots)
+    source = shown_name(setting.dataset, setting.root)
+    tested = option(job.argv, "--dataset-config-file").rpartition("/")[2].removesuffix(".yaml")
+    return Cell(row.name, source, shown_name(tested, option(job.argv, "--root")), column, setting.shots, setting.seed, job)
+
+
+def shown_name(config: str, root: str) -> str:
+    """Returns the name of a dataset in tables: of dtd DescribableTextures, of the user's own images "Folder: pets"."""
+    entry = catalogue.by_config().get(config)
+    name = entry.name if entry else config
+    return dataset_name(name, root.rstrip("/").rpartition("/")[2]) if name == FOLDER else name
+
+
+def following_cells(study: Study, row: Row, args, cells: dict[str, list[Cell]]) -> list[Cell]:
+    """Returns the cells of a row whose settings follow from another row's runs: per dataset, shots and seed."""
+    result = []
+    sources = next(value.run for value in row.keys.values() if isinstance(value, MostChanged))
+    for source in cells[sources]:
+        if not source.is_training:
+            continue
+        keys = resolve(row, source)
+        if keys is None:
+            result.append(replace(source, row=row.name, job=None))
+            continue
+        setting = source.job.setting
+        dataset = next(name for name in setting.args.datasets if name.partition("=")[0] == setting.dataset)
+        only = {"datasets": [dataset], "shots": [setting.shots], "seeds": [setting.seed]}
+        result += row_cells(study, replace(row, keys=keys), args, **only)
+    return result
+
+
+def resolve(row: Row, source: Cell) -> dict | None:
+    """Returns the keys of a row with the most changed layers of a run; None if the run is not finished."""
+    record = read_record(source.job.output / FILE) or {}
+    if not record.get("finished"):
+        return None
+    keys = {}
+    for key, value in row.keys.items():
+        changed = isinstance(value, MostChanged)
+        keys[key] = most_changed(str(source.job.output), value.set, value.count) if changed else value
+    return keys
+
+
+@functools.cache
+def most_changed(folder: str, parameter_set: str, count: int) -> str:
+    """Returns the value of a TUNE key that names the most changed layers of a run."""
+    from tools.analysing.rank import tune_value
+    from tools.analysing.runs import load_run
+
+    try:
+        return str(tune_value(load_run(folder), parameter_set, count))
+    except KeyError:
+        raise ValueError(f"most_changed: the run {folder} does not tune {parameter_set!r}") from None
