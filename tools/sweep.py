@@ -31,13 +31,17 @@ RESUME = "The same command resumes the sweep."
 
 
 def parse_args(argv=None):
-    argv = sys.argv[1:] if argv is None else list(argv)
-    end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s PROTOCOL [options] [-- KEY VALUE ...]",
     )  # fmt: skip
     parser.add_argument("protocol", choices=PROTOCOLS, metavar="PROTOCOL", help=", ".join(PROTOCOLS))
+    add_options(parser)
+    return parse(parser, argv)
+
+
+def add_options(parser) -> None:
+    """Adds the options of a sweep."""
     runs = parser.add_argument_group("runs")
     runs.add_argument("--methods", nargs="+", default=["CLIPFit"], metavar="NAME", help="CLIPFit, CoOp, ..., or all")
     runs.add_argument(
@@ -91,6 +95,12 @@ def parse_args(argv=None):
     execution.add_argument(
         "--table", action="store_true", help="print a table of these jobs only, and write no report files"
     )
+
+
+def parse(parser, argv=None):
+    """Returns the arguments; `opts` has the words after --."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
     args = parser.parse_args(argv[:end])
     args.opts = argv[end + 1 :]
     if args.jobs is not None and args.jobs < 1:
@@ -126,8 +136,12 @@ def absolute_path(path: str) -> str:
     return path if Path.cwd() == ROOT else os.path.abspath(os.path.expanduser(path))
 
 
-def prepare(args) -> None:
-    """Imports the plugins, makes paths absolute, fills in default paths, and changes to the repository's folder."""
+def prepare(args, output: str = "") -> None:
+    """Imports the plugins, makes paths absolute, fills in default paths, and changes to the repository's folder.
+
+    Args:
+        output: default of --output, relative to the repository (default: output/PROTOCOL).
+    """
     from trainers.common.runs.known_plugins import VARIABLE, requested
     from trainers.common.runs.plugins import load_all
 
@@ -136,7 +150,7 @@ def prepare(args) -> None:
     os.environ.pop(VARIABLE, None)  # its paths may be relative to another folder; the jobs get them as --plugin
     load_all(args.plugin)
     args.root = absolute_path(args.root) if args.root else "data"
-    args.output = absolute_path(args.output) if args.output else f"output/{args.protocol}"
+    args.output = absolute_path(args.output) if args.output else output or f"output/{args.protocol}"
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):
         args.backbone = absolute_path(args.backbone)
     for option in ("datasets", "targets"):
@@ -154,8 +168,12 @@ def sweep(args) -> int:
     return run_or_show(args, plan(args))
 
 
-def run_or_show(args, jobs, expected=None) -> int:
-    """Runs the jobs, submits them, or prints them, as the options say. Returns the exit code."""
+def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
+    """Runs the jobs, submits them, or prints them, as the options say. Returns the exit code.
+
+    Args:
+        finish: called with the states before the run, the outcomes, and `args` when no job is left; returns the code.
+    """
     if args.commands:
         for job in jobs:
             print(shlex.join([sys.executable, PROGRAM, *job.argv]))
@@ -180,19 +198,19 @@ def run_or_show(args, jobs, expected=None) -> int:
         check_folders(option, getattr(args, option))
     print(f"{count_jobs(states)}; {at_a_time} at a time", flush=True)
     if args.slurm is not None:
-        return submit_or_report(args, expected, states, at_a_time)
+        return submit_or_report(args, expected, states, at_a_time, finish)
     runner = Runner([job for job in jobs if states[job].status != "finished"], expected, slots, costs, args.log)
     outcomes = runner.run()
     if runner.stops:
         print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
         return 130
-    return print_results(states, outcomes, args)
+    return finish(states, outcomes, args)
 
 
-def submit_or_report(args, expected: dict, states: dict, at_a_time: int) -> int:
-    """Prints the report if all jobs are finished, else submits the jobs that are not queued. Returns the exit code."""
+def submit_or_report(args, expected: dict, states: dict, at_a_time: int, finish) -> int:
+    """Calls `finish` if all jobs are finished, else submits those that are not queued. Returns the exit code."""
     if all(state.status == "finished" for state in states.values()):
-        return print_results(states, {}, args)
+        return finish(states, {}, args)
     blocked = {job for job, state in states.items() if state.status == "blocked"}
     to_run = [job for job, state in states.items() if state.status not in ("finished", "queued")]
     to_run = [job for job in to_run if not blocked & {job, job.training}]

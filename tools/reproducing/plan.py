@@ -141,7 +141,9 @@ def cell_of(study: Study, row: Row, job: Job) -> Cell:
         column = str(setting.shots)
     source = shown_name(setting.dataset, setting.root)
     tested = option(job.argv, "--dataset-config-file").rpartition("/")[2].removesuffix(".yaml")
-    return Cell(row.name, source, shown_name(tested, option(job.argv, "--root")), column, setting.shots, setting.seed, job)
+    return Cell(
+        row.name, source, shown_name(tested, option(job.argv, "--root")), column, setting.shots, setting.seed, job
+    )
 
 
 def shown_name(config: str, root: str) -> str:

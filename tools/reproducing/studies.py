@@ -4,7 +4,6 @@ import difflib
 import itertools
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from runtime.config_files import read_yaml
 from tools.recipe import CONFIGS

@@ -1,0 +1,62 @@
+"""Builds the blocks of the page from the records of a plan's runs."""
+
+from .blocks import Block
+from .dataset_counts import dataset_block
+from .efficiency import efficiency_blocks
+from .plan import Plan
+from .rehearsal import MARK
+from .studies import MostChanged, Study
+from .tables import accuracy_block, curve_block
+
+
+def blocks_of(studies: list[Study], plan: Plan, done, args) -> list[Block]:
+    """Returns the blocks of the studies.
+
+    Args:
+        done: done(job) tells whether a job is finished.
+        args: arguments of tools/reproduce.py.
+    """
+    blocks = []
+    for study in studies:
+        found = []
+        for show in study.shows:
+            found += block_of(study, show, plan.cells[study.name], done, args)
+        found[0].notes = [*study.notes, *chosen_layers(study, plan.cells[study.name]), *found[0].notes]
+        blocks += found
+    if args.rehearse:
+        for block in blocks:
+            mark(block)
+    return blocks
+
+
+def block_of(study: Study, show: str, cells: list, done, args) -> list[Block]:
+    if show == "datasets":
+        return [dataset_block(study, args)]
+    if show == "efficiency":
+        return efficiency_blocks(study, cells, done)
+    if show == "curve":
+        return [curve_block(study, cells, done)]
+    if show in ("accuracy", "averages"):
+        return [accuracy_block(study, cells, done, with_datasets=show == "accuracy")]
+    from .pictures import picture_block  # imports torch and loads CLIP
+
+    return [picture_block(study, show, cells, done, args)]
+
+
+def chosen_layers(study: Study, cells: list) -> list[str]:
+    """Returns a note per run whose settings follow from another run."""
+    rows = {row.name: [key for key, value in row.keys.items() if isinstance(value, MostChanged)] for row in study.rows}
+    notes = []
+    for cell in cells:
+        if cell.is_training:
+            for key in rows[cell.row]:
+                value = cell.job.argv[cell.job.argv.index(key) + 1] if key in cell.job.argv else "as without this row"
+                notes.append(f"{cell.row}: {cell.dataset}, seed {cell.seed}: {key} {value}")
+    return notes
+
+
+def mark(block: Block) -> None:
+    """Marks a block, and its picture, as a rehearsal."""
+    block.caption = f"{MARK} {block.caption}".strip()
+    if block.figure:
+        block.figure.suptitle(MARK, fontsize=8.5, color="#b3261e")

@@ -1,0 +1,166 @@
+"""Tables of accuracies, with the paper's numbers beside ours, and the plot of accuracy against a varied key."""
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from tools.reporting import paper, plots
+from tools.reporting.stats import Stat
+from tools.reporting.text import number
+
+from .blocks import Block
+from .plan import Cell
+from .results import AVERAGE, HOLE, Results, printed, results_of, row_label
+from .studies import Study
+
+ACCURACY = "Accuracy in %, mean ± population standard deviation over seeds."
+PAIRS = {
+    "base2new": "Base and New: accuracy on the base and on the new classes after training on the base classes; H: their "
+    "harmonic mean, in averages that of the average Base and the average New.",
+    "fewshot": "Columns: training images per class.",
+}  # fmt: skip
+PRINTED = (
+    "“paper”: the number that the paper prints, a mean of three seeds; * marks those that are outside the 95 % "
+    "prediction interval for the mean of three more seeds, given the variation of ours."
+)
+MAX_MISSING = 5  # runs that a note names
+
+
+def accuracy_block(study: Study, cells: list[Cell], done, with_datasets: bool = True) -> Block:
+    """Returns the table of a study: a group of rows per dataset and for their average.
+
+    Args:
+        done: done(job) tells whether a job is finished.
+        with_datasets: False: only the average.
+    """
+    results = results_of(study, cells, done)
+    builder = TableBuilder(study, cells, results)
+    if len(results.averaged) > 1 or not with_datasets:
+        builder.add_group(AVERAGE, average_title(results), {row: results.average(row) for row in results.values})
+    for dataset in results.datasets if with_datasets else ():
+        builder.add_group(dataset, dataset, {row: found.get(dataset, {}) for row, found in results.values.items()})
+    caption = [ACCURACY, PAIRS.get(study.protocol, ""), PRINTED if builder.with_paper else ""]
+    block = Block(study.name, study.name, study.title, " ".join(filter(None, caption)), text_columns=2)
+    block.columns, block.table, block.csv, block.holes = builder.columns, builder.table, builder.csv, builder.holes
+    block.notes = missing_notes(results)
+    return block
+
+
+def average_title(results: Results) -> str:
+    """Returns the name of the average. It names the number of datasets, which may not be that of the study."""
+    return f"Average of {len(results.averaged)} datasets" if len(results.averaged) > 1 else results.averaged[0]
+
+
+def missing_notes(results: Results) -> list[str]:
+    notes = []
+    for row, runs in results.missing.items():
+        more = f" and {len(runs) - MAX_MISSING} more" if len(runs) > MAX_MISSING else ""
+        notes.append(f"{row}: missing runs: {'; '.join(runs[:MAX_MISSING])}{more}.")
+    return notes
+
+
+class TableBuilder:
+    """Builds the cells of a table, as text and as rows of a CSV file.
+
+    Attributes:
+        with_paper: Whether the paper prints any of the numbers, so that there are columns for them.
+    """
+
+    def __init__(self, study: Study, cells: list[Cell], results: Results):
+        self.study = study
+        self.results = results
+        self.rows = {}  # label -> (Row, shots)
+        by_name = {row.name: row for row in study.rows}
+        for cell in cells:
+            self.rows[row_label(study, cell, cells)] = by_name[cell.row], cell.shots
+        backbones = {cell.job.setting.backbone for cell in cells if cell.job}
+        self.comparable = all(map(paper.BACKBONE.search, backbones))
+        groups = [*results.datasets, AVERAGE]
+        self.with_paper = any(
+            self.printed(label, group, column) is not None
+            for label in self.rows for group in groups for column in results.columns
+        )  # fmt: skip
+        pairs = [[column, f"{column} (paper)"] if self.with_paper else [column] for column in results.columns]
+        self.columns = ["Dataset", "Method", *sum(pairs, []), "Seeds"]
+        self.table, self.csv, self.holes = [], [], 0
+
+    def printed(self, label: str, group: str, column: str) -> float | None:
+        """Returns the paper's number. None for another backbone, or for an average over other datasets."""
+        if not self.comparable or (group == AVERAGE and set(self.results.averaged) != self.paper_datasets()):
+            return None
+        row, shots = self.rows[label]
+        return printed(self.study, row, group, column, int(column) if column.isdigit() else shots)
+
+    def paper_datasets(self) -> set[str]:
+        """Returns the datasets of the paper's average."""
+        section = {"cross_dataset": ["cross_dataset"], "domain_shift": ["distribution_shift"]}
+        return paper.datasets_of(section.get(self.study.protocol, ["few_shot", "16"]))
+
+    def add_group(self, group: str, title: str, values: dict[str, dict[str, Stat]]) -> None:
+        """Adds a row for each row of the study.
+
+        Args:
+            group: AVERAGE, or a dataset.
+            values: label of the row -> column -> number.
+        """
+        for label, (row, _) in self.rows.items():
+            found = values.get(label, {})
+            texts, unrounded = [], {"dataset": title, "method": row.method, "row": label}
+            for column in self.results.columns:
+                stat = found.get(column)
+                self.holes += stat is None
+                ours_and_paper = [number(stat) if stat else HOLE]
+                unrounded.update({column: stat and stat.mean, f"{column} std": stat and stat.std})
+                if self.with_paper:
+                    reference = self.printed(label, group, column)
+                    mark = "*" if stat and reference is not None and paper.outside(stat, reference, False) else ""
+                    ours_and_paper.append("" if reference is None else f"{reference:.2f}{mark}")
+                    unrounded[f"{column} paper"] = reference
+                texts += ours_and_paper
+            seeds = sorted({stat.n for stat in found.values()})
+            seed_count = "-".join(map(str, dict.fromkeys([*seeds[:1], *seeds[-1:]])))
+            self.table.append([title, label, *texts, seed_count or "0"])
+            self.csv.append({**unrounded, "seeds": seed_count})
+
+
+def curve_block(study: Study, cells: list[Cell], done) -> Block:
+    """Returns the table of a study that varies a key, and its plot of the average against the key."""
+    block = accuracy_block(study, cells, done)
+    results = results_of(study, cells, done)
+    key = study.vary[0]
+    points = []  # (value, column -> number)
+    for row in study.rows:
+        found = results.average(row.name) if row.name in results.values else {}
+        if found:
+            points.append((row.x[0], found))
+    block.caption += f" The plot has {key} on the x axis and the average on the y axis; bands: one standard deviation."
+    if points and all(isinstance(x, (int, float)) for x, _ in points):
+        block.figure = draw_curve(key, points, results.columns)
+    return block
+
+
+def draw_curve(key: str, points: list[tuple], columns: list[str]) -> Figure:
+    """Plots numbers against a varied key: logarithmic if its positive values span a factor of ten or more.
+
+    Args:
+        points: (value of the key, column -> number).
+    """
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+        ax = figure.add_subplot()
+        points = sorted(points, key=lambda point: point[0])
+        positive = [x for x, _ in points if x > 0]
+        for i, column in enumerate(columns):
+            shown = [(x, found[column]) for x, found in points if column in found]
+            xs, means = [x for x, _ in shown], [stat.mean for _, stat in shown]
+            low = [stat.mean - (stat.std or 0) for _, stat in shown]
+            high = [stat.mean + (stat.std or 0) for _, stat in shown]
+            ax.plot(xs, means, color=plots.COLOURS[i], marker=plots.MARKERS[i], label=column)
+            ax.fill_between(xs, low, high, color=plots.COLOURS[i], alpha=0.18, linewidth=0)
+        if positive and max(positive) >= 10 * min(positive):
+            ax.set_xscale("symlog", linthresh=min(positive))  # 0 has a place, too
+        ax.set_xticks([x for x, _ in points], [f"{x:g}" for x, _ in points])
+        ax.minorticks_off()
+        ax.set(xlabel=key, ylabel="accuracy (%)")
+        ax.grid(True)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
