@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from . import checkpoint, record
+from . import checkpoint, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -46,8 +46,10 @@ class RecordedRun:
 
     section = record.ALL_SECTIONS  # key under cfg.TRAINER with the method's options
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
+    traceable = False  # True: supports TRAIN.TRACE
 
     def __init__(self, cfg):
+        trace.check(cfg, self.traceable)
         self.run = RunState()
         super().__init__(cfg)
 
