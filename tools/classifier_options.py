@@ -16,9 +16,10 @@ OPTIONS = {
 }
 
 
-def add_options(parser, *names: str) -> None:
-    """Adds the argument RUN and the named options to a parser; all options if no name is given."""
-    parser.add_argument("run", metavar="RUN", help="run directory, checkpoint, or tuned.safetensors")
+def add_options(parser, *names: str, several: bool = False) -> None:
+    """Adds the argument RUN, or several, and the named options to a parser; all options if no name is given."""
+    count = {"dest": "runs", "nargs": "+"} if several else {"dest": "run"}
+    parser.add_argument(metavar="RUN", help="run directory, checkpoint, or tuned.safetensors", **count)
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
         help="plugin that defines the method of the run, if it was never loaded on this machine "

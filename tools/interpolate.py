@@ -29,17 +29,14 @@ import torch.nn.functional as F  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import datasets  # noqa: E402, F401  (registers datasets and their config keys)
-import train  # noqa: E402
-from dassl.engine import build_trainer  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
 from tools.classifier_options import add_options, load_plugins  # noqa: E402
 from trainers.common.finite import LogitsCheck  # noqa: E402
+from tools.run_trainer import trainer_with_data  # noqa: E402
 from trainers.common.runs import checkpoint, record, tuned_weights  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
-from trainers.common.inference.saved_run import find_method, make_cfg, read_run  # noqa: E402
-
-DATASETS = str(Path(train.__file__).resolve().parent / "configs" / "datasets")
+from trainers.common.inference.saved_run import read_run  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -75,22 +72,10 @@ def check_args(args) -> None:
 
 def build(state: dict, args, classes: str, dataset: str = ""):
     """Returns a trainer with the settings of the run, for these classes of its dataset or of another dataset."""
-    root = args.root or (record.read(os.path.join(args.run, record.FILE)) or {}).get("root")
-    changes = {
-        "DATASET.ROOT": root,
-        "DATASET.SUBSAMPLE_CLASSES": classes,
-        "DATALOADER.TEST.BATCH_SIZE": args.batch_size,
-        "DATALOADER.NUM_WORKERS": args.workers,
-        "MODEL.BACKBONE.NAME": args.backbone,
-        f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": args.precision,
-    }
-    cfg = make_cfg(state, changes)
-    if dataset:
-        cfg.defrost()
-        train.merge_file(cfg, os.path.join(DATASETS, f"{dataset}.yaml"), "--also")
-        cfg.freeze()
-    with contextlib.redirect_stdout(io.StringIO()):
-        return build_trainer(cfg)
+    return trainer_with_data(
+        state, args.run, root=args.root, classes=classes, dataset=dataset, batch_size=args.batch_size,
+        workers=args.workers, backbone=args.backbone, precision=args.precision,
+    )  # fmt: skip
 
 
 def check_interpolates(trainer) -> None:

@@ -151,3 +151,23 @@ def test_command_line(tmp_path):
     assert records["gpu"]["device"] == torch.cuda.get_device_name() and records["gpu"]["peak_memory_mb"] > 1
     accuracy = {name: record["metrics"]["test"]["accuracy"] for name, record in records.items()}
     assert accuracy == pytest.approx({name: accuracy["cpu"] for name in accuracy}, abs=3) and accuracy["cpu"] > 70
+
+
+@pytest.mark.parametrize("prec", ["fp32", "fp16"])
+def test_a_trace_is_the_same_with_a_graph_and_changes_nothing(build, prec):
+    """Steps 4 to 7 are captured; every second step is split by loss term, in a forward pass of its own."""
+    trace = ("TRAIN.TRACE", "True", "TRAIN.TRACE_TERMS", "2")
+    eager = build("CLIPFit", *precision("CLIPFit", prec), *trace, "MODEL.CUDA_GRAPH", "False")
+    graph = build("CLIPFit", *precision("CLIPFit", prec), *trace)
+    plain = build("CLIPFit", *precision("CLIPFit", prec))
+    sizes = (4,) * 8
+    for trainer in (eager, graph, plain):
+        steps(trainer, sizes)
+    assert graph.gradients.captured
+    for one, other in zip(graph.tuned.parameters(), plain.tuned.parameters(), strict=True):
+        assert torch.equal(one, other)
+    states = [trainer.trace.state() for trainer in (eager, graph)]
+    tolerance = 1e-3 if prec == "fp32" else 5e-2
+    for key in ("gradient", "change", "term_gradient"):
+        one, other = (state[key] if key == "gradient" else state[key][0] for state in states)
+        assert torch.allclose(one.double(), other.double(), rtol=tolerance, atol=1e-12), key

@@ -105,7 +105,7 @@ def interval(stat) -> str:
 
 
 def svg(section: Section) -> str:
-    return plots.inline_svg(section.figure, section.table)
+    return plots.inline_svg(section.figure, section.table.name, section.table.key.title)
 
 
 def tex(text) -> str:

@@ -19,8 +19,9 @@ from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, checkpoint_file, record, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, trace, trace_file, tuned_weights
 from .runs.recorded import RecordedRun
+from .runs.rng import random_state, set_random_state
 from .tuned_clip import TunedClip
 
 MIN_LOSS_SCALE = 2.0**-20  # after 30 skipped steps from the initial 2**10; usual scales are 2**8 to 2**16
@@ -28,6 +29,8 @@ MIN_LOSS_SCALE = 2.0**-20  # after 30 skipped steps from the initial 2**10; usua
 
 class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     """Base class of methods in Dassl's loop. `TunedClip` has the model, `RecordedRun` the files of the run."""
+
+    traceable = True
 
     def make_optimizer(self):
         """Returns the optimiser and the learning rate schedule of the tuned parameters."""
@@ -44,6 +47,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             self.optim, self.sched = self.make_optimizer()
             if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
                 self.gradients = CudaGraphs(self.gradients, [p for p in self.tuned.parameters() if p.requires_grad])
+        self.trace = trace.start(self)
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
@@ -53,10 +57,15 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     # Dassl's hooks
 
     def forward_backward(self, batch):
-        names, values = self.gradients(*self.parse_batch_train(batch))
+        inputs = self.parse_batch_train(batch)
+        names, values = self.gradients(*inputs)
         self.detect_anomaly(values)
+        if self.trace:
+            self.trace_gradients(*inputs)
         self.scaler.step(self.optim)
         self.scaler.update()
+        if self.trace:
+            self.trace.add_change()
         self.tuned_changed()
         self.after_step()
         return dict(zip(names, values.tolist()))
@@ -79,6 +88,36 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def backward(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
         """Computes the gradients of the objective `loss`, multiplied by the scaler's loss scale."""
         self.scaler.scale(loss).backward()
+
+    def trace_gradients(self, image: torch.Tensor, label: torch.Tensor) -> None:
+        """Adds the gradients of the batch, and on request those of each loss term, to the trace of the run."""
+        self.scaler.unscale_(self.optim)  # otherwise done in scaler.step
+        self.trace.add_gradients()
+        if self.trace.splits_terms():
+            if isinstance(self.gradients, CudaGraphs):
+                terms = self.gradients.eagerly(self.term_gradients, (image, label))
+            else:
+                terms = self.term_gradients(image, label)
+            self.trace.add_terms(terms)
+
+    def term_gradients(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        """Returns the gradients of each loss term by name: a tensor per tuned parameter, not scaled.
+
+        They come from a forward pass of their own. The gradients of the step and the random state stay the same.
+        """
+        parameters = [p for p in self.tuned.parameters() if p.requires_grad]
+        scale = self.scaler.scale(torch.ones((), device=self.device))
+        state = random_state()
+        with self.autocast():
+            _, terms = self.losses(image, label)
+        gradients = {}
+        for name, term in terms.items():
+            found = [None] * len(parameters)
+            if term.requires_grad:
+                found = torch.autograd.grad(term * scale, parameters, retain_graph=True, allow_unused=True)
+            gradients[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in zip(found, parameters)]
+        set_random_state(state)
+        return gradients
 
     def after_step(self) -> None:
         """Advances the learning rate schedule after the last batch of an epoch."""
@@ -113,6 +152,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         super().before_train()
 
     def after_train(self):
+        if self.trace:
+            trace_file.write(self)  # now, as the best epoch may be loaded below
         super().after_train()
         for name in self.get_model_names():
             state = {**checkpoint.tuned_state(self, name), "metrics": self.run.metrics}

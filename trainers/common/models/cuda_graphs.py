@@ -50,7 +50,7 @@ class CudaGraphs:
         if warm and key not in self.captured and len(self.captured) < MAX_GRAPHS and not self.capture_failed:
             self._capture(key, inputs)
         if key not in self.captured:
-            return self._run_eagerly(inputs)
+            return self.eagerly(self.function, inputs)
         captured = self.captured[key]
         for graph_input, x in zip(captured.inputs, inputs):
             graph_input.copy_(x)
@@ -59,11 +59,11 @@ class CudaGraphs:
             parameter.grad = gradient
         return captured.output
 
-    def _run_eagerly(self, inputs):
-        """Calls the function on the capture stream: autograd ties a parameter to the stream of its first use."""
+    def eagerly(self, function: Callable, inputs):
+        """Calls `function(*inputs)` on the capture stream: autograd ties a parameter to the stream of its first use."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            output = self.function(*inputs)
+            output = function(*inputs)
         torch.cuda.current_stream().wait_stream(self.stream)
         return output
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
+import re
+
 import torch
 from torch import nn
 
@@ -78,12 +81,25 @@ def _norms(module: nn.Module, norm_type: type, prefix: str) -> list[list[str]]:
     return [[f"{prefix}{name}.weight", f"{prefix}{name}.bias"] for name in names]
 
 
+def layer_name(names: list[str]) -> str:
+    """Returns the short name of a layer, given its parameters: the path that they share, without the encoder's.
+
+    Example: ["visual.transformer.resblocks.0.ln_1.weight", "visual.transformer.resblocks.0.ln_1.bias"] -> "0.ln_1".
+    """
+    path = os.path.commonprefix([name.split(".")[:-1] for name in names])
+    for encoder in ("visual", "transformer", "resblocks"):
+        if path[:1] == [encoder]:
+            path = path[1:]
+    return ".".join(path)
+
+
 def select(clip_model: nn.Module, sets: tuple[str, ...], key: str) -> dict[str, list[str]]:
     """Returns the names of the parameters in the parameter sets.
 
     Args:
-        sets: names from PARAMETER_SETS, each with optional layers, counted from 0 in forward order:
-            "image_layernorm:0" is the first LayerNorm, "text_ffn_output_bias:0-2,11" selects four blocks.
+        sets: names from PARAMETER_SETS, each with optional layers: numbers from 0 in forward order, ranges, names
+            (`layer_name`), or the first or last k layers. "image_layernorm:ln_pre,0.ln_1" is the same as
+            "image_layernorm:0,1", "image_layernorm:0-1" and "image_layernorm:first2".
         key: config key of `sets`, for error messages.
 
     Returns:
@@ -102,7 +118,7 @@ def select(clip_model: nn.Module, sets: tuple[str, ...], key: str) -> dict[str, 
         if not groups:
             raise ValueError(_empty_message(clip_model, name, sets, key))
         if layers:
-            groups = [groups[i] for i in _layers(layers, len(groups), entry, key)]
+            groups = [groups[i] for i in parse_layers(layers, groups, entry, key)]
         selected[entry] = [n for group in groups for n in group if n not in listed]
         listed.update(selected[entry])
     return selected
@@ -117,17 +133,37 @@ def _empty_message(clip_model: nn.Module, name: str, sets: tuple[str, ...], key:
     return f"{key}: the set {name!r} is empty for this backbone, whose image encoder is a {architecture}; {remedy}"
 
 
-def _layers(text: str, count: int, entry: str, key: str) -> list[int]:
-    """Parses the layers of an entry: "0-2,5" -> [0, 1, 2, 5]."""
+def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> list[int]:
+    """Returns the layers of an entry of a TUNE key: "0-2,5" -> [0, 1, 2, 5], "last2" of 12 layers -> [10, 11].
+
+    Args:
+        groups: parameter names of each layer of the set.
+        entry: the whole entry, for error messages, as is `key`.
+
+    Raises:
+        ValueError: a layer is unknown, or out of range.
+    """
+    names = [layer_name(group) for group in groups]
     layers = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
-            raise ValueError(f"{key}: layers must be numbers or ranges such as 0-2,5, got {entry!r}")
-        layers += range(int(first), int(last or first) + 1)
-    if not layers or max(layers) >= count:
-        raise ValueError(f"{key}: layers of this set must be 0 to {count - 1}, got {entry!r}")
-    return layers
+        first_or_last = re.fullmatch(r"(first|last)(\d+)", part)
+        numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if part in names:
+            layers.append(names.index(part))
+        elif first_or_last:
+            count = int(first_or_last[2])
+            start = len(groups) - count if first_or_last[1] == "last" else 0
+            layers += range(start, start + count)
+        elif numbers:
+            layers += range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
+        else:
+            raise ValueError(
+                f"{key}: layers must be numbers or ranges such as 0-2,5, first3, last3, or names such as {names[0]}, "
+                f"got {entry!r}"
+            )
+    if not layers or min(layers) < 0 or max(layers) >= len(groups):
+        raise ValueError(f"{key}: layers of this set must be 0 to {len(groups) - 1}, got {entry!r}")
+    return list(dict.fromkeys(layers))
 
 
 def add_parameters(module: nn.Module, clip_model: nn.Module, names: list[str]) -> None:

@@ -41,6 +41,8 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
             "train_seconds": trainer.run.train_seconds(),
             "weights": dict(trainer.run.weights),
         }
+        if getattr(trainer, "trace", None):
+            state["trace"] = trainer.trace.state()
         write(state, osp.join(directory, name), is_best, model_name)
 
 
@@ -181,6 +183,8 @@ def restore(trainer, name: str, state: dict) -> None:
         trainer.best_result = state["best_result"]
         trainer.run.earlier_seconds = state.get("train_seconds", 0.0)
         trainer.run.weights.update(state.get("weights", {}))
+        if getattr(trainer, "trace", None):
+            trainer.trace.load(state.get("trace"), state["epoch"])
         set_random_state(state["random"])
 
 

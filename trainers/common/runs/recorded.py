@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from .. import classes, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
-from . import checkpoint, divergence, record
+from . import checkpoint, divergence, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -48,8 +48,10 @@ class RecordedRun:
 
     section = record.ALL_SECTIONS  # key under cfg.TRAINER with the method's options
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
+    traceable = False  # True: supports TRAIN.TRACE
 
     def __init__(self, cfg):
+        trace.check(cfg, self.traceable)
         self.run = RunState()
         super().__init__(cfg)
 

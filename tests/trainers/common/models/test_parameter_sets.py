@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.reference.models import random_clip
 from tests.user_errors import raises_user_error
-from trainers.common.models.parameter_sets import PARAMETER_SETS, add_parameters, audit, cast_like, select
+from trainers.common.models.parameter_sets import PARAMETER_SETS, add_parameters, audit, cast_like, layer_name, select
 
 # (tensors, scalars) on ViT-B/16. Table 5 of the paper: 6.1K, 30.7K, 67.6K and, including the image blocks, 0.17M.
 COUNTS = {
@@ -63,6 +63,33 @@ def test_layers_are_in_forward_order(vit_b16):
     assert names == [f"transformer.resblocks.{i}.mlp.c_proj.bias" for i in (0, 1, 2, 11)]
 
 
+@pytest.mark.parametrize(
+    "entry, same",
+    [
+        ("image_layernorm:ln_pre", "image_layernorm:0"),
+        ("image_layernorm:5.ln_1,ln_post,11.ln_2", "image_layernorm:11,25,24"),  # the twelfth in the paper is 5.ln_1
+        ("image_layernorm:first3", "image_layernorm:0-2"),
+        ("text_ffn_output_bias:last3", "text_ffn_output_bias:9-11"),
+        ("text_ffn_output_bias:5.mlp.c_proj", "text_ffn_output_bias:5"),
+        ("text_block_bias:first1,3", "text_block_bias:0,3"),
+        ("text_layernorm:ln_final", "text_layernorm:24"),
+        ("text_ffn_bias:0-1,1,first2", "text_ffn_bias:0,1"),  # a layer that is named twice counts once
+    ],
+)
+def test_layers_by_name_and_from_either_end(vit_b16, entry, same):
+    (names,), (others,) = (list(select(vit_b16, (e,), "KEY").values()) for e in (entry, same))
+    assert names == others and len(set(names)) == len(names)
+
+
+def test_each_layer_has_a_name_of_its_own(vit_b16):
+    for groups in (
+        function(model) for function in PARAMETER_SETS.values() for model in (vit_b16, random_clip("tiny-RN"))
+    ):
+        names = [layer_name(group) for group in groups]
+        assert all(names) and len(set(names)) == len(names)
+    assert layer_name(["transformer.resblocks.3.mlp.c_fc.bias", "transformer.resblocks.3.mlp.c_proj.bias"]) == "3.mlp"
+
+
 def test_parameters_of_overlapping_sets_are_listed_once(vit_b16):
     sets = select(vit_b16, ("text_ffn_output_bias", "text_ffn_bias"), "KEY")
     assert len(sets["text_ffn_bias"]) == 12  # the c_fc biases; c_proj's are in the first set
@@ -79,7 +106,10 @@ def test_errors():
     with raises_user_error("KEY", "0 to 2", "'text_ffn_output_bias:3'"):
         select(vit, ("text_ffn_output_bias:3",), "KEY")
     for bad in ("text_ffn_output_bias:a", "text_ffn_output_bias:1-x", "text_ffn_output_bias:-1"):
-        with raises_user_error("KEY", "0-2,5", repr(bad)):
+        with raises_user_error("KEY", "0-2,5", "last3", "0.mlp.c_proj", repr(bad)):
+            select(vit, (bad,), "KEY")
+    for bad in ("text_ffn_output_bias:last4", "text_ffn_output_bias:first0"):
+        with raises_user_error("KEY", "0 to 2", repr(bad)):
             select(vit, (bad,), "KEY")
 
 
