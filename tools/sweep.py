@@ -67,6 +67,10 @@ def add_options(parser) -> None:
         "--config", metavar="NAME", help="YAML file of the method, without .yaml (default: from configs/recipes.yaml)"
     )
     runs.add_argument(
+        "--vary", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
+        help="config key and its values, each of which is a run; repeatable: all combinations are run",
+    )  # fmt: skip
+    runs.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
         help="third-party method or dataset to import; repeatable (or environment variable CLIPFIT_PLUGINS)",
     )  # fmt: skip

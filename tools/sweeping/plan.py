@@ -2,14 +2,14 @@
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import runtime  # noqa: F401  (makes dassl importable)
 from datasets import catalogue
 from tools.recipe import CONFIGS, config_file, recipe
 
-from . import own_images
+from . import own_images, varying
 from .methods import select_methods
 
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
@@ -35,9 +35,18 @@ class Job:
 
 
 class Setting:
-    """One combination of method, training dataset, shots and seed. `job` builds its runs of train.py."""
+    """One combination of method, training dataset, shots, seed, and values of varied keys. `job` builds its runs.
 
-    def __init__(self, args, method: str, dataset: str, shots: int, seed: int):
+    Attributes:
+        values: Varied key -> value, of the keys that concern the method, in the order of --vary and in canonical form
+            ("8.0" for 8).
+        changes: Those of `values` that the run would not have without --vary, sorted by key.
+        keys: KEY VALUE words of the recipe and of `changes`, as in the command of a run.
+        run: Last part of its run directories. Equal runs have equal ones: a value that the recipe or the default has
+            anyway is not in it.
+    """
+
+    def __init__(self, args, method: str, dataset: str, shots: int, seed: int, vary: dict[str, str] | None = None):
         self.args = args
         self.method = method
         self.shots = shots
@@ -54,8 +63,24 @@ class Setting:
         if args.best_val:
             label = f"{self.config}_best_val"
             keys = {**keys, "TEST.FINAL_MODEL": "best_val"}
-        self.keys = [str(word) for pair in keys.items() for word in pair]  # KEY VALUE pairs of the recipe
-        self.run = f"shots_{shots}/{method}/{label}/seed{seed}"  # last part of its run directories
+        self.recipe_keys = words(keys)
+        self.values, self.changes = varying.resolve(self.base_argv(), vary or {})
+        self.keys = words({**keys, **self.changes})
+        self.run = f"shots_{shots}/{method}/{label}{varying.label(self.changes)}/seed{seed}"
+
+    def options(self, name: str, root: str) -> list[str]:
+        """Returns the options of train.py that all runs with this setting share, to train or test on a dataset."""
+        argv = ["--root", root, "--trainer", self.method, "--backbone", self.backbone]
+        argv += ["--dataset-config-file", f"configs/datasets/{name}.yaml"]
+        argv += ["--config-file", self.file]
+        for plugin in self.args.plugin:
+            argv += ["--plugin", plugin]
+        return argv
+
+    def base_argv(self) -> list[str]:
+        """Returns arguments of train.py without seed, run directory and varied keys, for the values of other keys."""
+        shots = ["DATASET.NUM_SHOTS", str(self.shots)]
+        return [*self.options(self.dataset, self.root), *shots, *self.recipe_keys, *self.args.opts]
 
     def job(self, label: str, output: str, *keys: str, dataset: str = "", training: Job | None = None) -> Job:
         """Returns one run of train.py.
@@ -69,16 +94,17 @@ class Setting:
         """
         name, root = split_name(dataset, self.args.root) if dataset else (self.dataset, self.root)
         folder = Path(self.args.output) / output
-        argv = ["--root", root, "--trainer", self.method, "--backbone", self.backbone]
-        argv += ["--dataset-config-file", f"configs/datasets/{name}.yaml"]
-        argv += ["--config-file", self.file]
-        for plugin in self.args.plugin:
-            argv += ["--plugin", plugin]
-        argv += ["--seed", str(self.seed), "--output-dir", str(folder)]
+        argv = [*self.options(name, root), "--seed", str(self.seed), "--output-dir", str(folder)]
         if training:
             argv += ["--eval-only", "--model-dir", str(training.output)]
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
-        return Job(f"{self.method} {label}, {self.shots} shots, seed {self.seed}", folder, argv, self, training)
+        title = f"{self.method} {label}, {self.shots} shots, seed {self.seed}{varying.title(self.values)}"
+        return Job(title, folder, argv, self, training)
+
+
+def words(keys: dict) -> list[str]:
+    """Returns KEY VALUE words of a command line."""
+    return [str(word) for pair in keys.items() for word in pair]
 
 
 def base2new(setting: Setting) -> list[Job]:
@@ -111,20 +137,40 @@ PROTOCOLS = {"base2new": base2new, "fewshot": fewshot, "cross_dataset": transfer
 
 
 def plan(args) -> list[Job]:
-    """Returns all jobs of a sweep: seed by seed, each training before its evaluations.
+    """Returns all jobs of a sweep: seed by seed, each training before its evaluations. No two have one run directory.
 
     Args:
-        args: Arguments of tools/sweep.py. Defaults and "all" are filled in.
+        args: Arguments of tools/sweep.py, or a namespace with the same names. Defaults and "all" are filled in.
+            `args.vary` is {} or {KEY: [value, ...]}, values as text, numbers or lists; or the lists of --vary.
+
+    `Job.output` is canonical: equal runs have the same directory, whatever keys their sweep varies. So the jobs of
+    several sweeps with one `args.output` can be run together, each once: `unique([*plan(one), *plan(other)])`.
 
     Raises:
-        ValueError: If a method, dataset or config is unknown, or if a method does not support the protocol.
+        ValueError: If a method, dataset, config or varied key or value is wrong, or if a method does not support the
+            protocol.
     """
     fill_defaults(args)
     args.names = output_names(args)
+    varied = varying.combinations(args.vary)
+    combinations = [(args, *key) for key in itertools.product(args.methods, args.datasets, args.shots)]
+    if args.vary:
+        varying.check(args.vary, args.opts, [Setting(*combination, seed=0) for combination in combinations])
     jobs = []
     for seed, dataset, shots, method in itertools.product(args.seeds, args.datasets, args.shots, args.methods):
-        jobs += PROTOCOLS[args.protocol](Setting(args, method, dataset, shots, seed))
-    return jobs
+        for vary in varied:
+            jobs += PROTOCOLS[args.protocol](Setting(args, method, dataset, shots, seed, vary))
+    return unique(jobs)
+
+
+def unique(jobs: list[Job]) -> list[Job]:
+    """Returns the jobs without repetitions, by run directory; each evaluation with its training among them."""
+    kept = {}
+    for job in jobs:
+        if job.training and kept.get(job.training.output, job.training) is not job.training:
+            job = replace(job, training=kept[job.training.output])
+        kept.setdefault(job.output, job)
+    return list(kept.values())
 
 
 PLACES = {
@@ -160,6 +206,7 @@ def output_name(dataset: str, places, args) -> str:
 def fill_defaults(args) -> None:
     """Fills in defaults, replaces "all" by names, removes duplicate shots and seeds, and checks the values."""
     transfers = PROTOCOLS[args.protocol] is transfer
+    args.vary = varying.by_key(getattr(args, "vary", None))
     if args.targets and not transfers:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
     default = ["imagenet"] if transfers else ["digits"]

@@ -18,17 +18,22 @@ def count_jobs(states: dict) -> str:
 
 
 def print_settings(jobs: list[Job]) -> None:
-    """Prints the YAML file and config keys of each method, and the datasets and shots it runs with them."""
+    """Prints the YAML file and config keys of each method, and the datasets, shots and varied values it runs with."""
     datasets = defaultdict(dict)  # (method, configuration) -> names of datasets, as keys
     shots = defaultdict(dict)
+    varied = defaultdict(lambda: defaultdict(dict))  # (method, configuration) -> key -> values, as keys
     for setting in dict.fromkeys(job.setting for job in jobs):
-        keys = f" with {' '.join(setting.keys)}" if setting.keys else ""
+        keys = f" with {' '.join(setting.recipe_keys)}" if setting.recipe_keys else ""
         row = setting.method, f"{setting.file}{keys}; backbone {setting.backbone}"
         datasets[row][setting.name] = None
         shots[row][str(setting.shots)] = None
+        for key, value in setting.values.items():
+            varied[row][key][value] = None
     for row, names in datasets.items():
         method, configuration = row
         print(f"{method} on {', '.join(names)}, {', '.join(shots[row])} shots: {configuration}")
+        for key, values in varied[row].items():
+            print(f"    {key}: {', '.join(values)}")
 
 
 def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
