@@ -52,11 +52,8 @@ class ImageNetVariant(FewShotDataset):
     """A distribution shift of ImageNet, for testing only. Its train split is the test split and is never sampled."""
 
     variant_of = "ImageNet"
+    test_only = True
 
     def read_data(self):
         items = named_items(self.dataset_dir, self.image_dir)
         return Split(items, [], items)
-
-    def take_shots(self, split, shots, seed):
-        print(f"{self.name} is for testing only: its train images are its test images")
-        return split
