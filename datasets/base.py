@@ -14,6 +14,7 @@ from .splits import (
     Split,
     check_classes,
     check_images,
+    check_subset,
     read_split,
     sample_shots,
     subsample_classes,
@@ -56,8 +57,10 @@ class FewShotDataset(DatasetBase):
         self.prepare()
         self.check_folder()
         split = self.load_split()
+        labels = {item.label for item in split.train}  # of all classes, before images are selected
+        check_subset(cfg.DATASET.SUBSAMPLE_CLASSES, len(labels))
         split = self.take_shots(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
-        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
+        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES, labels)
         train, val, test = ([self.to_datum(item) for item in items] for items in split)
         super().__init__(train_x=train, val=val or None, test=test)
 

@@ -177,7 +177,7 @@ def write(trainer) -> None:
         "metrics": run.metrics,
         "train_seconds": run.trained_seconds,
         "test_seconds": round(run.test_seconds, 3),
-        "peak_memory_mb": round(peak_memory(trainer.device)),
+        "peak_memory_mb": peak_memory(trainer.device),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "content": content(trainer),
         "weights": run.weights,
