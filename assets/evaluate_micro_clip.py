@@ -11,15 +11,13 @@ import sys
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import runtime  # noqa: E402, F401
-from datasets.digits import CLASSNAMES  # noqa: E402
+from datasets.digits import CLASSNAMES, load_images  # noqa: E402
 from datasets.random_splits import split_three  # noqa: E402
-from datasets.splits import Item  # noqa: E402
 from trainers.common.models.loading import clip, load_clip  # noqa: E402
 from trainers.common.prompts import tokenize  # noqa: E402
 
@@ -29,16 +27,10 @@ CLASSES = {"base": range(5), "new": range(5, 10), "all": range(10)}
 
 def digits(split, side):
     """Returns normalized images (n, 3, side, side) and labels (n,) of a split of the Digits dataset, or of "all"."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    # The same names as in datasets/digits.py, since the split depends on them.
-    items = [Item(f"{CLASSNAMES[y]}/digit_{i:04d}.png", int(y), CLASSNAMES[y]) for i, y in enumerate(raw.target)]
-    chosen = items if split == "all" else getattr(split_three(items), split)
-    index = [int(item.path[-8:-4]) for item in chosen]
+    images = load_images()
+    items = list(images) if split == "all" else getattr(split_three(list(images)), split)
     preprocess = clip._transform(side)  # CLIP's own: bicubic resize, centre crop, RGB, normalise
-    pixels = (raw.images[index] * 255 / 16).round().astype("uint8")
-    return torch.stack([preprocess(Image.fromarray(p)) for p in pixels]), torch.tensor(raw.target[index])
+    return torch.stack([preprocess(images[item]) for item in items]), torch.tensor([item.label for item in items])
 
 
 @torch.no_grad()

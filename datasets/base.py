@@ -41,7 +41,7 @@ class FewShotDataset(DatasetBase):
     dataset_dir = ""  # folder under DATASET.ROOT
     image_dir = "images"  # folder under dataset_dir; "" if it is dataset_dir itself
     split_file = ""  # e.g. split_zhou_Caltech101.json; "" if CoOp has none
-    default_root = ""  # used if DATASET.ROOT is not set
+    default_root = ""  # used if DATASET.ROOT is not set; only bundled datasets have one (bundled.py)
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits the images
     keep_selection = True  # whether few-shot selections are saved in `split_fewshot`
     test_only = False  # whether the train images are the test images, as in the variants of ImageNet
@@ -144,6 +144,9 @@ class FewShotDataset(DatasetBase):
 
     def take_shots(self, split, shots, seed):
         """Samples `shots` train and min(shots, 4) val images per class; keeps all images if shots < 1."""
+        if self.test_only:
+            print(f"{self.name} is for testing only: its train images are its test images")
+            return split
         if shots < 1:
             return split
         if seed < 0:

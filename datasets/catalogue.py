@@ -18,24 +18,31 @@ class Entry(NamedTuple):
     counts: tuple
     paper_order: int | None
     variant_of: str
+    bundled: bool  # whether it needs no download: the first run writes its images
 
 
 def entries() -> dict[str, Entry]:
-    """Returns `Entry` by registry name: the eleven datasets of the papers, their variants, then the others by name."""
+    """Returns `Entry` by registry name.
+
+    The eleven datasets of the papers come first, then their variants, then the others by name, each with its variants.
+    """
     registered = map(DATASET_REGISTRY.get, DATASET_REGISTRY.registered_names())
-    classes = sorted((cls for cls in registered if issubclass(cls, FewShotDataset)), key=_sort_key)
-    return {cls.__name__: _entry(cls) for cls in classes}
+    classes = [cls for cls in registered if issubclass(cls, FewShotDataset)]
+    paper_orders = {cls.__name__: cls.paper_order or math.inf for cls in classes}
 
+    def sort_key(cls):
+        source = cls.variant_of or cls.__name__
+        variant_order = (cls.variant_order or math.inf) if cls.variant_of else 0
+        own_order, source_order = (paper_orders.get(name, math.inf) for name in (cls.__name__, source))
+        return own_order, source_order, source, variant_order, cls.__name__
 
-def _sort_key(cls: type[FewShotDataset]) -> tuple:
-    paper_order = cls.paper_order or math.inf
-    variant_order = cls.variant_order or math.inf
-    return paper_order, not cls.variant_of, cls.variant_of, variant_order, cls.__name__
+    return {cls.__name__: _entry(cls) for cls in sorted(classes, key=sort_key)}
 
 
 def _entry(cls: type[FewShotDataset]) -> Entry:
     config = cls.__module__.rpartition(".")[2]
-    return Entry(cls.__name__, config, cls.template, cls.counts, cls.paper_order, cls.variant_of)
+    bundled = bool(cls.default_root)
+    return Entry(cls.__name__, config, cls.template, cls.counts, cls.paper_order, cls.variant_of, bundled)
 
 
 def by_config() -> dict[str, Entry]:
@@ -69,14 +76,17 @@ def targets(protocol: str, source: str = "imagenet") -> list[str]:
     """Returns the config names of the target datasets for a model trained on `source`.
 
     Args:
-        protocol: "cross_dataset" (the datasets of the papers except ImageNet and the source) or "domain_shift" (the
-            variants of the source; most sources have none).
+        protocol: "cross_dataset" (the datasets of the papers except ImageNet and the source; for a bundled source, the
+            other bundled datasets except variants) or "domain_shift" (the variants of the source; most have none).
         source: registry or config name.
 
     Raises:
         ValueError: if the protocol or the source is unknown.
     """
     source = resolve(source)
+    if protocol == "cross_dataset" and source.bundled:
+        others = [entry for entry in entries().values() if entry.bundled and not entry.variant_of]
+        return [entry.config for entry in others if entry != source]
     if protocol == "cross_dataset":
         return [config for config in paper_configs() if config not in ("imagenet", source.config)]
     if protocol == "domain_shift":

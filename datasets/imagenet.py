@@ -69,7 +69,3 @@ class ImageNetVariant(FewShotDataset):
     def read_data(self):
         (items,) = named_items(self.dataset_dir, self.image_dir)
         return Split(items, [], items)
-
-    def take_shots(self, split, shots, seed):
-        print(f"{self.name} is for testing only: its train images are its test images")
-        return split

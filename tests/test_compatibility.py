@@ -121,7 +121,7 @@ TRAINERS = {
 DATASETS = {
     "ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",
     "DescribableTextures", "EuroSAT", "UCF101", "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR", "Digits",
-    "Folder",
+    "Folder", "CapitalLetters", "Symbols", "DigitsRotated", "DigitsNoisy",
 }  # fmt: skip
 CONFIG_KEYS = {
     "TRAINER.CLIPFIT.PREC": "auto", "TRAINER.CLIPFIT.TUNE": ("text_ffn_output_bias", "image_layernorm"),

@@ -32,7 +32,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--check",
         action="store_true",
-        help="check without downloading; without DATASET, check all but digits and folder",
+        help="check without downloading; without DATASET, check all but folder and those that need no download",
     )
     parser.add_argument(
         "--yes", action="store_true", help="download files without a published checksum, without asking"

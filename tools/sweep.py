@@ -53,7 +53,8 @@ def add_options(parser) -> None:
         "--targets",
         nargs="+",
         metavar="NAME[=DIR]",
-        help="cross_dataset, domain_shift: datasets to test on (default: those of the papers)",
+        help="cross_dataset, domain_shift: datasets to test on (default: those of the papers or, if the "
+        "training dataset is bundled, the bundled ones)",
     )
     runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="seeds (default: 1 2 3)")
     runs.add_argument(
@@ -61,7 +62,8 @@ def add_options(parser) -> None:
     )
     runs.add_argument(
         "--backbone", metavar="NAME",
-        help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: micro for digits, else ViT-B/16)",
+        help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: micro for bundled "
+        "datasets, else ViT-B/16)",
     )  # fmt: skip
     runs.add_argument(
         "--config", metavar="NAME", help="YAML file of the method, without .yaml (default: from configs/recipes.yaml)"

@@ -6,7 +6,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from assets import evaluate_micro_clip as script
-from datasets.digits import CLASSNAMES, write_images
+from datasets.digits import CLASSNAMES, Digits
 from datasets.image_folders import list_images
 from datasets.random_splits import split_three
 from datasets.splits import Item
@@ -17,11 +17,12 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 def test_digits_equal_the_images_of_the_dataset(tmp_path):
-    write_images(str(tmp_path / "images"))
+    Digits.at_root(tmp_path).prepare()
+    folder = tmp_path / "digits" / "images"
     items = [
         Item(f"{name}/{image}", label, name)
         for label, name in enumerate(CLASSNAMES)
-        for image in list_images(tmp_path / "images" / name)
+        for image in list_images(folder / name)
     ]
     split = split_three(items)
     to_tensor = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
@@ -30,7 +31,7 @@ def test_digits_equal_the_images_of_the_dataset(tmp_path):
         chosen = getattr(split, name)
         assert labels.tolist() == [item.label for item in chosen] and images.shape == (len(chosen), 3, 32, 32)
         for index in (0, 7, len(chosen) - 1):
-            picture = Image.open(tmp_path / "images" / chosen[index].path).convert("RGB")
+            picture = Image.open(folder / chosen[index].path).convert("RGB")
             expected = to_tensor(picture.resize((32, 32), Image.Resampling.BICUBIC))
             torch.testing.assert_close(images[index], expected)
     assert len(script.digits("all", 32)[1]) == 1797

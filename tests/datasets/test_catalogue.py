@@ -37,6 +37,10 @@ OTHERS = {  # not in the paper
     "ImageNetR": ("a photo of a {}.", (200, None, None, 30000)),
     "Digits": ("a photo of the number {}.", (10, 898, 359, 540)),
     "Folder": ("a photo of a {}.", ()),
+    "CapitalLetters": ("a photo of the capital letter {}.", (24, 1200, 480, 720)),
+    "Symbols": ("a photo of a {}.", (7, 350, 140, 210)),
+    "DigitsRotated": ("a photo of the number {}.", (10, None, None, 540)),
+    "DigitsNoisy": ("a photo of the number {}.", (10, None, None, 540)),
 }
 TEN = "caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101".split()
 VARIANTS = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
@@ -60,7 +64,7 @@ def test_facts_are_the_published_ones():
 def test_order_is_the_papers():
     names = list(catalogue.entries())
     assert names[:15] == [*list(TABLE_8)[:11], "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
-    assert names[15:] == sorted(names[15:])
+    assert names[15:] == ["CapitalLetters", "Digits", "DigitsRotated", "DigitsNoisy", "Folder", "Symbols"]
     assert sorted(["of tomorrow", *reversed(names)], key=catalogue.order) == [*names, "of tomorrow"]
     orders = [entry.paper_order for entry in catalogue.entries().values()]
     assert orders == [*range(1, 12), *[None] * (len(names) - 11)]
@@ -76,6 +80,10 @@ def test_targets():
     assert catalogue.targets("cross_dataset", "Caltech101") == TEN[1:]
     assert catalogue.targets("domain_shift") == catalogue.targets("domain_shift", "ImageNet") == VARIANTS
     assert catalogue.targets("domain_shift", "dtd") == []
+    assert catalogue.targets("cross_dataset", "folder") == TEN
+    assert catalogue.targets("cross_dataset", "digits") == ["capital_letters", "symbols"]
+    assert catalogue.targets("cross_dataset", "symbols") == ["capital_letters", "digits"]
+    assert catalogue.targets("domain_shift", "digits") == ["digits_rotated", "digits_noisy"]
     with raises_user_error("'base2new'", "cross_dataset", "domain_shift", error=ValueError):
         catalogue.targets("base2new")
     with raises_user_error("'imagenetv3'", "imagenetv2", error=ValueError):
@@ -105,7 +113,7 @@ def test_the_table_of_the_docs():
         assert folder.startswith("/".join(filter(None, (cls.dataset_dir, cls.image_dir)))), name
     listed = [row[0] for row in rows]
     assert len(set(listed)) == len(listed)
-    assert {e.config for e in catalogue.entries().values() if e.paper_order or e.variant_of} <= set(listed)
+    assert {e.config for e in catalogue.entries().values() if e.paper_order or e.variant_of or e.bundled} <= set(listed)
 
 
 def test_the_catalogue_needs_no_torch():
@@ -128,9 +136,9 @@ def toy(tmp_path, monkeypatch):
 
 def test_a_new_dataset_is_one_module(toy):
     entry = catalogue.resolve("SHAPES")
-    assert entry == (toy, "shapes", "a drawing of a {}.", (2, 10, 4, 6), None, "")
+    assert entry == (toy, "shapes", "a drawing of a {}.", (2, 10, 4, 6), None, "", False)
     assert catalogue.resolve(toy) == catalogue.by_config()["shapes"] == entry
-    assert list(catalogue.entries())[15:] == ["Digits", "Folder", toy]
+    assert list(catalogue.entries())[-2:] == ["Symbols", toy]
     assert catalogue.targets("cross_dataset") == TEN
     assert dataset_template(toy) == "a drawing of a {}."
     config = DOCS.partition("```yaml\n")[2].partition("```")[0]

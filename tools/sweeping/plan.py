@@ -53,7 +53,8 @@ class Setting:
         self.seed = seed
         self.dataset, self.root = split_name(dataset, args.root)
         self.name = args.names[dataset]
-        self.backbone = args.backbone or ("micro" if self.dataset == "digits" else "ViT-B/16")
+        entry = catalogue.by_config().get(self.dataset)
+        self.backbone = args.backbone or ("micro" if entry and entry.bundled else "ViT-B/16")
         if args.config:
             self.config, keys = args.config, {}
         else:
@@ -125,9 +126,9 @@ def transfer(setting: Setting) -> list[Job]:
     """Trains on all classes of the source dataset. Tests on the source and on the target datasets."""
     source = setting.name
     jobs = [setting.job(f"on {source}", f"train/{source}/{setting.run}")]
-    for target in setting.args.targets:
+    for target in setting.args.targets or default_targets(setting.args.protocol, setting.dataset):
         if split_name(target, setting.args.root) != (setting.dataset, setting.root):
-            name = setting.args.names[target]
+            name = setting.args.names.get(target, target)
             output = f"test/{source}/{name}/{setting.run}"
             jobs.append(setting.job(f"{source} to {name}", output, dataset=target, training=jobs[0]))
     return jobs
@@ -211,7 +212,7 @@ def fill_defaults(args) -> None:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
     default = ["imagenet"] if transfers else ["digits"]
     args.datasets = expand_all(args.datasets or default, catalogue.paper_configs())
-    args.targets = expand_all(args.targets or ["all"], catalogue.targets(args.protocol)) if transfers else []
+    args.targets = expand_all(args.targets or [], [])  # none: those of each source
     args.shots = args.shots or SHOTS.get(args.protocol, [16])
     for option in ("datasets", "targets"):
         check_datasets(option, [split_name(name)[0] for name in getattr(args, option)])
@@ -222,6 +223,15 @@ def fill_defaults(args) -> None:
             raise ValueError(f"--{option} must be {minimum} or more, got {too_small[0]}")
         setattr(args, option, list(dict.fromkeys(values)))
     args.methods = select_methods(args.methods, args.protocol, args.backbone or "")
+
+
+def default_targets(protocol: str, source: str) -> list[str]:
+    """Returns the datasets to test on. Raises ValueError if the catalogue has none for this source."""
+    known = source in catalogue.by_config()  # not if a plugin's YAML has another name than its module
+    targets = catalogue.targets(protocol, source if known else "folder")
+    if not targets:
+        raise ValueError(f"{protocol}: no distribution shift of {source} is known; name datasets with --targets")
+    return targets
 
 
 def expand_all(names: list[str], all_names: list[str]) -> list[str]:

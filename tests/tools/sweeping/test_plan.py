@@ -59,7 +59,7 @@ def test_target_datasets_outside_the_root(args):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("method", registered_methods())
 def test_every_method_has_jobs_or_is_unsupported(args, method, protocol):
-    for backbone, dataset in (("micro", "digits"), ("ViT-B/16", "dtd"), ("RN50", "dtd")):
+    for backbone, dataset in (("micro", "digits"), ("ViT-B/16", "imagenet"), ("RN50", "imagenet")):
         argv = (protocol, "--methods", method, "--datasets", dataset, "--backbone", backbone, "--seeds", "1")
         reason = why_unsupported(method, registered_methods()[method], protocol, backbone)
         if reason:
@@ -120,6 +120,14 @@ def test_defaults(args):
     assert datasets("base2new") == {"digits"}
     assert datasets("cross_dataset") == eleven
     assert datasets("domain_shift") == {"imagenet", "imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"}
+    for targets in ((), ("--targets", "all")):
+        argv = ("--datasets", "imagenet", "digits", "--seeds", "1", *targets)
+        assert datasets("domain_shift", *argv) == datasets("domain_shift") | {
+            "digits",
+            "digits_rotated",
+            "digits_noisy",
+        }
+        assert datasets("cross_dataset", *argv) == eleven | {"digits", "capital_letters", "symbols"}
     jobs = plan(args("fewshot", "--methods", "all", "--datasets", "digits"))
     assert len(jobs) == len(registered_methods()) * 5 * 3 and len({job.output for job in jobs}) == len(jobs)
     for job, method in zip(jobs[:2], list(registered_methods())[:2], strict=True):
@@ -130,16 +138,33 @@ def test_defaults(args):
     assert len(plan(args("fewshot", "--methods", "CoOp", "CoOp", "--seeds", "1", "--shots", "4"))) == 1
 
 
+def test_the_micro_clip_is_the_default_for_bundled_datasets(args):
+    for entry in catalogue.entries().values():
+        (job,) = plan(args("fewshot", "--datasets", entry.config, "--seeds", "1", "--shots", "4"))
+        assert value(job, "--backbone") == ("micro" if entry.bundled else "ViT-B/16")
+
+
+def test_targets_of_a_source_that_the_catalogue_does_not_know(args, monkeypatch):
+    """A plugin's dataset, with a YAML that is not named like the plugin's module."""
+    monkeypatch.setattr("tools.sweeping.plan.check_datasets", lambda option, names: None)
+    jobs = plan(args("cross_dataset", "--datasets", "mine", "--seeds", "1"))
+    tested = [value(job, "--dataset-config-file") for job in jobs[1:]]
+    assert tested == [f"configs/datasets/{name}.yaml" for name in catalogue.paper_configs()[1:]]
+    with raises_user_error("domain_shift", "mine", "--targets", error=ValueError):
+        plan(args("domain_shift", "--datasets", "mine", "--seeds", "1"))
+
+
 @pytest.mark.parametrize(
     "argv, facts",
     [
         (("base2new", "--methods", "ClipFit"), ("'ClipFit'", "CLIPFit, CoOp")),
         (("base2new", "--methods", "CoOp", "all"), ("'all'", "CLIPFit, CoOp")),
-        (("base2new", "--datasets", "dtd", "imagenet1k"), ("--datasets", "'imagenet1k'", "caltech101, digits")),
+        (("base2new", "--datasets", "dtd", "imagenet1k"), ("--datasets", "'imagenet1k'", "digits, digits_noisy")),
         (("base2new", "--methods", "MaPLe", "--backbone", "RN50"), ("MaPLe", "RN50")),
         (("cross_dataset", "--targets", "dtd", "cifar"), ("--targets", "'cifar'", "dtd")),
         (("cross_dataset", "--targets", "folder=a", "folder=b"), ("--targets", "folder")),
         (("fewshot", "--targets", "dtd"), ("--targets", "cross_dataset", "fewshot")),
+        (("domain_shift", "--datasets", "imagenet", "dtd"), ("domain_shift", "dtd", "--targets")),
         (("fewshot", "--shots", "4", "0"), ("--shots", "1", "0")),
         (("fewshot", "--seeds", "-1"), ("--seeds", "0", "-1")),
         (("fewshot", "--config", "rn50"), ("'rn50'", "CLIPFit", "micro_ep100")),

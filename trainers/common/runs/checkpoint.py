@@ -94,7 +94,7 @@ def load_weights(trainer, path: str, name: str = "", state: dict | None = None) 
     for difference in plugin_differences(state):
         print(f"Note: {path} was made with other plugins ({difference})")
     trainer.apply_state(name, state, path)
-    print(f"Loaded {path} to {name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    print(f"Loaded {path} to {name} (epoch {state.get('epoch')!r}, val_result {state.get('val_result')!r})")
     return state
 
 
