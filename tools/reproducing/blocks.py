@@ -1,5 +1,6 @@
 """`Block`, a part of the page: a table, a figure, or both."""
 
+import itertools
 from dataclasses import dataclass, field
 
 
@@ -28,6 +29,13 @@ class Block:
     figure: object = None
     notes: list[str] = field(default_factory=list)
     holes: int = 0
+
+    @property
+    def groups(self) -> list[list[list[str]]]:
+        """The rows of the table, grouped by their first cell if several columns are text."""
+        if self.text_columns < 2:
+            return [self.table]
+        return [list(rows) for _, rows in itertools.groupby(self.table, key=lambda row: row[0])]
 
     @property
     def heading(self) -> str:

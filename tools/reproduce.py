@@ -1,0 +1,153 @@
+"""Reproduces tables, figures and experiments of the CLIPFit paper, and studies of your own, with the paper's numbers.
+
+python tools/reproduce.py                                  list the studies: what they show, runs, runs on record
+python tools/reproduce.py table5 figure6 --root DATA       run what is missing, then write the page
+python tools/reproduce.py all --root DATA --slurm partition=gpu
+python tools/reproduce.py all --rehearse                   everything with the micro CLIP and bundled images, in minutes
+python tools/reproduce.py my-study --studies my.yaml --datasets folder=IMAGES
+
+It is a sweep (tools/sweep.py): with the same options, run directories (OUTPUT/PROTOCOL) and records. Runs that several
+studies share are run once. --datasets, --shots, --seeds and --methods replace those of the studies. The studies are in
+configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 0 if no run is missing. See
+docs/reproducing.md.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from runtime.user_errors import exit_code  # noqa: E402
+from tools import sweep  # noqa: E402
+from tools.reproducing import rehearsal  # noqa: E402
+from tools.reproducing.missing_data import split_by_data  # noqa: E402
+from tools.reproducing.plan import Plan, plan_studies, traced_folders  # noqa: E402
+from tools.reproducing.studies import read_studies, select  # noqa: E402
+
+OUTPUT = "output"
+RESUME = "The same command goes on."
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [STUDY ...] [options] [-- KEY VALUE ...]",
+    )  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="STUDY", help="table1, figure3, ..., or all; without: list them")
+    studies = parser.add_argument_group("studies")
+    studies.add_argument(
+        "--studies", action="append", default=[], metavar="FILE", help="YAML file with further studies; repeatable"
+    )
+    studies.add_argument(
+        "--rehearse", action="store_true",
+        help=f"the micro CLIP, bundled images, {rehearsal.EPOCHS} epochs, one seed (default --output: output/rehearsal)",
+    )  # fmt: skip
+    studies.add_argument("--out", metavar="DIR", help="folder of the page (default: studies in --output)")
+    sweep.add_options(parser)
+    parser.set_defaults(methods=None, seeds=None)
+    args = sweep.parse(parser, argv)
+    for option in ("vary", "choose"):
+        if getattr(args, option, None):
+            parser.error(
+                f"--{option} is an option of tools/sweep.py; here a study varies keys: see configs/studies.yaml"
+            )
+    return args
+
+
+def run(args) -> int:
+    studies = read_studies([sweep.absolute_path(path) for path in args.studies])
+    requested = select(args.names, studies) if args.names else list(studies.values())
+    everything = list(studies.values())
+    args.out = sweep.absolute_path(args.out) if args.out else None
+    sweep.prepare(args, f"{OUTPUT}/rehearsal" if args.rehearse else OUTPUT)
+    if args.rehearse:
+        rehearsal.set_options(args)
+        requested, everything = ([rehearsal.rehearsed(study) for study in found] for found in (requested, everything))
+    traced = traced_folders(everything, args)
+    plan = plan_studies(requested, args, traced)
+    if not args.names:
+        from tools.reproducing.listing import list_studies
+
+        print(list_studies(requested, plan, Path(args.output)))
+        return 0
+    return Reproduction(args, requested, traced).run(plan)
+
+
+class Reproduction:
+    """Runs the jobs of a plan, then those that follow from their results, and writes the page.
+
+    Args:
+        studies: The requested ones.
+        traced: Run directories of trainings that write a trace.
+    """
+
+    def __init__(self, args, studies: list, traced: frozenset):
+        self.args = args
+        self.studies = studies
+        self.traced = traced
+        self.states = {}  # run directory -> state of its job, of all jobs so far
+        self.notes = []  # datasets that are missing
+
+    def run(self, plan: Plan) -> int:
+        """Runs the jobs of a plan whose state is not known yet. Returns the exit code."""
+        self.plan = plan
+        jobs = [job for job in plan.jobs if job.output not in self.states]
+        jobs, notes = split_by_data(jobs)
+        self.notes = list(dict.fromkeys([*self.notes, *notes]))
+        for note in notes:
+            print(note, flush=True)
+        if plan.waiting and (self.args.dry_run or self.args.commands):
+            print(f"{len(plan.waiting)} more jobs follow from the results of these", file=sys.stderr)
+        if not jobs and not (self.args.dry_run or self.args.commands):
+            return self.finish({}, {}, self.args)
+        return sweep.run_or_show(self.args, jobs, finish=self.finish)
+
+    def finish(self, states: dict, outcomes: dict, args) -> int:
+        """Goes on with the jobs that follow from the results; without any, writes the page."""
+        waited = len(self.plan.waiting)
+        self.states.update({job.output: outcomes.get(job, state) for job, state in states.items()})
+        plan = plan_studies(self.studies, args, self.traced) if waited else self.plan
+        if len(plan.waiting) < waited:
+            return self.run(plan)
+        self.plan = plan
+        return self.write()
+
+    def is_finished(self, job) -> bool:
+        state = self.states.get(job.output)
+        return state is not None and state.status == "finished"
+
+    def write(self) -> int:
+        """Prints and writes the page. Returns the exit code."""
+        from tools.reproducing.build import blocks_of
+        from tools.reproducing.page import print_blocks, write_page
+
+        blocks = blocks_of(self.studies, self.plan, self.is_finished, self.args)
+        print()
+        print_blocks(blocks)
+        notes = [rehearsal.MARK] if self.args.rehearse else []
+        folder = Path(self.args.out or os.path.join(self.args.output, "studies"))
+        print(f"Page: {write_page(blocks, [*notes, *self.notes], folder)}")
+        return self.print_unfinished()
+
+    def print_unfinished(self) -> int:
+        unfinished = [job for job in self.plan.jobs if not self.is_finished(job)]
+        number = len(self.plan.jobs) - len(unfinished)
+        print(f"{number} of {len(self.plan.jobs) + len(self.plan.waiting)} jobs are finished")
+        for job in unfinished:
+            state = self.states.get(job.output)
+            if state:
+                print(f"{state.status}: {job.title}: {state.note}")
+        for note in self.notes:
+            print(note)
+        return 1 if unfinished or self.plan.waiting else 0
+
+
+def main(argv=None) -> int:
+    """Runs the command line. Returns the exit code."""
+    return exit_code(run, parse_args(argv), resume=RESUME)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
