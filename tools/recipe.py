@@ -11,6 +11,7 @@ default recipe. --methods prints the methods that have a recipe, one per line.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -24,7 +25,13 @@ CONDITIONS = {"backbone": "backbone", "datasets": "dataset", "shots": "shots"}  
 
 
 def read_table(path: Path = TABLE) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Returns the table. It is shared by all callers: do not change it."""
+    return parse(path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=8)
+def parse(text: str) -> dict:
+    return yaml.safe_load(text)
 
 
 def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: str = "ViT-B/16", table=None):

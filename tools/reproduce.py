@@ -42,7 +42,7 @@ def parse_args(argv=None):
     )
     studies.add_argument(
         "--rehearse", action="store_true",
-        help=f"the micro CLIP, bundled images, {rehearsal.EPOCHS} epochs, one seed (default --output: output/rehearsal)",
+        help=f"micro CLIP, bundled images, {rehearsal.EPOCHS} epochs, one seed (default --output: output/rehearsal)",
     )  # fmt: skip
     studies.add_argument("--out", metavar="DIR", help="folder of the page (default: studies in --output)")
     sweep.add_options(parser)

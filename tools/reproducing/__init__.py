@@ -1,1 +1,1 @@
-"""Studies: tables, figures and experiments as data, their runs, and the page that shows them. See tools/reproduce.py."""
+"""Studies: tables, figures and experiments as data, their runs, and their page. See tools/reproduce.py."""

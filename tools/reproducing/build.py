@@ -23,9 +23,10 @@ def blocks_of(studies: list[Study], plan: Plan, done, args) -> list[Block]:
             found += block_of(study, show, plan.cells[study.name], done, args)
         found[0].notes = [*study.notes, *chosen_layers(study, plan.cells[study.name]), *found[0].notes]
         blocks += found
-    if args.rehearse:
-        for block in blocks:
-            mark(block)
+        if args.rehearse:
+            datasets = dict.fromkeys(cell.dataset for cell in plan.cells[study.name])
+            for block in found:
+                mark(block, list(datasets))
     return blocks
 
 
@@ -55,8 +56,9 @@ def chosen_layers(study: Study, cells: list) -> list[str]:
     return notes
 
 
-def mark(block: Block) -> None:
-    """Marks a block, and its picture, as a rehearsal."""
-    block.caption = f"{MARK} {block.caption}".strip()
+def mark(block: Block, datasets: list[str]) -> None:
+    """Marks a block, and its picture, as a rehearsal, with the datasets that were used instead of the study's."""
+    used = f" Datasets here: {', '.join(datasets)}." if datasets else ""
+    block.caption = f"{MARK}{used} {block.caption}".strip()
     if block.figure:
         block.figure.suptitle(MARK, fontsize=8.5, color="#b3261e")

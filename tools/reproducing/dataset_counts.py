@@ -2,6 +2,7 @@
 
 import re
 
+from dassl.data.datasets import DATASET_REGISTRY
 from datasets import catalogue
 from tools.prepare.check_data import COUNTED, check
 from tools.reporting import paper
@@ -29,8 +30,12 @@ def dataset_block(study: Study, args) -> Block:
         name, equals_sign, folder = dataset.partition("=")
         entry = catalogue.resolve(name)
         root = folder if equals_sign else args.root
+        if entry.bundled:
+            DATASET_REGISTRY.get(entry.name).at_root(root).prepare()  # writes its images if they are missing
         report = check(entry.name, root, decode=False)
         here = counted(report.counts)
+        if DATASET_REGISTRY.get(entry.name).test_only:  # its other splits are its test images
+            here = {kind: here[kind] for kind in here if kind in ("classes", "test")}
         cells, unrounded = [], {"dataset": entry.name}
         for i, kind in enumerate(COUNTED):
             published = entry.counts[i] if i < len(entry.counts) else None
@@ -48,7 +53,7 @@ def dataset_block(study: Study, args) -> Block:
 
 def counted(counts: str) -> dict[str, int]:
     """Parses the counts of a check: "10 classes, 898 train" -> {"classes": 10, "train": 898}."""
-    return {kind: int(number.replace(",", "")) for number, kind in re.findall(r"([\d,]+) (\w+)", counts)}
+    return {kind: int(number.replace(",", "")) for number, kind in re.findall(r"(\d[\d,]*) (\w+)", counts)}
 
 
 def count_text(value) -> str:

@@ -19,8 +19,9 @@ COLUMNS = {  # title -> key of a measurement, key in the paper's results
     "Peak MB": ("memory", None),
 }
 CAPTION = (
-    "Parameters: tuned ones. ms per image: training time over epochs and training images, with loading. Peak MB: of the "
-    "GPU, or of the process without one. Means over the trainings of a row; accuracies are {average}. Device: {device}."
+    "Parameters: tuned ones. ms per image: training time over epochs and training images, with loading. Peak MB: of "
+    "the GPU, or of the process without one. Means over the trainings of a row; accuracies are {average}. "
+    "Device: {device}."
 )
 
 

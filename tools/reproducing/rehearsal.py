@@ -1,4 +1,4 @@
-"""A rehearsal: every study with the micro CLIP, bundled datasets, few epochs and one seed, to see that all of it works."""
+"""A rehearsal: every study with the micro CLIP, bundled datasets, few epochs and one seed, to see that it works."""
 
 from dataclasses import replace
 

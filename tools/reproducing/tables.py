@@ -14,8 +14,8 @@ from .studies import Study
 
 ACCURACY = "Accuracy in %, mean ± population standard deviation over seeds."
 PAIRS = {
-    "base2new": "Base and New: accuracy on the base and on the new classes after training on the base classes; H: their "
-    "harmonic mean, in averages that of the average Base and the average New.",
+    "base2new": "Base and New: accuracy on the base and on the new classes after training on the base classes; H: "
+    "their harmonic mean, in averages that of the average Base and the average New.",
     "fewshot": "Columns: training images per class.",
 }  # fmt: skip
 PRINTED = (
