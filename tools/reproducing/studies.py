@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import string
 from dataclasses import dataclass
 
 from runtime.config_files import read_yaml
@@ -17,6 +18,7 @@ SHOWS = (
     "accuracy", "averages", "curve", "efficiency", "datasets", "change", "gradients", "iterations", "embedding",
 )  # fmt: skip
 TRACED = ("gradients", "iterations")  # need runs with TRAIN.TRACE True
+PLACEHOLDERS = ("dataset", "row", "shots", "column")  # in `paper`
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 FIELDS = {
     "title": (str,), "protocol": (str,), "methods": (list,), "rows": (dict,), "vary": (dict,), "shots": (list,),
@@ -128,6 +130,7 @@ def make_study(name: str, content, where: str) -> Study:
     datasets = content.get("datasets", PAPER)
     if isinstance(datasets, str) and datasets != PAPER:
         raise ValueError(f"{where}: datasets must be a list or {PAPER}, got {datasets!r}")
+    check_paper(content.get("paper", ""), f"{where}: paper")
     vary = tuple(content.get("vary", {}))
     if "curve" in shows and len(vary) != 1:
         raise ValueError(f"{where}: show: curve needs one key in vary, got {len(vary)}")
@@ -223,6 +226,18 @@ def check_one_of(values: tuple, allowed, where: str) -> None:
     for value in values:
         if value not in allowed:
             raise ValueError(f"{where} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def check_paper(text: str, where: str) -> None:
+    """Raises ValueError if a path has another placeholder than those allowed."""
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}, got {text!r}") from None
+    for name in names:
+        if name not in PLACEHOLDERS:
+            allowed = ", ".join(f"{{{other}}}" for other in PLACEHOLDERS)
+            raise ValueError(f"{where}: unknown placeholder {{{name}}}; allowed: {allowed}")
 
 
 def as_tuple(value) -> tuple:

@@ -1,0 +1,103 @@
+"""A cut of the rehearsal: every study has its page, its figures and a number in every cell; each run runs once."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from tools.reproducing import rehearsal
+from tools.reproducing.studies import read_studies
+
+CUT = ("--rehearse", "--methods", "CLIPFit", "--datasets", "digits", "--shots", "1")
+
+
+@pytest.fixture(scope="module")
+def cut(in_process, tmp_path_factory):
+    output = tmp_path_factory.mktemp("rehearsal")
+    code, started = in_process("all", *CUT, "--output", str(output), "--", "OPTIM.MAX_EPOCH", "1")
+    assert code == 0
+    return output, started
+
+
+def test_every_study_is_on_the_page_and_marked(cut):
+    output, started = cut
+    page = (output / "studies" / "studies.html").read_text()
+    markdown = (output / "studies" / "studies.md").read_text()
+    sections = re.findall(r"<section>.*?</section>", page, re.S)
+    for name, study in read_studies([]).items():
+        for show in study.shows:
+            picture = show in ("change", "gradients", "iterations", "embedding")
+            anchor = f"{name}-{show}" if picture else name
+            section = next(text for text in sections if f'<h2 id="{anchor}"' in text)
+            assert rehearsal.MARK in section
+            assert ("<figure>" in section) == (picture or show == "curve"), anchor
+            if picture or show == "curve":
+                assert (output / f"studies/plots/{anchor}.png").stat().st_size > 5_000
+                assert (output / f"studies/plots/{anchor}.pdf").read_bytes().startswith(b"%PDF")
+    assert markdown.count(rehearsal.MARK) == len(sections) + 1  # and at the top
+    assert len(set(started)) == len(started)
+
+
+def test_no_cell_is_a_hole(cut):
+    output, _ = cut
+    for name, study in read_studies([]).items():
+        shown = [show for show in study.shows if show in ("accuracy", "averages", "curve", "efficiency")]
+        for _ in shown:
+            rows = list(csv.DictReader(open(output / f"studies/tables/{name}.csv")))
+            assert {row.get("row") or row["method"] for row in rows} >= {
+                row.name for row in study.rows if row.method == "CLIPFit"
+            }
+            for row in rows:
+                numbers = {key: value for key, value in row.items() if not key.endswith((" std", "paper", "device"))}
+                assert all(numbers.values()), (name, row)
+                assert 0 < float(row.get("H") or row.get("1") or row["Accuracy"]) <= 100
+
+
+def test_change_in_a_figure_is_that_of_the_weights(cut):
+    """The sum over the layers in figure 3 equals the squared difference of the tuned tensors and CLIP's."""
+    from trainers.common.models.loading import load_clip
+    from trainers.common.runs import tuned_weights
+
+    output, _ = cut
+    rows = list(csv.DictReader(open(output / "studies/tables/figure3-change.csv")))
+    folder = output / "base2new/train_base/digits/shots_1/CLIPFit/micro_ep100/seed1"
+    tuned = tuned_weights.read(str(folder / "clipfit/tuned.safetensors"))["state_dict"]
+    clip = dict(load_clip("micro", "fp32").named_parameters())
+    assert {row["tensor"] for row in rows} == tuned.keys()
+    for row in rows:
+        expected = sum((tuned[row["tensor"]] - clip[row["tensor"]].detach()).flatten().double() ** 2)
+        assert float(row["value"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_most_changed_layers_are_those_of_the_run(cut):
+    output, started = cut
+    page = (output / "studies" / "studies.md").read_text()
+
+    records = [json.loads((folder / "result.json").read_text()) for folder in started]
+    tunes = {tuple(record["settings"].get("TRAINER.CLIPFIT.TUNE", ())) for record in records}
+    chosen = [
+        tune for tune in tunes if any(entry.startswith("image_layernorm:") and entry.count(",") == 5 for entry in tune)
+    ]
+    assert len(chosen) == 1 and "text\\_ffn\\_output\\_bias" in page
+
+
+def test_the_same_command_runs_nothing_and_writes_the_same_page(cut, in_process):
+    output, _ = cut
+    files = {path: path.read_bytes() for path in (output / "studies").rglob("*") if path.is_file()}
+    code, started = in_process("all", *CUT, "--output", str(output), "--", "OPTIM.MAX_EPOCH", "1")
+    assert code == 0 and not started
+    assert files == {path: path.read_bytes() for path in (output / "studies").rglob("*") if path.is_file()}
+
+
+def test_an_interrupted_reproduction_goes_on_to_the_same_page(in_process, tmp_path):
+    argv = ["regularisers", "layernorm-freezing", *CUT]
+    keys = ("--", "OPTIM.MAX_EPOCH", "1")
+    code, all_runs = in_process(*argv, "--output", str(tmp_path / "one"), *keys)
+    assert code == 0
+    code, before = in_process(*argv, "--output", str(tmp_path / "two"), *keys, limit=3)
+    assert code == 130 and len(before) == 3 and not (tmp_path / "two/studies").exists()
+    code, after = in_process(*argv, "--output", str(tmp_path / "two"), *keys)
+    assert code == 0 and len(before) + len(after) == len(all_runs) and not set(before) & set(after)
+    for path in (tmp_path / "one/studies").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "two/studies" / path.relative_to(tmp_path / "one/studies")).read_bytes()

@@ -1,0 +1,133 @@
+"""Studies: the shipped file, the strict reader, and names on the command line."""
+
+import pytest
+
+from tests.user_errors import assert_user_error, raises_user_error
+from tools import reproduce
+from tools.reporting import paper
+from tools.reproducing.results import AVERAGE, printed
+from tools.reproducing.studies import NO_PAPER, MostChanged, read_studies, select
+
+OK = "title: T\n  protocol: fewshot\n  methods: [CLIPFit]\n"
+
+
+def study(tmp_path, text, name="mine"):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"{name}:\n  {text}")
+    return str(file)
+
+
+def test_all_tables_and_figures_of_the_paper_are_there():
+    names = {f"table{i}" for i in range(1, 13)} | {f"figure{i}" for i in range(3, 12)}
+    assert read_studies([]).keys() == names | {"layernorm-freezing", "bias-freezing", "regularisers"}
+
+
+COLUMNS = {"base2new": ["Base", "New", "H"], "cross_dataset": ["Accuracy"], "domain_shift": ["Accuracy"]}
+
+
+@pytest.mark.parametrize("name", [name for name, study in read_studies([]).items() if study.paper and study.rows])
+def test_each_row_has_its_number_in_the_paper(name):
+    study = read_studies([])[name]
+    if name == "table7":  # its columns have other names
+        assert all(paper.look_up(["efficiency", row.method, "params"]) for row in study.rows)
+        return
+    for row in study.rows:
+        for shots in study.shots:
+            for column in COLUMNS.get(study.protocol, [str(shots)]):
+                number = printed(study, row, AVERAGE, column, shots)
+                few_shot_of_coop = name == "table10" and (row.method, shots) == ("CoOp", 2)  # lost in the extraction
+                assert (number is None) == (row.paper == NO_PAPER or few_shot_of_coop), (row.name, column)
+
+
+def test_paper_numbers_of_some_cells():
+    studies = read_studies([])
+
+    def number(name, row, dataset, column, shots):
+        return printed(studies[name], next(r for r in studies[name].rows if r.name == row), dataset, column, shots)
+
+    assert number("table1", "CLIPFit", AVERAGE, "H", 16) == 79.03
+    assert number("table4", "KgCoOp + UL", AVERAGE, "New", 16) == 74.96
+    assert number("table5", "(b) text biases", AVERAGE, "Base", 16) == 83.33
+    assert number("table6", "with KD", AVERAGE, "4", 4) == 75.94
+    assert number("table10", "TipAdapterF", "ImageNet", "16", 16) == 73.1
+    assert number("layernorm-freezing", "six most changed", AVERAGE, "4", 4) == 77.03
+    assert number("table5", "(b) text biases", "EuroSAT", "Base", 16) is None  # only the average is printed
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        (OK + "  shot: [1]\n", ("mine", "'shot'", "shots", "allowed")),
+        (OK + "  shots: 1\n", ("shots", "1", "a list")),
+        (OK + "  shots: [0]\n", ("shots", "0")),
+        (OK + "  shots: []\n", ("shots", "empty")),
+        (OK + "  show: tabel\n", ("show", "'tabel'", "accuracy")),
+        (OK + "  show: curve\n", ("curve", "vary")),
+        (OK + "  paper: few_shot/{dataset.__class__}\n", ("paper", "dataset.__class__", "{row}")),
+        (OK + "  rows: {a: {}}\n", ("rows", "methods")),
+        (OK + "  vary: {OPTIM.LR: 0.1}\n", ("OPTIM.LR", "list", "0.1")),
+        (OK.replace("fewshot", "few"), ("protocol", "'few'", "fewshot")),
+        (OK.replace("title: T", "notes: []"), ("title", "missing")),
+        ("title: T\n  protocol: fewshot\n", ("methods", "rows")),
+        ("title: T\n  protocol: fewshot\n  methods: []\n", ("methods", "rows")),
+        ("title: T\n  protocol: fewshot\n  rows: {a: {metod: CoOp}}\n", ("a", "'metod'", "method")),
+        (
+            "title: T\n  protocol: fewshot\n  rows: {a: {keys: {X: {most_changed: s, count: 1, run: b}}}}\n",
+            ("a", "'b'", "run"),
+        ),
+        ("title: T\n  protocol: fewshot\n  rows: {a: {keys: {X: {most_changed: s}}}}\n", ("count", "missing")),
+        ("[1]\n", ("mine", "[1]")),
+    ],
+)
+def test_wrong_fields(tmp_path, text, facts):
+    with raises_user_error("mine.yaml", *facts):
+        read_studies([study(tmp_path, text)])
+
+
+def test_a_name_that_is_taken_or_not_allowed(tmp_path):
+    with raises_user_error("table1", "studies.yaml"):
+        read_studies([study(tmp_path, OK, "table1")])
+    with raises_user_error("../x"):
+        read_studies([study(tmp_path, OK, "../x")])
+
+
+def test_values_of_keys(tmp_path):
+    rows = "rows: {a: {keys: {X: [b, c], Y: 1.0}}, d: {keys: {X: {most_changed: s, count: 2, run: a}}}}"
+    found = read_studies([study(tmp_path, f"title: T\n  protocol: fewshot\n  {rows}\n")])["mine"]
+    assert found.rows[0].keys == {"X": "('b', 'c')", "Y": "1.0"}
+    assert found.rows[1].keys == {"X": MostChanged("s", 2, "a")}
+    assert (found.shots, found.seeds, found.datasets) == ((1, 2, 4, 8, 16), (1, 2, 3), "paper")
+
+
+def test_names():
+    studies = read_studies([])
+    assert [study.name for study in select(["Table5", "figure6", "table5"], studies)] == ["table5", "figure6"]
+    assert len(select(["table1", "all"], studies)) == len(studies)
+    with raises_user_error("'tabel5'", "table5"):
+        select(["tabel5"], studies)
+
+
+@pytest.mark.parametrize(
+    ("argv", "facts"),
+    [
+        (["figure33"], ("'figure33'", "figure3")),
+        (["table5", "--studies", "no.yaml"], ("no.yaml",)),
+        (["table5", "--methods", "CoOp"], ("--methods", "table5", "CoOp", "CLIPFit")),
+        (["table5", "--datasets", "dttd"], ("'dttd'", "dtd")),
+        (["table5", "--", "OPTIM.LRR", "1"], ("OPTIM.LRR",)),
+    ],
+)
+def test_user_errors(tmp_path, capsys, argv, facts):
+    output = tmp_path / "out"
+    end = argv.index("--") if "--" in argv else len(argv)
+    code = reproduce.main([*argv[:end], "--output", str(output), "--dry-run", *argv[end:]])
+    assert_user_error((code, capsys.readouterr().err), *facts)
+    assert not output.exists()
+
+
+def test_a_study_of_ones_own(tmp_path, capsys):
+    text = "title: Learning rates\n  protocol: fewshot\n  methods: [CLIPFit]\n  vary: {OPTIM.LR: [0.001, 0.002]}\n"
+    argv = ["mine", "--studies", study(tmp_path, text + "  datasets: [digits]\n  shots: [1]\n  seeds: [1]\n")]
+    assert reproduce.main([*argv, "--output", str(tmp_path / "out"), "--root", str(tmp_path), "--commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and "OPTIM.LR 0.001" in lines[0] and "OPTIM.LR" not in lines[1]  # 0.002 is the recipe's
