@@ -12,7 +12,7 @@ from tools.analysing.sections import Options, embedding_sections
 
 from .blocks import Block
 from .plan import Cell
-from .studies import Study
+from .studies import TRACED, Study
 
 SQUARE = "The square of a tensor is the sum of the squares of its elements. Mean over the seeds of each line."
 LAYERS = {  # show -> (numbers of a run, what they are, label of the y axis)
@@ -31,7 +31,11 @@ def picture_block(study: Study, show: str, cells: list[Cell], done, args) -> Blo
         if not cell.is_training and cell.job is not None:
             continue
         run = load(cell, done, block)
-        if run:
+        if run and show in TRACED and run.trace is None:
+            block.notes.append(
+                f"{cell.row}: {run.path} was trained without a trace: remove it, and the same command trains it with one."
+            )
+        elif run:
             runs.setdefault(cell.row, []).append(run)
     block.holes = len(dict.fromkeys(cell.row for cell in cells)) - len(runs)
     if not runs:

@@ -1,0 +1,88 @@
+"""Plans of studies: shared runs, traces, options that replace the studies' own, rows that follow from results."""
+
+import json
+
+import pytest
+
+from tests.user_errors import raises_user_error
+from tools import reproduce, sweep
+from tools.reproducing.plan import plan_studies, traced_folders
+from tools.reproducing.studies import read_studies, select
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """planned(*argv) -> Plan of tools/reproduce.py's arguments."""
+
+    def make(*argv):
+        args = reproduce.parse_args([*argv, "--root", str(tmp_path / "data"), "--output", str(tmp_path / "out")])
+        monkeypatch.chdir(sweep.ROOT)
+        sweep.prepare(args)
+        studies = read_studies([])
+        chosen = select(args.names, studies)
+        return plan_studies(chosen, args, traced_folders(list(studies.values()), args))
+
+    return make
+
+
+def folders(plan, study, **place):
+    """Returns the run directories of the cells of a study with these attributes."""
+    return {
+        cell.job.output
+        for cell in plan.cells[study]
+        if cell.job and all(getattr(cell, key) == value for key, value in place.items())
+    }
+
+
+def test_studies_share_runs(planned):
+    names = ["table1", "table4", "table7", "figure3", "figure5", "figure6"]
+    plan = planned(*names, "--methods", "CLIPFit", "--seeds", "1")
+    of_table1 = folders(plan, "table1")
+    assert len(of_table1) == 22  # 11 datasets, base and new
+    assert folders(plan, "table4") == folders(plan, "table7") == of_table1 == folders(plan, "figure6", row="BETA 8.0")
+    assert folders(plan, "figure3") | folders(plan, "figure5") < of_table1
+    assert len(plan.jobs) == 7 * 22 == len({job.output for job in plan.jobs})
+    for job in plan.jobs:
+        assert job.training is None or job.training in plan.jobs
+
+
+def test_runs_of_figures_write_a_trace_in_every_study(planned):
+    plan = planned("table1", "--methods", "CLIPFit", "CoOp", "--seeds", "1")
+    traced = {
+        (job.setting.method, job.setting.dataset)
+        for job in plan.jobs
+        if "TRAIN.TRACE" in job.argv and job.argv[job.argv.index("TRAIN.TRACE") + 1] == "True"
+    }
+    assert traced == {("CLIPFit", "dtd")}  # figures 4 and 11
+    assert all("TRAIN.TRACE" not in job.argv for job in plan.jobs if job.training)
+
+
+def test_numbers_of_runs(planned):
+    plan = planned("table1")
+    trainings = [job for job in plan.jobs if not job.training]
+    assert len(trainings) == 6 * 11 * 3 + 11  # zero-shot CLIP does not depend on the seed
+    assert len(planned("table3").jobs) == (7 * 3 + 1) * 3  # one training, two targets
+
+
+def test_options_replace_the_studies_own(planned, tmp_path):
+    plan = planned("figure3", "table5", "--datasets", f"folder={tmp_path}", "--shots", "2", "4", "--seeds", "7")
+    assert {(cell.seed, cell.shots) for cell in plan.cells["table5"]} == {(7, 2), (7, 4)}
+    assert {cell.dataset for cell in plan.cells["figure3"]} == {f"Folder: {tmp_path.name}"}
+    with raises_user_error("--methods", "table5", "CoOp"):
+        planned("table5", "--methods", "CoOp")
+
+
+def test_a_row_follows_from_the_results_of_another(planned, monkeypatch):
+    argv = ("layernorm-freezing", "--datasets", "digits", "--seeds", "1", "2", "--backbone", "micro")
+    plan = planned(*argv)
+    assert [(cell.row, cell.seed) for cell in plan.waiting] == [("six most changed", 1), ("six most changed", 2)]
+    source = next(cell.job for cell in plan.cells["layernorm-freezing"] if cell.row == "all (CLIPFit)")
+    source.output.mkdir(parents=True)
+    (source.output / "result.json").write_text(json.dumps({"finished": True, "settings": {}, "identity": {}}))
+    value = "('text_ffn_output_bias', 'image_layernorm:0,2')"
+    monkeypatch.setattr("tools.reproducing.plan.most_changed", lambda folder, name, count: value)
+    plan = planned(*argv)
+    assert [cell.seed for cell in plan.waiting] == [2]
+    following = [cell for cell in plan.cells["layernorm-freezing"] if cell.row == "six most changed" and cell.job]
+    assert [(cell.dataset, cell.seed, cell.column) for cell in following] == [("Digits", 1, "4")]
+    assert following[0].job.argv[following[0].job.argv.index("TRAINER.CLIPFIT.TUNE") + 1] == value

@@ -1,0 +1,157 @@
+"""Tables of studies from made records: means, averages, holes, the paper's numbers, devices."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from datasets import catalogue
+from tools.reporting.run import Run, Training
+from tools.reproducing import efficiency, results, tables
+from tools.reproducing.plan import Cell
+from tools.reproducing.studies import read_studies
+
+DATASETS = [entry.name for entry in catalogue.entries().values() if entry.paper_order]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """made(study, accuracy, ...) -> cells of a study on the paper's datasets, with results where accuracy is a number.
+
+    accuracy(row, dataset, column, seed) returns a number, or None for a run that is missing.
+    """
+    runs = {}
+    monkeypatch.setattr(results, "finished_run", runs.get)
+    monkeypatch.setattr(efficiency, "finished_run", runs.get)
+
+    def make(study, accuracy, columns=("Base", "New"), datasets=DATASETS, backbone="ViT-B/16", device="H100"):
+        cells = []
+        for row in study.rows:
+            for dataset in datasets:
+                for seed in (1, 2, 3):
+                    training = None
+                    for column in columns:
+                        value = accuracy(row.name, dataset, column, seed)
+                        job = SimpleNamespace(
+                            output=Path(f"{row.name}/{dataset}/{column}/{seed}"),
+                            setting=SimpleNamespace(backbone=backbone),
+                            training=training if column == "New" else None,
+                        )  # fmt: skip
+                        training = training or job
+                        shots = int(column) if column.isdigit() else study.shots[0]
+                        cells.append(Cell(row.name, dataset, dataset, column, shots, seed, job))
+                        if value is not None:
+                            runs[job.output] = finished(job.output, dataset, seed, value, device)
+        return cells, lambda job: job.output in runs
+
+    return make
+
+
+def finished(folder, dataset, seed, accuracy, device):
+    setup = Training(dataset, "all", 16, seed, {})
+    extra = {"device": device, "train_seconds": 16.0, "epochs": 100, "peak_memory_mb": 2000}
+    extra["content"] = {"train_x": {"images": 160}}
+    return Run(folder, "CLIPFit", "ViT-B/16", dataset, "all", seed, setup, setup, accuracy=accuracy, extra=extra)
+
+
+def rows_of(block):
+    return {(row[0], row[1]): row[2:] for row in block.table}
+
+
+def test_averages_with_the_papers_numbers_beside(made):
+    study = read_studies([])["table5"]
+    cells, done = made(study, lambda row, dataset, column, seed: {"Base": 83.0, "New": 64.0}[column] + seed / 10)
+    block = tables.accuracy_block(study, cells, done, with_datasets=False)
+    assert block.columns == [
+        "Dataset",
+        "Method",
+        "Base",
+        "Base (paper)",
+        "New",
+        "New (paper)",
+        "H",
+        "H (paper)",
+        "Seeds",
+    ]
+    row = rows_of(block)["Average of 11 datasets", "(b) text biases"]
+    h = 2 * 83.2 * 64.2 / (83.2 + 64.2)
+    assert row == ["83.20 ± 0.08", "83.33", "64.20 ± 0.08", "64.43", f"{h:.2f} ± 0.08", "72.67", "3"]
+    assert rows_of(block)["Average of 11 datasets", "(a) text and image biases"][1] == "84.15*"  # far outside
+    assert block.holes == 0 and not block.notes
+    assert block.csv[1]["H"] == pytest.approx(h) and block.csv[1]["New paper"] == 64.43
+
+
+def test_a_missing_dataset_is_a_hole_and_no_average(made):
+    study = read_studies([])["table1"]
+
+    def accuracy(row, dataset, column, seed):
+        return None if (row, dataset) == ("CLIPFit", "SUN397") else 70.0
+
+    cells, done = made(study, accuracy)
+    block = tables.accuracy_block(study, cells, done)
+    found = rows_of(block)
+    assert found["Average of 11 datasets", "CLIPFit"] == ["–", "83.72", "–", "74.84", "–", "79.03", "0"]
+    assert found["Average of 11 datasets", "CoOp"][0] == "70.00 ± 0.00"
+    assert found["SUN397", "CLIPFit"] == ["–", "81.97", "–", "78.17", "–", "80.02", "0"]
+    assert block.holes == 6 and "SUN397" in block.notes[0] and "CLIPFit" in block.notes[0]
+
+
+def test_an_average_over_other_datasets_has_another_name_and_no_number_of_the_paper(made):
+    study = read_studies([])["table5"]
+    cells, done = made(study, lambda *place: 70.0, datasets=["EuroSAT", "SUN397"])
+    block = tables.accuracy_block(study, cells, done, with_datasets=False)
+    assert block.table[0][0] == "Average of 2 datasets" and "Base (paper)" not in block.columns
+    cells, done = made(study, lambda *place: 70.0, backbone="RN50")
+    assert "Base (paper)" not in tables.accuracy_block(study, cells, done, with_datasets=False).columns
+
+
+def test_the_paper_column_of_another_number_of_shots(made):
+    study = read_studies([])["table6"]
+    cells, done = made(study, lambda row, dataset, column, seed: 70.0 + int(column), columns=("1", "4", "16"))
+    row = rows_of(tables.accuracy_block(study, cells, done, with_datasets=False))
+    assert row["Average of 11 datasets", "with KD"] == [
+        "71.00 ± 0.00", "71.21*", "74.00 ± 0.00", "75.94*", "86.00 ± 0.00", "79.62*", "3",
+    ]  # fmt: skip
+
+
+def test_seeds_without_new_are_not_in_h(made):
+    study = read_studies([])["table5"]
+
+    def accuracy(row, dataset, column, seed):
+        return None if (column, seed) == ("New", 3) else 50.0 + 10 * seed
+
+    cells, done = made(study, accuracy)
+    row = rows_of(tables.accuracy_block(study, cells, done, with_datasets=False))
+    assert row["Average of 11 datasets", "(b) text biases"][0].startswith("65.00") and "seed 3" in " ".join(
+        tables.accuracy_block(study, cells, done).notes
+    )
+
+
+def test_a_curve_has_a_point_per_value(made):
+    study = read_studies([])["figure6"]
+    cells, done = made(study, lambda row, dataset, column, seed: 60.0 + float(row.split()[1]) / 8)
+    block = tables.curve_block(study, cells, done)
+    ax = block.figure.axes[0]
+    assert list(ax.lines[0].get_xdata()) == [0, 1, 2, 4, 8, 16, 32] and ax.get_xscale() == "symlog"
+    assert ax.lines[1].get_ydata()[-1] == pytest.approx(64.0)
+    assert [line.get_label() for line in ax.lines] == ["Base", "New", "H"]
+
+
+def test_efficiency_has_a_table_per_device(made, monkeypatch):
+    study = read_studies([])["table7"]
+    monkeypatch.setattr(efficiency, "parameters", lambda folder: 46080)
+    h100, done = made(study, lambda row, dataset, column, seed: 70.0 if row != "MaPLe" else None)
+    cpu, _ = made(study, lambda row, dataset, column, seed: 70.0 if row == "MaPLe" else None, device="cpu (2 threads)")
+    first, second = efficiency.efficiency_blocks(study, h100, done)
+    names = [row[0] for row in first.table]
+    assert (
+        "H100" in first.title
+        and "cpu (2 threads)" in second.title
+        and (first.name, second.name) == ("table7", "table7-2")
+    )
+    row = dict(zip(first.columns, first.table[names.index("CLIPFit")], strict=True))
+    assert row["Parameters"] == "46,080" and row["Parameters (paper)"] == "44,000"
+    assert row["ms per image"] == "1.00" and row["ms per image (paper)"] == "0.96"  # 16 s / (160 images x 100 epochs)
+    assert row["Peak MB"] == "2,000" and row["H"] == "70.00" and row["H (paper)"] == "79.03"
+    assert dict(zip(first.columns, first.table[names.index("MaPLe")], strict=True))["Parameters"] == "–"
+    assert dict(zip(second.columns, second.table[names.index("MaPLe")], strict=True))["Parameters"] == "46,080"
