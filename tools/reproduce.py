@@ -27,7 +27,7 @@ from tools.reproducing.plan import Plan, plan_studies, traced_folders  # noqa: E
 from tools.reproducing.studies import read_studies, select  # noqa: E402
 
 OUTPUT = "output"
-RESUME = "The same command goes on."
+RESUME = "The same command resumes it."
 
 
 def parse_args(argv=None):
@@ -105,7 +105,7 @@ class Reproduction:
         return sweep.run_or_show(self.args, jobs, finish=self.finish)
 
     def finish(self, states: dict, outcomes: dict, args) -> int:
-        """Goes on with the jobs that follow from the results; without any, writes the page."""
+        """Continues with the jobs that follow from the results; without any, writes the page."""
         waited = len(self.plan.waiting)
         self.states.update({job.output: outcomes.get(job, state) for job, state in states.items()})
         plan = plan_studies(self.studies, args, self.traced) if waited else self.plan

@@ -12,17 +12,17 @@ from trainers.common.runs.record_schema import FILE
 
 
 def split_by_data(jobs: list[Job]) -> tuple[list[Job], list[str]]:
-    """Returns the jobs that can run or are finished, and a line per dataset that others lack."""
+    """Returns the jobs that can run or are finished, and a line per dataset that others need."""
     missing = Counter()
     kept = {}
     for job in jobs:
-        lacking = missing_dataset(job)
-        if lacking is None and (job.training is None or job.training.output in kept or is_finished(job.training)):
+        absent = missing_dataset(job)
+        if absent is None and (job.training is None or job.training.output in kept or is_finished(job.training)):
             kept[job.output] = job
         elif is_finished(job):
             kept[job.output] = job
-        elif lacking:
-            missing[lacking] += 1
+        elif absent:
+            missing[absent] += 1
     lines = []
     for (name, root), number in missing.items():
         lines.append(

@@ -33,7 +33,7 @@ def picture_block(study: Study, show: str, cells: list[Cell], done, args) -> Blo
         run = load(cell, done, block)
         if run and show in TRACED and run.trace is None:
             block.notes.append(
-                f"{cell.row}: {run.path} was trained without a trace: remove it, and the same command trains it with one."
+                f"{cell.row}: {run.path} was trained without a trace: remove it, and the same command trains it again."
             )
         elif run:
             runs.setdefault(cell.row, []).append(run)
@@ -42,7 +42,7 @@ def picture_block(study: Study, show: str, cells: list[Cell], done, args) -> Blo
         block.caption = "No figure: no run is finished."
         return block
     try:
-        DRAWN[show](block, show, study, runs, args)
+        DRAW[show](block, show, study, runs, args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         block.holes += 1
         block.notes.append(f"No {show}: {' '.join(str(error).split())}")
@@ -103,7 +103,7 @@ def draw_iterations(block: Block, show: str, study: Study, runs: dict[str, list[
 
 
 def draw_embedding(block: Block, show: str, study: Study, runs: dict[str, list[AnalysedRun]], args) -> None:
-    """Adds the t-SNE of the image features, zero-shot beside tuned, of the first row and seed."""
+    """Adds the t-SNE of the image features, zero-shot and tuned, of the first row and seed."""
     row, found = next(iter(runs.items()))
     run = found[0]
     run.label = row
@@ -114,6 +114,6 @@ def draw_embedding(block: Block, show: str, study: Study, runs: dict[str, list[A
     block.notes += notes
 
 
-DRAWN = {
+DRAW = {
     "change": draw_layers, "gradients": draw_layers, "iterations": draw_iterations, "embedding": draw_embedding,
 }  # fmt: skip

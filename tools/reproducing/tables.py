@@ -1,4 +1,4 @@
-"""Tables of accuracies, with the paper's numbers beside ours, and the plot of accuracy against a varied key."""
+"""Tables of accuracies, ours next to the paper's, and the plot of accuracy against a varied key."""
 
 import matplotlib
 from matplotlib.figure import Figure

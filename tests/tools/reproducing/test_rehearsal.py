@@ -82,22 +82,33 @@ def test_most_changed_layers_are_those_of_the_run(cut):
     assert len(chosen) == 1 and "text\\_ffn\\_output\\_bias" in page
 
 
-def test_the_same_command_runs_nothing_and_writes_the_same_page(cut, in_process):
-    output, _ = cut
-    files = {path: path.read_bytes() for path in (output / "studies").rglob("*") if path.is_file()}
-    code, started = in_process("all", *CUT, "--output", str(output), "--", "OPTIM.MAX_EPOCH", "1")
-    assert code == 0 and not started
-    assert files == {path: path.read_bytes() for path in (output / "studies").rglob("*") if path.is_file()}
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_reproduction_goes_on_to_the_same_page(in_process, tmp_path):
+def test_an_interrupted_reproduction_is_resumed_with_the_same_page(in_process, tmp_path):
     argv = ["regularisers", "layernorm-freezing", *CUT]
     keys = ("--", "OPTIM.MAX_EPOCH", "1")
-    code, all_runs = in_process(*argv, "--output", str(tmp_path / "one"), *keys)
+    one, two = tmp_path / "one", tmp_path / "two"
+    code, all_runs = in_process(*argv, "--output", str(one), *keys)
     assert code == 0
-    code, before = in_process(*argv, "--output", str(tmp_path / "two"), *keys, limit=3)
-    assert code == 130 and len(before) == 3 and not (tmp_path / "two/studies").exists()
-    code, after = in_process(*argv, "--output", str(tmp_path / "two"), *keys)
+    code, before = in_process(*argv, "--output", str(two), *keys, limit=3)
+    assert code == 130 and len(before) == 3 and not (two / "studies").exists()
+    code, after = in_process(*argv, "--output", str(two), *keys)
     assert code == 0 and len(before) + len(after) == len(all_runs) and not set(before) & set(after)
-    for path in (tmp_path / "one/studies").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "two/studies" / path.relative_to(tmp_path / "one/studies")).read_bytes()
+    assert files(one / "studies") == files(two / "studies")
+    code, again = in_process(*argv, "--output", str(two), *keys)
+    assert code == 0 and not again and files(one / "studies") == files(two / "studies")
+
+
+def test_missing_data_are_named_and_are_holes(in_process, tmp_path, capsys):
+    study = tmp_path / "mine.yaml"
+    study.write_text("mine: {title: T, protocol: fewshot, shots: [1], seeds: [1], methods: [ZeroshotCLIP]}")
+    argv = ["mine", "--studies", str(study), "--datasets", "digits", "dtd", "--backbone", "micro"]
+    code, started = in_process(*argv, "--output", str(tmp_path / "out"), "--config", "micro")
+    assert code == 1 and len(started) == 1
+    out = capsys.readouterr().out
+    assert "dtd is not in" in out and "tools/prepare_data.py dtd" in out
+    rows = {row["dataset"]: row for row in csv.DictReader(open(tmp_path / "out/studies/tables/mine.csv"))}
+    assert rows["Digits"]["1"] and not rows["DescribableTextures"]["1"] and not rows["Average of 2 datasets"]["1"]
+    assert "DescribableTextures" in (tmp_path / "out/studies/studies.md").read_text()

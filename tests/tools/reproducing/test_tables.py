@@ -58,7 +58,7 @@ def rows_of(block):
     return {(row[0], row[1]): row[2:] for row in block.table}
 
 
-def test_averages_with_the_papers_numbers_beside(made):
+def test_averages_next_to_the_papers_numbers(made):
     study = read_studies([])["table5"]
     cells, done = made(study, lambda row, dataset, column, seed: {"Base": 83.0, "New": 64.0}[column] + seed / 10)
     block = tables.accuracy_block(study, cells, done, with_datasets=False)
