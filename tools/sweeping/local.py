@@ -9,7 +9,7 @@ from tqdm import tqdm
 from . import console
 from .cost import Costs, clock
 from .follow import Follower
-from .plan import Job
+from .jobs import Job
 from .process import Process, stop_all
 from .state import State, job_state, lock_folder
 
