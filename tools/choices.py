@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.records import read_json
+from tools.records import printable, read_json
 
 FILE = "choice.json"
 SPLIT = "val"
@@ -91,7 +91,7 @@ def read(folder: Path) -> Choice | None:
     try:
         candidates = []
         for entry in content["candidates"]:
-            values = {str(key): str(value) for key, value in entry["values"].items()}
+            values = {printable(key): printable(value) for key, value in entry["values"].items()}
             candidates.append(Candidate(values, float(entry["accuracy"]), folder / entry["run"]))
         choice = Choice(tuple(candidates))
         same_keys = {frozenset(candidate.values) for candidate in candidates}

@@ -60,12 +60,12 @@ def save(figure: Figure, file_format: str) -> bytes:
     return file.getvalue()
 
 
-def inline_svg(figure: Figure, table: Table) -> str:
-    """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by the table's name."""
+def inline_svg(figure: Figure, name: str, title: str) -> str:
+    """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by `name`."""
     svg = save(figure, "svg").decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.name}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
 def panels(table: Table, styles: dict, draw_panel, height: float) -> Figure:
