@@ -146,6 +146,9 @@ def fill_defaults(args) -> None:
     args.choose = getattr(args, "choose", None)
     if args.choose and not args.vary:
         raise ValueError(f"--choose {args.choose} chooses between the values of a key: add --vary KEY VALUE VALUE ...")
+    for key in ("TEST.SPLIT", "TEST.NO_TEST"):
+        if args.choose and key in args.opts[::2]:
+            raise ValueError(f"--choose {args.choose} decides which images are tested: remove {key} after --")
     if args.targets and not transfers:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
     default = ["imagenet"] if transfers else ["digits"]

@@ -129,6 +129,12 @@ def test_choose_without_vary(args):
         plan(args("base2new", "--choose", "val"))
 
 
+@pytest.mark.parametrize("key", ["TEST.SPLIT", "TEST.NO_TEST"])
+def test_choose_and_another_split(args, key):
+    with raises_user_error("--choose", key, error=ValueError):
+        plan(args("base2new", *CHOOSE, "--", key, "test"))
+
+
 def test_damaged_choices(tmp_path):
     candidates = [
         {"values": {BETA: "1"}, "accuracy": 50.0, "run": "a"},
