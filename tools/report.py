@@ -29,6 +29,8 @@ def parse_args(argv=None):
     parser.add_argument("paths", nargs="+", metavar="OUTPUT", help="output folders or run directories")
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
     parser.add_argument("--paper", action="store_true", help="compare with the numbers in the CLIPFit paper")
+    parser.add_argument("--vary", nargs="+", action="append", default=[], metavar="KEY",
+                        help="config keys to show results over, also if there are only two values")  # fmt: skip
     parser.add_argument("--ci95", action="store_true",
                         help="print the half-width of the 95 %% confidence interval instead of the std")  # fmt: skip
     parser.add_argument("--out", metavar="DIR", type=Path, help="output folder (default: report in the first OUTPUT)")

@@ -101,13 +101,13 @@ class Reproduction:
         if plan.waiting and (self.args.dry_run or self.args.commands):
             print(f"{len(plan.waiting)} more jobs follow from the results of these", file=sys.stderr)
         if not jobs and not (self.args.dry_run or self.args.commands):
-            return self.finish({}, {}, self.args)
+            return self.finish({}, self.args)
         return sweep.run_or_show(self.args, jobs, finish=self.finish)
 
-    def finish(self, states: dict, outcomes: dict, args) -> int:
+    def finish(self, states: dict, args) -> int:
         """Continues with the jobs that follow from the results; without any, writes the page."""
         waited = len(self.plan.waiting)
-        self.states.update({job.output: outcomes.get(job, state) for job, state in states.items()})
+        self.states.update({job.output: state for job, state in states.items()})
         plan = plan_studies(self.studies, args, self.traced) if waited else self.plan
         if len(plan.waiting) < waited:
             return self.run(plan)

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runtime.user_errors import exit_code  # noqa: E402
+from tools import choices  # noqa: E402
+from tools.sweeping import choosing  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, check_folders, plan  # noqa: E402
@@ -71,6 +73,10 @@ def add_options(parser) -> None:
     runs.add_argument(
         "--vary", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
         help="config key and its values, each of which is a run; repeatable: all combinations are run",
+    )  # fmt: skip
+    runs.add_argument(
+        "--choose", choices=[choices.SPLIT], metavar=choices.SPLIT.upper(),
+        help="val: test only the combination of --vary that is best on validation images, per dataset, shots and seed",
     )  # fmt: skip
     runs.add_argument(
         "--plugin", action="append", default=[], metavar="FILE_OR_MODULE",
@@ -178,7 +184,7 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     """Runs the jobs, submits them, or prints them, as the options say. Returns the exit code.
 
     Args:
-        finish: called with the states before the run, the outcomes, and `args` when no job is left; returns the code.
+        finish: called with the state of each job, and `args`, when no job is left; returns the exit code.
     """
     if args.commands:
         for job in jobs:
@@ -187,6 +193,8 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     output = Path(args.output)
     expected = expected or {job: expected_record(job) for job in jobs}
     states = {job: job_state(job, expected) for job in jobs}
+    add_tests(expected, states)
+    jobs = list(states)
     costs = Costs(expected)
     if args.slurm is None:
         slots = environments(args, expected)
@@ -202,29 +210,50 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
         return 0
     for option in ("datasets", "targets"):
         check_folders(option, getattr(args, option))
-    print(f"{count_jobs(states)}; {at_a_time} at a time", flush=True)
+    waiting = choosing.waiting_tests(jobs)
+    follow = f"; then {waiting} tests of chosen runs" if waiting else ""
+    print(f"{count_jobs(states)}; {at_a_time} at a time{follow}", flush=True)
     if args.slurm is not None:
         return submit_or_report(args, expected, states, at_a_time, finish)
-    runner = Runner([job for job in jobs if states[job].status != "finished"], expected, slots, costs, args.log)
-    outcomes = runner.run()
-    if runner.stops:
-        print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
-        return 130
-    return finish(states, outcomes, args)
+    to_run = [job for job in jobs if states[job].status != "finished"]
+    choosing.write_choices(jobs)
+    while to_run:
+        runner = Runner(to_run, expected, slots, costs, args.log)
+        outcomes = runner.run()
+        if runner.stops:
+            print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
+            return 130
+        states |= outcomes
+        to_run = add_tests(expected, states)
+        choosing.write_choices(to_run)
+    return finish(states, args)
+
+
+def add_tests(expected: dict, states: dict) -> list:
+    """Adds the tests of the choices that can be made now to `expected` and `states`. Returns those to run."""
+    finished = {job for job, state in states.items() if state.status == "finished"}
+    known = {job.output for job in states}
+    tests = [job for job in choosing.chosen_tests(list(states), finished) if job.output not in known]
+    expected.update((job, expected_record(job)) for job in tests)
+    states.update((job, job_state(job, expected)) for job in tests)
+    return [job for job in tests if states[job].status != "finished"]
 
 
 def submit_or_report(args, expected: dict, states: dict, at_a_time: int, finish) -> int:
     """Calls `finish` if all jobs are finished, else submits those that are not queued. Returns the exit code."""
     if all(state.status == "finished" for state in states.values()):
-        return finish(states, {}, args)
+        return finish(states, args)
     blocked = {job for job, state in states.items() if state.status == "blocked"}
     to_run = [job for job, state in states.items() if state.status not in ("finished", "queued")]
     to_run = [job for job in to_run if not blocked & {job, job.training}]
+    choosing.write_choices(list(states))
     if to_run:
         print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))
     print(
         "The same command submits the remaining jobs, or prints the report if none are left; --dry-run lists the jobs."
     )
+    if waiting := choosing.waiting_tests(list(states)):
+        print(f"Then it submits the {waiting} tests of the runs that are best on validation images")
     for job in blocked:
         print(f"blocked: {job.title}: {states[job].note}")
     return 1 if blocked else 0

@@ -1,9 +1,13 @@
 """Builds the content of a report from folders of runs."""
 
 import difflib
+import os
 from dataclasses import dataclass
 
 from .checks import check_table
+from .chosen import chosen
+from .details import Detail
+from .details import set_names as set_detail_names
 from .image_sets import name_own_images
 from .match_runs import link, stale_evaluations
 from .paper import Comparison, compare
@@ -12,12 +16,14 @@ from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, Run, known_dataset, registry_name
 from .scan import scan
 from .tables import Table, make_table, set_names
+from .varied import varied
 
 
 @dataclass
 class Report:
     tables: list[Table]
     comparisons: list[list[Comparison]]  # with the paper, one list per table
+    details: list[list[Detail]]  # varied keys and choices on validation images, one list per table
     problems: list[Problem]
     runs: list[Run]
 
@@ -39,6 +45,8 @@ def build(args) -> Report:
     dropped_subjects = {run.subject for run in dropped}
     problems = [problem for problem in problems if problem.subject not in dropped_subjects] + missing
     entries_of, no_protocol = sort_into_tables(runs)
+    candidates = candidate_folders(runs)
+    no_protocol = [run for run in no_protocol if os.path.realpath(run.folder) not in candidates]
     problems += [Problem("no_protocol", run.subject, why_no_protocol(run)) for run in no_protocol]
     tables = []
     for key, entries in entries_of.items():
@@ -51,7 +59,31 @@ def build(args) -> Report:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))
     comparisons = [compare(table) if args.paper else [] for table in tables]
-    return Report(tables, comparisons, problems, runs)
+    named = list(dict.fromkeys(key for keys in args.vary for key in keys))
+    details = [varied(table, named) + chosen(table) for table in tables]
+    set_detail_names(list(zip(tables, details, strict=True)))
+    problems += missing_keys(named, tables, details)
+    return Report(tables, comparisons, details, problems, runs)
+
+
+def candidate_folders(runs: list[Run]) -> set[str]:
+    """Returns the run directories of the runs that were evaluated on validation images for a choice."""
+    folders = [candidate.folder for run in runs if run.choice for candidate in run.choice.candidates]
+    return {os.path.realpath(folder) for folder in folders}
+
+
+def missing_keys(named: list[str], tables: list[Table], details: list[list[Detail]]) -> list[Problem]:
+    """Returns a problem for each key of --vary without a table."""
+    shown = {detail.axis for of_table in details for detail in of_table}
+    titles = " ".join(detail.title for of_table in details for detail in of_table)
+    known = sorted({key for table in tables for row in table.rows for run in row.runs for key in run.settings})
+    problems = []
+    for key in named:
+        if key not in shown and key not in titles.replace(":", " ").split():
+            similar = [] if key in known else difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            problems.append(Problem("missing", f"--vary {key}", f"no runs that differ in this key only{hint}"))
+    return problems
 
 
 def requested_values(args) -> dict[str, set]:

@@ -9,11 +9,13 @@ import jinja2
 from tools.records import printable
 from trainers.common.runs.files import write_atomically
 
-from . import captions, plots, spreadsheet
+from . import captions, plots, spreadsheet, varied_plots
+from .details import Detail
 from .paper import Comparison, distinct_notes
 from .problems import by_category, failed
+from .stats import Stat
 from .tables import Table
-from .text import number, seed_count
+from .text import cell_text, number, seed_count
 
 PAGE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -24,12 +26,21 @@ TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "
 
 
 @dataclass
+class DetailSection:
+    """A Detail and its plot."""
+
+    detail: Detail
+    figure: object  # None if there is nothing to plot
+
+
+@dataclass
 class Section:
-    """A table, its comparison with the paper, and its plot."""
+    """A table, its comparison with the paper, its plot, and the details below it."""
 
     table: Table
     comparisons: list[Comparison]
     figure: object  # None if there is nothing to plot
+    details: list[DetailSection]
 
     @property
     def notes(self) -> list[str]:
@@ -63,8 +74,10 @@ def contents(report):
     """Yields (path relative to the output folder, content) for each file of a report."""
     styles = plots.row_styles(report.tables)
     sections = [
-        Section(table, comparisons, plots.draw(table, styles))
-        for table, comparisons in zip(report.tables, report.comparisons, strict=True)
+        Section(
+            table, comparisons, plots.draw(table, styles), [DetailSection(d, varied_plots.draw(d)) for d in details]
+        )
+        for table, comparisons, details in zip(report.tables, report.comparisons, report.details, strict=True)
     ]
     content = {
         "sections": sections, "problems": by_category(report.problems), "failed": failed(report.problems),
@@ -80,9 +93,13 @@ def contents(report):
         yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:
             yield f"tables/{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions)
-        if section.figure:
-            for file_format in ("png", "pdf"):
-                yield f"plots/{name}.{file_format}", plots.save(section.figure, file_format)
+        for item in section.details:
+            yield f"tables/{item.detail.name}.csv", spreadsheet.text(spreadsheet.detail_rows(item.detail))
+            yield f"tables/{item.detail.name}.tex", render("detail.tex.j2", detail=item.detail)
+        figures = {name: section.figure, **{item.detail.name: item.figure for item in section.details}}
+        for name, figure in figures.items():
+            for file_format in ("png", "pdf") if figure else ():
+                yield f"plots/{name}.{file_format}", plots.save(figure, file_format)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:
@@ -94,7 +111,10 @@ def render(template: str, autoescape: bool = False, **content) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, seeds=seed_count, tex=tex, md=md, interval=interval, svg=svg)
+    environment.tests["stat"] = lambda cell: isinstance(cell, Stat)
+    environment.filters.update(
+        number=number, cell=cell_text, md_cell=md_cell, seeds=seed_count, tex=tex, md=md, interval=interval, svg=svg
+    )
     return environment.get_template(template).render(**content)
 
 
@@ -104,13 +124,21 @@ def interval(stat) -> str:
     return f"[{stat.mean - half_width:.2f}, {stat.mean + half_width:.2f}]" if half_width else ""
 
 
-def svg(section: Section) -> str:
+def svg(section) -> str:
+    if isinstance(section, DetailSection):
+        return plots.inline_svg(section.figure, section.detail.name, section.detail.title)
     return plots.inline_svg(section.figure, section.table.name, section.table.key.title)
 
 
 def tex(text) -> str:
     """Escapes text for LaTeX."""
     return "".join(TEX.get(letter, letter) for letter in printable(text))
+
+
+def md_cell(cell) -> str:
+    """Returns a cell of a Detail for Markdown."""
+    text = cell_text(cell)
+    return md(text) if isinstance(cell, str) and not spreadsheet.NUMBER.fullmatch(text) else text
 
 
 def md(text) -> str:

@@ -129,7 +129,7 @@ def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:
     source_runs = {}
     for entry in entries:
         source = entry.run.source_run
-        if source and source.finished:
+        if source and source.finished and source.split == "test":
             source_runs[id(source)] = source
     wanted = {(model_key(entry.run), entry.run.tested_model) for entry in entries}
     wanted -= {(model_key(run), run.tested_model) for run in source_runs.values()}

@@ -18,6 +18,7 @@ from .run import Run
 
 UNKNOWN = "unknown"
 TRAINING_IMAGES = "training images"  # stands for them among the settings of a run
+CHOSEN = "chosen on validation images"  # beginning of the value of a key that was chosen, with its candidates
 USUAL = '""'  # value of TRAINING_IMAGES that is in no label
 
 
@@ -81,6 +82,8 @@ def comparable(run: Run) -> dict[str, str]:
         settings = {key: value for key, value in settings.items() if not in_groups(key, OF_TRAINING)}
     else:
         settings[TESTED] = run.tested_model
+    for key in run.choice.chosen.values if run.choice else ():
+        settings[key] = f"{CHOSEN} from {', '.join(run.choice.values_of(key))}"  # one experiment, whatever was chosen
     return {key: json.dumps(value, default=str) for key, value in settings.items()}
 
 
@@ -103,8 +106,13 @@ def split_rows(entries: list, protocol: str = "") -> list[Row]:
     return rows
 
 
+def is_chosen(value: str) -> bool:
+    """Whether the value of a setting, as JSON text, says that it was chosen on validation images."""
+    return value.startswith(f'"{CHOSEN}')
+
+
 def split_method(method: str, entries: list, protocol: str) -> list[Row]:
-    """Returns one row per combination of the settings that differ within a cell."""
+    """Returns one row per combination of the settings that differ within a cell, or were chosen on val."""
     # Example: EuroSAT was run with BETA 2.0 and 8.0, UCF101 with BETA 8.0 and with another LR than EuroSAT.
     #   BETA differs within the cell of EuroSAT: rows "BETA 2.0" (EuroSAT) and "BETA 8.0" (EuroSAT, UCF101)
     #   LR differs only between cells: it splits no row, and gets a note
@@ -117,7 +125,8 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
             values_of[key][cell_of(entry)].add(value)
     split_keys = []
     for key, cells in sorted(values_of.items()):
-        if any(len(values) > 1 for values in cells.values()):
+        chosen = any(is_chosen(value) for values in cells.values() for value in values)
+        if chosen or any(len(values) > 1 for values in cells.values()):
             split_keys.append(key)
     split_keys = tuple(split_keys)
     groups = defaultdict(list)  # values of the split keys -> runs

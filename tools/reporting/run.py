@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from datasets import catalogue
+from tools.choices import Choice
 from tools.records import printable, read_json
 from trainers.common.runs.record_schema import FILE, FINAL_MODEL, ZERO_SHOT, check
 
@@ -54,6 +55,7 @@ class Run:
     config: str = ""  # name of the method's config file
     command: list = field(default_factory=list)  # command line, as far as recorded
     zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
+    choice: Choice | None = None  # of a test: how its training was chosen on validation images
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
 

@@ -4,9 +4,11 @@ import os
 import re
 from pathlib import Path
 
+from tools import choices
 from tools.records import instant
 from trainers.common.runs.record_schema import FILE as RECORD
 
+from .logs import literal
 from .problems import Problem
 from .run import EVALUATION, Run, read_record
 from .run_logs import different_keys, logs_in, own_log, read_all, run_of_logs, still_running, where_log_ends
@@ -80,6 +82,8 @@ def read_folder(folder: Path) -> tuple[list[Run], list[Problem]]:
         problems += log_problems
         if run and run.finished and os.path.lexists(folder / RECORD):
             problems.append(Problem("inconsistent", str(folder), f"{RECORD} is corrupted; using {run.file}"))
+    if run and run.eval_only:
+        problems += add_choice(run)
     runs = [run] if run else []
     for path in sorted(folder.glob(f"{EVALUATION}*.json")):
         if EVALUATION_RECORD.fullmatch(path.name):
@@ -87,6 +91,27 @@ def read_folder(folder: Path) -> tuple[list[Run], list[Problem]]:
             problems += record_problems
             runs += [run] if run else []
     return runs, problems
+
+
+def add_choice(run: Run) -> list[Problem]:
+    """Sets how the training of a test was chosen on validation images. Returns the problems of choice.json."""
+    subject = str(run.folder / choices.FILE)
+    try:
+        choice = choices.read(run.folder)
+    except (ValueError, OSError) as error:
+        return [Problem("corrupted", subject, reason(error))]
+    settings = (run.training.settings if run.training else None) or {}
+    for key, value in choice.chosen.values.items() if choice else ():
+        tested = settings.get(key)
+        if plain_text(tested) != plain_text(literal(value)):
+            return [Problem("corrupted", subject, f"{key} {value} was chosen, but the tested run has {tested}")]
+    run.choice = choice
+    return []
+
+
+def plain_text(value) -> str:
+    """Returns a text that is equal for equal values, such as a tuple and a list."""
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def read_checked(path: Path, logs: list[Path], log_runs: list[Run]) -> tuple[Run | None, list[Problem]]:

@@ -6,7 +6,9 @@ import pandas as pd
 
 from tools.records import printable
 
+from .details import Detail
 from .run import Training
+from .stats import Stat
 from .tables import Table
 from .text import seed_count
 
@@ -50,6 +52,20 @@ def table_rows(table: Table) -> list[dict]:
     return rows
 
 
+def detail_rows(detail: Detail) -> list[dict]:
+    """Returns the rows of a Detail, with columns for mean, std and half-width of the 95 % confidence interval."""
+    rows = []
+    for block in detail.blocks:
+        for cells in block.rows:
+            row = {"block": block.title}
+            for column, cell in zip(detail.columns, cells, strict=True):
+                row[column] = cell.mean if isinstance(cell, Stat) else cell
+                if isinstance(cell, Stat):
+                    row |= {f"{column} std": cell.std, f"{column} ci95": cell.confidence_half_width}
+            rows.append(row)
+    return rows
+
+
 def long_rows(section) -> list[dict]:
     """Returns one row per number of a table (long format), with the paper's number if it prints one."""
     table = section.table
@@ -84,7 +100,7 @@ def run_row(run) -> dict:
         "folder": run.folder, "method": run.method, "backbone": run.backbone, "dataset": run.dataset,
         "classes": run.classes, "trained_on": trained.dataset, "trained_classes": trained.classes,
         "shots": trained.shots, "seed": trained.seed, "accuracy": run.accuracy, "finished": run.finished,
-        "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
+        "split": run.split, "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
         "read_from": run.file, "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
         **((run.training or run.setup).settings or {}),

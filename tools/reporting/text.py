@@ -2,6 +2,7 @@
 
 from tools.records import printable
 
+from .details import Detail
 from .paper import Comparison, distinct_notes
 from .problems import Problem, by_category
 from .stats import Stat
@@ -55,6 +56,21 @@ def paper_text(comparisons: list[Comparison]) -> list[str]:
     return aligned(lines) + [f"[{index}] {note}" for index, note in enumerate(notes, 1)]
 
 
+def detail_text(detail: Detail, ci95: bool = False) -> str:
+    lines = [["", *detail.columns]]
+    for block in detail.blocks:
+        lines.append([block.title])
+        lines += [["", *(cell_text(cell, ci95) for cell in row)] for row in block.rows]
+    return "\n".join([detail.title, *aligned(lines), *(f"* {note}" for note in detail.notes)])
+
+
+def cell_text(cell, ci95: bool = False) -> str:
+    """Returns a cell of a Detail: a text, a number in percent, or a mean with its spread."""
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:.2f}" if isinstance(cell, float) else number(cell, ci95)
+
+
 def problems_text(problems: list[Problem]) -> str:
     lines = []
     for heading, members in by_category(problems):
@@ -73,8 +89,10 @@ def aligned(lines: list[list[str]]) -> list[str]:
 
 
 def print_report(report, ci95: bool = False) -> None:
-    for table, comparisons in zip(report.tables, report.comparisons, strict=True):
+    for table, comparisons, details in zip(report.tables, report.comparisons, report.details, strict=True):
         print(table_text(table, ci95))
+        for detail in details:
+            print(f"\n{detail_text(detail, ci95)}")
         if comparisons:
             print("\n".join(["", f"Comparison with the paper, {table.key.title}:", *paper_text(comparisons)]))
         print()

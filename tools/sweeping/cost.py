@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from .plan import Job
+from .jobs import Job
 from .state import read_record
 
 # Runs with the same values of these take about the same time. Seeds and other settings hardly matter.

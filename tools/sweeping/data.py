@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.user_errors import USER_ERRORS
 
@@ -17,7 +17,7 @@ class Data:
 
     dataset: object
     read_at: float  # in seconds since 1970
-    content: dict | None = None  # as in a run record; None until it is needed
+    content: dict = field(default_factory=dict)  # as in a run record, of the splits that were needed so far
 
 
 cache: dict[str, Data] = {}  # by DATASET section of the config and seed
@@ -32,8 +32,8 @@ def data_key(cfg) -> str:
 def differing_data(argv: list[str], key: str, result: dict) -> list[str] | None:
     """Returns in what class names and images a run record differs from the present data of a run of train.py.
 
-    A training is compared in all splits, an evaluation in the split that it tested. Records of older versions without
-    digests of the content are compared by names.
+    A training is compared in all splits (without test images, if it was evaluated on validation images), an evaluation
+    in the split that it tested. Records of older versions without digests of the content are compared by names.
 
     Args:
         argv: arguments of train.py.
@@ -59,10 +59,12 @@ def compare(data: Data, result: dict) -> list[str]:
     from trainers.common.runs.provenance import data_hash
     from trainers.common.runs.record import data_differences
 
-    evaluation = result.get("evaluation") or {}
-    splits = (evaluation.get("split") or "test",) if result.get("eval_only") else tuple(SPLIT_NAMES)
-    if result.get("content") and data.content is None:
-        data.content = content(data.dataset)
+    tested = (result.get("evaluation") or {}).get("split") or "test"
+    splits = (
+        [tested] if result.get("eval_only") else [name for name in SPLIT_NAMES if name in ("train_x", "val", tested)]
+    )
+    if result.get("content"):
+        data.content.update(content(data.dataset, [split for split in splits if split not in data.content]))
     identity = {"classnames": getattr(data.dataset, "classnames", None)}
     found = data_differences(result, {"identity": identity, "content": data.content}, splits)
     for split in splits if not result.get("content") else ():

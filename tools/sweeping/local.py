@@ -9,8 +9,8 @@ from tqdm import tqdm
 from . import console
 from .cost import Costs, clock
 from .follow import Follower
+from .jobs import Job
 from .locks import lock_folder
-from .plan import Job
 from .process import Process, stop_all
 from .state import State, job_state
 

@@ -1,140 +1,72 @@
-"""Plans the jobs of a protocol: the arguments of train.py, the run directories and the settings."""
+"""Plans the jobs of a protocol: which settings and steps there are."""
 
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import runtime  # noqa: F401  (makes dassl importable)
 from datasets import catalogue
-from tools.recipe import CONFIGS, config_file, recipe
+from tools.recipe import CONFIGS
 
 from . import own_images, varying
+from .choosing import Choice
+from .jobs import Job, Setting, Step, split_name
 from .methods import select_methods
 
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One run of train.py.
-
-    Attributes:
-        title: Name of the job in the log.
-        output: Run directory.
-        argv: Arguments of train.py.
-        setting: The setting it belongs to.
-        training: For an evaluation, the training whose model it evaluates.
-    """
-
-    title: str
-    output: Path
-    argv: list[str]
-    setting: "Setting"
-    training: "Job | None" = None
-
-
-class Setting:
-    """One combination of method, training dataset, shots, seed, and values of varied keys. `job` builds its runs.
-
-    Attributes:
-        values: Varied key -> value, of the keys that concern the method, in the order of --vary and in canonical form
-            ("8.0" for 8).
-        changes: Those of `values` that the run would not have without --vary, sorted by key.
-        keys: KEY VALUE words of the recipe and of `changes`, as in the command of a run.
-        run: Last part of its run directories. Equal runs have equal ones: a value that the recipe or the default has
-            anyway is not in it.
-    """
-
-    def __init__(self, args, method: str, dataset: str, shots: int, seed: int, vary: dict[str, str] | None = None):
-        self.args = args
-        self.method = method
-        self.shots = shots
-        self.seed = seed
-        self.dataset, self.root = split_name(dataset, args.root)
-        self.name = args.names[dataset]
-        entry = catalogue.by_config().get(self.dataset)
-        self.backbone = args.backbone or ("micro" if entry and entry.bundled else "ViT-B/16")
-        if args.config:
-            self.config, keys = args.config, {}
-        else:
-            self.config, keys = recipe(method, args.protocol, self.dataset, shots, self.backbone)
-        self.file = config_file(method, self.config)
-        label = self.config
-        if args.best_val:
-            label = f"{self.config}_best_val"
-            keys = {**keys, "TEST.FINAL_MODEL": "best_val"}
-        self.recipe_keys = words(keys)
-        self.values, self.changes = varying.resolve(self.base_argv(), vary or {})
-        self.keys = words({**keys, **self.changes})
-        self.run = f"shots_{shots}/{method}/{label}{varying.label(self.changes)}/seed{seed}"
-
-    def options(self, name: str, root: str) -> list[str]:
-        """Returns the options of train.py that all runs with this setting share, to train or test on a dataset."""
-        argv = ["--root", root, "--trainer", self.method, "--backbone", self.backbone]
-        argv += ["--dataset-config-file", f"configs/datasets/{name}.yaml"]
-        argv += ["--config-file", self.file]
-        for plugin in self.args.plugin:
-            argv += ["--plugin", plugin]
-        return argv
-
-    def base_argv(self) -> list[str]:
-        """Returns arguments of train.py without seed, run directory and varied keys, for the values of other keys."""
-        shots = ["DATASET.NUM_SHOTS", str(self.shots)]
-        return [*self.options(self.dataset, self.root), *shots, *self.recipe_keys, *self.args.opts]
-
-    def job(self, label: str, output: str, *keys: str, dataset: str = "", training: Job | None = None) -> Job:
-        """Returns one run of train.py.
-
-        Args:
-            label: Text between the method and the shots in the title, such as "on dtd base".
-            output: Run directory, relative to the sweep's output folder.
-            keys: KEY VALUE pairs of the protocol.
-            dataset: Dataset to test on, if it is not the training dataset.
-            training: Training whose model is evaluated; None for a training.
-        """
-        name, root = split_name(dataset, self.args.root) if dataset else (self.dataset, self.root)
-        folder = Path(self.args.output) / output
-        argv = [*self.options(name, root), "--seed", str(self.seed), "--output-dir", str(folder)]
-        if training:
-            argv += ["--eval-only", "--model-dir", str(training.output)]
-        argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
-        title = f"{self.method} {label}, {self.shots} shots, seed {self.seed}{varying.title(self.values)}"
-        return Job(title, folder, argv, self, training)
-
-
-def words(keys: dict) -> list[str]:
-    """Returns KEY VALUE words of a command line."""
-    return [str(word) for pair in keys.items() for word in pair]
-
-
-def base2new(setting: Setting) -> list[Job]:
+def base2new(setting: Setting) -> list[Step]:
     """Trains on the base classes. Tests on the base classes and on the new classes."""
     dataset = setting.name
-    run = f"{dataset}/{setting.run}"
-    base = setting.job(f"on {dataset} base", f"train_base/{run}", "DATASET.SUBSAMPLE_CLASSES", "base")
-    keys = ("DATASET.SUBSAMPLE_CLASSES", "new")
-    return [base, setting.job(f"on {dataset} new", f"test_new/{run}", *keys, training=base)]
+    base, new = (("DATASET.SUBSAMPLE_CLASSES", classes) for classes in ("base", "new"))
+    return [
+        Step(f"on {dataset} base", f"train_base/{dataset}", base),
+        Step(f"on {dataset} base", f"test_base/{dataset}", base),
+        Step(f"on {dataset} new", f"test_new/{dataset}", new),
+    ]
 
 
-def fewshot(setting: Setting) -> list[Job]:
+def fewshot(setting: Setting) -> list[Step]:
     """Trains and tests on all classes."""
-    return [setting.job(f"on {setting.name}", f"{setting.name}/{setting.run}")]
+    return [Step(f"on {setting.name}", setting.name)] * 2
 
 
-def transfer(setting: Setting) -> list[Job]:
+def transfer(setting: Setting) -> list[Step]:
     """Trains on all classes of the source dataset. Tests on the source and on the target datasets."""
     source = setting.name
-    jobs = [setting.job(f"on {source}", f"train/{source}/{setting.run}")]
+    steps = [Step(f"on {source}", f"train/{source}"), Step(f"on {source}", f"test/{source}/{source}")]
     for target in setting.args.targets or default_targets(setting.args.protocol, setting.dataset):
         if split_name(target, setting.args.root) != (setting.dataset, setting.root):
             name = setting.args.names.get(target, target)
-            output = f"test/{source}/{name}/{setting.run}"
-            jobs.append(setting.job(f"{source} to {name}", output, dataset=target, training=jobs[0]))
-    return jobs
+            steps.append(Step(f"{source} to {name}", f"test/{source}/{name}", dataset=target))
+    return steps
 
 
+# protocol -> function that returns its steps: the training; an evaluation on the classes it was trained on, which is a
+# run of its own only if the training was not tested; the other evaluations
 PROTOCOLS = {"base2new": base2new, "fewshot": fewshot, "cross_dataset": transfer, "domain_shift": transfer}
+
+
+def jobs_of(settings: list[Setting]) -> list[Job]:
+    """Returns the jobs of settings that differ in varied keys only.
+
+    With --choose, those are the candidates; the tests follow when they are finished (`choosing.chosen_tests`).
+    """
+    settings = list({setting.run: setting for setting in settings}.values())
+    protocol = PROTOCOLS[settings[0].args.protocol]
+    jobs = []
+    if settings[0].args.choose and len(settings) > 1:
+        training, *tests = protocol(settings[0])
+        return Choice(settings, training, tests).candidates
+    for setting in settings:
+        training, _, *evaluations = protocol(setting)
+        job = setting.job(training.label, f"{training.folder}/{setting.run}", *training.keys)
+        jobs.append(job)
+        for step in evaluations:
+            output = f"{step.folder}/{setting.run}"
+            jobs.append(setting.job(step.label, output, *step.keys, dataset=step.dataset, training=job))
+    return jobs
 
 
 def plan(args) -> list[Job]:
@@ -143,6 +75,7 @@ def plan(args) -> list[Job]:
     Args:
         args: Arguments of tools/sweep.py, or a namespace with the same names. Defaults and "all" are filled in.
             `args.vary` is {} or {KEY: [value, ...]}, values as text, numbers or lists; or the lists of --vary.
+            `args.choose` is "val" or None. With "val", the jobs are the candidates; see `choosing.chosen_tests`.
 
     `Job.output` is canonical: equal runs have the same directory, whatever keys their sweep varies. So the jobs of
     several sweeps with one `args.output` can be run together, each once: `unique([*plan(one), *plan(other)])`.
@@ -159,8 +92,7 @@ def plan(args) -> list[Job]:
         varying.check(args.vary, args.opts, [Setting(*combination, seed=0) for combination in combinations])
     jobs = []
     for seed, dataset, shots, method in itertools.product(args.seeds, args.datasets, args.shots, args.methods):
-        for vary in varied:
-            jobs += PROTOCOLS[args.protocol](Setting(args, method, dataset, shots, seed, vary))
+        jobs += jobs_of([Setting(args, method, dataset, shots, seed, vary) for vary in varied])
     return unique(jobs)
 
 
@@ -168,9 +100,12 @@ def unique(jobs: list[Job]) -> list[Job]:
     """Returns the jobs without repetitions, by run directory; each evaluation with its training among them."""
     kept = {}
     for job in jobs:
+        if job.output in kept:
+            kept[job.output].choices.extend(job.choices)
+            continue
         if job.training and kept.get(job.training.output, job.training) is not job.training:
             job = replace(job, training=kept[job.training.output])
-        kept.setdefault(job.output, job)
+        kept[job.output] = job
     return list(kept.values())
 
 
@@ -208,6 +143,12 @@ def fill_defaults(args) -> None:
     """Fills in defaults, replaces "all" by names, removes duplicate shots and seeds, and checks the values."""
     transfers = PROTOCOLS[args.protocol] is transfer
     args.vary = varying.by_key(getattr(args, "vary", None))
+    args.choose = getattr(args, "choose", None)
+    if args.choose and not args.vary:
+        raise ValueError(f"--choose {args.choose} chooses between the values of a key: add --vary KEY VALUE VALUE ...")
+    for key in ("TEST.SPLIT", "TEST.NO_TEST"):
+        if args.choose and key in args.opts[::2]:
+            raise ValueError(f"--choose {args.choose} decides which images are tested: remove {key} after --")
     if args.targets and not transfers:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
     default = ["imagenet"] if transfers else ["digits"]
@@ -254,9 +195,3 @@ def check_folders(option: str, datasets: list[str]) -> None:
         folder = split_name(dataset)[1]
         if folder and not os.path.isdir(os.path.expanduser(folder)):
             raise FileNotFoundError(f"--{option} {dataset}: there is no folder {folder}")
-
-
-def split_name(dataset: str, root: str = "") -> tuple[str, str]:
-    """Returns (name, folder). The folder is DIR for NAME=DIR and `root` for NAME."""
-    name, equals_sign, folder = dataset.partition("=")
-    return name, folder if equals_sign else root

@@ -8,7 +8,7 @@ import sys
 import time
 
 from . import console
-from .plan import Job
+from .jobs import Job
 
 PROGRAM = "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL

@@ -82,6 +82,13 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
         metavar="FILE",
         help="third-party method or dataset to import; repeatable (or environment variable CLIPFIT_PLUGINS)",
     )
+    parser.add_argument(
+        "--vary", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
+        help="config key and its values, each of which is a run; repeatable: all combinations are run",
+    )  # fmt: skip
+    parser.add_argument(
+        "--choose", metavar="val", help="test only the values of --vary that are best on validation images"
+    )
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (default: 1)")
     return parser
 
@@ -117,6 +124,10 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
             result += [flag, *values]
     for plugin in args.plugin:
         result += ["--plugin", plugin]
+    for words in args.vary:
+        result += ["--vary", *words]
+    if args.choose:
+        result += ["--choose", args.choose]
     if args.best_val:
         result.append("--best-val")
     if args.jobs == 1 and not args.quiet:

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 from .cost import Costs
+from .jobs import Job
 from .local import Runner
-from .plan import Job
 from .state import State
 
 TASK_IDS = "submitted.json"  # in OUTPUT/.slurm: run directory -> id of its task

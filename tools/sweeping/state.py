@@ -11,8 +11,8 @@ from trainers.common.runs.record_schema import record_digest
 
 from . import console
 from .data import data_key, differing_data
+from .jobs import Job
 from .locks import is_running
-from .plan import Job
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def job_state(job: Job, expected: dict[Job, dict], lock_held: bool = False) -> S
     # Another run blocks the job only if it has a result or a checkpoint to lose.
     if result and (result.get("finished") or has_checkpoint):
         if other := other_run(job, result, expected):
+            if job.chosen_from and chose_other_value(job, result, expected):
+                return State("run", "another value is chosen now")
             return State("blocked", f"{job.output} {other}: use another --output, or remove that folder")
         note = why_outdated(job, result)
         if result.get("finished") and not note:
@@ -111,6 +113,20 @@ def other_run(job: Job, result: dict, expected: dict[Job, dict]) -> str:
     parts = [f"other settings ({'; '.join(settings)})"] if settings else []
     parts += [f"other images ({'; '.join(data)})"] if data else []
     return f"holds a run with {' and '.join(parts)}" if parts else ""
+
+
+def chose_other_value(job: Job, result: dict, expected: dict[Job, dict]) -> bool:
+    """Whether a test of a chosen run differs from the recorded one in the chosen values only.
+
+    It is repeated then. The record of the old test stays beside the new one, as record.begin renames it.
+    """
+    own = expected[job]
+    keys = job.setting.values.keys()
+    settings = {**result["settings"], **{key: own["settings"].get(key) for key in keys}}
+    source = dict((result.get("source") or {}).get("settings") or {})
+    source.update({key: expected[job.training]["settings"].get(key) for key in keys})
+    same = {**result, "settings": settings, "source": {**(result.get("source") or {}), "settings": source}}
+    return not other_run(job, same, expected)
 
 
 def differing_settings(result: dict, expected: dict, expected_training: dict | None) -> list[str]:

@@ -5,8 +5,9 @@ import sys
 from collections import Counter, defaultdict
 
 from . import console
+from .choosing import waiting_tests
 from .cost import Costs, clock
-from .plan import Job
+from .jobs import Job
 from .state import STATUSES, State
 
 
@@ -51,27 +52,31 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
             f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
             f"with {at_a_time} at a time; startup adds a few seconds per job"
         )
+    if waiting := waiting_tests(list(states)):
+        print(f"Then {waiting} tests of the runs that are best on validation images")
     if len(known) < len(seconds):
         print(f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run")
 
 
-def print_results(states: dict, outcomes: dict, args) -> int:
+def print_results(states: dict, args) -> int:
     """Prints the report and the jobs that are not finished. Returns the exit code."""
-    final = {job: outcomes.get(job, state) for job, state in states.items()}
-    unfinished = {job: state for job, state in final.items() if state.status != "finished"}
+    unfinished = {job: state for job, state in states.items() if state.status != "finished"}
+    tested = [job for job in states if job not in unfinished and not job.choices]
     if not args.table:
         report([args.output])
-    elif len(unfinished) < len(final):
+    elif tested:
         protocol = ["--protocol", args.protocol] if args.protocol in ("base2new", "fewshot") else []
-        folders = [str(job.output) for job in final if job not in unfinished]
-        report(["--no-files", *protocol, "--", *folders])
+        report(["--no-files", *protocol, "--", *(str(job.output) for job in tested)])
+    waiting = waiting_tests(list(states))
     ending = "; not finished:" if unfinished else ""
-    print(f"\n{len(final) - len(unfinished)} of {len(final)} jobs are finished{ending}")
+    print(f"\n{len(states) - len(unfinished)} of {len(states)} jobs are finished{ending}")
     for job, state in unfinished.items():
         print(f"{state.status}: {job.title}: {state.note}")
         if state.status == "failed":
             print(f"    log: {job.output / console.FILE}")
-    return 1 if unfinished else 0
+    if waiting:
+        print(f"{waiting} tests are left: not all candidates of their choice on validation images are finished")
+    return 1 if unfinished or waiting else 0
 
 
 def report(arguments: list[str]) -> None:

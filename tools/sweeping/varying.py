@@ -145,12 +145,12 @@ def resolve(base_argv: list[str], vary: dict[str, str]) -> tuple[dict[str, str],
     return values, dict(sorted(changes.items()))
 
 
-def label(values: dict[str, str]) -> str:
-    """Returns values as a part of a path: "_BETA=4.0"; "" for none.
+def label(values: dict[str, list[str]]) -> str:
+    """Returns values as a part of a path: "_BETA=4.0", or "_BETA=2.0,4.0" for several; "" for none.
 
     TRAINER.CLIPFIT.BETA is BETA there, because a path names the method; OPTIM.LR stays OPTIM.LR.
     """
-    text = "".join(f"_{short_key(key)}={safe(value)}" for key, value in values.items())
+    text = "".join(f"_{short_key(key)}={','.join(map(safe, texts))}" for key, texts in values.items())
     return text if len(text) <= MAX_LABEL else f"_{safe(text[1:])}"
 
 

@@ -96,7 +96,8 @@ def check_run(dataset, source: str, selects_on_val: bool, keys: Callable[[str], 
     Args:
         dataset: Dassl's dataset.
         source: its name, for the messages.
-        selects_on_val: whether the run selects its best epoch on the validation images.
+        selects_on_val: whether the run selects its best epoch on the validation images, or is evaluated on them so that
+            a value of a setting can be selected.
         keys: see `equal_content`; None: compare only the paths, not the content.
 
     Raises:
@@ -114,8 +115,8 @@ def check_run(dataset, source: str, selects_on_val: bool, keys: Callable[[str], 
             )
         if overlap.parts == ("val", "test") and selects_on_val:
             raise ValueError(
-                f"{source}: {overlap}: the best epoch must not be selected on test images, remove them from val or "
-                f"test, or set TEST.FINAL_MODEL last_step{allow}"
+                f"{source}: {overlap}: nothing must be selected on test images, remove them from val or test, or set "
+                f"TEST.FINAL_MODEL last_step and TEST.SPLIT test{allow}"
             )
         print(f"WARNING: {source}: {overlap}")
 

@@ -149,6 +149,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def before_train(self):
         if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.FINAL_MODEL last_step")
+        if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
+            self.need_val("TEST.SPLIT test")  # before the training, not after it
         super().before_train()
 
     def after_train(self):

@@ -9,6 +9,7 @@ import pytest
 
 from tools import sweep
 from tools.sweeping import process, summary
+from tools.sweeping.choosing import all_choices
 from tools.sweeping.plan import plan
 from tools.sweeping.state import STATUSES, expected_record, fingerprint
 
@@ -26,7 +27,7 @@ def args(tmp_path):
     return parse
 
 
-def record_of(job, expected):
+def record_of(job, expected, accuracy=50.0):
     """Returns the run record that train.py would write for a job."""
     training, settings = job.training, expected[job]["settings"]
     source = {"settings": expected[training]["settings"], "model_dir": str(training.output)} if training else None
@@ -35,7 +36,8 @@ def record_of(job, expected):
         "finished": True, "eval_only": training is not None, "settings": settings, "source": source,
         "evaluation": expected[job]["evaluation"], "train_seconds": None if training else 8.0, "test_seconds": 2.0,
         "identity": {"backbone": backbone, "fingerprint": fingerprint(backbone)},
-        "device": "cpu (1 threads)", "written": "2030-01-01T00:00:00+0000", "metrics": {"test": {"accuracy": 50.0}},
+        "device": "cpu (1 threads)", "written": "2030-01-01T00:00:00+0000",
+        "metrics": {expected[job]["evaluation"]["split"]: {"accuracy": accuracy}},
     }  # fmt: skip
 
 
@@ -59,6 +61,7 @@ def sandbox(tmp_path, monkeypatch, args):
         run: run(*argv) runs a sweep and returns its exit code.
         calls: calls() returns the run directories of the jobs that were started, relative to `out`.
         orders: What fake_train.py does in run directories whose path contains a key.
+        accuracies: Accuracy in percent of runs whose path contains a key; 50 of the others.
         reports: Arguments of the calls of tools/report.py.
         control: Folder with the files that fake_train.py reads and writes.
         out: Output folder of the sweep.
@@ -67,14 +70,19 @@ def sandbox(tmp_path, monkeypatch, args):
     control.mkdir()
     monkeypatch.setenv("FAKE_TRAIN", str(control))
     monkeypatch.setattr(process, "PROGRAM", str(FAKE_TRAIN))
-    reports, orders = [], {}
+    reports, orders, accuracies = [], {}, {}
     monkeypatch.setattr(summary, "report", reports.append)
 
     def run(*argv):
         parsed = args(*argv)
         jobs = plan(args(*argv))
+        jobs += [test for c in all_choices(jobs) for candidate in c.candidates for test in c.tests_with(candidate)]
         expected = {job: expected_record(job) for job in jobs}
-        records = {str(job.output): record_of(job, expected) for job in jobs}
+        records = {}
+        for job in jobs:
+            key = f"{job.output} {job.training.output}" if job.training else str(job.output)
+            accuracy = next((value for part, value in accuracies.items() if part in key), 50.0)
+            records[key] = record_of(job, expected, accuracy)
         (control / "records.json").write_text(json.dumps(records))
         (control / "orders.json").write_text(json.dumps(orders))
         return sweep.sweep(parsed)
@@ -83,4 +91,7 @@ def sandbox(tmp_path, monkeypatch, args):
         lines = (control / "calls").read_text().splitlines() if (control / "calls").exists() else []
         return [line.split()[0].removeprefix(f"{tmp_path / 'out'}/") for line in lines]
 
-    return SimpleNamespace(run=run, calls=calls, orders=orders, reports=reports, control=control, out=tmp_path / "out")
+    return SimpleNamespace(
+        run=run, calls=calls, orders=orders, accuracies=accuracies, reports=reports, control=control,
+        out=tmp_path / "out",
+    )  # fmt: skip

@@ -47,6 +47,11 @@ def test_shots_of_fewshot(translate):
     assert translate("fewshot", "CoOp", "eurosat", "2", "--shots", "4", SHOTS="8").shots == [2]
 
 
+def test_varied_keys(translate):
+    args = translate("base2new", "CoOp", "dtd", "1", "--vary", "A.B", "0", "-1", "--vary", "C", "x", "--choose", "val")
+    assert args.vary == [["A.B", "0", "-1"], ["C", "x"]] and args.choose == "val" and args.seeds == [1]
+
+
 def test_targets(translate):
     args = translate("cross_dataset", "CoOp", "digits", "--targets", "folder=a/b  dtd")
     assert (args.datasets, args.targets) == (["digits"], ["folder=a/b", "dtd"])

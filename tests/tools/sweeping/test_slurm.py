@@ -62,6 +62,25 @@ def test_one_task_per_training_and_its_evaluations(sandbox, commands, capsys):
     assert len(sandbox.reports) == 2 and len(sandbox.calls()) == 8
 
 
+def test_tests_of_chosen_runs_are_submitted_after_the_candidates(sandbox, commands, capsys):
+    sandbox.accuracies["BETA=1.0_val"] = 70.0
+    (commands / "queue").write_text("")
+    vary = ("--vary", "TRAINER.CLIPFIT.BETA", "8", "1", "--choose", "val")
+    for jobs, tasks, left in (("2 jobs", 2, "2 tests"), ("2 jobs", 1, "")):
+        assert sandbox.run("base2new", "--seeds", "1", *vary, "--slurm") == 0
+        text = capsys.readouterr().out
+        assert_facts(next(line for line in text.splitlines() if line.startswith("Submitted ")), jobs, f"{tasks} tasks")
+        assert left in text and not sandbox.reports
+        submitted = sorted((sandbox.out / ".slurm").glob("*/77*_submitted.pkl"))
+        assert len(submitted) == tasks
+        for path in submitted:
+            pickle.loads(path.read_bytes()).result()
+            path.unlink()
+    assert [name.split("/")[0] for name in sandbox.calls()] == ["train_base", "train_base", "test_base", "test_new"]
+    assert sandbox.run("base2new", "--seeds", "1", *vary, "--slurm") == 0
+    assert sandbox.reports
+
+
 def test_a_failed_task_names_its_jobs(sandbox, commands):
     sandbox.orders["train_base"] = {"error": "error: no folder /data"}
     assert sandbox.run(*ARGV[:3], "--seeds", "1", "--slurm") == 0

@@ -73,11 +73,11 @@ def test_a_grid_has_all_combinations_whatever_the_order_of_the_keys(args):
 def test_paths_are_safe_and_distinct_for_tuples_and_long_values():
     tune = "TRAINER.CLIPFIT.TUNE"
     values = ["('a/b',)", "('a b',)", str(tuple(f"text.resblocks.{i}.bias" for i in range(12))), "x" * 200, "..", ""]
-    labels = [varying.label({tune: value}) for value in values]
+    labels = [varying.label({tune: [value]}) for value in values]
     assert len(set(labels)) == len(labels) and max(map(len, labels)) < 60
     assert all(letter.isalnum() or letter in "_=.+-" for label in labels for letter in label)
-    many = {f"OPTIM.KEY{i}": "0.123456789" for i in range(20)}
-    assert len(varying.label(many)) < 60 and varying.label(many) != varying.label({**many, "OPTIM.KEY0": "1"})
+    many = {f"OPTIM.KEY{i}": ["0.123456789"] for i in range(20)}
+    assert len(varying.label(many)) < 60 and varying.label(many) != varying.label({**many, "OPTIM.KEY0": ["1"]})
 
 
 def test_methods_that_a_key_does_not_concern_run_once(args):

@@ -27,11 +27,13 @@ class ImageHashes:
 
     Args:
         dataset: has the attributes `train_x`, `val` and `test`: lists of items with `impath` and `label`, or None.
+        splits: those to read.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, splits=tuple(SPLIT_NAMES)):
+        self.splits = splits
         self._splits = {split: getattr(dataset, split, None) or [] for split in SPLIT_NAMES}
-        paths = list(dict.fromkeys(item.impath for items in self._splits.values() for item in items))
+        paths = list(dict.fromkeys(item.impath for split in splits for item in self._splits[split]))
         self._chunks = iter([paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)])
         self._keys: dict[str, tuple[int, int] | None] = {}
         self._done = threading.Condition()
@@ -57,10 +59,13 @@ class ImageHashes:
                 self._done.notify_all()
 
     def keys(self, split: str) -> list[tuple[int, int] | None]:
-        """Returns (size in bytes, CRC-32) per image of a split, None if the file cannot be read. Waits until all are.
+        """Returns (size in bytes, CRC-32) per image of a split. Waits until all are read.
 
-        `split` is "train_x", "val" or "test".
+        They are None for a file that cannot be read, and in a split that is not to be read. `split` is "train_x", "val"
+        or "test".
         """
+        if split not in self.splits:
+            return [None] * len(self._splits[split])
         paths = [item.impath for item in self._splits[split]]
         with self._done:
             self._done.wait_for(lambda: self._error or all(path in self._keys for path in paths))
@@ -80,10 +85,10 @@ class ImageHashes:
         return {"images": len(items), "digest": hashlib.sha256("".join(lines).encode()).hexdigest()[:32]}
 
 
-def content(dataset) -> dict:
-    """Returns the content of all splits of a dataset, as in the run record: {"train_x": {...}, "val": None, ...}."""
-    hashes = ImageHashes(dataset)
-    return {split: hashes.content(split) for split in SPLIT_NAMES}
+def content(dataset, splits=tuple(SPLIT_NAMES)) -> dict:
+    """Returns the content of splits of a dataset, as in the run record: {"train_x": {...}, "val": None, ...}."""
+    hashes = ImageHashes(dataset, splits)
+    return {split: hashes.content(split) for split in splits}
 
 
 def content_differences(old: dict | None, new: dict | None, splits=tuple(SPLIT_NAMES)) -> list[str]:

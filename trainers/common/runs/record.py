@@ -98,16 +98,21 @@ def dataset_name(cfg) -> str:
 
 
 def read_images(trainer) -> None:
-    """Starts to read the images of the trainer's dataset in the background, for `content`."""
+    """Starts to read the images of the trainer's dataset in the background, for `content`.
+
+    A run that is evaluated on validation images reads no test images, except to make sure that none of the user's own
+    images is in train and test.
+    """
     dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
-    trainer.run.images = ImageHashes(dataset)
+    on_val = trainer.cfg.TEST.SPLIT == "val" and not getattr(dataset, "refuses_duplicates", False)
+    trainer.run.images = ImageHashes(dataset, ("train_x", "val") if on_val else SPLITS)
 
 
 def content(trainer, splits=SPLITS) -> dict:
     """Returns the digests of the images by split, as in the run record. Waits until the images have been read."""
     if trainer.run.images is None:
         read_images(trainer)
-    return {split: trainer.run.images.content(split) for split in splits}
+    return {split: trainer.run.images.content(split) for split in splits if split in trainer.run.images.splits}
 
 
 def source_of(state: dict, model_dir: str) -> dict:

@@ -44,8 +44,12 @@ CONTENT_OF_SPLIT = {
     "images": Field(int, "number of images", required=True),
     "digest": Field(str, "digest of their bytes and labels", required=True),
 }
-CONTENT = {split: Field(dict, f"{split} images", null=True, fields=CONTENT_OF_SPLIT) for split in SPLITS}
-LEARNED_FROM = {split: CONTENT[split] for split in ("train_x", "val")}
+LEARNED_FROM = {
+    split: Field(dict, f"{split} images", null=True, fields=CONTENT_OF_SPLIT) for split in ("train_x", "val")
+}
+# A run that is evaluated on validation images does not read the test images.
+TEST_IMAGES = Field(dict, "test images", null=True, written="maybe", fields=CONTENT_OF_SPLIT)
+CONTENT = {**LEARNED_FROM, "test": TEST_IMAGES}
 SOURCE = {
     "dataset": Field(str, "dataset trained on", null=True),
     "classes": Field(str, "its classes", null=True),

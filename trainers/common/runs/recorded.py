@@ -88,7 +88,8 @@ class RecordedRun:
 
     def before_train(self):
         if dataset_of(self) is not None and not self.zero_shot:
-            selects_on_val = self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+            test = self.cfg.TEST
+            selects_on_val = (test.SPLIT == "val" or test.FINAL_MODEL == "best_val") and not test.NO_TEST
             keys = self.run.images.keys if own_images(self) else None
             leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()

@@ -1,0 +1,74 @@
+"""Tables below the table of a protocol: results over a varied key, and what was chosen on validation images."""
+
+from dataclasses import dataclass, field
+
+from .stats import Stat
+
+
+@dataclass
+class Block:
+    """Rows under one heading. A cell is a text, a number in percent, a Stat, or None if there is no result."""
+
+    title: str
+    rows: list[list]
+
+    def best(self, column: int | None = None) -> float | None:
+        """Returns the highest mean of a column, or of all columns; None if fewer than two cells have one."""
+        cells = (
+            [row[column] for row in self.rows] if column is not None else [cell for row in self.rows for cell in row]
+        )
+        means = [cell.mean for cell in cells if isinstance(cell, Stat)]
+        return max(means) if len(means) > 1 else None
+
+
+@dataclass
+class Curve:
+    """A curve of a plot: a number over the values of a key."""
+
+    label: str
+    points: list[tuple]  # (value, Stat)
+    reference: Stat | None = None  # zero-shot CLIP, which has no such key
+
+
+@dataclass
+class Panel:
+    title: str
+    metric: str
+    curves: list[Curve]
+    average: bool = False
+
+
+@dataclass
+class Detail:
+    """A table below the table of a protocol.
+
+    Attributes:
+        columns: Headings.
+        grid: Whether a block is one grid of numbers, with one best number, instead of one per column.
+        axis: Name of the horizontal axis of the plot, if there are panels.
+        name: For files and anchors; unique in a report.
+    """
+
+    title: str
+    caption: str
+    columns: list[str]
+    blocks: list[Block]
+    notes: list[str] = field(default_factory=list)
+    grid: bool = False
+    panels: list[Panel] = field(default_factory=list)
+    axis: str = ""
+    name: str = ""
+
+    def is_best(self, block: Block, column: int, cell) -> bool:
+        return isinstance(cell, Stat) and cell.mean == block.best(None if self.grid else column)
+
+
+def set_names(details_of: list[tuple]) -> None:
+    """Sets the names of details, given (table, its details) pairs. Of equal ones, the second ends in -2."""
+    used = {}
+    for table, details in details_of:
+        for detail in details:
+            words = "".join(c if c.isalnum() or c in "_." else "-" for c in detail.name)[:60]
+            name = f"{table.name}_{words}"
+            used[name.lower()] = used.get(name.lower(), 0) + 1
+            detail.name = name if used[name.lower()] == 1 else f"{name}-{used[name.lower()]}"
