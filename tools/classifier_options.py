@@ -2,6 +2,7 @@
 
 from runtime.config_files import read_text
 from trainers.common import load_tuned
+from trainers.common.classes import check_text
 
 OPTIONS = {
     "classes": dict(help="class names: a,b,c or @FILE with one name per line (default: those of the run)"),
@@ -50,4 +51,4 @@ def read_classes(text: str | None) -> list[str] | None:
         names = read_text(text[1:]).splitlines()
     else:
         names = text.split(",")
-    return [name.strip() for name in names if name.strip()]
+    return [check_text(name.strip(), "class name", "--classes") for name in names if name.strip()]

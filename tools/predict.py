@@ -23,9 +23,10 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 
 from tqdm import tqdm  # noqa: E402
 
-from datasets.image_folders import IMAGE_SUFFIXES  # noqa: E402
+from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
@@ -41,7 +42,9 @@ def parse_args(argv=None):
 
 
 def find_images(arguments: list[str]) -> list[str]:
-    """Returns the paths of the images without duplicates: given files, and the sorted image files in given folders.
+    """Returns the paths of the images without duplicates: given files, and the sorted images in given folders.
+
+    In folders, images are those that training on them would use (`own_images`). Prints what is left out to stderr.
 
     Raises FileNotFoundError if a path does not exist or a folder has no images.
     """
@@ -52,16 +55,24 @@ def find_images(arguments: list[str]) -> list[str]:
         if os.path.isfile(argument):
             images.append(argument)
             continue
-        paths = sorted(Path(argument).rglob("*"))
-        in_folder = [str(path) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-        if not in_folder:
-            raise FileNotFoundError(f"no images in {argument}: must have files ending in {', '.join(IMAGE_SUFFIXES)}")
-        images += in_folder
+        found = own_images.find_images(argument)
+        left_out = own_images.describe(found.left_out)
+        if not found.paths:
+            endings = ", ".join(own_images.IMAGE_SUFFIXES)
+            raise FileNotFoundError(
+                f"no images in {argument}: {left_out or 'it is empty'}; endings of images: {endings}"
+            )
+        if left_out:
+            print(f"Images in {argument}: {left_out}", file=sys.stderr)
+        images += [os.path.join(argument, path) for path in found.paths]
     return list(dict.fromkeys(images))
 
 
 def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable."""
+    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable.
+
+    Raises FloatingPointError if the logits of an image are infinite or NaN.
+    """
 
     def prepare(path):
         try:
@@ -74,7 +85,11 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
             chunk = paths[start : start + batch_size]
             prepared = list(pool.map(prepare, chunk))
             images = [image for image in prepared if not isinstance(image, OSError)]
-            predictions = iter(classifier.predict(images, batch_size).top(top))
+            try:
+                predictions = iter(classifier.predict(images, batch_size).top(top))
+            except InvalidLogits as error:
+                readable = [path for path, image in zip(chunk, prepared, strict=True) if not isinstance(image, OSError)]
+                raise FloatingPointError(f"{readable[error.index]}: {error}") from error
             for path, image in zip(chunk, prepared, strict=True):
                 yield path, image if isinstance(image, OSError) else next(predictions)
 

@@ -6,6 +6,7 @@ import torch
 
 from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
+FILES = ("open_clip_model.safetensors", "clip_tuned.json", "open_clip_config.json")
 USAGE = """import open_clip
 open_clip.add_model_config(f"{folder}/clip_tuned.json")
 model = open_clip.create_model("clip_tuned", pretrained=f"{folder}/open_clip_model.safetensors")

@@ -8,6 +8,7 @@ import torch
 
 from .common import check_is_clip, describe, max_difference, merged_weights
 
+FILES = ("clip.pt",)
 USAGE = """import clip
 model, preprocess = clip.load(f"{folder}/clip.pt", device="cpu")
 # train.py and the tools accept this file as --backbone"""

@@ -22,8 +22,9 @@ STYLE = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.linewidth": 0.7, "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
-    "lines.linewidth": 1.5, "lines.markersize": 5, "svg.hashsalt": "report", "figure.facecolor": "none",
-    "axes.facecolor": "none", "savefig.facecolor": "none",
+    "lines.linewidth": 1.5, "lines.markersize": 5, "svg.hashsalt": "report",
+    "text.parse_math": False,  # names may contain dollar signs
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def inline_svg(figure: Figure, table: Table) -> str:
     """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by the table's name."""
     svg = save(figure, "svg").decode()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.key.name}-", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{table.name}-", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(table.key.title)}" ', 1)
 
 

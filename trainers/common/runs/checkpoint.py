@@ -9,6 +9,7 @@ import contextlib
 import math
 import os.path as osp
 
+from ..classes import check_text
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
@@ -236,6 +237,8 @@ def drop_not_loaded(trainer, tensors: dict) -> None:
 def check_fits(trainer, state: dict, path: str) -> None:
     """Raises ValueError if a checkpoint belongs to another backbone, other classes or other tuned parameters."""
     meta = state.get("meta", {})
+    for key in ("backbone", "template") if meta else ():  # printed below
+        check_text(meta[key], key, path)
     identity = record.identity(trainer)
     if meta and meta["fingerprint"] != identity["fingerprint"]:
         raise ValueError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 
+from ..finite import require_finite
 from .digest import digest
 from .files import write_atomically
 
@@ -21,9 +22,11 @@ def save(state: dict, path: str) -> None:
 
     Raises:
         ImportError: the package safetensors is not installed.
+        FloatingPointError: a tensor has infinite or NaN values.
     """
     import safetensors.torch
 
+    require_finite(state["state_dict"], path)
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state["state_dict"].items()}
     metadata = {key: json.dumps(state.get(key)) for key in KEYS}
     metadata["digest"] = digest([tensors, metadata])
