@@ -75,12 +75,14 @@ def confirm(names, root):
 
     Raises ValueError if the user declines or cannot be asked.
     """
-    from tools.prepare.install import unverified
+    names = [name for name in names if name in downloadable()]
+    if not names:
+        return
+    from tools.prepare.install import unverified  # imported here: bundled datasets do not need requirements-data.txt
 
     sources = []
     for name in names:
-        if DATASET_REGISTRY.get(name).dataset_dir and not DATASET_REGISTRY.get(name).default_root:
-            sources += [f"  {name}: {' '.join(targets)} from {url}" for targets, url in unverified(name, root)]
+        sources += [f"  {name}: {' '.join(targets)} from {url}" for targets, url in unverified(name, root)]
     if not sources:
         return
     print("No checksum is published for these sources, so a changed file would not be noticed:", *sources, sep="\n")

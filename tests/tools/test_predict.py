@@ -101,7 +101,7 @@ def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
 def test_an_image_is_never_overwritten_and_its_name_forges_no_line(call, tmp_path):
     path = sorted(call.images.rglob("*.PNG"))[0]
     before = path.read_bytes()
-    assert_user_error(call(call.images, "--csv", path), path)
+    assert_user_error(call(path, "--csv", path), path)
     assert path.read_bytes() == before
     odd = tmp_path / "a\n* accuracy: 99.99%.png"
     shutil.copy(path, odd)
