@@ -24,7 +24,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from trainers.common.runs.log_lines import EPOCH, TESTED, TRAINED, metric
+from trainers.common.runs.log_lines import EPOCH, TESTED, TRAINED, body, metric, read_text
 
 
 def logs_in(folder) -> list[Path]:
@@ -38,8 +38,12 @@ def subfolders(directory: Path) -> list[Path]:
 
 
 def read_lines(path) -> list[str]:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return [line.strip() for line in file]
+    """Returns the lines of a log without its config and its results per class (see `log_lines.body`).
+
+    Raises:
+        OSError, ValueError: the file cannot be read.
+    """
+    return [line.rstrip() for line in body(read_text(path).split("\n"))]
 
 
 def last_result(lines: list[str], keyword: str, signals: tuple) -> float | None:
@@ -49,7 +53,7 @@ def last_result(lines: list[str], keyword: str, signals: tuple) -> float | None:
     ready = False
     for line in lines:
         ready = ready or line in signals
-        match = pattern.search(line) if ready else None
+        match = pattern.match(line) if ready else None
         if match:
             try:
                 result = float(match[1])
@@ -67,7 +71,7 @@ def why_no_result(lines: list[str], keyword: str, signals: tuple) -> str:
         return f"has no line '* {keyword}: ...%' after '{signals[0]}'"
     if progress:
         return f"ends at epoch {progress[-1][1]}/{progress[-1][2]}"
-    return f"has no line '{signals[0]}'" if lines else "is empty"
+    return f"has no line '{signals[0]}'" if any(lines) else "is empty"
 
 
 def read_seed(folder: Path, keyword: str, signals: tuple) -> tuple[Path | None, float | None, str]:
@@ -80,7 +84,11 @@ def read_seed(folder: Path, keyword: str, signals: tuple) -> tuple[Path | None, 
         return None, None, "no log.txt"
     remarks = []
     for path in logs:
-        lines = read_lines(path)
+        try:
+            lines = read_lines(path)
+        except (OSError, ValueError) as error:
+            remarks.append(f"{path.name} cannot be read: {getattr(error, 'strerror', None) or error}")
+            continue
         result = last_result(lines, keyword, signals)
         if result is not None:
             return path, result, "; ".join(remarks)

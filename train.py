@@ -6,13 +6,14 @@ Config values are merged in this order, and later ones win: Dassl's defaults, th
 
 import argparse
 import contextlib
-import difflib
 import os
 import signal
 import sys
 import threading
 
 import runtime  # noqa: F401  (makes dassl importable)
+from runtime.config_limits import check_limits
+from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
 from runtime.user_errors import Terminated, exit_code
 
 FLAGS = {  # flag: (config key, help)
@@ -60,7 +61,7 @@ def setup_cfg(args):
 
     Raises:
         FileNotFoundError: If a config file is missing.
-        ValueError: If a key is unknown or a value has the wrong type.
+        ValueError: If a key is unknown, or a value has the wrong type or is not allowed.
     """
     from dassl.config import get_cfg_default
 
@@ -80,8 +81,25 @@ def setup_cfg(args):
     trainer = args.trainer or merged(get_cfg_default(), args, opts).TRAINER.NAME
     cfg = merged(defaults_of(trainer) or get_cfg_default(), args, opts)
     cfg.PLUGINS = tuple(plugins)
+    complete(cfg)
+    check_limits(cfg, training=not args.eval_only and not is_zero_shot(cfg.TRAINER.NAME))
     cfg.freeze()
     return cfg
+
+
+def is_zero_shot(trainer: str) -> bool:
+    """Whether a registered trainer uses no training images. False for an unknown name."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    return trainer in TRAINER_REGISTRY.registered_names() and getattr(TRAINER_REGISTRY.get(trainer), "zero_shot", False)
+
+
+def complete(cfg) -> None:
+    """Sets the keys that follow from others, if the trainer has such keys. Raises ValueError if they do not fit."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    if cfg.MODEL.BACKBONE.NAME and cfg.TRAINER.NAME in TRAINER_REGISTRY.registered_names():
+        getattr(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), "complete_cfg", lambda cfg: None)(cfg)
 
 
 def merged(cfg, args, opts: list[str]):
@@ -89,19 +107,11 @@ def merged(cfg, args, opts: list[str]):
     for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
         if path:
             merge_file(cfg, path, flag)
-    for name, (key, _) in FLAGS.items():
-        value = getattr(args, name)
-        if value or value == 0:  # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
-            *sections, leaf = key.split(".")
-            node = cfg
-            for section in sections:
-                node = node[section]
-            node[leaf] = value
-    pairs = []
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        if key != "PLUGINS":  # read by `register`
-            pairs += [key, value]
-    merge_or_explain(cfg, lambda: cfg.merge_from_list(integers_to_floats(cfg, pairs)), "command line")
+    pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
+    # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
+    merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
+    pairs = zip(opts[::2], opts[1::2], strict=True)
+    merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
     return cfg
 
 
@@ -122,8 +132,6 @@ def register(args, opts: list[str]) -> list[str]:
 
 def merge_file(cfg, path: str, flag: str) -> None:
     """Merges a YAML file and its bases. `flag` is the option that names the file in an error."""
-    from yacs.config import CfgNode
-
     from runtime.config_files import read_chain
 
     if not os.path.isfile(path):
@@ -132,40 +140,7 @@ def merge_file(cfg, path: str, flag: str) -> None:
         hint = f"; available in {folder}: {', '.join(names)}" if names else ""
         raise FileNotFoundError(f"{flag} {path} does not exist{hint}")
     for file, content in read_chain(path):
-        merge_or_explain(cfg, lambda content=content: cfg.merge_from_other_cfg(CfgNode(content)), file)
-
-
-def merge_or_explain(cfg, merge, source: str) -> None:
-    """Calls `merge` and turns an error of yacs into a ValueError of one line, with the most similar known key."""
-    try:
-        merge()
-    except (KeyError, AssertionError) as error:
-        key = str(error.args[0]).rpartition(" ")[2] if error.args else "?"
-        nearest = difflib.get_close_matches(key, flat_keys(cfg), 1, 0.4)
-        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-        raise ValueError(f"{source}: unknown config key {key}{hint}") from error
-    except ValueError as error:
-        raise ValueError(f"{source}: {' '.join(str(error).split())}") from error
-
-
-def integers_to_floats(cfg, opts: list[str]) -> list[str]:
-    """Returns KEY VALUE pairs with 2 replaced by 2.0 if the key holds a float: yacs rejects an integer there."""
-    result = []
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        node = cfg
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        integer_for_float = isinstance(node, float) and value.lstrip("+-").isdigit()
-        result += [key, f"{value}.0" if integer_for_float else value]
-    return result
-
-
-def flat_keys(node, prefix="") -> list[str]:
-    """Returns all keys of a config in dotted form, such as OPTIM.LR."""
-    keys = []
-    for key, value in node.items():
-        keys += flat_keys(value, f"{prefix}{key}.") if hasattr(value, "merge_from_list") else [prefix + key]
-    return keys
+        merge_yaml(cfg, content, file)
 
 
 def print_args(args, cfg) -> None:
@@ -176,43 +151,105 @@ def print_args(args, cfg) -> None:
     print(cfg)
 
 
-def run(args) -> None:
+class Start:
+    """A stdout that also keeps what is printed, for the log."""
+
+    def __init__(self, console):
+        self.console = console
+        self.text = ""
+
+    def __getattr__(self, name: str):
+        return getattr(self.console, name)
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return self.console.write(text)
+
+
+@contextlib.contextmanager
+def log_if_it_starts(folder: str):
+    """If the block succeeds, logs to `folder`/log.txt, including what the block printed.
+
+    So a wrong config or missing data leave no files.
+    """
+    from dassl.utils import setup_logger
+    from trainers.common.runs.files import explain_write_error
+
+    with contextlib.redirect_stdout(Start(sys.stdout)) as start:
+        yield
+    path = os.path.join(folder, "log.txt")
+    setup_logger(path)
+    log = sys.stdout.file
+    with explain_write_error(path):
+        try:
+            log.write(start.text)
+        except OSError:
+            sys.stdout.file = None
+            with contextlib.suppress(OSError):
+                log.close()  # otherwise Python fails again at exit
+            raise
+
+
+def check_folders(cfg) -> None:
+    """Raises an OSError if OUTPUT_DIR cannot be a folder or be written, or if RESUME does not exist."""
+    existing = os.path.abspath(cfg.OUTPUT_DIR)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise NotADirectoryError(f"--output-dir {cfg.OUTPUT_DIR} must be a folder, but {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"--output-dir {cfg.OUTPUT_DIR}: no permission to write in {existing}")
+    if cfg.RESUME and not os.path.isdir(cfg.RESUME):
+        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give the --output-dir of an earlier run")
+
+
+def build(args, cfg):
+    """Returns the trainer, with the checkpoint to evaluate loaded."""
     import torch
 
     from dassl.engine import build_trainer
-    from dassl.utils import collect_env_info, set_random_seed, setup_logger
+    from dassl.utils import collect_env_info, set_random_seed
 
-    cfg = setup_cfg(args)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
-    setup_logger(cfg.OUTPUT_DIR)
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
     print_args(args, cfg)
     print(f"** System info **\n{collect_env_info()}\n")
-
     if args.wandb:
         import wandb  # noqa: F401  (if it is missing, fail before the model is built)
-
-        from trainers.common.runs.wandb_curves import curves_of
-
     trainer = build_trainer(cfg)
+    if args.eval_only:
+        trainer.load_model(args.model_dir, epoch=args.load_epoch)
+    return trainer
+
+
+def run(args) -> None:
+    cfg = setup_cfg(args)
+    check_folders(cfg)
+    with log_if_it_starts(cfg.OUTPUT_DIR):
+        trainer = build(args, cfg)
     if args.no_train and not args.eval_only:
         return
+    if args.wandb:
+        from trainers.common.runs.wandb_curves import curves_of
     with curves_of(trainer) if args.wandb else contextlib.nullcontext():
         if args.eval_only:
-            trainer.load_model(args.model_dir, epoch=args.load_epoch)
             trainer.test()
         else:
             trainer.train()
 
 
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def terminate(number, frame) -> None:
-    """Handles SIGTERM: ends the run as Ctrl-C does."""
-    signal.signal(number, signal.SIG_IGN)  # a second SIGTERM must not interrupt the shutdown
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report that the loader processes were stopped, too
-    raise Terminated
+    """Handles SIGTERM and SIGHUP: ends the run as Ctrl-C does."""
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the shutdown
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report that the loader processes were stopped, too
+    raise Terminated(number)
 
 
 def hide_os_errors(args) -> None:
@@ -230,12 +267,16 @@ def main(argv=None) -> int:
     A user error becomes one line on stderr; with CLIPFIT_DEBUG=1 it keeps its traceback.
     """
     args = parse_args(argv)
-    previous_handler = signal.signal(signal.SIGTERM, terminate)
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number, handler in handlers.items():
+        if handler != signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, terminate)
     threading.excepthook = hide_os_errors
     try:
         return exit_code(run, args, resume="The same command continues from the last checkpoint.")
     finally:
-        signal.signal(signal.SIGTERM, previous_handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

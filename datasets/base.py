@@ -14,6 +14,7 @@ from .splits import (
     Split,
     check_classes,
     check_images,
+    check_subset,
     read_split,
     sample_shots,
     subsample_classes,
@@ -43,6 +44,7 @@ class FewShotDataset(DatasetBase):
     default_root = ""  # used if DATASET.ROOT is not set
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits the images
     keep_selection = True  # whether few-shot selections are saved in `split_fewshot`
+    test_only = False  # whether the train images are the test images, as in the variants of ImageNet
 
     template = "a photo of a {}."  # the paper's prompt template (Table 8; CoOp's for zero-shot), {} for the class name
     counts = ()  # published numbers of classes, train, val and test images (None: unknown); () if none are published
@@ -55,8 +57,10 @@ class FewShotDataset(DatasetBase):
         self.prepare()
         self.check_folder()
         split = self.load_split()
+        labels = {item.label for item in split.train}  # of all classes, before images are selected
+        check_subset(cfg.DATASET.SUBSAMPLE_CLASSES, len(labels))
         split = self.take_shots(split, cfg.DATASET.NUM_SHOTS, cfg.SEED)
-        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES)
+        split = subsample_classes(split, cfg.DATASET.SUBSAMPLE_CLASSES, labels)
         train, val, test = ([self.to_datum(item) for item in items] for items in split)
         super().__init__(train_x=train, val=val or None, test=test)
 

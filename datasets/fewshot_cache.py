@@ -7,8 +7,9 @@ so the data may have been moved since the pickle was written.
 
 import os
 import pickle
+from collections import Counter
 
-from .splits import Item, read_json, rows_to_items, write_json
+from .splits import make_item, read_json, rows_to_items, write_json
 
 
 class _Record:
@@ -47,8 +48,7 @@ def read_pickle(path, image_dir, image_subpath):
         items = {}
         for key, records in data.items():
             items[key] = [
-                Item(relative_path(r._impath, image_dir, image_subpath), int(r._label), str(r._classname))
-                for r in records
+                make_item(relative_path(r._impath, image_dir, image_subpath), r._label, r._classname) for r in records
             ]
         return items
     except OSError:
@@ -69,6 +69,24 @@ def _items_of_split(selection, items, path, split_name):
     return [known[item.path, item.label] for item in selection]
 
 
+def _check_counts(selection, items, shots, path, split_name):
+    """Raises ValueError unless a selection has min(shots, available) images of each class, and none twice."""
+    duplicates = Counter(selection) - Counter(items)
+    if duplicates:
+        first = next(iter(duplicates))
+        raise ValueError(f"{path}: duplicate {split_name} image {first.path}; delete the file to sample again")
+    selected = Counter(item.label for item in selection)
+    available = Counter(item.label for item in items)
+    names = {item.label: item.classname for item in items}
+    for label in sorted(available):
+        expected = min(shots, available[label])
+        if selected[label] != expected:
+            raise ValueError(
+                f"{path}: {selected[label]} {split_name} image(s) of class {names[label]!r} (label {label}) instead of "
+                f"{expected} ({shots} shots, {available[label]} available); delete the file to sample again"
+            )
+
+
 class FewShotCache:
     """The saved selection `shot_<n>-seed_<s>` of a dataset, a pickle (CoOp's) or a JSON file (ours).
 
@@ -80,6 +98,7 @@ class FewShotCache:
 
     def __init__(self, folder, shots, seed, image_dir, image_subpath):
         stem = os.path.join(folder, f"shot_{shots}-seed_{seed}")
+        self.shots = {"train": shots, "val": min(shots, 4)}
         self.pkl = stem + ".pkl"
         self.json = stem + ".json"
         self.image_dir = image_dir
@@ -100,11 +119,13 @@ class FewShotCache:
         path, selection = next(iter(selections.items()))
         print(f"Loading preprocessed few-shot data from {path}")
         print("(the seed has no effect on these images; delete the file to sample again)")
-        train = _items_of_split(selection.get("train", []), train, path, "train")
-        val = _items_of_split(selection.get("val", []), val, path, "val")
+        chosen = []
+        for name, items in (("train", train), ("val", val)):
+            chosen.append(_items_of_split(selection.get(name, []), items, path, name))
+            _check_counts(chosen[-1], items, self.shots[name], path, name)
         if len(selections) == 2 and self._keys(selections[self.pkl]) != self._keys(selections[self.json]):
             print(f"WARNING: {self.json} is ignored; its selection differs from {self.pkl}")
-        return train, val
+        return tuple(chosen)
 
     def _read_json(self):
         data = read_json(self.json)

@@ -4,11 +4,12 @@
 2. `train/ val/ test/`, each with one folder per class. `val/` is optional. Without `test/`, `val/` is the test set.
 3. A list of images, DATASET.FOLDER.LIST: see `folder_lists`.
 
-Images must be directly in their class folder. No file is written: splits and few-shot selections are computed from the
-images' names and the seed in every run.
+`own_images` says which files are images. A class folder may have folders of its own. No file is written: splits and
+few-shot selections are computed from the images' names and the seed in every run.
 """
 
 import os
+from collections import Counter
 
 from yacs.config import CfgNode as CN
 
@@ -17,16 +18,18 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from .base import FewShotDataset
 from .folder_lists import read_list, read_names
-from .image_folders import list_folders, list_images
+from .image_folders import list_images
+from .own_images import class_folders, describe, find_images, split_folders, unwrap
 from .random_splits import split_three
 from .splits import Item, Split
+from .unreadable import find_unreadable
 
 cfg_default.DATASET.FOLDER = CN()
 cfg_default.DATASET.FOLDER.NAME = ""  # name of the dataset in reports and output paths; "": the folder's name
 cfg_default.DATASET.FOLDER.LIST = ""  # CSV or JSON of images and their classes, relative to DATASET.ROOT
 cfg_default.DATASET.FOLDER.CLASSNAMES = ""  # CSV or JSON of folders and class names, relative to DATASET.ROOT
-
-VAL_NAMES = ("val", "valid", "validation")
+cfg_default.DATASET.FOLDER.SKIP_UNREADABLE = False  # True: decode all images first, leave out unreadable ones
+cfg_default.DATASET.FOLDER.ALLOW_DUPLICATES = False  # True: equal images in train and test are no error
 
 
 @DATASET_REGISTRY.register()
@@ -40,6 +43,7 @@ class Folder(FewShotDataset):
 
     def __init__(self, cfg):
         self.options = cfg.DATASET.FOLDER
+        self.refuses_duplicates = not self.options.ALLOW_DUPLICATES
         super().__init__(cfg)
 
     def remedy(self):
@@ -50,36 +54,69 @@ class Folder(FewShotDataset):
         if self.options.CLASSNAMES:
             names = read_names(os.path.join(self.root, self.options.CLASSNAMES))
         if self.options.LIST:
-            rows = read_list(os.path.join(self.root, self.options.LIST))
-        elif "train" in list_folders(self.root) and self.split_folders():
-            rows = {split: self.list_class_folders(folder) for split, folder in self.split_folders().items()}
+            rows = read_list(os.path.join(self.root, self.options.LIST), self.root)
         else:
-            rows = {"all": self.list_class_folders("")}
+            rows = self.list_folders()
+        if self.options.SKIP_UNREADABLE:
+            rows = self.skip_unreadable(rows)
         return self.make_split(rows, names)
 
     def read_split(self):
         split, generated_by, _ = super().read_split()
         return split, generated_by, self.options.LIST or self.root
 
-    def split_folders(self):
-        """Returns the folder of each split; an empty dict if the layout is not `train/ val/ test/`."""
-        folders = list_folders(self.root)
-        val = next((name for name in VAL_NAMES if name in folders), "")
-        if "test" in folders:
-            return {"train": "train", "test": "test", **({"val": val} if val else {})}
-        return {"train": "train", "test": val} if val else {}
-
-    def list_class_folders(self, parent):
-        """Returns `(path, class)` of each image in the class folders below `parent`."""
-        rows = []
-        for folder in list_folders(os.path.join(self.root, parent)):
-            images = list_images(os.path.join(self.root, parent, folder))
-            rows += [(os.path.join(parent, folder, image), folder) for image in images]
-            if not images:
-                print(f"WARNING: skipping {os.path.join(self.root, parent, folder)}: no images directly in this folder")
-        if not rows:
-            raise ValueError("no images in class folders, such as cat/1.jpg and dog/2.jpg")
+    def list_folders(self):
+        """Returns `(path, class)` rows by split, or as "all" if the layout is not `train/ val/ test/`."""
+        parent = unwrap(self.root)
+        if parent:
+            print(f"Reading {os.path.join(self.root, parent)}, the only folder in {self.root}")
+        folders = class_folders(self.root, parent)
+        by_split = split_folders(folders)
+        left_out = Counter()
+        if by_split:
+            left_out["folders next to the splits"] = len(set(folders) - set(by_split.values()))
+            rows = {}
+            for split, folder in by_split.items():
+                rows[split] = self.list_class_folders(os.path.join(parent, folder), left_out)
+        else:
+            rows = {"all": self.list_class_folders(parent, left_out)}
+        if describe(left_out):
+            print(f"Images in {self.root}: {describe(left_out)}")
         return rows
+
+    def list_class_folders(self, parent, left_out):
+        """Returns `(path, class)` of each image in the class folders in `parent`; counts other files in `left_out`."""
+        rows = []
+        deeper = []
+        for folder in class_folders(self.root, parent):
+            found = find_images(os.path.join(self.root, parent, folder))
+            rows += [(os.path.join(parent, folder, image), folder) for image in found.paths]
+            deeper += [f"{folder}/{image}" for image in found.paths if "/" in image]
+            left_out.update(found.left_out)
+            if not found.paths:
+                print(f"WARNING: skipping {os.path.join(self.root, parent, folder)}: no images in this folder")
+        left_out["images outside class folders"] += len(list_images(os.path.join(self.root, parent)))
+        if not rows:
+            reason = f"; {describe(left_out)}" if describe(left_out) else ""
+            raise ValueError(f"no images in class folders, such as cat/1.jpg and dog/2.jpg{reason}")
+        if deeper:
+            print(
+                f"Note: {len(deeper):,} images are in folders within class folders; their class is the first folder, "
+                f"such as {deeper[0].partition('/')[0]!r} for {deeper[0]}"
+            )
+        return rows
+
+    def skip_unreadable(self, rows):
+        """Returns `rows` without the images that cannot be read. A missing image is kept, and reported later."""
+        paths = {path: os.path.join(self.root, path) for split_rows in rows.values() for path, _ in split_rows}
+        unreadable = find_unreadable([path for path in paths.values() if os.path.isfile(path)])
+        if unreadable:
+            first = next(iter(unreadable.values()))
+            print(f"Skipping {len(unreadable):,} unreadable of {len(paths):,} images (first: {first})")
+        kept = {}
+        for split, split_rows in rows.items():
+            kept[split] = [row for row in split_rows if paths[row[0]] not in unreadable]
+        return kept
 
     def make_split(self, rows, names):
         """Returns the `Split` of `(path, class)` rows by split; `names` maps classes to other class names."""

@@ -15,17 +15,29 @@ from .splits import Split
 
 
 def read_classnames(folder):
-    """Returns a dict from class folder to class name. Lines of `classnames.txt` are `n01440764 tench`."""
-    return dict(line.split(" ", 1) for line in read_lines(folder, "classnames.txt"))
+    """Returns a dict from class folder to class name, sorted by folder, as ImageNet's labels are.
+
+    Lines of `classnames.txt` are `n01440764 tench`. Raises ValueError if a folder has two lines.
+    """
+    rows = [line.split(" ", 1) for line in read_lines(folder, "classnames.txt")]
+    names = dict(sorted(rows))
+    if len(names) < len(rows):
+        raise ValueError(f"{folder}/classnames.txt has {len(rows)} lines for {len(names)} folders: remove duplicates")
+    return names
 
 
-def named_items(dataset_dir, image_dir, under=""):
-    """Returns the `Item`s of one folder per class. Raises ValueError if `classnames.txt` does not name a folder."""
+def named_items(dataset_dir, image_dir, parts=("",)):
+    """Returns the `Item`s of each part, a sub-folder of `image_dir` with one folder per class.
+
+    The class folders of all parts are numbered together, so that one that is missing in a part shifts no label.
+    Raises ValueError if `classnames.txt` does not name a folder.
+    """
     classnames = read_classnames(dataset_dir)
-    unnamed = [name for name in list_folders(os.path.join(image_dir, under)) if name not in classnames]
+    folders = sorted({name for part in parts for name in list_folders(os.path.join(image_dir, part))})
+    unnamed = [name for name in folders if name not in classnames]
     if unnamed:
         raise ValueError(f"missing class name of folder {unnamed[0]} in {dataset_dir}/classnames.txt")
-    return folder_items(image_dir, classnames=classnames, under=under)
+    return [folder_items(image_dir, classnames=classnames, under=part, numbering=folders) for part in parts]
 
 
 @DATASET_REGISTRY.register()
@@ -44,7 +56,7 @@ class ImageNet(FewShotDataset):
             print(f"Reading the list of images from {image_list}")
             data = read_pickle(image_list, self.image_dir, self.image_subpath)
             return Split(data["train"], [], data["test"])
-        train, test = (named_items(self.dataset_dir, self.image_dir, folder) for folder in ("train", "val"))
+        train, test = named_items(self.dataset_dir, self.image_dir, ("train", "val"))
         return Split(train, [], test)
 
 
@@ -52,9 +64,10 @@ class ImageNetVariant(FewShotDataset):
     """A distribution shift of ImageNet, for testing only. Its train split is the test split and is never sampled."""
 
     variant_of = "ImageNet"
+    test_only = True
 
     def read_data(self):
-        items = named_items(self.dataset_dir, self.image_dir)
+        (items,) = named_items(self.dataset_dir, self.image_dir)
         return Split(items, [], items)
 
     def take_shots(self, split, shots, seed):

@@ -4,7 +4,7 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .image_folders import list_images
+from .image_folders import list_folders, list_images
 from .imagenet import ImageNetVariant, read_classnames
 from .splits import Item, Split
 
@@ -19,7 +19,11 @@ class ImageNetV2(ImageNetVariant):
     def read_data(self):
         """The class folders are named by label: 0, 1, ..., in the order of `classnames.txt`."""
         items = []
-        for label, name in enumerate(read_classnames(self.dataset_dir).values()):
+        names = list(read_classnames(self.dataset_dir).values())
+        unnamed = [name for name in list_folders(self.image_dir) if name.isdigit() and int(name) >= len(names)]
+        if unnamed:
+            raise ValueError(f"missing class name of folder {unnamed[0]} in {self.dataset_dir}/classnames.txt")
+        for label, name in enumerate(names):
             images = list_images(os.path.join(self.image_dir, str(label)))
             items += [Item(f"{label}/{image}", label, name) for image in images]
         return Split(items, [], items)

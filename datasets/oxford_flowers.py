@@ -3,6 +3,7 @@
 import os
 
 from dassl.data.datasets import DATASET_REGISTRY
+from trainers.common.classes import whole_number
 
 from .annotation_files import read_mat
 from .base import FewShotDataset
@@ -20,8 +21,8 @@ class OxfordFlowers(FewShotDataset):
     paper_order = 5
 
     def read_data(self):
-        labels = read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0]  # labels from 1
+        labels = map(whole_number, read_mat(self.dataset_dir, "imagelabels.mat")["labels"][0])  # from 1
         names = read_json(os.path.join(self.dataset_dir, "cat_to_name.json"))  # {"1": "pink primrose", ...}
         return split_three(
-            [Item(f"image_{i:05d}.jpg", int(label) - 1, names[str(label)]) for i, label in enumerate(labels, 1)]
+            [Item(f"image_{i:05d}.jpg", label - 1, names[str(label)]) for i, label in enumerate(labels, 1)]
         )

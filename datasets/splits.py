@@ -15,9 +15,11 @@ import time
 from collections import defaultdict
 from typing import NamedTuple
 
+from trainers.common.classes import check_rows, whole_number
 from trainers.common.runs.files import write_atomically
 
 SUBSAMPLES = ("all", "base", "new")
+MIN_CLASSES = 4  # for base-to-new: 2 base and 2 new classes, because the accuracy on a single class is always 100 %
 
 
 class Item(NamedTuple):
@@ -62,9 +64,9 @@ def remove_leftovers(pattern, seconds=3600):
 def read_json(path):
     """Returns the content of a JSON file. Raises ValueError with the path if it is not valid JSON."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # with or without a byte order mark
             return json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): download or generate it again") from None
 
 
@@ -75,11 +77,19 @@ def rows_to_items(rows, path):
     items = []
     for row in rows:
         try:
-            impath, label, classname = row
-            items.append(Item(str(impath), int(label), str(classname)))
+            items.append(make_item(*row))
         except (TypeError, ValueError):
-            raise ValueError(f"{path}: a row must be [path, label, class name], got {row!r}") from None
+            raise ValueError(
+                f"{path}: a row must be [path, label, class name] with a whole number from 0 as label, got {row!r:.200}"
+            ) from None
     return items
+
+
+def make_item(path, label, classname):
+    """Returns an `Item` of values that were read from a file. Raises TypeError or ValueError if a type is wrong."""
+    if not isinstance(path, str) or not isinstance(classname, str):
+        raise TypeError(f"path and class name must be texts, got {path!r} and {classname!r}")
+    return Item(path, whole_number(label), classname)
 
 
 def read_split(path):
@@ -128,26 +138,17 @@ def check_images(items, image_dir, source):
 
 
 def check_classes(split, source):
-    """Raises ValueError unless the split has train and test images and labels 0 to C-1, each with one class name.
+    """Raises ValueError unless the split has train and test images, and labels that `check_rows` accepts.
 
-    Warns if two classes have the same name.
+    Warns if a class has no test images, and if two classes have the same name.
     """
     if not split.train or not split.test:
         raise ValueError(f"{source}: no {'test' if split.train else 'train'} images")
-    names = {}
-    for item in split.train:
-        if names.setdefault(item.label, item.classname) != item.classname:
-            raise ValueError(
-                f"{source}: label {item.label} has two class names, {names[item.label]!r} and {item.classname!r}"
-            )
-    gaps = sorted(set(range(len(names))) - set(names))
-    if gaps:
-        raise ValueError(
-            f"{source}: labels of {len(names)} classes must be 0 to {len(names) - 1}, missing label {gaps[0]} in train"
-        )
-    unknown = sorted({item.label for item in split.val + split.test} - set(names))
-    if unknown:
-        raise ValueError(f"{source}: label {unknown[0]} is in val or test but has no train images")
+    names = check_rows(split._asdict(), source)
+    tested = {item.label for item in split.test}
+    untested = [names[label] for label in sorted(names) if label not in tested]
+    if untested:
+        print(f"WARNING: no test images of {len(untested)} of {len(names)} classes (first: {untested[0]!r})")
     labels_by_name = defaultdict(list)
     for label in sorted(names):
         labels_by_name[names[label].replace("_", " ")].append(label)  # prompts have " " for "_"
@@ -156,21 +157,29 @@ def check_classes(split, source):
             print(f"WARNING: duplicate class name {name!r} for labels {labels}: their prompts are identical")
 
 
-def subsample_classes(split, subset):
-    """Returns the base or the new classes of a split, relabelled from 0 (CoOp's rule); `all` returns the split itself.
-
-    The labels in train are sorted. The first ceil(C / 2) are the base classes, the others the new classes. With five
-    classes, 0 1 2 are base; 3 4 are new and become 0 1.
-    """
+def check_subset(subset, n_classes):
+    """Raises ValueError if DATASET.SUBSAMPLE_CLASSES is invalid or a dataset has too few classes for it."""
     if subset not in SUBSAMPLES:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be one of {SUBSAMPLES}, got {subset!r}")
+    if subset != "all" and n_classes < MIN_CLASSES:
+        raise ValueError(
+            f"DATASET.SUBSAMPLE_CLASSES {subset!r} needs at least {MIN_CLASSES} classes (2 base, 2 new; accuracy on "
+            f"one class is always 100 %), but the dataset has {n_classes}: set it to 'all'"
+        )
+
+
+def subsample_classes(split, subset, labels):
+    """Returns the base or the new classes of a split, relabelled from 0 (CoOp's rule); `all` returns the split itself.
+
+    The first ceil(C / 2) labels are the base classes, the others the new classes. With five classes, 0 1 2 are base;
+    3 4 are new and become 0 1.
+
+    Args:
+        labels: the labels of all classes of the dataset, also of those without images in `split`.
+    """
     if subset == "all":
         return split
-    labels = sorted({item.label for item in split.train})
-    if len(labels) < 2:
-        raise ValueError(
-            f"DATASET.SUBSAMPLE_CLASSES {subset!r} needs at least 2 classes, the dataset has {len(labels)}"
-        )
+    labels = sorted(labels)
     print(f"SUBSAMPLE {subset.upper()} CLASSES!")
     n_base = math.ceil(len(labels) / 2)
     selected = labels[:n_base] if subset == "base" else labels[n_base:]

@@ -1,6 +1,7 @@
 """Stanford Cars: 196 models (Krause et al., 2013). As in CoOp, class names start with the year."""
 
 from dassl.data.datasets import DATASET_REGISTRY
+from trainers.common.classes import whole_number
 
 from .annotation_files import read_mat
 from .base import FewShotDataset
@@ -25,7 +26,7 @@ class StanfordCars(FewShotDataset):
         names = [str(name[0]) for name in read_mat(self.dataset_dir, "devkit/cars_meta.mat")["class_names"][0]]
         items = []
         for row in read_mat(self.dataset_dir, file)["annotations"][0]:
-            label = int(row["class"][0, 0]) - 1
+            label = whole_number(row["class"][0, 0]) - 1
             model, _, year = names[label].rpartition(" ")
             items.append(Item(f"{folder}/{row['fname'][0]}", label, f"{year} {model}"))
         return items

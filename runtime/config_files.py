@@ -1,4 +1,7 @@
-"""Reads YAML config files. A file with `_BASE_: ../_base_/vit_b16.yaml` inherits from that file."""
+"""Reads YAML config files. A file with `_BASE_: ../_base_/vit_b16.yaml` inherits from that file.
+
+The files may come from others: only plain values are read, and the size of a file is bounded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ import os
 
 import yaml
 
+ENDINGS = (".yaml", ".yml")
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20  # levels of sections and lists
+MAX_VALUES = 100_000
 BASE = "_BASE_"  # path of the base file, relative to the file that names it
 
 
@@ -15,7 +22,7 @@ def read_yaml(path: str) -> dict:
 
     Raises:
         FileNotFoundError: the file or a base does not exist.
-        ValueError: the bases form a cycle, or a file is not YAML or does not hold a mapping.
+        ValueError: the bases form a cycle, or a file is not YAML, does not hold a mapping, or is too large.
     """
     merged = {}
     for _, content in read_chain(path):
@@ -53,12 +60,69 @@ def overlay(base: dict, content: dict) -> dict:
     return result
 
 
-def _load(path: str) -> dict:
+def read_text(path: str) -> str:
+    """Returns a small text file. Raises ValueError if it is larger than MAX_BYTES, binary or empty."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path} must have at most {MAX_BYTES:,} bytes")
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+    if not text.strip():
+        raise ValueError(f"{path} is empty")
+    return text
+
+
+class _Loader(yaml.SafeLoader):
+    """Loads plain values only. Bounds the depth, and the number of values with each alias replaced by its content."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.depth = 0
+        self.sizes: dict[int, int] = {}  # id of a complete node -> number of values in it
+
+    def compose_node(self, parent, index):
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels", problem_mark=mark)
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if is_alias and id(node) not in self.sizes:
+            raise yaml.MarkedYAMLError(problem="a value contains itself", problem_mark=node.start_mark)
+        if not is_alias:
+            items = [] if isinstance(node, yaml.ScalarNode) else node.value
+            parts = [part for item in items for part in (item if isinstance(item, tuple) else (item,))]
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(part)] for part in parts)
+        if self.sizes[id(node)] > MAX_VALUES:
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES:,} values", problem_mark=node.start_mark)
+        return node
+
+
+def _load(path: str) -> dict:
+    if not path.endswith(ENDINGS):
+        raise ValueError(f"{path} must be a YAML file, ending in {' or '.join(ENDINGS)}")
+    try:
+        loader = _Loader(read_text(path))
+        content = loader.get_single_data()
+    except (yaml.YAMLError, OverflowError, TypeError, ValueError) as error:
+        message = " ".join(str(error).split())
+        raise ValueError(message if message.startswith(path) else f"{path}: {message}") from error
     if not isinstance(content, (dict, type(None))):
         raise ValueError(f"{path} must hold KEY: VALUE lines, not a {type(content).__name__}")
+    _check_values(content or {}, path)
     return content or {}
+
+
+def _check_values(content: dict, path: str, prefix: str = "") -> None:
+    """Raises ValueError if a key is not text, or a value is of a type that no config key has, such as a date."""
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{path}: a key must be text, got {prefix}{key!r}: put it in quotes")
+        if isinstance(value, dict):
+            _check_values(value, path, f"{prefix}{key}.")
+        elif not isinstance(value, (str, int, float, list, type(None))):
+            raise ValueError(f"{path}: {prefix}{key} is a {type(value).__name__}: put it in quotes if it is text")

@@ -1,7 +1,12 @@
 """Reports mistakes of the user as one line on stderr and a non-zero exit code."""
 
+from __future__ import annotations
+
+import contextlib
 import os
 import re
+import select
+import signal
 import sys
 import urllib.error
 from pathlib import Path
@@ -12,39 +17,119 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^#]*(?:# import (?P<module>\w+))?")
 
 
+# RuntimeErrors of torch that are no bug: a part of the message, and what to do
+RESOURCES = (
+    (
+        "out of memory",
+        "set a smaller DATALOADER.TRAIN_X.BATCH_SIZE or DATALOADER.TEST.BATCH_SIZE (tools: --batch-size), set "
+        "MODEL.ACTIVATION_CHECKPOINTING True, or end other programs that use this memory",
+    ),
+    ("CUDA error", "run nvidia-smi to check the GPU and its driver, or run on the CPU with USE_CUDA False"),
+    ("cuDNN error", "run nvidia-smi to check the GPU and its memory, or run on the CPU with USE_CUDA False"),
+    ("NVIDIA driver", "update the driver, install a torch for it, or run on the CPU with USE_CUDA False"),
+)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # GPU, CPU on Linux, CPU on Windows
+
+
 class Terminated(KeyboardInterrupt):
-    """Raised on SIGTERM, which SLURM and Docker send before SIGKILL: ends a program as Ctrl-C does."""
+    """Raised on SIGTERM, which SLURM and Docker send before SIGKILL, and on SIGHUP: ends a program as Ctrl-C does."""
+
+    def __init__(self, number: int = signal.SIGTERM):
+        super().__init__()
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        return "Terminated" if self.number == signal.SIGTERM else "The terminal was closed"
+
+    @property
+    def code(self) -> int:
+        return 128 + self.number
 
 
 def exit_code(run, *args, resume: str = "") -> int:
     """Calls `run(*args)` and returns the exit code of the program.
 
-    The code is what `run` returns (None: 0), 130 after Ctrl-C, 143 after SIGTERM, and 1 after a user error. Prints the
-    message of a user error, or its traceback with CLIPFIT_DEBUG=1. Prints `resume` after an interruption.
+    The code is what `run` returns (None: 0), 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, and 1 after a user
+    error or if memory runs out. Prints the message of a user error, or its traceback with CLIPFIT_DEBUG=1. Prints
+    `resume` after an interruption.
     """
+    replace_closed_streams()
     try:
         return run(*args) or 0
     except KeyboardInterrupt as stop:
-        name, code = ("Terminated", 143) if isinstance(stop, Terminated) else ("Interrupted", 130)
-        print(f"\n{name}. {resume}".rstrip(), file=sys.stderr)
-        return code
-    except USER_ERRORS as error:
+        return interrupted(stop, resume)
+    except (*USER_ERRORS, RuntimeError, MemoryError) as error:
+        if stop := cause(error, Terminated):  # a closed terminal cannot be written to, so cleaning up failed
+            return interrupted(stop, resume)
         if isinstance(error, BrokenPipeError) and stdout_is_closed():  # `| head` has read enough
             return 1
-        if os.environ.get("CLIPFIT_DEBUG") or (isinstance(error, ModuleNotFoundError) and is_ours(error.name)):
+        is_bug = isinstance(error, ModuleNotFoundError) and is_ours(error.name)
+        message = "" if is_bug else one_line(error)
+        if os.environ.get("CLIPFIT_DEBUG") or not message:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        complain(f"error: {message}")
         return 1
+
+
+def interrupted(stop: KeyboardInterrupt, resume: str) -> int:
+    """Prints that the program was interrupted, and returns its exit code."""
+    name, code = (stop.name, stop.code) if isinstance(stop, Terminated) else ("Interrupted", 130)
+    complain(f"\n{name}. {resume}".rstrip())
+    stdout_is_closed()
+    return code
+
+
+def cause(error: BaseException, kind: type) -> BaseException | None:
+    """Returns the exception of this kind during whose handling `error` was raised, or None."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__context__
+    return error
+
+
+def complain(text: str) -> None:
+    """Prints to stderr, if it can still be written to."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def replace_closed_streams() -> None:
+    """Opens os.devnull as stdin, stdout and stderr if they are closed (`>&-`). Otherwise printing would fail."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def stdout_is_closed() -> bool:
     """Whether the reader of stdout has closed it. If so, discards buffered output."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        closed = has_no_reader(sys.stdout)  # a failed write may have left nothing to flush
+    except OSError:
+        closed = True
+    if closed:
+        discard(sys.stdout)
+    return closed
+
+
+def has_no_reader(stream) -> bool:
+    """Whether a stream is a pipe that nobody reads, or a terminal that was closed."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # no file, as in tests
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def discard(stream) -> None:
+    """Connects a stream that can no longer be written to with os.devnull, so that Python can flush it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_ours(module) -> bool:
@@ -52,9 +137,14 @@ def is_ours(module) -> bool:
     return bool(module) and (ROOT / module.partition(".")[0]).is_dir()
 
 
-def one_line(error: Exception) -> str:
-    """Returns the message of an error as one line; for a missing package, its name and the command to install it."""
+def one_line(error: BaseException) -> str:
+    """Returns the message of a user error as one line with a remedy; "" for a RuntimeError that is a bug.
+
+    The remedy for a missing package is the command to install it.
+    """
     message = " ".join(str(error).split())
+    if isinstance(error, (RuntimeError, MemoryError)):
+        return resource_error(error, message)
     if isinstance(error, urllib.error.URLError):
         return f"a download failed ({message}): check the connection, or put CLIP's weights into ~/.cache/clip by hand"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
@@ -63,6 +153,17 @@ def one_line(error: Exception) -> str:
     if file is None:
         return f"{message}: install the package that provides it"
     return f"The package {package} is missing: pip install -r {os.path.relpath(file)}"
+
+
+def resource_error(error: BaseException, message: str) -> str:
+    """Returns the line for an error of the GPU or of memory, else ""."""
+    if isinstance(error, MemoryError) or any(words in message for words in OUT_OF_MEMORY):
+        kind = "out of memory"
+    else:
+        kind = next((words for words, _ in RESOURCES if words in message), "")
+    # torch's message ends with advice on its own environment variables; its first sentence says what is missing
+    reason = re.split(r"(?<=[a-z])\. ", message, maxsplit=1)[0].rstrip(".") or type(error).__name__
+    return f"{reason[:200]}: {dict(RESOURCES)[kind]}" if kind else ""
 
 
 def find_requirement(module: str) -> tuple:

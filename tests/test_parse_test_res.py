@@ -1,5 +1,6 @@
 """parse_test_res.py prints CoOp's numbers and lines for complete trees, and lists missing results."""
 
+import os
 import subprocess
 import sys
 
@@ -92,6 +93,56 @@ def test_a_garbled_number_is_no_result(tmp_path, capsys):
     code, lines, _ = parse(capsys, tmp_path)
     assert code == 1
     assert_facts(lines[1], "seed1", "log.txt", "accuracy", "Finish training")
+
+
+PER_CLASS = """=> per-class result
+* class: 0 (cat
+* accuracy: 99.99%)	total: 10	correct: 5	acc: 50.00%
+* class: 1 (dog
+=> result
+* accuracy: 98.00%)	total: 10	correct: 5	acc: 50.00%
+x * accuracy: 97.00%
+* average: 50.00%
+"""
+
+
+def test_names_with_line_breaks_are_no_results(tmp_path, capsys):
+    """Lines of the config and of the results per class are not the accuracy, even if they look like it."""
+    template = "DATASET.TEMPLATE"
+    forged = "a {}\n=> result\nFinish training\n* accuracy: 96.00%"
+    write_log(
+        tmp_path / "seed1",
+        tail=PER_CLASS + "Elapsed: 0:00:10\n* accuracy: 95.00% (said a plugin)",
+        **{template: forged},
+    )
+    write_log(tmp_path / "seed2", tail=PER_CLASS)
+    _, lines, _ = parse(capsys, tmp_path)
+    assert lines[-2] == "* accuracy: 80.00% +- 0.00%"
+    _, lines, _ = parse(capsys, tmp_path, "--keyword", "average")
+    assert lines[-2] == "* average: 50.00% +- 0.00%"
+
+
+def test_an_evaluation_after_results_per_class(tmp_path, capsys):
+    log = write_log(tmp_path / "seed1", tail=PER_CLASS) / "log.txt"
+    result = "=> result\n* total: 10\n* correct: 6\n* accuracy: 60.0%\n"
+    log.write_text(f"{log.read_text()}Evaluate on the *test* set\n{result}")
+    assert parse(capsys, tmp_path)[1][-2] == "* accuracy: 60.00% +- 0.00%"
+    older = log.read_text().replace("Evaluate on the *test* set", "Do evaluation on test set")  # of Dassl
+    log.write_text(older)
+    assert parse(capsys, tmp_path)[1][-2] == "* accuracy: 60.00% +- 0.00%"
+
+
+def test_odd_logs_are_listed(tmp_path, capsys):
+    experiment(tmp_path, correct=(800,))
+    for seed in (2, 3, 4):
+        (tmp_path / f"seed{seed}").mkdir()
+    (tmp_path / "seed2/log.txt").mkdir()
+    os.mkfifo(tmp_path / "seed3/log.txt")
+    (tmp_path / "seed4/log.txt").symlink_to("/dev/zero")
+    code, lines, _ = parse(capsys, tmp_path)
+    assert code == 0 and lines[-3] == "* accuracy: 80.00% +- 0.00%"
+    for line, seed in zip(lines[2:5], (2, 3, 4), strict=True):
+        assert_facts(line, f"seed{seed}", "log.txt")
 
 
 def test_the_folder_of_one_seed(tmp_path, capsys):

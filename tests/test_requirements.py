@@ -83,7 +83,7 @@ def without_extras(tmp_path_factory):
         "check": "tools/prepare_data.py --check digits --root {0}/data",
         "report": "tools/report.py {0}/run",
         "interpolate": "tools/interpolate.py {0}/run",
-        "fetch": "tools/prepare_data.py dtd --root {0}/fetched",
+        "fetch": "tools/prepare_data.py dtd --yes --root {0}/fetched",
         "export onnx": "tools/export.py {0}/run --to onnx",
         "slurm": "tools/sweep.py base2new --slurm cluster=local --output {0}/sweep",
         "wandb": f"{train}wandb --wandb{options}",

@@ -53,8 +53,8 @@ def test_flags_reach_their_keys():
         "--source-domains", "a", "b", "--target-domains", "c", "--transforms", "normalize", "--trainer", "CLIPFit",
         "--resume", "r", "--output-dir", "o", "--head", "h", "--seed", "5",
     )  # fmt: skip
-    assert cfg.DATASET.SOURCE_DOMAINS == ["a", "b"] and cfg.DATASET.TARGET_DOMAINS == ["c"]
-    assert cfg.INPUT.TRANSFORMS == ["normalize"] and cfg.TRAINER.NAME == "CLIPFit"
+    assert cfg.DATASET.SOURCE_DOMAINS == ("a", "b") and cfg.DATASET.TARGET_DOMAINS == ("c",)
+    assert cfg.INPUT.TRANSFORMS == ("normalize",) and cfg.TRAINER.NAME == "CLIPFit"
     assert (cfg.RESUME, cfg.OUTPUT_DIR, cfg.MODEL.HEAD.NAME, cfg.SEED) == ("r", "o", "h", 5)
 
 
@@ -153,6 +153,29 @@ USER_ERRORS = {  # name: (arguments of `run`, its trailing options, facts in the
 def test_a_user_error_is_one_line_and_exit_code_1(run, name):
     arguments, opts, facts = USER_ERRORS[name]
     assert_one_user_error(run(*opts, **arguments), *facts)
+
+
+@pytest.mark.parametrize("name", USER_ERRORS)
+def test_a_run_that_cannot_start_leaves_no_files(run, tmp_path, name):
+    arguments, opts, _ = USER_ERRORS[name]
+    assert run(*opts, **arguments)[0] == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_log_begins_with_the_arguments(run, tmp_path):
+    code, out, _ = run("OUTPUT_DIR", str(tmp_path / "run.txt"), extra=("--no-train",))
+    assert code == 0
+    log = (tmp_path / "run.txt" / "log.txt").read_text()  # a folder, whatever its name
+    assert log.splitlines()[0] == "Setting fixed seed: 1" and "** Config **" in log and log == out
+
+
+@pytest.mark.parametrize("output", ["file.txt", "file.txt/run", "link", "file.txt/a/b"])
+def test_an_output_dir_that_is_a_file_is_named_before_data_are_read(run, tmp_path, output):
+    (tmp_path / "file.txt").write_text("mine")
+    (tmp_path / "link").symlink_to("nowhere")
+    blocking = tmp_path / output.partition("/")[0]
+    assert_one_user_error(run(output=tmp_path / output, root="/nonexistent"), "--output-dir", blocking)
+    assert (tmp_path / "file.txt").read_text() == "mine"
 
 
 @pytest.fixture

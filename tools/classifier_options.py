@@ -1,8 +1,8 @@
 """Command-line options that all tools share which load a trained run."""
 
-from pathlib import Path
-
+from runtime.config_files import read_text
 from trainers.common import load_tuned
+from trainers.common.classes import check_text
 
 OPTIONS = {
     "classes": dict(help="class names: a,b,c or @FILE with one name per line (default: those of the run)"),
@@ -49,10 +49,7 @@ def read_classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     if text.startswith("@"):
-        try:
-            names = Path(text[1:]).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise ValueError(f"--classes {text}: the file must be text in UTF-8") from None
+        names = read_text(text[1:]).splitlines()
     else:
         names = text.split(",")
-    return [name.strip() for name in names if name.strip()]
+    return [check_text(name.strip(), "class name", "--classes") for name in names if name.strip()]

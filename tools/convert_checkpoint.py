@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import train  # noqa: E402  (makes dassl importable, so it comes first)
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import read_classes  # noqa: E402
+from trainers.common.finite import require_finite  # noqa: E402
 from trainers.common.inference.saved_run import make_bare  # noqa: E402
 from trainers.common.models.loading import load_clip  # noqa: E402
 from trainers.common.runs import official  # noqa: E402
@@ -105,6 +106,7 @@ def convert(file: str, trainer, classes: list[str]) -> dict:
         raise ValueError(f"{file} must be a checkpoint of the official CLIPFit code, but it is {origin}")
     half = any(str(tensor.dtype) == "torch.float16" for tensor in old["state_dict"].values())
     apply_state(trainer, old, file)
+    require_finite(trainer.tuned.state_dict(), f"the conversion of {file}")
     state = copy.deepcopy(tuned_state(trainer, trainer.model_name))  # the next file is loaded into the same tensors
     state["meta"].update(classnames=classes, precision="fp16" if half else "fp32")
     state["settings"] = {key: value for key, value in state["settings"].items() if key.startswith(KNOWN_SETTINGS)}

@@ -12,6 +12,7 @@ the export is loaded with it and its logits are compared with those of the run.
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -35,7 +36,7 @@ def parse_args(argv=None):
     add_options(parser, "epoch", "classes", "template", "backbone")
     parser.add_argument("--to", required=True, choices=TARGETS, help="export format")
     parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/exported/FORMAT)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the output folder if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output folder if it is a former export")
     return parser.parse_args(argv)
 
 
@@ -43,10 +44,36 @@ def output_folder(args) -> str:
     """Returns the output folder. Raises FileExistsError if it exists and must not be replaced."""
     parent = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
     folder = os.path.normpath(args.out or os.path.join(parent, "exported", args.to))
-    replaceable = os.path.isdir(folder) and (args.overwrite or not os.listdir(folder))
-    if os.path.exists(folder) and not replaceable:
-        raise FileExistsError(f"{folder} already exists: give another --out, or replace the folder with --overwrite")
+    if not os.path.lexists(folder) or is_empty(folder):
+        return folder
+    if not args.overwrite:
+        raise FileExistsError(f"{folder} already exists: give another --out, or replace an export with --overwrite")
+    if not is_export(folder):
+        raise FileExistsError(
+            f"--overwrite replaces only a former export, and {folder} is none or holds other files too: give another "
+            "--out, or remove it by hand"
+        )
     return folder
+
+
+def is_empty(folder: str) -> bool:
+    return os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder)
+
+
+def is_export(folder: str) -> bool:
+    """Whether a folder holds exactly the files of an export: classes.json, and those of one format."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return False
+    with os.scandir(folder) as entries:
+        files = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+        if len(files) < len(os.listdir(folder)):  # it has folders or links
+            return False
+    try:
+        about = json.loads(Path(folder, "classes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    described = isinstance(about, dict) and {"method", "fingerprint", "classnames"} <= about.keys()
+    return described and any(files - {"classes.json"} <= set(target.FILES) for target in TARGETS.values())
 
 
 def run(args) -> None:
@@ -64,19 +91,35 @@ def run(args) -> None:
         verify(target, classifier, unfinished)
         for name in os.listdir(unfinished):  # safetensors writes files that only the owner can read
             shutil.copymode(os.path.join(unfinished, "classes.json"), os.path.join(unfinished, name))
-        if os.path.isdir(folder):
-            shutil.rmtree(folder)
-        os.replace(unfinished, folder)
+        output_folder(args)  # again: files may have been added in the meantime
+        replace(folder, unfinished, os.path.join(temporary, "former"))
     print(f"{folder}:")
     for name in sorted(os.listdir(folder)):
         print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
     print(f'\nIn Python:\n\nfolder = "{folder}"\n{target.USAGE}')
 
 
+def replace(folder: str, new: str, former: str) -> None:
+    """Renames the folder `new` to `folder`. A former one is renamed to `former` first, and back if that fails."""
+    if not os.path.lexists(folder):
+        os.rename(new, folder)
+        return
+    os.rename(folder, former)
+    try:
+        os.rename(new, folder)
+    except BaseException:
+        os.rename(former, folder)
+        raise
+
+
 def verify(target, classifier, folder: str) -> None:
-    """Loads the export and compares its logits with those of the run. Raises ValueError if they differ."""
+    """Loads the export and compares its logits with those of the run.
+
+    Raises ValueError if they differ, and FloatingPointError if those of the run are infinite or NaN.
+    """
     side = classifier.trainer.clip.visual.input_resolution
     images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    classifier.predict(images)  # raises if the logits are infinite or NaN, even without the target library
     try:
         difference = target.check(classifier, folder, images)
     except ImportError as error:

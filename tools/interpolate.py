@@ -33,6 +33,7 @@ from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
 from tools.classifier_options import add_options, load_plugins  # noqa: E402
 from tools.run_trainer import trainer_with_data  # noqa: E402
+from trainers.common.finite import LogitsCheck  # noqa: E402
 from trainers.common.runs import checkpoint, tuned_weights  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 from trainers.common.inference.saved_run import read_run  # noqa: E402
@@ -112,11 +113,14 @@ def validate(trainer) -> dict[str, float]:
     trainer.set_model_mode("eval")
     losses = []
     n_correct = 0
+    logits_check = LogitsCheck()
     with contextlib.redirect_stdout(io.StringIO()):
         for image, label in map(trainer.parse_batch_test, trainer.val_loader):
             logits = trainer.model_inference(image)
+            logits_check.add(logits)
             losses += F.cross_entropy(logits, label, reduction="none").tolist()
             n_correct += (logits.argmax(dim=-1) == label).sum().item()
+    logits_check.check()
     return {"accuracy": 100 * n_correct / len(losses), "loss": sum(losses) / len(losses)}
 
 
@@ -171,6 +175,8 @@ def run(args) -> None:
     state, file = read_run(args.run, args.epoch)
     parent = args.run if os.path.isdir(args.run) else os.path.dirname(args.run)
     folder = args.out or os.path.join(parent, "interpolation")
+    if os.path.exists(os.path.join(folder, record.FILE)):
+        raise FileExistsError(f"--out {folder} is a run directory, whose tuned weights would be replaced: give another")
     classes = state["settings"].get("DATASET.SUBSAMPLE_CLASSES")
     if classes is None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")

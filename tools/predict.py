@@ -23,9 +23,11 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 
 from tqdm import tqdm  # noqa: E402
 
-from datasets.image_folders import IMAGE_SUFFIXES  # noqa: E402
+from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from tools.records import printable  # noqa: E402
+from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
@@ -41,7 +43,9 @@ def parse_args(argv=None):
 
 
 def find_images(arguments: list[str]) -> list[str]:
-    """Returns the paths of the images without duplicates: given files, and the sorted image files in given folders.
+    """Returns the paths of the images without duplicates: given files, and the sorted images in given folders.
+
+    In folders, images are those that training on them would use (`own_images`). Prints what is left out to stderr.
 
     Raises FileNotFoundError if a path does not exist or a folder has no images.
     """
@@ -52,16 +56,24 @@ def find_images(arguments: list[str]) -> list[str]:
         if os.path.isfile(argument):
             images.append(argument)
             continue
-        paths = sorted(Path(argument).rglob("*"))
-        in_folder = [str(path) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
-        if not in_folder:
-            raise FileNotFoundError(f"no images in {argument}: must have files ending in {', '.join(IMAGE_SUFFIXES)}")
-        images += in_folder
+        found = own_images.find_images(argument)
+        left_out = own_images.describe(found.left_out)
+        if not found.paths:
+            endings = ", ".join(own_images.IMAGE_SUFFIXES)
+            raise FileNotFoundError(
+                f"no images in {argument}: {left_out or 'it is empty'}; endings of images: {endings}"
+            )
+        if left_out:
+            print(f"Images in {argument}: {left_out}", file=sys.stderr)
+        images += [os.path.join(argument, path) for path in found.paths]
     return list(dict.fromkeys(images))
 
 
 def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable."""
+    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable.
+
+    Raises FloatingPointError if the logits of an image are infinite or NaN.
+    """
 
     def prepare(path):
         try:
@@ -74,7 +86,11 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
             chunk = paths[start : start + batch_size]
             prepared = list(pool.map(prepare, chunk))
             images = [image for image in prepared if not isinstance(image, OSError)]
-            predictions = iter(classifier.predict(images, batch_size).top(top))
+            try:
+                predictions = iter(classifier.predict(images, batch_size).top(top))
+            except InvalidLogits as error:
+                readable = [path for path, image in zip(chunk, prepared, strict=True) if not isinstance(image, OSError)]
+                raise FloatingPointError(f"{readable[error.index]}: {error}") from error
             for path, image in zip(chunk, prepared, strict=True):
                 yield path, image if isinstance(image, OSError) else next(predictions)
 
@@ -104,9 +120,11 @@ def as_text(rows) -> str:
     """Returns one line per class for a single image, or one line per image."""
     if len(rows) == 1:
         path, classes = rows[0]
-        lines = [path] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
+        lines = [printable(path)] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
     else:
-        lines = [f"{path}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes) for path, classes in rows]
+        lines = []
+        for path, classes in rows:
+            lines.append(f"{printable(path)}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes))
     return "\n".join(lines) + "\n"
 
 
@@ -139,6 +157,9 @@ def run(args) -> int:
         if path and path != "-":
             check_writable(path)
     paths = find_images(args.images)
+    for output in (args.csv, args.json):
+        if output and os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, paths):
+            raise ValueError(f"{output} is one of the images: give another file to write")
     classifier = load(args)
     rows = []
     unreadable = 0

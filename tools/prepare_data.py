@@ -1,6 +1,7 @@
 """Downloads datasets into CoOp's folder layout and checks them.
 
 python tools/prepare_data.py eurosat dtd --root DATA         download; the same command resumes
+python tools/prepare_data.py eurosat --root DATA --yes       also if no checksum is published, without asking
 python tools/prepare_data.py --check --root DATA             list what is complete, wrong or missing
 python tools/prepare_data.py --check folder --root IMAGES    check your own images
 
@@ -34,6 +35,9 @@ def parse_args(argv=None):
         help="check without downloading; without DATASET, check all but digits and folder",
     )
     parser.add_argument(
+        "--yes", action="store_true", help="download files without a published checksum, without asking"
+    )
+    parser.add_argument(
         "--no-images", action="store_true", help="with --check: do not decode the images, which is faster"
     )
     return parser.parse_args(argv)
@@ -49,6 +53,8 @@ def show(report):
     print(f"{report.name:<20} {report.state:<8} {report.counts}")
     for problem in report.problems:
         print(f"    {problem}")
+    for note in report.notes:
+        print(f"    note: {note}")
 
 
 def fetch(name, root):
@@ -64,6 +70,27 @@ def fetch(name, root):
     return prepare(name, root)
 
 
+def confirm(names, root):
+    """Names the sources without a published checksum, and asks whether to use them.
+
+    Raises ValueError if the user declines or cannot be asked.
+    """
+    from tools.prepare.install import unverified
+
+    sources = []
+    for name in names:
+        if DATASET_REGISTRY.get(name).dataset_dir and not DATASET_REGISTRY.get(name).default_root:
+            sources += [f"  {name}: {' '.join(targets)} from {url}" for targets, url in unverified(name, root)]
+    if not sources:
+        return
+    print("No checksum is published for these sources, so a changed file would not be noticed:", *sources, sep="\n")
+    answer = ""
+    if sys.stdin is not None and sys.stdin.isatty():
+        answer = input("Use them? They are tried in turn after the sources with a checksum. [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise ValueError("nothing was downloaded: --yes accepts sources without a published checksum")
+
+
 def run(args):
     """Downloads or checks the datasets. Returns the exit code: 0 if all are complete, else 1."""
     names = list(dict.fromkeys(catalogue.resolve(text).name for text in args.datasets))
@@ -71,6 +98,8 @@ def run(args):
         raise ValueError("missing DATASET: name the datasets to download, or pass --check (--help lists the datasets)")
     if args.check and not os.path.isdir(args.root):
         raise FileNotFoundError(f"missing data folder {args.root}: pass the folder with the datasets as --root")
+    if not args.check and not args.yes:
+        confirm(names, args.root)
     complete = True
     for name in names or downloadable():
         failures = [] if args.check else fetch(name, args.root)

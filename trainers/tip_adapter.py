@@ -18,7 +18,8 @@ Deliberate differences from the official code:
 Classes without cached images occur in base-to-new; the paper does not cover them. Their cache logits are zero, and
 cache logits are never negative, so the model would favour classes with cached images. The cache is therefore used only
 if every class has cached images. Otherwise the logits are zero-shot CLIP's, which is logged. Classes are matched by
-name, so a cache filled on ImageNet works on its variants.
+name, so a cache filled on ImageNet works on its variants. If several classes have the same name, the first is matched
+with the first, and so on.
 """
 
 import torch
@@ -32,6 +33,8 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.classes import numbered
+from .common.finite import LogitsCheck
 from .common.runs.checkpoint import shorten
 from .common.trainer import ClipTrainer
 
@@ -163,6 +166,7 @@ class TipAdapter(ClipTrainer):
         alphas = torch.tensor([0.1 + i * (max_alpha - 0.1) / n_alpha for i in range(n_alpha)], device=self.device)
         correct = torch.zeros(n_beta, n_alpha, device=self.device)  # number of correct predictions
         total = 0
+        logits_check = LogitsCheck()
         self.set_model_mode("eval")
         for batch in self.val_loader:
             image, label = self.parse_batch_test(batch)
@@ -171,11 +175,14 @@ class TipAdapter(ClipTrainer):
                 text = self.text_features()
             zero_shot = super().logits(features, text)
             affinity = self.tuned.affinity(features)
+            logits_check.add(zero_shot)
+            logits_check.add(affinity)
             for i, beta in enumerate(betas):
                 cache_logits = self.tuned.cache_logits(affinity, beta, len(text))  # (B, n_cls)
                 logits = zero_shot + alphas[:, None, None] * cache_logits  # (n_alpha, B, n_cls)
                 correct[i] += (logits.argmax(-1) == label).sum(-1)
             total += len(label)
+        logits_check.check()
         best = correct.flatten().tolist().index(correct.max().item())
         alpha = alphas[best % n_alpha].item()
         beta = betas[best // n_alpha]
@@ -194,10 +201,11 @@ class TipAdapter(ClipTrainer):
             return
         classnames = list(self.dm.dataset.classnames)
         saved_classnames = state.get("meta", {}).get("classnames", classnames)
-        class_index = {name: i for i, name in enumerate(classnames)}
-        saved_labels = tensors["labels"].tolist()
-        labels = torch.tensor([class_index.get(saved_classnames[i], -1) for i in saved_labels], dtype=torch.long)
-        uncached = [name for i, name in enumerate(classnames) if i not in set(labels.tolist())]
+        label_of = {name: label for label, name in enumerate(numbered(classnames))}
+        new_labels = [label_of.get(name, -1) for name in numbered(saved_classnames)]
+        labels = torch.tensor([new_labels[label] for label in tensors["labels"].tolist()], dtype=torch.long)
+        cached = set(labels.tolist())
+        uncached = [name for label, name in enumerate(classnames) if label not in cached]
         if uncached:
             print(
                 f"No cached images for {len(uncached)} of {len(classnames)} classes ({shorten(uncached)}): "

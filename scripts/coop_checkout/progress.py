@@ -8,7 +8,7 @@ from tqdm import tqdm
 # This file is in scripts/ of a checkout, or in scripts/coop_checkout/ of CLIPFit's repository.
 sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3] if (folder / "trainers").is_dir()]
 
-from trainers.common.runs.log_lines import ACCURACY, BATCH, LOSS, share_trained  # noqa: E402
+from trainers.common.runs.log_lines import ACCURACY, BATCH, LOSS, body, share_trained  # noqa: E402
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     accuracy = ""
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
     with tqdm(total=1, desc=title, bar_format=bar_format, dynamic_ncols=True, file=sys.stdout) as bar:
-        for line in sys.stdin:
+        for line in body(sys.stdin):
             if match := BATCH.match(line):
                 bar.n = share_trained(match)
                 loss = LOSS.search(line)

@@ -5,9 +5,10 @@ from tests.datasets import mini
 COUNTS = {"polar bear": 20, "Éléphant": 10, "zebra": 30}
 
 
-def build(root, shots=-1, seed=1, subsample="all", list_="", classnames=""):
+def build(root, shots=-1, seed=1, subsample="all", list_="", classnames="", skip_unreadable=False):
     cfg = mini.make_cfg("Folder", root, shots, seed, subsample)
     cfg.DATASET.FOLDER.LIST, cfg.DATASET.FOLDER.CLASSNAMES = list_, classnames
+    cfg.DATASET.FOLDER.SKIP_UNREADABLE = skip_unreadable
     return mini.build_dataset(cfg)
 
 

@@ -23,14 +23,31 @@ def root(tmp_path):
     return root
 
 
-def write_pickle(root, skip=0):
-    """Writes a selection as CoOp does. It differs from the one that the seed gives."""
+def take(data, n, first=0):
+    """Returns `n` images of each class, from the image `first` of the class."""
+    of_class = [[item for item in data if item.label == label] for label in range(3)]
+    return [item for items in of_class for item in items[first : first + n]]
+
+
+def write_pickle(root, first=0, change=lambda chosen, data: None):
+    """Writes a selection as CoOp does, which differs from the one that the seed gives. `change` edits it before."""
     data = mini.build("Caltech101", root)
-    chosen = {"train": data.train_x[skip : skip + 6], "val": data.val[:4]}
+    chosen = {"train": take(data.train_x, 2, first), "val": take(data.val, 2)}
+    change(chosen, data)
     path = root / "caltech-101" / "split_fewshot" / f"{NAME}.pkl"
     with open(path, "wb") as file:
         pickle.dump(chosen, file, protocol=pickle.HIGHEST_PROTOCOL)
     return path, [mini.rows(chosen[key], root) for key in ("train", "val")]
+
+
+def write_json(path, chosen):
+    """Replaces a pickle by the JSON file with the same selection."""
+    data = {
+        key: [[p.split("101_ObjectCategories/")[1], *rest] for p, *rest in rows]
+        for key, rows in zip(("train", "val"), chosen, strict=True)
+    }
+    path.with_suffix(".json").write_text(json.dumps(data))
+    path.unlink()
 
 
 def selection(root):
@@ -60,23 +77,68 @@ def test_pickle_of_data_that_moved(root, tmp_path):
 
 def test_json_selects_what_the_pickle_does(root):
     path, chosen = write_pickle(root)
-    data = {
-        key: [[p.split("101_ObjectCategories/")[1], *rest] for p, *rest in rows]
-        for key, rows in zip(("train", "val"), chosen, strict=True)
-    }
-    path.with_suffix(".json").write_text(json.dumps(data))
-    path.unlink()
+    write_json(path, chosen)
     assert selection(root) == chosen
 
 
 def test_pickle_takes_precedence_and_a_different_json_is_reported(root, capsys):
     sampled = selection(root)
-    path, chosen = write_pickle(root, skip=2)
+    path, chosen = write_pickle(root, first=1)
     assert sampled != chosen
     capsys.readouterr()
     assert selection(root) == chosen
     (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: ")]
     assert_facts(warning, path, path.with_suffix(".json"))
+
+
+def drop_class(chosen, data):
+    chosen["train"] = [item for item in chosen["train"] if item.label != 1]
+
+
+def drop_image(chosen, data):
+    del chosen["val"][-1]
+
+
+def add_image(chosen, data):
+    chosen["train"].append(take(data.train_x, 3)[2])
+
+
+def repeat_image(chosen, data):
+    chosen["train"][1] = chosen["train"][0]
+
+
+def train_on_val(chosen, data):
+    chosen["train"][0] = data.val[0]
+
+
+@pytest.mark.parametrize("form", ["pkl", "json"])
+@pytest.mark.parametrize(
+    "change, facts",
+    [
+        (drop_class, ["0 train", "'bear'", "instead of 2"]),
+        (drop_image, ["1 val", "'cat'", "instead of 2"]),
+        (add_image, ["3 train", "'ant'", "instead of 2", "2 shots", "6 available"]),
+        (repeat_image, ["duplicate train", "ant/ant_"]),
+        (train_on_val, ["1 of its 6 train"]),
+    ],
+)
+def test_an_incomplete_selection_is_refused(root, change, facts, form):
+    """Classes, numbers of images, duplicates and parts; for base and new classes, too."""
+    path, chosen = write_pickle(root, change=change)
+    if form == "json":
+        write_json(path, chosen)
+    with raises_user_error(path.with_suffix(f".{form}"), *facts, "delete the file", error=ValueError):
+        selection(root)
+
+
+def test_a_small_class_needs_only_its_images(root):
+    """Class cat has 5 train and 2 val images."""
+    data = mini.build("Caltech101", root)
+    chosen = {"train": take(data.train_x, 6), "val": take(data.val, 4)}
+    path = root / "caltech-101" / "split_fewshot" / "shot_6-seed_1.pkl"
+    path.write_bytes(pickle.dumps(chosen))
+    again = mini.build("Caltech101", root, shots=6)
+    assert [len(again.train_x), len(again.val)] == [6 + 6 + 5, 2 + 2 + 2]
 
 
 def test_pickle_of_another_split_is_refused(root):

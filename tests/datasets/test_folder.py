@@ -32,8 +32,15 @@ def test_one_folder_per_class(root, capsys):
 
 
 def test_base_and_new(root):
+    mini.write_classes(root, {"ant": 5})
     base, new = build(root, shots=1, subsample="base"), build(root, shots=1, subsample="new")
-    assert (base.classnames, new.classnames) == (["polar bear", "zebra"], ["Éléphant"])
+    assert (base.classnames, new.classnames) == (["ant", "polar bear"], ["zebra", "Éléphant"])
+
+
+def test_three_classes_are_too_few_for_base_and_new(root, capsys):
+    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'new'", "at least 4", "has 3", error=ValueError):
+        build(root, shots=1, subsample="new")
+    assert "Creating a" not in capsys.readouterr().out
 
 
 def test_a_new_class_does_not_change_the_split_of_other_classes(root):
@@ -89,6 +96,21 @@ def test_empty_class_folders_are_skipped(root, capsys):
     assert_facts(tiger, root / "tiger")
 
 
+@pytest.mark.parametrize("name", ["cat\n* accuracy: 99.99%", "cat\x1b[2J", "cat\u202etac"])
+@pytest.mark.parametrize("images", [[], ["1.png", "2.png", "3.png"]])
+def test_folders_with_control_characters_are_refused(root, capsys, name, images):
+    """Also an empty folder, whose name a warning would print."""
+    mini.write_images(root / name, images)
+    with raises_user_error(root, "U+", error=ValueError):
+        build(root)
+    assert "99.99" not in capsys.readouterr().out
+
+
+def test_joiners_and_other_scripts_are_accepted(root):
+    mini.write_images(root / "می\u200cخواهم", [f"{i}.png" for i in range(4)])
+    assert build(root).num_classes == 4
+
+
 def test_broken_links_and_link_loops_are_skipped(root):
     expected = mini.fingerprint(build(root))
     (root / "circle").symlink_to(root / "circle")
@@ -107,10 +129,12 @@ def test_linked_folders_are_followed(root, tmp_path_factory):
 
 def test_other_files_are_skipped(root):
     expected = mini.fingerprint(build(root))
-    for name in ("Thumbs.db", "notes.txt", ".DS_Store", ".hidden.jpg"):
+    for name in ("Thumbs.db", "notes.txt", ".DS_Store", ".hidden.jpg", "._zebra_001.jpg"):
         (root / "zebra" / name).write_text("x")
     (root / "readme.md").write_text("x")
     (root / ".cache").mkdir()
+    (root / "__MACOSX" / "zebra").mkdir(parents=True)
+    (root / "__MACOSX" / "zebra" / "1.jpg").write_text("x")
     assert mini.fingerprint(build(root)) == expected
 
 
@@ -136,8 +160,6 @@ def test_three_images_are_enough(tmp_path):
 def test_one_class(tmp_path):
     mini.write_classes(tmp_path, {"cat": 9})
     assert build(tmp_path).num_classes == 1
-    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'base'", "2", "1", error=ValueError):
-        build(tmp_path, subsample="base")
 
 
 def test_no_root_and_missing_root(tmp_path):

@@ -59,11 +59,12 @@ def test_list_with_absolute_paths(root, tmp_path_factory):
         ("x.csv", "", ["train", "test", "[]"]),
         ("x.csv", "a.jpg\n", ["path", "class", "['a.jpg']"]),
         ("x.csv", "a.jpg,cat\na.jpg,dog\n", ["duplicate", "a.jpg"]),
-        ("x.csv", "a.jpg,cat,training\n", ["a.jpg", "train, val or test", "'training'"]),
+        ("x.csv", "a.jpg,cat,holdout\n", ["a.jpg", "train, val or test", "'holdout'"]),
         ("x.csv", "a.jpg,cat,train\nb.jpg,cat,val\n", ["train", "test", "['train', 'val']"]),
         ("x.csv", "a.jpg,\n", ["path", "class", "['a.jpg', '']"]),
         ("x.json", "[", ["JSON"]),
         ("x.json", "[3]", ["path", "class", "3"]),
+        ("x.json", '[["a.jpg", Infinity]]', ["path", "class", "inf"]),
         ("x.json", '{"train": [[1]]}', ["path", "label", "[1]"]),
         ("x.csv", b"\xff\xfe\x00", ["JSON", "CSV", "UTF-8"]),
         ("x.csv", "nowhere/1.jpg,cat\nnowhere/2.jpg,cat\nnowhere/3.jpg,cat\n", [" 3 ", "nowhere/"]),
@@ -76,11 +77,59 @@ def test_invalid_lists(root, name, text, facts):
         build(root, list_=name)
 
 
+@pytest.mark.parametrize(
+    "header, make_row",
+    [
+        ("image,label", "{path},{name}"),
+        ("filename;class", "{path};{name}"),
+        ("\ufefffile\tcategory", "{path}\t{name}"),
+        ("Class Name,Image Path", "{name},{path}"),
+        ("split,label,file_name", "train,{name},{path}"),
+        ("", "{path};{name}"),
+        ("", "{path}\t{name}"),
+        ("", "{windows},{name}"),
+        ("", "{windows};{name}"),
+    ],
+)
+def test_lists_as_other_programs_write_them(root, header, make_row):
+    rows = [(path, name.replace(", ", " ")) for path, name in ROWS]
+    lines = [make_row.format(path=path, windows=path.replace("/", "\\"), name=name) for path, name in rows]
+    if header.startswith("split"):
+        lines = [line if i % 10 < 6 else line.replace("train", "Testing") for i, line in enumerate(lines)]
+    (root / "list.csv").write_text("\r\n".join([header, *lines]), encoding="utf-8")
+    data = build(root, list_="list.csv")
+    assert data.classnames == ["bear", "zebra striped"]
+    assert sizes(data) == ([12, 0, 8] if header.startswith("split") else [10, 4, 6])
+    assert {d.impath for d in data.test} <= {str(root / path) for path, _ in rows}
+
+
+def test_back_slashes_and_a_byte_order_mark_in_json(root):
+    rows = [[path.replace("/", "\\"), name] for path, name in ROWS]
+    (root / "list.json").write_text("\ufeff" + json.dumps(rows), encoding="utf-8")
+    assert sizes(build(root, list_="list.json")) == [10, 4, 6]
+
+
+def test_a_file_name_with_a_back_slash(root):
+    mini.write_images(root / "cat", [f"a\\{i}.jpg" for i in range(3)])
+    (root / "list.csv").write_text("".join(f"cat/a\\{i}.jpg,cat\n" for i in range(3)))
+    assert sizes(build(root, list_="list.csv")) == [1, 1, 1]
+
+
+def test_a_list_with_two_possible_separators(root):
+    rows = [(path, "bear, white") for path, _ in ROWS[:10]]
+    text = "".join(f"{path};{name}\n" for path, name in rows)
+    (root / "list.csv").write_text(text)
+    with raises_user_error("list.csv", "commas", "semicolons", "path;class", error=ValueError):
+        build(root, list_="list.csv")
+    (root / "list.csv").write_text("path;class\n" + text)
+    assert build(root, list_="list.csv").classnames == ["bear, white"]
+
+
 @pytest.mark.parametrize("name", ["names.csv", "names.json"])
 def test_class_names_from_a_file(root, name):
     names = {"zebra": "striped horse", "polar bear": "white bear"}
     (root / "names.json").write_text(json.dumps(names))
-    write_csv(root / "names.csv", names.items())
+    write_csv(root / "names.csv", names.items(), "folder,name\n")
     assert build(root, classnames=name).classnames == ["white bear", "striped horse", "Éléphant"]
 
 

@@ -39,7 +39,8 @@ def test_every_dataset_is_tested_and_has_a_config():
 def test_configs_have_a_comment_and_the_name_of_their_dataset(path):
     assert path.read_text().startswith("# ")
     config = yaml.safe_load(path.read_text())
-    assert list(config) == ["DATASET"] and list(config["DATASET"]) == ["NAME"]
+    preprocessing = {"INPUT": {"EXIF_ORIENTATION": "apply"}} if path.stem == "folder" else {}
+    assert config == {"DATASET": {"NAME": config["DATASET"]["NAME"]}, **preprocessing}
     assert DATASET_REGISTRY.get(config["DATASET"]["NAME"]).__module__ == f"datasets.{path.stem}"
 
 
@@ -120,6 +121,45 @@ def test_imagenet_takes_coops_order(roots, tmp_path):
     for label in dict.fromkeys(d.label for d in train):
         expected += random.sample([d.impath for d in train if d.label == label], 3)
     assert [d.impath for d in mini.build("ImageNet", root, shots=3, seed=5).train_x] == expected
+
+
+def test_imagenet_with_a_missing_folder_in_val(roots, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(roots["ImageNet"][0], root)
+    shutil.rmtree(root / "imagenet" / "images" / "val" / "n01443537")
+    data = mini.build("ImageNet", root)
+    assert {(d.label, d.classname) for d in data.test} == {(0, "tench"), (2, "great white shark"), (3, "tiger shark")}
+    assert data.classnames == ["tench", "goldfish", "great white shark", "tiger shark"]
+    assert_facts(*[line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")], "'goldfish'")
+    shutil.rmtree(root / "imagenet" / "images" / "train" / "n01484850")
+    with raises_user_error("ImageNet", "'great white shark'", "test", "no train", error=ValueError):
+        mini.build("ImageNet", root)
+
+
+def test_coops_image_list_with_shifted_labels(roots, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(roots["ImageNet"][0], root)
+    data = mini.build("ImageNet", root)
+    for item in data.test:
+        item._label = item.label - 1 if item.label > 1 else item.label  # as if the folder of class 1 was missing
+    (root / "imagenet" / "preprocessed.pkl").write_bytes(pickle.dumps({"train": data.train_x, "test": data.test}))
+    with raises_user_error("ImageNet", "label 1", "'goldfish'", "'great white shark'", error=ValueError):
+        mini.build("ImageNet", root)
+
+
+def test_imagenetv2_is_numbered_by_sorted_folders(roots, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(roots["ImageNetV2"][0], root)
+    path = root / "imagenetv2" / "classnames.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[::-1]))
+    assert mini.build("ImageNetV2", root).classnames == ["tench", "goldfish", "great white shark", "tiger shark"]
+    path.write_text("\n".join(lines[:3]))
+    with raises_user_error("ImageNetV2", "folder 3", "classnames.txt", error=ValueError):
+        mini.build("ImageNetV2", root)
+    path.write_text("\n".join([*lines, lines[0]]))
+    with raises_user_error("ImageNetV2", "classnames.txt", "duplicates", error=ValueError):
+        mini.build("ImageNetV2", root)
 
 
 def test_imagenet_folder_without_a_name(roots, tmp_path):

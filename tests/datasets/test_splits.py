@@ -44,18 +44,19 @@ def test_shots_are_those_of_pythons_seeded_generator(counts, shots, seed, order)
 
 
 @settings(deadline=None)
-@given(counts=st.lists(st.integers(1, 5), min_size=2, max_size=15), order=st.integers(0, 9))
+@given(counts=st.lists(st.integers(1, 5), min_size=4, max_size=15), order=st.integers(0, 9))
 def test_base_and_new_classes(counts, order):
     items = make_items(counts, order)
     split = Split(items, items[::2], items)
     n_base = (len(counts) + 1) // 2
-    base, new = splits.subsample_classes(split, "base"), splits.subsample_classes(split, "new")
+    every_label = range(len(counts))
+    base, new = (splits.subsample_classes(split, subset, every_label) for subset in ("base", "new"))
     for subset, first, labels in ((base, 0, range(n_base)), (new, n_base, range(n_base, len(counts)))):
         for got, every in zip(subset, split, strict=True):
             expected = [item for item in every if item.label in labels]
             assert [(i.path, i.label + first, i.classname) for i in got] == expected
         assert {item.label for item in subset.train} == set(range(len(labels)))
-    assert splits.subsample_classes(split, "all") is split
+    assert splits.subsample_classes(split, "all", every_label) is split
 
 
 @pytest.mark.parametrize(
@@ -64,27 +65,38 @@ def test_base_and_new_classes(counts, order):
 )
 def test_base_new_sizes_of_the_papers_datasets(classes, base, new):
     items = make_items([1] * classes)
-    subsets = [splits.subsample_classes(Split(items, [], items), subset) for subset in ("base", "new")]
+    subsets = [splits.subsample_classes(Split(items, [], items), subset, range(classes)) for subset in ("base", "new")]
     assert [len(subset.train) for subset in subsets] == [base, new]
 
 
 @pytest.mark.parametrize("subset", ["Base", "", "old"])
 def test_unknown_subset(subset):
     with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'all', 'base', 'new'", repr(subset), error=ValueError):
-        splits.subsample_classes(Split([], [], []), subset)
+        splits.check_subset(subset, 10)
 
 
 @pytest.mark.parametrize("subset", ["base", "new"])
-def test_one_class_has_no_base_and_new_classes(subset):
-    items = make_items([3])
-    with raises_user_error("DATASET.SUBSAMPLE_CLASSES", repr(subset), "2", "1", error=ValueError):
-        splits.subsample_classes(Split(items, [], items), subset)
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_base_and_new_have_at_least_two_classes_each(subset, classes):
+    """Three classes would be two base classes and one new class, which every model classifies perfectly."""
+    facts = ("DATASET.SUBSAMPLE_CLASSES", repr(subset), "at least 4", f"has {classes}", "'all'")
+    with raises_user_error(*facts, error=ValueError):
+        splits.check_subset(subset, classes)
+    splits.check_subset(subset, 4)
+    splits.check_subset("all", classes)
+
+
+def test_base_and_new_classes_do_not_depend_on_the_selected_images():
+    """A selection without images of class 1 does not move class 3 into the base classes."""
+    items = [Item(f"{c}.jpg", c, f"class {c}") for c in (0, 2, 3, 4)]
+    base = splits.subsample_classes(Split(items, [], items), "base", range(5))
+    assert [(item.path, item.label) for item in base.train] == [("0.jpg", 0), ("2.jpg", 2)]
 
 
 def test_new_classes_without_test_images():
-    items = make_items([3, 3])
+    items = make_items([3] * 4)
     with raises_user_error("DATASET.SUBSAMPLE_CLASSES", "'new'", "no test images", error=ValueError):
-        splits.subsample_classes(Split(items, [], [i for i in items if i.label == 0]), "new")
+        splits.subsample_classes(Split(items, [], [i for i in items if i.label == 0]), "new", range(4))
 
 
 def test_fewer_images_than_shots_are_reported(capsys):
@@ -108,6 +120,13 @@ def test_split_file_round_trip(tmp_path):
         ('{"train": [], "val": []}', "'test'"),
         ('{"train": [["a.jpg", 0]], "val": [], "test": []}', "['a.jpg', 0]"),
         ('{"train": [["a.jpg", "x", "a"]], "val": [], "test": []}', "['a.jpg', 'x', 'a']"),
+        ('{"train": [["a.jpg", 1.5, "a"]], "val": [], "test": []}', "1.5"),
+        ('{"train": [["a.jpg", true, "a"]], "val": [], "test": []}', "True"),
+        ('{"train": [["a.jpg", "0", "a"]], "val": [], "test": []}', "'0'"),
+        ('{"train": [["a.jpg", Infinity, "a"]], "val": [], "test": []}', "inf"),
+        ('{"train": [["a.jpg", NaN, "a"]], "val": [], "test": []}', "nan"),
+        ('{"train": [["a.jpg", -1, "a"]], "val": [], "test": []}', "-1"),
+        ('{"train": [["a.jpg", 0, null]], "val": [], "test": []}', "None"),
         ('{"train": 3, "val": [], "test": []}', "int"),
     ],
 )
@@ -172,12 +191,47 @@ def test_missing_images_are_counted(tmp_path):
         ([Item("a", 0, "a")], [], ["no test"]),
         ([Item("a", 0, "a"), Item("b", 2, "b")], [Item("a", 0, "a")], ["2 classes", "0 to 1", "label 1"]),
         ([Item("a", 0, "a"), Item("b", 0, "b")], [Item("a", 0, "a")], ["label 0", "'a'", "'b'"]),
-        ([Item("a", 0, "a")], [Item("b", 1, "b")], ["label 1", "val or test", "train"]),
+        ([Item("a", 0, "a")], [Item("b", 1, "b")], ["label 1", "'b'", "test", "no train"]),
     ],
 )
 def test_invalid_labels(train, test, facts):
     with raises_user_error("x.json", *facts, error=ValueError):
         splits.check_classes(Split(train, [], test), "x.json")
+
+
+def rows(*items):
+    return [Item(*item) for item in items]
+
+
+TRAIN = rows(("a", 0, "cat"), ("b", 1, "dog"), ("c", 2, "fox"))
+
+
+@pytest.mark.parametrize(
+    "val, test, facts",
+    [
+        ([], rows(("d", 0, "dog"), ("e", 1, "cat")), ["label 0", "'cat' in train", "'dog' in test"]),
+        (rows(("d", 2, "cat")), TRAIN, ["label 2", "'fox' in train", "'cat' in val"]),
+        ([], rows(("d", 3, "eel"), ("e", 3, "elk")), ["label 3", "'eel'", "'elk' in test"]),
+        ([], rows(("d", True, "dog")), ["True", "test"]),
+        ([], rows(("d", 1.5, "dog")), ["1.5", "test"]),
+        ([], rows(("d", float("inf"), "dog")), ["inf", "test"]),
+        (rows(("d", "1", "dog")), TRAIN, ["'1'", "val"]),
+        ([], rows(("d", -1, "dog")), ["-1", "test"]),
+        ([], rows(("d", 1, None)), ["class name", "None"]),
+        ([], rows(("d\n* accuracy: 99.99%", 1, "dog")), ["image path", r"\n", "U+000A"]),
+        ([], rows(("d", 3, "dog\x1b[2J")), ["class name", "U+001B"]),
+    ],
+)
+def test_labels_of_val_and_test_are_compared_with_train(val, test, facts):
+    with raises_user_error("x.json", *facts, error=ValueError):
+        splits.check_classes(Split(TRAIN, val, test), "x.json")
+
+
+def test_classes_without_test_images_are_named(capsys):
+    splits.check_classes(Split(TRAIN, [], TRAIN[:2]), "x.json")
+    assert_facts(capsys.readouterr().out, "1 of 3", "'fox'")
+    splits.check_classes(Split(TRAIN, [], TRAIN), "x.json")
+    assert capsys.readouterr().out == ""
 
 
 def test_duplicate_class_names_are_reported(capsys):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import train
 from runtime.config_files import overlay, read_chain, read_yaml
-from tests.user_errors import raises_user_error
+from tests.user_errors import assert_user_error, raises_user_error
 
 NESTED = st.recursive(st.integers(), lambda child: st.dictionaries(st.sampled_from("abc"), child, max_size=3))
 SECTIONS = st.dictionaries(st.sampled_from("abc"), NESTED, max_size=3)
@@ -56,6 +56,64 @@ def test_user_errors(write, text, error, facts):
     write("list.yaml", "[1]")
     with raises_user_error(*facts, error=error):
         read_yaml(write("a.yaml", text))
+
+
+ALIAS_BOMB = ["A0: &a0 [x, x]"] + [f"A{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+
+
+@pytest.mark.parametrize(
+    "text, facts",
+    [
+        ("A: " + "[" * 30 + "]" * 30, ("20 levels", "line 1")),
+        ("A: " + "{a: " * 100_000, ("20 levels",)),
+        ("\n".join(" " * i + "a:" for i in range(500)), ("20 levels",)),
+        ("\n".join(ALIAS_BOMB), ("100,000 values", "line 6")),
+        ("A: &a [*a]", ("contains itself",)),
+        ("A: &a {<<: *a}", ("contains itself",)),
+        ("A: [" + "1, " * 100_000 + "1]", ("100,000 values",)),
+        ("A: x" + " " * 1_000_000, ("1,000,000 bytes",)),
+        ("A: 1\x00", ("a.yaml",)),
+        ("", ("empty",)),
+        ("\n", ("empty",)),
+        ("A: !!python/object/apply:os.system [touch x]", ("python/object", "line 1")),
+        ("OPTIM:\n  1: 2", ("OPTIM.1", "text")),
+        ("A: 2020-01-01", ("A", "date")),
+        ("A: 2020-99-99", ("month",)),
+        ("A: !!set {a, b}", ("A", "set")),
+        ("? [1, 2]\n: 3", ("line 1",)),
+        ("A: 3\n---\nB: 4", ("line 2",)),
+        ("just text", ("str",)),
+    ],
+)
+def test_content_is_bounded_and_plain(write, text, facts):
+    with raises_user_error("a.yaml", *facts):
+        read_yaml(write("a.yaml", text))
+
+
+def test_binary_files_and_those_of_other_types_are_refused(write, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"A: \xff\xfe")
+    with raises_user_error("a.yaml", "UTF-8"):
+        read_yaml(str(tmp_path / "a.yaml"))
+    with raises_user_error("x.py", ".yaml"):
+        read_yaml(write("x.py", "A: 1"))
+    with raises_user_error("x.py", ".yaml"):
+        read_yaml(write("b.yaml", "_BASE_: x.py"))
+    (tmp_path / "bom.yml").write_bytes(b"\xef\xbb\xbfA: 1")
+    assert read_yaml(str(tmp_path / "bom.yml")) == {"A": 1}
+
+
+def test_aliases_and_merged_sections_are_read(write):
+    text = "A: &a {x: 1, y: [1, 2]}\nB: {<<: *a, x: 2}\nC: *a\n"
+    assert read_yaml(write("a.yaml", text)) == {
+        "A": {"x": 1, "y": [1, 2]}, "B": {"x": 2, "y": [1, 2]}, "C": {"x": 1, "y": [1, 2]},
+    }  # fmt: skip
+
+
+def test_train_py_runs_no_python_file_as_config(write, tmp_path, capsys):
+    path = write("config.py", f"open({str(tmp_path / 'written')!r}, 'w')\ncfg = {{}}\n")
+    assert train.main(["--config-file", path]) == 1
+    assert_user_error((1, capsys.readouterr().err), path, ".yaml")
+    assert not (tmp_path / "written").exists()
 
 
 @given(SECTIONS, SECTIONS)

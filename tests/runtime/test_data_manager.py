@@ -194,3 +194,66 @@ def test_order_and_augmentation_follow_from_the_seed(toy_root, tmp_path, workers
     first = run(3)
     assert torch.equal(first, run(3)) and not torch.equal(first, run(4))
     assert not torch.equal(first[:16], first[16:])
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 0.1])
+def test_exif_orientation_of_the_loaders(tmp_path, cache_gb):
+    """The cache of a loader that turns images is not that of one which does not."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    loaders = []
+    for choice, expected in (("ignore", pixels), ("apply", np.rot90(pixels, -1))):
+        cfg = toy.make_cfg(tmp_path, tmp_path, INPUT__EXIF_ORIENTATION=choice, DATALOADER__CACHE_GB=cache_gb)
+        loaders.append(build_data_loader(cfg, data_source=[Datum(str(tmp_path / "photo.png"))], tfm=np.array))
+        for _ in range(2):
+            (batch,) = loaders[-1]
+            assert np.array_equal(batch["img"][0], expected)
+
+
+@pytest.mark.parametrize(
+    "key, value, facts",
+    [
+        ("INPUT__SIZE", "(32,)", ["(height, width)", "(32,)"]),
+        ("INPUT__SIZE", "(0, 32)", ["(0, 32)"]),
+        ("INPUT__SIZE", "('a', 32)", ["('a', 32)"]),
+        ("INPUT__SIZE", "(32, 32.5)", ["(32, 32.5)"]),
+        ("INPUT__EXIF_ORIENTATION", "upright", ["'ignore'", "'apply'", "'upright'"]),
+    ],
+)
+def test_invalid_preprocessing_is_reported_before_the_data_are_read(tmp_path, key, value, facts):
+    cfg = toy.make_cfg(tmp_path / "no data", tmp_path, **{key: value})
+    with raises_user_error(key.replace("__", "."), *facts, error=ValueError):
+        DataManager(cfg)
+    with raises_user_error(key.replace("__", "."), *facts, error=ValueError):
+        build_transform(cfg, is_train=False)
+
+
+@pytest.mark.parametrize(
+    "n, batch, facts",
+    [
+        (20, 32, ["BATCH_SIZE 32", " 20 "]),
+        (47, 32, ["BATCH_SIZE 32", " 15 ", " 47 "]),
+        (36, 32, ["BATCH_SIZE 32", " 4 ", " 36 "]),
+        (330, 32, []),  # 10 of 330 are dropped
+        (64, 32, []),
+        (32, 32, []),
+    ],
+)
+def test_unused_training_images_are_reported(tmp_path, capsys, n, batch, facts):
+    cfg = toy.make_cfg(tmp_path, tmp_path)
+    for is_train in (True, False):
+        build_data_loader(cfg, data_source=[Item()] * n, batch_size=batch, is_train=is_train, dataset_wrapper=NoImages)
+        out = capsys.readouterr().out
+        assert (out != "") == (is_train and bool(facts))
+        if out:
+            assert_facts(out, *facts)
+
+
+def test_an_unreadable_image_in_training_names_the_check(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    loader = build_data_loader(toy.make_cfg(tmp_path, tmp_path), data_source=[Datum(str(tmp_path / "broken.jpg"))])
+    error, message = error_of(loader)
+    assert error is ImageReadError
+    assert_facts(message, tmp_path / "broken.jpg", "prepare_data.py --check")

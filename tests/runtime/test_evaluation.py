@@ -1,5 +1,6 @@
 """Results and log lines of the evaluator, accuracy and distances."""
 
+import csv
 import re
 
 import numpy as np
@@ -100,10 +101,17 @@ def test_reset_discards_earlier_batches():
 def test_confusion_matrix(tmp_path):
     cfg = get_cfg_default()
     cfg.OUTPUT_DIR, cfg.TEST.COMPUTE_CMAT = str(tmp_path / "new"), True
-    evaluator = build_evaluator(cfg)
-    process(evaluator, [0, 0, 1, 1], [0, 1, 1, 1])
+    names = {0: "cat", 1: 'a, "b"', 2: "crane", 3: "crane"}
+    evaluator = build_evaluator(cfg, lab2cname=names)
+    process(evaluator, [0, 0, 1, 1], [0, 1, 1, 1], n_cls=4)
     evaluator.evaluate()
-    assert torch.load(tmp_path / "new" / "cmat.pt", weights_only=True).tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    saved = torch.load(tmp_path / "new" / "cmat.pt", weights_only=True)
+    assert saved.tolist() == [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0] * 4, [0] * 4]  # classes without images, too
+    with open(tmp_path / "new" / "cmat.csv", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["label", "class", *names.values()]
+    assert [row[:2] for row in rows] == [[str(label), name] for label, name in names.items()]
+    assert [row[2:] for row in rows] == [["1", "1", "0", "0"], ["0", "2", "0", "0"], ["0"] * 4, ["0"] * 4]
 
 
 def test_evaluators_by_name():

@@ -1,9 +1,16 @@
 """Messages and exit codes after a user error and after the import of a package that is not installed."""
 
+import os
+import pty
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from runtime import user_errors
 from runtime.user_errors import Terminated, exit_code
+from tests.user_errors import assert_user_error
 
 
 def failing(error):
@@ -54,10 +61,106 @@ def test_without_requirements_files(tmp_path, monkeypatch, capsys):
 def test_user_errors_and_exit_codes(monkeypatch, capsys):
     assert exit_code(lambda: None) == 0 and exit_code(lambda code: code, 3) == 3
     assert exit_code(failing(ValueError("a\n  b"))) == 1 and capsys.readouterr().err == "error: a b\n"
-    for stop, code in ((KeyboardInterrupt(), 130), (Terminated(), 143)):
+    for stop, code in ((KeyboardInterrupt(), 130), (Terminated(), 143), (Terminated(signal.SIGHUP), 129)):
         assert exit_code(failing(stop), resume="Run it again.") == code and "Run it again." in capsys.readouterr().err
     with pytest.raises(TypeError):
         exit_code(failing(TypeError("a bug")))
     monkeypatch.setenv("CLIPFIT_DEBUG", "1")
     with pytest.raises(ValueError):
         exit_code(failing(ValueError("a")))
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch.cuda.OutOfMemoryError."""
+
+
+RESOURCES = [
+    (
+        OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB.\nSee "
+            "documentation for Memory Management (https://pytorch.org/docs)"
+        ),
+        ("CUDA out of memory", "DATALOADER.TRAIN_X.BATCH_SIZE", "MODEL.ACTIVATION_CHECKPOINTING"),
+    ),
+    (
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "),
+        ("can't allocate memory", "DATALOADER.TEST.BATCH_SIZE"),
+    ),
+    (MemoryError(), ("MemoryError", "BATCH_SIZE")),
+    (RuntimeError("CUDA error: no kernel image is available for execution on the device"), ("no kernel", "USE_CUDA")),
+    (RuntimeError("Found no NVIDIA driver on your system."), ("NVIDIA driver", "USE_CUDA False")),
+]
+
+
+@pytest.mark.parametrize("error, facts", RESOURCES)
+def test_a_lack_of_memory_or_of_a_gpu_is_one_line(error, facts, capsys):
+    assert_user_error((exit_code(failing(error)), capsys.readouterr().err), *facts)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and mat2 shapes cannot be multiplied"), NotImplementedError()])
+def test_other_errors_of_torch_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        exit_code(failing(error))
+
+
+PROGRAM = """
+import sys
+from runtime.user_errors import Terminated, exit_code
+
+def run():
+    for i in range(100_000):
+        print("line", i)
+        if i == 0 and {stop}:
+            raise {stop}
+    print("end", file=sys.stderr)
+
+sys.exit(exit_code(run))
+"""
+
+
+def shell(redirection, stop=None):
+    program = PROGRAM.format(stop=stop)
+    command = ["bash", "-c", f"set -o pipefail; {sys.executable} - {redirection}"]
+    return subprocess.run(command, input=program, capture_output=True, text=True, cwd=user_errors.ROOT)
+
+
+def test_closed_streams_do_not_stop_a_program():
+    for redirection in (">&-", ">&- 2>&-"):
+        done = shell(redirection)
+        assert done.returncode == 0 and done.stderr == ("end\n" if "2" not in redirection else ""), done.stderr
+    done = shell(">&-", "ValueError('mine')")
+    assert_user_error(done, "mine")
+
+
+@pytest.mark.parametrize("reader", ["head -1", "head -c 100000", "true"])
+def test_a_reader_that_has_read_enough_ends_a_program_silently(reader):
+    done = shell(f"| {reader}")
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_a_closed_terminal_ends_a_program_with_129():
+    """The terminal of a run is closed: writing to it fails, also while the run is cleaned up."""
+    program = """
+import os, signal, sys, train
+def run(args):
+    try:
+        os.write(9, b"ready")
+        signal.pause()
+    finally:
+        os.write(1, b"x" * 100)  # fails: the terminal is closed
+train.run = run
+code = train.main([])
+os.write(9, str(code).encode())
+sys.exit(code)
+"""
+    read_end, write_end = os.pipe()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.dup2(write_end, 9)
+        os.chdir(user_errors.ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", program])
+    os.close(write_end)
+    assert os.read(read_end, 5) == b"ready"
+    os.close(terminal)
+    assert os.read(read_end, 10) == b"129"
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from dassl import utils
@@ -153,14 +152,6 @@ def test_files(tmp_path):
     (tmp_path / "a").write_text("x")
     utils.download_url(f"file://{tmp_path / 'a'}", str(target))
     assert target.read_text() == "x"
-
-
-def test_read_image_gives_rgb(tmp_path):
-    for mode in ("L", "RGBA", "P", "CMYK", "1"):
-        path = tmp_path / f"{mode}.{'tiff' if mode == 'CMYK' else 'png'}"
-        Image.new(mode, (5, 4)).save(path)
-        image = utils.read_image(str(path))
-        assert image.mode == "RGB" and image.size == (5, 4)
 
 
 def test_seed():

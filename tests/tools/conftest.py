@@ -37,11 +37,11 @@ def server(monkeypatch):
 def prepare(server, tmp_path, monkeypatch):
     """prepare(*paths) -> exit code. Runs the command with the image sources at these paths of the server."""
 
-    def run(*paths, split=("split.json",), md5="", by_hand="", inner=""):
+    def run(*paths, split=("split.json",), md5="", by_hand="", inner="", yes=("--yes",)):
         sources = tuple(Source(p if ":" in p else server.url(p), md5, inner) for p in paths)
         splits = tuple(Source(p if ":" in p else server.url(p)) for p in split)
         steps = Step(("2750",), sources, ("EuroSAT_RGB",)), Step(("split_zhou_EuroSAT.json",), splits)
         monkeypatch.setattr(install, "load_download_plans", lambda: {"EuroSAT": DownloadPlan(steps, by_hand)})
-        return prepare_data.main(["eurosat", "--root", str(tmp_path / "data")])
+        return prepare_data.main(["eurosat", "--root", str(tmp_path / "data"), *yes])
 
     return run

@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets.digits import Digits
+from datasets.splits import Split
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.trainers.conftest import tiny_rn  # noqa: F401  (fixture)
 from tests.trainers.test_every_method import FAST, METHODS, config
@@ -30,6 +32,7 @@ def call(trained, capsys, tmp_path):  # noqa: F811
         capsys.readouterr()
         code = export.main([str(run), "--to", target, "--out", str(tmp_path / target), *map(str, arguments)])
         captured = capsys.readouterr()
+        assert code or export.is_export(str(tmp_path / target)), "FILES lacks a file of this format"
         return code, captured.out, captured.err
 
     return export_to
@@ -222,15 +225,126 @@ def test_resnets(call, trained, tiny_rn, tmp_path):  # noqa: F811
     assert_user_error(call("huggingface", run=run), "--to huggingface", "ResNet", "openai", "open_clip", "head", "onnx")
 
 
+@pytest.fixture
+def run_with_equal_names(trained, monkeypatch):  # noqa: F811
+    """A run on the digits zero to four, with one name for one and three."""
+    load_split = Digits.load_split
+
+    def load_renamed(self):
+        return Split(
+            *([i._replace(classname=i.classname.replace("three", "one")) for i in p] for p in load_split(self))
+        )
+
+    monkeypatch.setattr(Digits, "load_split", load_renamed)
+    return trained("CLIPFit", "OPTIM.MOMENTUM", "0.8").output_dir
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_classes_of_the_run_may_have_equal_names(call, run_with_equal_names, tmp_path, target):
+    names = ["zero", "one", "two", "one", "four"]
+    code, out, err = call(target, run=run_with_equal_names)
+    assert code == 0, err
+    assert json.loads((tmp_path / target / "classes.json").read_text())["classnames"] == names
+    assert logits_difference(out) < 1e-4
+    if target == "delta":
+        assert load_tuned(tmp_path / target / "tuned.safetensors").classnames == names
+        return
+    assert_user_error(call(target, "--classes", "a,b,a", "--overwrite", run=run_with_equal_names), "'a'", "duplicate")
+
+
 def test_existing_folders(call, tmp_path):
     assert call("head")[0] == 0
     assert len({path.stat().st_mode for path in (tmp_path / "head").iterdir()}) == 1
     assert_user_error(call("head"), tmp_path / "head", "--out", "--overwrite")
-    (tmp_path / "head" / "old").write_text("")
+    before = (tmp_path / "head" / "classes.json").stat().st_ino
     assert call("head", "--overwrite")[0] == 0
-    assert not (tmp_path / "head" / "old").exists() and (tmp_path / "head" / "classes.json").exists()
+    assert (tmp_path / "head" / "classes.json").stat().st_ino != before
+    assert os.listdir(tmp_path) == ["head"]  # no temporary folder, no former export
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.is_dir() or path.read_bytes() for path in folder.rglob("*")}
+
+
+def spoil_with_notes(out):
+    (out / "notes.txt").write_text("mine")
+
+
+def spoil_with_folder(out):
+    (out / "results").mkdir()
+
+
+def spoil_with_link(out):
+    (out / "head.safetensors").rename(out.parent / "moved")
+    (out / "head.safetensors").symlink_to(out.parent / "moved")
+
+
+def spoil_description(out):
+    (out / "classes.json").write_text('["cat"]')
+
+
+def spoil_by_removing_the_description(out):
+    (out / "classes.json").unlink()
+
+
+def spoil_with_files_of_another_format(out):
+    (out / "clip.pt").write_bytes(b"x")
+
+
+def spoil_by_being_a_link(out):
+    out.rename(out.parent / "moved")
+    out.symlink_to(out.parent / "moved")
+
+
+SPOILERS = [f for name, f in sorted(globals().items()) if name.startswith("spoil_")]
+
+
+@pytest.mark.parametrize("spoil", SPOILERS)
+def test_overwrite_replaces_nothing_but_an_export(call, tmp_path, spoil):
+    assert call("head")[0] == 0
+    spoil(tmp_path / "head")
+    before = contents(tmp_path)
+    assert_user_error(call("head", "--overwrite"), "--overwrite", tmp_path / "head", "--out")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["", "clipfit", "exported", ".."])
+def test_overwrite_never_replaces_a_run_or_its_parents(trained, capsys, out):  # noqa: F811
+    run = trained().output_dir
+    os.makedirs(os.path.join(run, "exported", "mine"))
+    out = os.path.normpath(os.path.join(run, out))
+    capsys.readouterr()
+    assert export.main([run, "--to", "head", "--out", out, "--overwrite"]) == 1
+    assert_facts(capsys.readouterr().err, out, "--overwrite")
+    assert os.path.exists(os.path.join(run, "result.json"))
+    os.removedirs(os.path.join(run, "exported", "mine"))
+
+
+def test_a_file_is_never_replaced(call, tmp_path):
     (tmp_path / "openai").write_text("a file")
     assert call("openai", "--overwrite")[0] == 1 and (tmp_path / "openai").read_text() == "a file"
+
+
+def test_an_interrupted_replacement_keeps_the_former_export(call, tmp_path, monkeypatch):
+    assert call("head")[0] == 0
+    before = contents(tmp_path)
+    rename = os.rename
+
+    def interrupted(source, target):
+        if os.path.basename(source) == "folder":
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    assert call("head", "--overwrite")[0] == 130
+    assert contents(tmp_path) == before
+
+
+def test_files_that_appear_during_the_export_are_kept(call, tmp_path, monkeypatch):
+    assert call("head")[0] == 0
+    monkeypatch.setattr(export, "verify", lambda *args: (tmp_path / "head" / "notes").write_text("mine"))
+    assert call("head", "--overwrite")[0] == 1
+    assert (tmp_path / "head" / "notes").read_text() == "mine"
 
 
 def test_an_export_with_other_logits_is_deleted(call, monkeypatch, tmp_path):

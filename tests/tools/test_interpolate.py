@@ -1,5 +1,6 @@
 """Interpolation between zero-shot CLIP and a run: accuracies, selection of alpha, and output files."""
 
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -153,6 +154,19 @@ def test_user_errors_are_one_line(call, name, tmp_path, monkeypatch):
     assert_user_error(result, *facts)
     assert result[1] == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_the_weights_of_a_run_are_not_replaced(trained, tmp_path, capsys):
+    run = trained().output_dir
+    weights = os.path.join(run, "clipfit", "tuned.safetensors")
+    with open(weights, "rb") as file:
+        before = file.read()
+    capsys.readouterr()
+    assert interpolate.main([run, "--write", "0.5", "--out", run]) == 1
+    assert_user_error((1, capsys.readouterr().err), "--out", run)
+    with open(weights, "rb") as file:
+        assert file.read() == before
+    assert not os.path.exists(os.path.join(run, "curve.csv"))
 
 
 def test_methods_that_cannot_be_interpolated(call, trained):

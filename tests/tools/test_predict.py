@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from trainers.common import load_tuned
+from trainers.common.inference.classifier import Classifier
+from trainers.common.inference.saved_run import read_run
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def call(trained, capsys, tmp_path):  # noqa: F811
         return code, captured.out, captured.err
 
     capsys.readouterr()  # the training log
-    predict_on.images, predict_on.classifier = images, load_tuned(run)
+    predict_on.images, predict_on.classifier, predict_on.run = images, load_tuned(run), run
     return predict_on
 
 
@@ -66,6 +69,19 @@ def test_a_folder_to_csv_and_json(call, tmp_path):
     assert json.loads(call(call.images, "--json", "-", "--top", 1)[1])[0]["image"] == paths[0]
 
 
+def test_images_in_folders_are_those_of_training(call):
+    paths = [str(p) for p in sorted(call.images.rglob("*.PNG"))]
+    shutil.copy(paths[0], call.images / "._hidden.png")
+    (call.images / ".cache").mkdir()
+    shutil.copy(paths[0], call.images / ".cache" / "0.png")
+    shutil.copy(paths[0], call.images / "photo.jfif")  # a PNG, whatever it is called
+    code, out, err = call(call.images)
+    expected = sorted([*map(Path, paths), call.images / "photo.jfif"])
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(map(str, expected))
+    (line,) = [line for line in err.splitlines() if "left out" in line]
+    assert_facts(line, call.images, "1 .txt")
+
+
 def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
     good = len(list(call.images.rglob("*.PNG")))
     (call.images / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
@@ -82,12 +98,40 @@ def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
     assert result[1] == ""
 
 
+def test_an_image_is_never_overwritten_and_its_name_forges_no_line(call, tmp_path):
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    before = path.read_bytes()
+    assert_user_error(call(path, "--csv", path), path)
+    assert path.read_bytes() == before
+    odd = tmp_path / "a\n* accuracy: 99.99%.png"
+    shutil.copy(path, odd)
+    _, out, _ = call(odd)
+    assert not any(line.startswith("* accuracy") for line in out.splitlines())
+
+
 def test_class_names_from_a_file(call, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("cat, tabby\n\nčeský pes\n", encoding="utf-8")
     path = sorted(call.images.rglob("*.PNG"))[0]
     code, out, _ = call(path, "--classes", f"@{names}")
     assert code == 0 and {line.partition("%  ")[2] for line in out.splitlines()[1:]} == {"cat, tabby", "český pes"}
+
+
+def test_classes_with_equal_names_are_numbered(call, tmp_path, monkeypatch):
+    """In the log, CSV and JSON; an own list that repeats a name is refused (below)."""
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    names = ["zero", "one", "two", "one", "four"]
+    state, file = read_run(call.run)
+    monkeypatch.setattr(
+        predict, "load", lambda args: Classifier({**state, "meta": {**state["meta"], "classnames": names}}, file)
+    )
+    files = tmp_path / "p.csv", tmp_path / "p.json"
+    assert call(path, "--csv", files[0], "--json", files[1])[0] == 0
+    shown = {"zero", "one (class 1)", "two", "one (class 3)", "four"}
+    (row,) = csv.DictReader(files[0].open())
+    assert {row["class"], *(row[f"class_{rank}"] for rank in range(2, 6))} == shown
+    assert {entry["name"] for entry in json.loads(files[1].read_text())[0]["classes"]} == shown
+    assert {line.partition("%  ")[2] for line in call(path)[1].splitlines()[1:]} == shown
 
 
 USER_ERRORS = {
@@ -97,6 +141,7 @@ USER_ERRORS = {
     "batch size": (["IMAGE", "--batch-size", "-1"], ["--batch-size", "1", "-1"]),
     "no classes": (["IMAGE", "--classes", " , "], ["class names"]),
     "duplicate class": (["IMAGE", "--classes", "a,b,a"], ["'a'"]),
+    "control character": (["IMAGE", "--classes", "a,b\x1b[2J"], ["--classes", "class name", "U+001B"]),
     "no file of classes": (["IMAGE", "--classes", "@nowhere"], ["nowhere"]),
     "epoch": (["IMAGE", "--epoch", "99"], ["model.pth.tar-99"]),
     "device": (["IMAGE", "--device", "tpu9"], ["'tpu9'"]),

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,8 +16,9 @@ from tools.prepare import check_data
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch, capsys):
+def check(tmp_path, tmp_path_factory, monkeypatch, capsys):
     """Runs `--check` on tmp_path; returns exit code and output. `counts` replaces the published counts."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))  # lists of unreadable images are written there
 
     def check(*names, counts=(), options=()):
         for name in catalogue.entries():
@@ -84,10 +86,10 @@ def test_one_complete_and_one_missing_dataset(tmp_path, check):
 
 def test_counts_are_compared(tmp_path, check):
     write_complete("EuroSAT", tmp_path)
-    assert check("eurosat", counts=[3, 15, 6, 9])[0] == 0
-    code, out = check("eurosat", counts=[10, 15, None, 8100])
-    line = line_with(out, "3 classes", "10", "9 test", "8,100")
-    assert code == 1 and "15 train" not in line and "6 val" not in line
+    assert check("eurosat", counts=[4, 20, 8, 12])[0] == 0
+    code, out = check("eurosat", counts=[10, 20, None, 8100])
+    line = line_with(out, "4 classes", "10", "12 test", "8,100")
+    assert code == 1 and "20 train" not in line and "8 val" not in line
 
 
 def test_layouts_are_those_of_datasets():
@@ -113,8 +115,10 @@ def test_unreadable_and_missing_images(tmp_path, check, monkeypatch):
     path.write_bytes(b"")
     assert line_with(check("eurosat")[1], "1 unreadable", path, "cannot identify")
     Image.new("L", (50, 50)).save(path, "PNG")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert line_with(check("eurosat")[1], "1 unreadable", path, "50 x 50")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
+    assert line_with(check("eurosat")[1], "1 unreadable", path, "too large", "2,500 pixels")
+    Image.fromarray(np.full((4, 4), 9, np.int32)).save(path, "TIFF")
+    assert line_with(check("eurosat")[1], "1 unreadable", path, "mode I", "from 9 to 9")
     path.unlink()
     code, out = check("eurosat")
     assert code == 1 and line_with(out, "1 missing", path)
@@ -171,8 +175,23 @@ def test_own_images(tmp_path, check):
     mini.write_classes(tmp_path, {"cat": 5, "dog": 5})
     code, out = check("folder")
     assert code == 0 and out.splitlines()[-1].split() == "Folder ok 2 classes, 4 train, 2 val, 4 test".split()
+    broken = [str(tmp_path / folder / f"{folder}_{i:03d}.jpg") for folder in ("cat", "dog") for i in (1, 3)]
+    for path in broken:
+        Path(path).write_bytes(b"no image")
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    code, out = check("folder")
+    assert code == 1 and line_with(out, "left out", "1 .txt")
+    assert line_with(out, "4 unreadable", "unreadable_Folder.txt", "DATASET.FOLDER.SKIP_UNREADABLE True")
+    rows = [line.split("\t") for line in Path("unreadable_Folder.txt").read_text().splitlines()]
+    assert sorted(path for path, _ in rows) == broken and all(path in reason for path, reason in rows)
+
+
+def test_a_list_of_unreadable_images_that_cannot_be_written(tmp_path, check):
+    mini.write_classes(tmp_path, {"cat": 5, "dog": 5})
     (tmp_path / "cat" / "cat_001.jpg").write_bytes(b"no image")
-    assert check("folder")[0] == 1
+    Path("unreadable_Folder.txt").mkdir()
+    code, out = check("folder")
+    assert code == 1 and line_with(out, "1 unreadable", "unreadable_Folder.txt", tmp_path / "cat" / "cat_001.jpg")
 
 
 def test_a_corrupted_split_file(tmp_path, check):
@@ -181,3 +200,57 @@ def test_a_corrupted_split_file(tmp_path, check):
     path.write_text("{")
     code, out = check("eurosat")
     assert code == 1 and line_with(out, path, "JSON")
+
+
+def copy_image(root, source, target):
+    """Copies the image of one row of EuroSAT's split file to the file of another; rows are (part, index)."""
+    split = json.loads(next(root.rglob("split_zhou_*")).read_text())
+    files = [root / "eurosat" / "2750" / split[part][index][0] for part, index in (source, target)]
+    shutil.copy(*files)
+    return files
+
+
+def test_files_of_equal_content_are_noted(tmp_path, check):
+    write_complete("EuroSAT", tmp_path)
+    assert "note" not in check("eurosat")[1]
+    pair = copy_image(tmp_path, ("train", 0), ("test", 0))
+    test_pair = copy_image(tmp_path, ("test", 1), ("test", 2))
+    code, out = check("eurosat")
+    assert code == 0  # published datasets have a few
+    names = [
+        " and ".join(str(path.relative_to(tmp_path / "eurosat" / "2750")) for path in files)
+        for files in (pair, test_pair)
+    ]
+    assert line_with(out, "note", "1 image(s) of equal content", "in train and in test", names[0])
+    assert line_with(out, "note", "1 image(s) of equal content", "more than once in test", names[1])
+    assert "note" not in check("eurosat", options=["--no-images"])[1]
+
+
+@pytest.mark.parametrize(
+    "part, change, facts",
+    [
+        ("test", lambda split: split["train"][0], ["in train and in test"]),
+        ("test", lambda split: split["val"][0], ["in val and in test"]),
+        ("test", lambda split: split["test"][0], ["more than once in test"]),
+        ("train", lambda split: [split["train"][0][0], *split["train"][-1][1:]], ["two labels"]),
+    ],
+)
+def test_files_that_are_listed_twice(tmp_path, check, part, change, facts):
+    write_complete("EuroSAT", tmp_path)
+    path = next(tmp_path.rglob("split_zhou_*"))
+    split = json.loads(path.read_text())
+    row = change(split)
+    split[part].append(row)
+    path.write_text(json.dumps(split))
+    code, out = check("eurosat", options=["--no-images"])
+    assert code == 1 and line_with(out, "1 image(s)", row[0], *facts)
+
+
+def test_a_split_file_with_other_labels_in_test(tmp_path, check):
+    write_complete("EuroSAT", tmp_path)
+    path = next(tmp_path.rglob("split_zhou_*"))
+    split = json.loads(path.read_text())
+    split["test"] = [[image, (label + 1) % 4, name] for image, label, name in split["test"]]
+    path.write_text(json.dumps(split))
+    code, out = check("eurosat")
+    assert code == 1 and line_with(out, path, "label ", "two class names", "in test")

@@ -1,5 +1,7 @@
 """`prepare_data.py` with a local web server: downloads, mirrors, Google Drive, and user errors."""
 
+import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -84,9 +86,41 @@ def test_by_hand(prepare, tmp_path, capsys):
     assert_facts(line, tmp_path / "data" / "eurosat" / "2750", "Register and put the images there")
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_sources_without_a_checksum_need_consent(prepare, server, tmp_path, capsys, monkeypatch):
+    """The image archive has a checksum here, the split file has none."""
+    md5 = hashlib.md5(server.files["good.zip"]).hexdigest()
+    assert prepare("good.zip", md5=md5, yes=()) == 1  # not a terminal
+    captured = capsys.readouterr()
+    assert_facts(captured.err, "error: ", "--yes")
+    (line,) = [line for line in captured.out.splitlines() if line.startswith("  ")]
+    assert_facts(line, "EuroSAT", "split_zhou_EuroSAT.json", server.url("split.json"))
+    assert "good.zip" not in captured.out and server.requests == [] and not list(tmp_path.iterdir())
+    for answer, code in (("\n", 1), ("no\n", 1), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        assert prepare("good.zip", md5=md5, yes=()) == code
+    assert images(tmp_path) == 8
+    monkeypatch.setattr("sys.stdin", None)
+    assert prepare("good.zip", yes=()) == 0  # complete: nothing is downloaded
+
+
+def test_sources_with_a_checksum_need_no_consent(prepare, server, tmp_path):
+    md5 = hashlib.md5(server.files["good.zip"]).hexdigest()
+    data = tmp_path / "data" / "eurosat"
+    data.mkdir(parents=True)
+    (data / "split_zhou_EuroSAT.json").write_bytes(split_file())
+    assert prepare("good.zip", md5=md5, yes=()) == 0 and images(tmp_path) == 8
+    (data / "split_zhou_EuroSAT.json").rename(tmp_path / "data" / "mine.json")
+    assert prepare("good.zip", md5=md5, split=("data:mine.json",), yes=()) == 0  # the user's own file
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "data").write_text("a file")
-    assert prepare_data.main(["dtd", "--root", str(tmp_path / "data")]) == 1
+    assert prepare_data.main(["dtd", "--root", str(tmp_path / "data"), "--yes"]) == 1
     assert_facts(capsys.readouterr().err, "error: ", tmp_path / "data")
 
 

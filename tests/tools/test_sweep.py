@@ -75,7 +75,7 @@ def test_relative_paths_of_another_working_directory(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     assert sweep.main(["fewshot", "--root", "d", "--datasets", "folder=x/y", "--output", "o", "--commands"]) == 0
     line = capsys.readouterr().out.splitlines()[0]
-    assert f"--root {tmp_path}/x/y " in line and f"--output-dir {tmp_path}/o/folder/" in line
+    assert f"--root {tmp_path}/x/y " in line and f"--output-dir {tmp_path}/o/y/" in line
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,17 @@
 import pytest
 
 from tests.reference.models import random_clip, save_clip
+from trainers.common.models import weights_digest
 
 from .helpers import make_trainer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cached_digests(tmp_path_factory):
+    """Keeps the digests of the tests' backbones out of the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights_digest, "FOLDER", tmp_path_factory.mktemp("cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -204,8 +204,8 @@ def test_user_errors(make, tiny_rn):
         make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "('image_layernorm',)")
     with raises_user_error("TRAINER.CLIPFIT.TUNE", "'image_layernorm'", "ResNet", "image_batchnorm"):
         make("CLIPFit", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
-    with raises_user_error("(224, 224)", 'INPUT.SIZE "(32, 32)"'):
-        make("CLIPFit", "INPUT.SIZE", "(224, 224)")
+    with raises_user_error("(64, 64)", 'INPUT.SIZE "(32, 32)"'):
+        make("CLIPFit", "INPUT.SIZE", "(64, 64)")
     with raises_user_error("DATASET.TEMPLATE", "{}", "'a photo'"):
         make("CLIPFit", "DATASET.TEMPLATE", "a photo")
 

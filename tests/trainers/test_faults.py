@@ -180,9 +180,12 @@ def test_two_runs_in_one_folder(command, whole, tmp_path, capsys):
     assert content(output / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
 
 
-@pytest.mark.parametrize("number,code,word", [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupted")])
+STOPS = [(signal.SIGTERM, 143, "Terminated"), (signal.SIGHUP, 129, "closed"), (signal.SIGINT, 130, "Interrupted")]
+
+
+@pytest.mark.parametrize("number,code,word", STOPS)
 def test_signals_that_stop_a_run(command, whole, tmp_path, number, code, word):
-    """SIGTERM is sent by SLURM and Docker before they kill, SIGINT by Ctrl-C."""
+    """SIGTERM is sent by SLURM and Docker before they kill, SIGHUP by a terminal that closes, SIGINT by Ctrl-C."""
     output, log = tmp_path / "run", tmp_path / "log"
     child = fork(lambda: slow_epochs(command, output), log)
     wait_for_epoch(2, output, child, log)
@@ -192,7 +195,7 @@ def test_signals_that_stop_a_run(command, whole, tmp_path, number, code, word):
     assert word in text.splitlines()[-1] and "Traceback" not in text
     assert command(output) == 0
     assert content(output / "clipfit" / f"model.pth.tar-{EPOCHS}") == whole
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # restored
+    assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGHUP) == signal.SIG_DFL  # restored
 
 
 def test_a_resumed_run_is_resumed_from_its_own_folder(make, whole, tmp_path):

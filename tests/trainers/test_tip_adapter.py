@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from datasets.digits import Digits
+from datasets.splits import Split
 from tests.reference.tip_adapter import PlainTipAdapter
 from tests.user_errors import raises_user_error
 
@@ -170,6 +172,38 @@ def test_cached_images_are_matched_to_classes_by_name(make, tmp_path):
     assert sorted(kept["labels"].tolist()) == [0, 0, 1, 1]
     for new_label, (_, old_label) in enumerate(order):
         assert torch.equal(kept["keys"][kept["labels"] == new_label], keys[labels == old_label])
+
+
+@pytest.mark.parametrize("method, options", [("TipAdapter", ()), ("TipAdapterF", (*ADAMW, *BEST))])
+def test_classes_with_the_same_name_keep_their_images(make, tmp_path, monkeypatch, method, options):
+    """Four digits have two names. The accuracy of the checkpoint is that of the training."""
+    renamed = {"seven": "one", "nine": "six"}
+    load_split = Digits.load_split
+
+    def load_renamed(self):
+        return Split(
+            *([i._replace(classname=renamed.get(i.classname, i.classname)) for i in p] for p in load_split(self))
+        )
+
+    monkeypatch.setattr(Digits, "load_split", load_renamed)
+    trainer = make(method, *SEARCH, *options, output=tmp_path / "a")
+    trainer.train()
+    assert names_of(trainer).count("one") == names_of(trainer).count("six") == 2
+    again = make(method, *SEARCH, *options, output=tmp_path / "b")
+    again.load_model(str(tmp_path / "a"))
+    assert torch.equal(again.tuned.labels, trainer.tuned.labels) and torch.equal(again.tuned.keys, trainer.tuned.keys)
+    again.test()
+    assert again.run.metrics["test"] == trainer.run.metrics["test"]
+
+
+def test_equal_names_are_matched_in_their_order(make):
+    """A subset in another order: the first class of a name gets the images of the first class of that name."""
+    trainer = make("TipAdapter", *SEARCH)
+    trainer.dm.dataset._classnames = ["fox", "crane", "crane"]
+    keys = torch.eye(4, trainer.clip.visual.output_dim)
+    tensors = {"keys": keys, "labels": torch.tensor([0, 1, 2, 3])}
+    trainer.before_load({"state_dict": tensors, "meta": {"classnames": ["crane", "owl", "crane", "fox"]}})
+    assert tensors["labels"].tolist() == [1, 2, 0] and torch.equal(tensors["keys"], keys[[0, 2, 3]])
 
 
 def test_an_empty_cache_gives_zero_shot_logits(make):

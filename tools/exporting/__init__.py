@@ -5,6 +5,7 @@ Each module has:
 - `write(classifier, folder)`: writes the files; may return a dict of further fields for classes.json.
 - `check(classifier, folder, images)`: loads the export with the target library; returns the maximum difference of the
   logits.
+- `FILES`: the names of all files that `write` may write.
 - `USAGE`: Python code that loads the export.
 """
 

@@ -42,6 +42,7 @@ def architecture(trainer) -> dict:
     stages = [getattr(visual, f"layer{i}", ()) for i in range(1, 5)]
     return {
         "vit": vit,
+        "activation": trainer.cfg.MODEL.BACKBONE.ACTIVATION,
         "dim": clip.text_projection.shape[1],
         "side": visual.input_resolution,
         "patch": visual.conv1.kernel_size[0] if vit else None,

@@ -6,6 +6,7 @@ import torch
 
 from .common import max_difference, overrides
 
+FILES = ("head.safetensors",)
 USAGE = """from safetensors.torch import load_file
 head = load_file(f"{folder}/head.safetensors")
 logits = head["logit_scale"] * features @ head["weight"].T  # normalised image features (B, E) -> (B, n_cls)"""

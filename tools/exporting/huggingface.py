@@ -7,6 +7,10 @@ from clip.simple_tokenizer import SimpleTokenizer
 
 from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
+FILES = (
+    "model.safetensors", "config.json", "preprocessor_config.json", "vocab.json", "merges.txt",
+    "special_tokens_map.json", "tokenizer_config.json",
+)  # fmt: skip
 USAGE = """from transformers import CLIPModel, CLIPProcessor
 model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)"""
 RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's constants
@@ -71,7 +75,7 @@ def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def model_config(size: dict) -> dict:
-    common = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": size["dim"]}
+    common = {"hidden_act": size["activation"], "layer_norm_eps": 1e-5, "projection_dim": size["dim"]}
     text = {
         **common,
         "model_type": "clip_text_model",

@@ -8,6 +8,7 @@ from torch import nn
 
 from .common import max_difference
 
+FILES = ("model.onnx", "model.onnx.data")
 USAGE = """import onnxruntime
 session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
 (logits,) = session.run(None, {"image": images})  # float32 (B, 3, side, side), preprocessed as in classes.json"""

@@ -6,6 +6,7 @@ import torch
 
 from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
+FILES = ("open_clip_model.safetensors", "clip_tuned.json", "open_clip_config.json")
 USAGE = """import open_clip
 open_clip.add_model_config(f"{folder}/clip_tuned.json")
 model = open_clip.create_model("clip_tuned", pretrained=f"{folder}/open_clip_model.safetensors")
@@ -29,7 +30,7 @@ def write(classifier, folder: str) -> None:
 def model_config(size: dict) -> dict:
     return {
         "embed_dim": size["dim"],
-        "quick_gelu": True,
+        "quick_gelu": size["activation"] == "quick_gelu",
         "vision_cfg": {
             "image_size": size["side"],
             "layers": size["image_layers"],

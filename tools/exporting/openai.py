@@ -8,6 +8,7 @@ import torch
 
 from .common import check_is_clip, describe, max_difference, merged_weights
 
+FILES = ("clip.pt",)
 USAGE = """import clip
 model, preprocess = clip.load(f"{folder}/clip.pt", device="cpu")
 # train.py and the tools accept this file as --backbone"""
@@ -15,6 +16,12 @@ model, preprocess = clip.load(f"{folder}/clip.pt", device="cpu")
 
 def write(classifier, folder: str) -> None:
     check_is_clip(classifier.trainer, "openai")
+    activation = classifier.trainer.cfg.MODEL.BACKBONE.ACTIVATION
+    if activation != "quick_gelu":
+        raise ValueError(
+            f"--to openai does not support MODEL.BACKBONE.ACTIVATION {activation}: OpenAI's clip has only quick_gelu; "
+            "use --to open_clip, huggingface or onnx"
+        )
     torch.save(merged_weights(classifier.trainer), os.path.join(folder, "clip.pt"))
 
 

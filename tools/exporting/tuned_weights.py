@@ -9,6 +9,7 @@ from trainers.common.runs import tuned_weights
 
 from .common import max_difference
 
+FILES = (tuned_weights.NAME,)
 USAGE = """from trainers.common import load_tuned
 classifier = load_tuned(f"{folder}/tuned.safetensors")"""
 

@@ -2,20 +2,20 @@
 
 import functools
 import os
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from PIL import Image
-from tqdm import tqdm
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import check_image
 from datasets import catalogue
 from datasets.splits import check_classes, check_images
+from datasets.unreadable import find_unreadable
+from tools.prepare.duplicates import find_duplicates
 
 COUNTED = ("classes", "train", "val", "test")
+SHOWN = 3  # unreadable images in the report
 ARCHIVES = ("*.zip", "*.tar", "*.tgz", "*.tar.gz")
 
 
@@ -26,6 +26,7 @@ class Report(NamedTuple):
     state: str  # ok, wrong or missing
     counts: str  # e.g. "10 classes, 898 train, 359 val, 540 test"
     problems: list  # one line per problem, with its remedy
+    notes: list = []  # one line per finding that published datasets have too: different files of equal content
 
 
 @functools.cache
@@ -35,7 +36,7 @@ def load_layouts():
 
 
 def check(name, root, decode=True):
-    """Returns the `Report` on the dataset `name` in `root`. Writes no file.
+    """Returns the `Report` on the dataset `name` in `root`. Writes no file, except a list of unreadable images.
 
     Args:
         decode: decode every image; if False, only check that the files exist.
@@ -51,6 +52,8 @@ def check(name, root, decode=True):
         check_classes(split, source)
     except (ValueError, OSError) as error:
         return Report(name, "wrong", "", [*problems, str(error)])
+    duplicates, notes = find_duplicates(dataset, split, read_content=decode)
+    problems += duplicates
     problems += check_split(dataset, generated_by, source)
     counts = [len({item.label for item in split.train}), *map(len, split)]
     problems += check_counts(counts, catalogue.entries()[name].counts)
@@ -61,9 +64,9 @@ def check(name, root, decode=True):
         problems.append(f"{error}. {dataset.remedy()}")
     else:
         if decode:
-            problems += find_unreadable(images, dataset.image_dir)
+            problems += check_readable([os.path.join(dataset.image_dir, path) for path in images], name)
     counts_text = ", ".join(f"{count:,} {noun}" for count, noun in zip(counts, COUNTED, strict=True))
-    return Report(name, "wrong" if problems else "ok", counts_text, problems)
+    return Report(name, "wrong" if problems else "ok", counts_text, problems, notes)
 
 
 def find_misplaced(dataset, layout):
@@ -109,29 +112,22 @@ def check_counts(counts, expected):
     return [f"{', '.join(differences)}: the data or the split are incomplete or another version"]
 
 
-def find_unreadable(paths, image_dir):
-    """Returns a list with one line if images cannot be decoded or are too large, else []."""
-    paths = [os.path.join(image_dir, path) for path in paths]
-    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # reported by `why_unreadable`
-        reasons = list(
-            tqdm(pool.map(why_unreadable, paths), total=len(paths), desc="Reading", unit="image", leave=False)
-        )
-    unreadable = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+def check_readable(paths, name):
+    """Returns a list with one line if images cannot be read, else []. Writes all of them to a file.
+
+    The file, in the current folder, has the path and the reason of one image per line, separated by a tab.
+    """
+    unreadable = find_unreadable(paths, check_image)
     if not unreadable:
         return []
-    path, reason = unreadable[0]
-    return [f"{len(unreadable):,} unreadable image(s) (first: {path}, {reason}): restore or remove them"]
-
-
-def why_unreadable(path):
-    """Returns why the image cannot be read; "" if it can."""
+    file = f"unreadable_{name}.txt"
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                return f"{image.width} x {image.height} pixels"
-            image.draft("RGB", (32, 32))  # decodes the whole JPEG file at an eighth of the cost
-            image.load()
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        return " ".join(str(error).split()) or type(error).__name__
-    return ""
+        Path(file).write_text("".join(f"{path}\t{why}\n" for path, why in unreadable.items()), encoding="utf-8")
+        listed = f"all are in {file}"
+    except OSError as error:
+        listed = f"{file} cannot be written ({error.strerror})"
+    remedy = "restore or remove them"
+    if name == "Folder":
+        remedy += ", or train with DATASET.FOLDER.SKIP_UNREADABLE True"
+    first = "; ".join(list(unreadable.values())[:SHOWN])
+    return [f"{len(unreadable):,} unreadable image(s), {listed}: {remedy} (first: {first})"]

@@ -14,6 +14,10 @@ class Source(NamedTuple):
     md5: str = ""  # "" if none is published
     inner: str = ""  # name of an inner archive that has the images
 
+    def is_verified(self):
+        """Whether the file is compared with a published checksum, or is the user's own."""
+        return bool(self.md5) or self.url.startswith("data:")
+
 
 class Step(NamedTuple):
     """The files and folders that one step adds, and where they come from."""

@@ -12,10 +12,12 @@ import gdown
 import requests
 from tqdm import tqdm
 
-from .archives import SourceError
-
 TIMEOUT = (15, 60)  # seconds to connect, seconds between bytes
 RETRIES = 3
+
+
+class SourceError(Exception):
+    """A source cannot be used. The caller tries the next one."""
 
 
 def fetch(source, root, folder):

@@ -9,10 +9,10 @@ import shutil
 import filelock
 
 from dassl.data.datasets import DATASET_REGISTRY
+from runtime.archives import ArchiveError, is_archive, unpack
 
-from .archives import SourceError, is_archive, unpack
 from .download_plans import load_download_plans
-from .fetch import check_content, fetch
+from .fetch import SourceError, check_content, fetch
 
 WORK = ".prepare"  # work folder inside the dataset's folder: downloads and unpacked archives
 
@@ -48,6 +48,17 @@ def prepare(name, root):
     return failures
 
 
+def unverified(name, root):
+    """Returns (targets, address) of each source without a published checksum that a download of `name` may use."""
+    dataset = DATASET_REGISTRY.get(name).at_root(root)
+    plan = load_download_plans().get(name)
+    found = []
+    for step in plan.steps if plan else ():
+        missing = missing_targets(dataset, step.targets)
+        found += [(missing, browser_url(s)) for s in step.sources if missing and not s.is_verified()]
+    return found
+
+
 def run_step(name, plan, step, dataset, work):
     """Tries the sources of a step in order. Returns a list with one line if targets are still missing, else []."""
     all_targets = [target for each_step in plan.steps for target in each_step.targets]
@@ -57,7 +68,7 @@ def run_step(name, plan, step, dataset, work):
         print(f"{name}: downloading {' '.join(missing_targets(dataset, step.targets))} from {source.url}")
         try:
             install(source, step, all_targets, dataset, work)
-        except SourceError as error:
+        except (SourceError, ArchiveError) as error:
             print(f"  failed: {error}")
         else:
             if missing_targets(dataset, step.targets):
@@ -115,7 +126,7 @@ def install(source, step, all_targets, dataset, work):
             if path := find(tree, os.path.basename(target), *aliases):
                 move(path, target, dataset)
         os.remove(file)
-    except SourceError:
+    except (SourceError, ArchiveError):
         os.remove(file)  # corrupted; after a full disk or an interruption the file is kept for the next run
         raise
     finally:

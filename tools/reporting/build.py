@@ -4,13 +4,14 @@ import difflib
 from dataclasses import dataclass
 
 from .checks import check_table
-from .match_runs import link
+from .image_sets import name_own_images
+from .match_runs import link, stale_evaluations
 from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, Run, known_dataset, registry_name
 from .scan import scan
-from .tables import Table, make_table
+from .tables import Table, make_table, set_names
 
 
 @dataclass
@@ -31,18 +32,21 @@ def build(args) -> Report:
     if not runs and not any(problem.category == "corrupted" for problem in problems):
         paths = ", ".join(map(str, args.paths))
         raise ValueError(f"no run found in {paths}: a run directory contains result.json or log.txt")
+    name_own_images(runs)
     link(runs)
+    problems += stale_evaluations(runs)
     runs, dropped, missing = select(runs, args)
-    dropped_folders = {str(run.folder) for run in dropped}
-    problems = [problem for problem in problems if problem.subject not in dropped_folders] + missing
+    dropped_subjects = {run.subject for run in dropped}
+    problems = [problem for problem in problems if problem.subject not in dropped_subjects] + missing
     entries_of, no_protocol = sort_into_tables(runs)
-    problems += [Problem("no_protocol", str(run.folder), why_no_protocol(run)) for run in no_protocol]
+    problems += [Problem("no_protocol", run.subject, why_no_protocol(run)) for run in no_protocol]
     tables = []
     for key, entries in entries_of.items():
         if not args.protocol or key.protocol in args.protocol:
             table, cell_problems = make_table(key, entries)
             tables.append(table)
             problems += cell_problems + check_table(table, requested_values(args))
+    set_names(tables)
     for protocol in args.protocol:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))

@@ -2,6 +2,9 @@
 
 from collections import defaultdict
 
+from tools.records import printable
+
+from .images import group, training_images
 from .labels import shots_text
 from .problems import Problem
 from .tables import Table, seed_of
@@ -39,7 +42,7 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
     #   gaps:   ("EuroSAT", {2}) -> ["1"], ("EuroSAT", {1, 2}) -> ["2"]
     #   "no runs on UCF101; seed 2 missing on EuroSAT at 1 shot; no runs on EuroSAT at 2 shots"
     row_seeds = seeds_by_cell(row)
-    datasets = set(requested["datasets"])
+    datasets = requested["datasets"] - {entry.name for other in rows for entry in other.entries}
     columns = set()
     seeds = set(requested["seeds"])
     for other in rows:
@@ -62,8 +65,7 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
                 gaps[dataset, frozenset(missing_seeds)].append(column)
     parts = [f"no runs on {', '.join(missing_datasets)}"] if missing_datasets else []
     for (dataset, missing_seeds), gap_columns in gaps.items():
-        seed_list = ", ".join(sorted(map(str, missing_seeds)))
-        part = f"seed{'s' if len(missing_seeds) > 1 else ''} {seed_list} missing"
+        part = f"{seeds_text(missing_seeds)} missing"
         if missing_seeds == seeds:
             part = "no runs"
         part += f" on {dataset}"
@@ -71,6 +73,11 @@ def missing_runs(row, rows: list, requested: dict[str, set]) -> tuple[str, str]:
             part += f" at {shots_text(*gap_columns)}"
         parts.append(part)
     return ("missing" if requested_missing else "incomplete"), "; ".join(parts)
+
+
+def seeds_text(seeds: set) -> str:
+    """Returns e.g. "seed 1", "seeds 1, 2"."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(sorted(map(str, seeds)))}"
 
 
 def seeds_by_cell(row) -> dict[tuple, set]:
@@ -94,29 +101,37 @@ def mixed_revisions(row) -> list[str]:
     messages = set()
     for (dataset, _), revisions in seeds_of.items():
         if len(revisions) > 1:
-            parts = [f"{revision} (seed {', '.join(sorted(seeds))})" for revision, seeds in sorted(revisions.items())]
+            parts = [f"{printable(revision)} ({seeds_text(seeds)})" for revision, seeds in sorted(revisions.items())]
             messages.add(f"{dataset}: different code revisions: {', '.join(parts)}")
     return sorted(messages)
 
 
 def different_images(table: Table) -> list[str]:
     """Returns messages on datasets whose runs were tested, or trained with the same seed, on different images."""
-    tested = defaultdict(set)  # (dataset, column) -> hashes of the test images
-    trained = defaultdict(set)  # (dataset, column, seed) -> hashes of the training images
+    tested = defaultdict(lambda: defaultdict(set))  # name of a dataset -> dataset with images -> methods
+    trained = defaultdict(list)  # (dataset, column, seed) -> (title of a row, images)
     for row in table.rows:
         for entry in row.entries:
-            data = entry.run.extra.get("data") or {}
-            tested[entry.dataset, entry.column].add(data.get("test"))
-            if not entry.run.eval_only and not row.zero_shot:
-                trained[entry.dataset, entry.column, seed_of(entry.run)].add(data.get("train_x"))
+            tested[entry.name][entry.dataset].add(row.method)
+            images = None if row.zero_shot or entry.run.eval_only else training_images(entry.run)
+            if images:
+                trained[entry.name, entry.column, seed_of(entry.run)].append((row.title, images))
     messages = set()
-    for (dataset, _), hashes in tested.items():
-        if len(hashes - {None}) > 1:
-            messages.add(f"{dataset}: runs were tested on different images")
-    for (dataset, column, seed), hashes in trained.items():
-        if len(hashes - {None}) > 1:
+    for name, methods_of in tested.items():
+        if len(methods_of) > 1:
+            parts = [
+                f"{dataset[len(name) + 2 :]} by {', '.join(sorted(methods_of[dataset]))}" for dataset in methods_of
+            ]
+            messages.add(f"{name}: tested on different images: {'; '.join(parts)}")
+    for (dataset, column, seed), runs in trained.items():
+        numbers = group([{"train_x": images} for _, images in runs])
+        if len(set(numbers)) > 1:
+            titles_of = defaultdict(list)  # images -> titles of rows
+            for (title, _), number in zip(runs, numbers, strict=True):
+                titles_of[runs[numbers.index(number)][1].text].append(title)
+            parts = [f"{text} by {', '.join(dict.fromkeys(titles))}" for text, titles in titles_of.items()]
             shots = "" if column in NOT_SHOTS else f" at {shots_text(column)}"
-            messages.add(f"{dataset}: runs with seed {seed} were trained on different images{shots}")
+            messages.add(f"{dataset}: seed {seed}{shots}: trained on different images: {'; '.join(parts)}")
     return sorted(messages)
 
 

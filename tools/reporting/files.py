@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from tools.records import printable
 from trainers.common.runs.files import write_atomically
 
 from . import captions, plots, spreadsheet
@@ -16,8 +17,10 @@ from .text import number, seed_count
 
 PAGE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
+# Without braces, * and [ at the start of a row would be options of the line break before it.
 TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-       "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
+       "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}",
+       "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}"}  # fmt: skip
 
 
 @dataclass
@@ -50,6 +53,8 @@ def write_files(report, out: Path) -> Path:
         OSError: `out` is not writable.
     """
     for name, content in contents(report):
+        if isinstance(content, str):  # names of files that are not UTF-8 cannot be encoded
+            content = content.encode("utf-8", "backslashreplace")
         write_atomically(str(out / name), content)
     return out / PAGE
 
@@ -70,7 +75,7 @@ def contents(report):
     yield "runs.csv", spreadsheet.text([spreadsheet.run_row(run) for run in report.runs])
     yield "results.csv", spreadsheet.text([row for s in sections for row in spreadsheet.long_rows(s)])
     for section in sections:
-        name = section.table.key.name
+        name = section.table.name
         yield f"tables/{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table))
         yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:
@@ -100,14 +105,16 @@ def interval(stat) -> str:
 
 
 def svg(section: Section) -> str:
-    return plots.inline_svg(section.figure, section.table.key.name, section.table.key.title)
+    return plots.inline_svg(section.figure, section.table.name, section.table.key.title)
 
 
 def tex(text) -> str:
     """Escapes text for LaTeX."""
-    return "".join(TEX.get(letter, letter) for letter in str(text))
+    return "".join(TEX.get(letter, letter) for letter in printable(text))
 
 
 def md(text) -> str:
-    """Escapes text for a cell of a Markdown table."""
-    return re.sub(r"([\\|*_`])", r"\\\1", str(text)).replace("<", "&lt;")
+    """Escapes text for Markdown: a cell of a table, a heading, or an item of a list."""
+    text = re.sub(r"([\\|*_`~$#\[\]])", r"\\\1", printable(text).replace("&", "&amp;"))
+    text = re.sub(r"^([-+]|\d+(?=[.)]))", r"\\\1" if text[:1] in "-+" else r"\1\\", text)  # not a list
+    return text.replace("<", "&lt;").replace(">", "&gt;")

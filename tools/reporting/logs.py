@@ -4,7 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-from trainers.common.runs.log_lines import COUNT, EPOCH, SPLIT, TESTED, TRAINED, metric
+from tools.records import printable
+from trainers.common.runs.log_lines import AFTER_HEAD, COUNT, EPOCH, SPLIT, TESTED, TRAINED, body, metric, read_text
 from trainers.common.runs.record_schema import FIELDS, FINAL_MODEL, counts
 
 from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name, is_zero_shot
@@ -23,35 +24,37 @@ def read_log(path: Path) -> Run:
 
     Raises:
         ValueError: the log has no config, or the config or the accuracy is not valid.
+        OSError: the log cannot be read.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_text(path).split("\n")
     arguments, config = read_head(lines)
     setup = read_setup(config)
     trainer = config["TRAINER.NAME"]
     eval_only = arguments.get("eval_only") == "True"
     run = Run(
         folder=path.parent,
-        method=OFFICIAL_NAMES.get(trainer, trainer),
-        backbone=config["MODEL.BACKBONE.NAME"],
+        file=path.name,
+        method=printable(OFFICIAL_NAMES.get(trainer, trainer)),
+        backbone=printable(config["MODEL.BACKBONE.NAME"]),
         dataset=setup.dataset,
         classes=setup.classes,
         seed=setup.seed,
         setup=setup,
         training=setup,
         eval_only=eval_only,
-        tested_model=str(config.get(FINAL_MODEL, LAST)),
+        tested_model=printable(config.get(FINAL_MODEL, LAST)),
+        root=str(config.get("DATASET.ROOT", "")),
         origin="ours" if PROJECT_KEY in config else "others",
-        config=Path(arguments.get("config_file", "")).stem,
+        config=printable(Path(arguments.get("config_file", "")).stem),
         command=command_of(arguments),
         zero_shot=is_zero_shot(trainer),
-        extra={"log": path.name},
     )
     if eval_only and not run.zero_shot:
         run.training = None
         run.model_dir = arguments.get("model_dir", "")
         if arguments.get("load_epoch", "None") != "None":
             run.tested_model = f"epoch {arguments['load_epoch']}"
-    run.split, run.accuracy = read_result(lines, eval_only)
+    run.split, run.accuracy, run.extra["rounding"] = read_result(lines, eval_only)
     run.finished = run.accuracy is not None
     if not run.finished:
         run.remark = where_it_ends(lines, eval_only)
@@ -77,12 +80,17 @@ def read_setup(config: dict) -> Training:
     if classes not in choices:
         raise ValueError(f"DATASET.SUBSAMPLE_CLASSES must be one of {', '.join(choices)}, got {classes!r:.60}")
     return Training(
-        dataset_name(config["DATASET.NAME"], str(config.get("DATASET.ROOT", ""))),
+        dataset_name(config["DATASET.NAME"], own_name(config)),
         classes,
         config["DATASET.NUM_SHOTS"],
         config["SEED"],
         {key: value for key, value in config.items() if counts(key) and key != FINAL_MODEL},
     )
+
+
+def own_name(config: dict) -> str:
+    """Returns the name of the user's own images: DATASET.FOLDER.NAME, or the name of their folder."""
+    return str(config.get("DATASET.FOLDER.NAME") or Path(str(config.get("DATASET.ROOT", ""))).name)
 
 
 def command_of(arguments: dict) -> list[str]:
@@ -101,11 +109,14 @@ def read_head(lines: list[str]) -> tuple[dict, dict]:
     # Example: "OPTIM:", "  LR: 0.002", "SEED: 1" become the entries (0, "OPTIM", ""), (2, "LR", "0.002"),
     # (0, "SEED", "1"). A key followed by a deeper one opens a section, so config = {"OPTIM.LR": 0.002, "SEED": 1}.
     entries = []
-    for line in lines[second + 2 :]:
+    end = next((i for i, line in enumerate(lines) if i > second and line.startswith(AFTER_HEAD)), None)
+    for line in lines[second + 2 : end]:
         match = re.match(r"^( *)([\w-]+):(?: (.*))?$", line)
-        if not match or line.startswith("Collecting"):
+        if match:
+            entries.append((len(match[1]), match[2], match[3] or ""))
+        elif end is None:
             break
-        entries.append((len(match[1]), match[2], match[3] or ""))
+        # else the rest of a value with a line break
     config = {}
     path = []
     for (depth, key, value), (next_depth, *_) in zip(entries, [*entries[1:], (0, "", "")], strict=True):
@@ -124,37 +135,43 @@ def literal(text: str):
     return list(value) if isinstance(value, tuple) else value
 
 
-def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None]:
-    """Returns (split, accuracy in percent) of the final evaluation.
+def read_result(lines: list[str], eval_only: bool) -> tuple[str, float | None, float]:
+    """Returns (split, accuracy in percent, largest rounding error of it) of the final evaluation.
 
     Logs round the accuracy, so it is computed from the printed counts if these agree with it.
     """
     split = "test"
-    ready = eval_only
+    trained = eval_only
+    tested = False
     counts = {}
     accuracy = None
-    for line in lines:
-        line = line.strip()
+    rounding = 0.0
+    for line in body(lines):
+        line = line.rstrip()
         if line in TRAINED:
-            ready = True
+            trained = True
         elif match := SPLIT.match(line):
             split = match[1]
         elif line in TESTED:
+            tested = True
             counts = {}
         elif match := COUNT.match(line):
             counts[match[1]] = int(match[2].replace(",", ""))
-        elif ready and (match := ACCURACY.match(line)):
+        elif trained and tested and (match := ACCURACY.match(line)):
             accuracy = float(match[1])
+            rounding = 0.5 * 10.0 ** -len(match[1].partition(".")[2])
             if counts.get("total") and "correct" in counts:
                 exact = 100 * counts["correct"] / counts["total"]
-                accuracy = exact if abs(exact - accuracy) < 0.06 else accuracy
-    return split, accuracy
+                if abs(exact - accuracy) < 0.06:
+                    accuracy = exact
+                    rounding = 0.0
+    return split, accuracy, rounding
 
 
 def where_it_ends(lines: list[str], eval_only: bool) -> str:
     """Returns where a log without a result ends, and its last error: "ends at epoch 3/50: RuntimeError: ..."."""
-    progress = [match for match in map(EPOCH.match, lines) if match]
-    if eval_only or any(line.strip() in TRAINED for line in lines):
+    progress = [match for match in map(EPOCH.match, body(lines)) if match]
+    if eval_only or any(line.rstrip() in TRAINED for line in body(lines)):
         end = "ends during the evaluation"
     elif progress:
         end = f"ends at epoch {progress[-1][1]}/{progress[-1][2]}"

@@ -1,12 +1,14 @@
 """Finds the training run whose model an evaluation tested.
 
-Records name it (`source`). Older records and plain logs name at most the run directory (`--model-dir`). The settings in
-a test log may differ from those of the training: KgCoOp's test script, for example, leaves the loss weight out.
+Records name it (`source`), with the digest of the evaluated weights, which the record of the training holds too. Older
+records and plain logs name at most the run directory (`--model-dir`). The settings in a test log may differ from those
+of the training: KgCoOp's test script, for example, leaves the loss weight out.
 """
 
 import re
 from pathlib import PurePath
 
+from .problems import Problem
 from .rows import fingerprint
 from .run import FOLDER, LAST, Run, Training, known_dataset, registry_name
 
@@ -64,8 +66,26 @@ def find_source_run(run: Run, trainings: dict[str, list[Run]]) -> Run | None:
             end = shared_parts(reversed(wanted), reversed(candidate.folder.parts))
             beginning = shared_parts(run.folder.parts, candidate.folder.parts)
             candidates.append((end, beginning, candidate))
-    end, _, candidate = max(candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))
-    return candidate if end >= min(3, len(wanted)) else None
+    same_weights = [candidate for candidate in candidates if has_weights(candidate[2], run)]
+    end, _, candidate = max(same_weights or candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))
+    return candidate if same_weights or end >= min(3, len(wanted)) else None
+
+
+def has_weights(training: Run, evaluation: Run) -> bool | None:
+    """Returns whether an evaluation tested weights of a training; None if one of the records has no digest of them."""
+    weights = training.extra.get("weights")
+    tested = evaluation.source.get("weights")
+    return tested in weights.values() if weights and tested else None
+
+
+def stale_evaluations(runs: list[Run]) -> list[Problem]:
+    """Returns a problem per evaluation of weights that its training run does not have any more."""
+    problems = []
+    for run in runs:
+        if run.source_run and run.finished and has_weights(run.source_run, run) is False:
+            message = f"evaluated other weights than those of the training in {run.source_run.folder}: evaluate again"
+            problems.append(Problem("inconsistent", run.subject, message))
+    return problems
 
 
 def may_be_source(candidate: Run, run: Run, wanted: tuple) -> bool:

@@ -22,8 +22,9 @@ STYLE = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.linewidth": 0.7, "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
-    "lines.linewidth": 1.5, "lines.markersize": 5, "svg.hashsalt": "report", "figure.facecolor": "none",
-    "axes.facecolor": "none", "savefig.facecolor": "none",
+    "lines.linewidth": 1.5, "lines.markersize": 5, "svg.hashsalt": "report",
+    "text.parse_math": False,  # names may contain dollar signs
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
 }  # fmt: skip
 
 

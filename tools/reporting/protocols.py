@@ -8,10 +8,12 @@ domain_shift    trained on ImageNet, tested on other images of its classes (Imag
 Zero-shot CLIP is not trained. It is in every table with its backbone and dataset.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from datasets import catalogue
 
+from .image_sets import divide
 from .labels import shots_text
 from .match_runs import model_key
 from .rows import fingerprint
@@ -23,6 +25,7 @@ TITLES = {
     "cross_dataset": "Cross-dataset",
     "domain_shift": "Distribution shift",
 }
+MAX_NAME = 160  # file systems allow 255 bytes, with endings
 ALL_IMAGES = "all"  # for NUM_SHOTS -1
 
 
@@ -46,19 +49,23 @@ class Key:
 
     @property
     def name(self) -> str:
-        """Name for files and anchors."""
+        """Name for files and anchors, of at most MAX_NAME bytes."""
         shots = "" if self.protocol == "fewshot" else f"{self.shots}shots"
         name = "_".join(filter(None, (self.protocol, self.source, shots, self.backbone)))
-        return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+        if len(safe.encode()) <= MAX_NAME:
+            return safe
+        return f"{safe[: MAX_NAME // 4]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
 class Entry:
     """A run in a table."""
 
-    dataset: str
+    dataset: str  # tested on; names its images if the dataset was tested with different ones
     column: str  # Base, New, Accuracy, or the number of shots
     run: Run
+    name: str = ""  # the dataset without its images
 
 
 def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]]:
@@ -86,7 +93,7 @@ def sort_into_tables(runs: list[Run]) -> tuple[dict[Key, list[Entry]], list[Run]
     for run in finished:
         if run.zero_shot and run.split == "test":
             add_zero_shot(run, tables)
-    return dict(sorted(tables.items(), key=sort_key)), no_protocol
+    return {key: divide(entries) for key, entries in sorted(tables.items(), key=sort_key)}, no_protocol
 
 
 def table_and_column(run: Run) -> tuple[Key, str] | None:

@@ -5,16 +5,20 @@ datasets or numbers of shots, as in the papers' recipes, the runs are in one row
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from tools.records import instant
 from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, in_groups
 
+from .images import group, training_images
 from .labels import MAX_NAMED, RowRun, cell_of, changed, notes_on_variation, setting_name, shorten
 from .recipes import TESTED, differences
 from .run import Run
 
 UNKNOWN = "unknown"
+TRAINING_IMAGES = "training images"  # stands for them among the settings of a run
+USUAL = '""'  # value of TRAINING_IMAGES that is in no label
 
 
 def join(*parts: str) -> str:
@@ -105,6 +109,8 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
     #   BETA differs within the cell of EuroSAT: rows "BETA 2.0" (EuroSAT) and "BETA 8.0" (EuroSAT, UCF101)
     #   LR differs only between cells: it splits no row, and gets a note
     settings_of = [(entry, comparable(entry.run)) for entry in entries]
+    for (_, settings), images in zip(settings_of, differing_training_images(entries), strict=True):
+        settings.update(images)
     values_of = defaultdict(lambda: defaultdict(set))  # key -> cell -> values
     for entry, settings in settings_of:
         for key, value in settings.items():
@@ -120,7 +126,8 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
         groups[values].append(RowRun(entry, settings, differences(entry.run, protocol, settings)))
     rows = []
     for values in sorted(groups):
-        label = shorten([setting_name(key, value) for key, value in zip(split_keys, values, strict=True)])
+        pairs = [(key, value) for key, value in zip(split_keys, values, strict=True) if value != USUAL]
+        label = shorten([setting_name(key, value) for key, value in pairs])
         rows.append(Row(method, groups[values], split_keys, label))
     number_equal_labels(rows)
     shared_keys = [key for key in values_of if key not in split_keys]
@@ -130,6 +137,35 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
     if partial:
         rows[0].notes.append(f"{method}: only some of the runs record {shorten(partial)}.")
     return rows
+
+
+def differing_training_images(entries: list) -> list[dict[str, str]]:
+    """Returns the setting TRAINING_IMAGES for each entry of a method; an empty dict if the images never differ.
+
+    Few-shot images legitimately differ between seeds and shots. So the images are compared between runs with the same
+    training classes, shots and seed. The images of most of these runs are the usual ones; of as many, the newest.
+    """
+    # Example: two runs with seed 1 on the images aaaaaa, one with seed 1 on bbbbbb, one with seed 2 on cccccc.
+    #   values: usual, usual, "bbbbbb (96)", usual
+    indices_of = defaultdict(list)  # (dataset, classes, shots, seed) of the training -> indices of entries
+    images_of = [None if entry.run.zero_shot else training_images(entry.run) for entry in entries]
+    for index, entry in enumerate(entries):
+        trained = entry.run.training
+        if images_of[index]:
+            indices_of[trained.dataset, trained.classes, trained.shots, trained.seed].append(index)
+    values = [USUAL] * len(entries)
+    for indices in indices_of.values():
+        numbers = group([{"train_x": images_of[index]} for index in indices])
+        counts = Counter(numbers)
+        newest = {
+            number: instant(entries[index].run.extra.get("written")) or 0
+            for index, number in zip(indices, numbers, strict=True)
+        }
+        usual = max(counts, key=lambda number: (counts[number], newest[number]))
+        for index, number in zip(indices, numbers, strict=True):
+            if number != usual:
+                values[index] = json.dumps(images_of[index].text)
+    return [{} if set(values) == {USUAL} else {TRAINING_IMAGES: value} for value in values]
 
 
 def notes_on(row: Row, shared_keys: list[str]) -> list[str]:

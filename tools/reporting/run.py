@@ -1,16 +1,19 @@
 """A run: what was trained, what was tested, and the accuracy. Read from its `result.json`."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from datasets import catalogue
-from trainers.common.runs.record_schema import FINAL_MODEL, ZERO_SHOT, check
+from tools.records import printable, read_json
+from trainers.common.runs.record_schema import FILE, FINAL_MODEL, ZERO_SHOT, check
 
+from .consistency import check_numbers
+
+EVALUATION = "evaluation-"  # start of the names of records of evaluations in the folder of a training
 LAST = "last_step"
 FOLDER = "Folder"  # dataset of the user's own images, named after their folder
-EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data")
+EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data", "content", "weights")
 OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer name in the authors' code -> name here
 
 
@@ -40,6 +43,10 @@ class Run:
     eval_only: bool = False
     split: str = "test"
     tested_model: str = LAST  # epoch of the tested model: last_step, best_val, or "epoch 50"
+    file: str = FILE  # name of the record or log in the folder
+    root: str = ""  # folder with the datasets; of the user's own images: the folder of images
+    classnames: list | None = None  # None if not known
+    source: dict = field(default_factory=dict)  # of an evaluation: digests of the weights and of the training images
     model_dir: str = ""  # of an evaluation: run directory of the training, as named on the command line
     source_run: "Run | None" = None  # of an evaluation: the training run, if it was found
     origin: str = "ours"  # "ours": this project; "others": other code based on Dassl, which writes only logs
@@ -50,34 +57,40 @@ class Run:
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
 
+    @property
+    def subject(self) -> str:
+        """The folder; for an evaluation in the folder of its training, its record."""
+        return str(self.folder / self.file) if self.file.startswith(EVALUATION) else str(self.folder)
+
 
 def read_record(path: Path) -> Run:
-    """Returns the run of a `result.json`.
+    """Returns the run of a `result.json`, or of an evaluation's record.
 
     Raises:
-        ValueError: the file is not JSON or not a valid record.
+        OSError: the file cannot be read.
+        ValueError: the file is not JSON, not a valid record or was changed, or its numbers contradict each other.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also bytes that are not UTF-8
-        raise ValueError(f"not JSON ({error})") from error
+    record = read_json(path)
     check(record)
-    return from_record(record, path.parent)
+    return from_record(record, path)
 
 
-def from_record(record: dict, folder: Path) -> Run:
+def from_record(record: dict, path: Path) -> Run:
     """Returns the run of a record that has passed `check`."""
     identity = record["identity"]
     evaluation = record.get("evaluation") or {}
     settings = {**record["settings"], "precision": identity["precision"], "weights": identity["fingerprint"]}
     settings.pop(FINAL_MODEL, None)  # recorded in `tested_model`
-    command = [str(part) for part in record.get("command") or []]
-    dataset = dataset_name(record["dataset"], option(command, "--root", "DATASET.ROOT"))
+    settings = {printable(key): value for key, value in settings.items()}
+    command = [printable(part) for part in record.get("command") or []]
+    root = record.get("root") or option(command, "--root", "DATASET.ROOT")
+    dataset = dataset_name(record["dataset"], record.get("name") or Path(root).name)
     setup = Training(dataset, record["classes"], record["shots"], record["seed"], settings)
     run = Run(
-        folder=folder,
-        method=OFFICIAL_NAMES.get(identity["trainer"], identity["trainer"]),
-        backbone=identity["backbone"],
+        folder=path.parent,
+        file=path.name,
+        method=printable(OFFICIAL_NAMES.get(identity["trainer"], identity["trainer"])),
+        backbone=printable(identity["backbone"]),
         dataset=setup.dataset,
         classes=setup.classes,
         seed=setup.seed,
@@ -85,19 +98,17 @@ def from_record(record: dict, folder: Path) -> Run:
         training=setup,
         finished=record["finished"],
         eval_only=record["eval_only"],
-        split=evaluation.get("split") or "test",
-        tested_model=evaluation.get("final_model") or LAST,
+        split=printable(evaluation.get("split") or "test"),
+        tested_model=printable(evaluation.get("final_model") or LAST),
+        root=root,
+        classnames=identity.get("classnames"),
         config=config_name(command),
         command=command,
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
         extra={key: record.get(key) for key in EXTRA},
     )
     if run.finished:
-        metrics = record["metrics"].get(run.split)
-        run.accuracy = metrics.get("accuracy") if isinstance(metrics, dict) else None
-        if not isinstance(run.accuracy, (int, float)) or not 0 <= run.accuracy <= 100:  # also rejects nan
-            key = f"metrics.{run.split}.accuracy"
-            raise ValueError(f"not a valid record: {key} must be from 0 to 100, got {run.accuracy!r:.60}")
+        run.accuracy = check_numbers(record, run.split)
     if run.eval_only:
         set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`
@@ -109,18 +120,19 @@ def set_source(run: Run, source: dict | None) -> None:
     if run.zero_shot:
         return
     source = source or {}
+    run.source = {key: source.get(key) for key in ("weights", "content")}
     run.training = None
     run.model_dir = source.get("model_dir") or ""
     settings = source.get("settings")
     if not settings:  # an older record, or a checkpoint of another program
         return
     settings = {**settings, "precision": run.setup.settings["precision"], "weights": run.setup.settings["weights"]}
-    run.tested_model = str(settings.pop(FINAL_MODEL, run.tested_model))
+    settings = {printable(key): value for key, value in settings.items()}
+    run.tested_model = printable(settings.pop(FINAL_MODEL, run.tested_model))
     if run.tested_model == LAST and source.get("epoch") is not None:
         run.tested_model = f"epoch {source['epoch']}"  # `match_runs.link` replaces it by LAST if it is the last epoch
-    run.training = Training(
-        source.get("dataset"), source.get("classes"), source.get("shots"), source.get("seed"), settings
-    )  # fmt: skip
+    dataset = source.get("dataset") and printable(source["dataset"])
+    run.training = Training(dataset, source.get("classes"), source.get("shots"), source.get("seed"), settings)
 
 
 def is_zero_shot(trainer: str, recorded: bool | None = None) -> bool:
@@ -134,15 +146,23 @@ def config_name(command: list) -> str:
 
 
 def option(command: list, *names: str) -> str:
-    """Returns the value of the last of these options on a command line, or "" if none is set."""
-    values = [value for name, value in zip(command, command[1:], strict=False) if name in names]
-    return values[-1] if values else ""
+    """Returns the value of the last of these options on a command line, or "" if none is set.
+
+    Examples: "--root", "data" and "--root=data".
+    """
+    values = [""]
+    for word, value in zip(command, [*command[1:], ""], strict=True):
+        name, equals_sign, attached = word.partition("=")
+        if word in names:
+            values.append(value)
+        elif equals_sign and name in names:
+            values.append(attached)
+    return values[-1]
 
 
-def dataset_name(name: str, root: str) -> str:
-    """Returns the name of a dataset, for the user's own images with their folder: "Folder: pets"."""
-    folder = Path(root).name
-    return f"{FOLDER}: {folder}" if name == FOLDER and folder else name
+def dataset_name(name: str, own_name: str) -> str:
+    """Returns the name of a dataset in tables, for the user's own images with their name: "Folder: pets"."""
+    return printable(f"{FOLDER}: {own_name}" if name == FOLDER and own_name else name)
 
 
 def registry_name(dataset: str) -> str:

@@ -1,18 +1,18 @@
-"""Finds the runs below some folders: one run per folder, from its `result.json`, else from its log.txt."""
+"""Finds the runs below some folders, from `result.json` and the records of evaluations, else from log.txt."""
 
 import os
-import time
+import re
 from pathlib import Path
 
-from parse_test_res import logs_in
+from tools.records import instant
 from trainers.common.runs.record_schema import FILE as RECORD
 
-from .logs import read_log, where_it_ends
 from .problems import Problem
-from .run import Run, read_record
+from .run import EVALUATION, Run, read_record
+from .run_logs import different_keys, logs_in, own_log, read_all, run_of_logs, still_running, where_log_ends
 
 SKIPPED_FOLDERS = ("tensorboard", "__pycache__", "node_modules")
-RECENT = 600  # seconds; an unfinished run whose log was written more recently may still be running
+EVALUATION_RECORD = re.compile(rf"{EVALUATION}.+\.json")
 
 
 def scan(paths: list) -> tuple[list[Run], list[Problem]]:
@@ -24,119 +24,130 @@ def scan(paths: list) -> tuple[list[Run], list[Problem]]:
     problems = []
     visited = set()
     for path in map(Path, paths):
-        folders = list(run_folders(path.parent if path.is_file() else path))
+        folders, unreadable = run_folders(path.parent if path.is_file() else path)
         for folder in folders:
             real_path = os.path.realpath(folder)
             if real_path in visited:
                 continue
             visited.add(real_path)
-            run, folder_problems = read_folder(folder)
-            if run:
-                runs.append(run)
+            folder_runs, folder_problems = read_folder(folder)
+            runs += folder_runs
             problems += folder_problems
-        if not folders:
+        problems += unreadable
+        if not folders and not unreadable:
             problems.append(Problem("missing", str(path), "contains no run" if path.exists() else "does not exist"))
     return runs, problems
 
 
-def run_folders(top: Path):
-    """Yields the folders below `top` with a record or a log, in order. Follows links, but not loops."""
+def run_folders(top: Path) -> tuple[list[Path], list[Problem]]:
+    """Returns the folders below `top` with a record or a log, in order, and the folders that cannot be read.
+
+    Follows links, but not loops.
+    """
     visited = set()
-    for name, folders, files in os.walk(top, followlinks=True):
+    found = []
+    errors = []
+    for name, folders, files in os.walk(top, followlinks=True, onerror=errors.append):
         real_path = os.path.realpath(name)
         if real_path in visited:
             folders.clear()
             continue
         visited.add(real_path)
+        has_record = any(entry == RECORD or EVALUATION_RECORD.fullmatch(entry) for entry in files + folders)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in SKIPPED_FOLDERS)
-        if RECORD in files or logs_in(name):
-            yield Path(name)
+        if has_record or logs_in(name):
+            found.append(Path(name))
+    missing = (FileNotFoundError, NotADirectoryError)
+    unreadable = [error for error in errors if not isinstance(error, missing)]
+    return found, [
+        Problem("corrupted", str(error.filename), f"cannot be read ({error.strerror})") for error in unreadable
+    ]
 
 
-def read_folder(folder: Path) -> tuple[Run | None, list[Problem]]:
-    """Returns the run of a folder, and its problems. Reads the logs if the record is missing or corrupted."""
+def read_folder(folder: Path) -> tuple[list[Run], list[Problem]]:
+    """Returns the runs of a folder: its own, and evaluations whose records were written there. And their problems.
+
+    Reads the logs if `result.json` is missing or corrupted.
+    """
     logs = logs_in(folder)
-    if not (folder / RECORD).exists():
-        return read_logs(folder, logs)
+    log_runs, problems = read_all(logs)
+    run = None
+    if os.path.lexists(folder / RECORD):
+        run, record_problems = read_checked(folder / RECORD, logs, log_runs)
+        problems += record_problems
+    if run is None:
+        run, log_problems = run_of_logs(folder, logs, log_runs)
+        problems += log_problems
+        if run and run.finished and os.path.lexists(folder / RECORD):
+            problems.append(Problem("inconsistent", str(folder), f"{RECORD} is corrupted; using {run.file}"))
+    runs = [run] if run else []
+    for path in sorted(folder.glob(f"{EVALUATION}*.json")):
+        if EVALUATION_RECORD.fullmatch(path.name):
+            run, record_problems = read_checked(path, logs, log_runs)
+            problems += record_problems
+            runs += [run] if run else []
+    return runs, problems
+
+
+def read_checked(path: Path, logs: list[Path], log_runs: list[Run]) -> tuple[Run | None, list[Problem]]:
+    """Returns the run of a record, None if it is corrupted, and its problems."""
     try:
-        run = read_record(folder / RECORD)
+        run = read_record(path)
     except (ValueError, OSError) as error:
-        run, problems = read_logs(folder, logs)
-        if run and run.finished:
-            message = f"{RECORD} is corrupted; using {run.extra['log']}"
-            problems.append(Problem("inconsistent", str(folder), message))
-        return run, [Problem("corrupted", str(folder / RECORD), str(error)), *problems]
-    return run, check_record(run, logs)
+        return None, [Problem("corrupted", str(path), reason(error))]
+    return run, check_record(run, logs, log_runs)
 
 
-def check_record(run: Run, logs: list[Path]) -> list[Problem]:
-    """Returns problems of a run with a valid record: unfinished, older records, later runs, other settings in logs."""
-    folder = str(run.folder)
+def reason(error: Exception) -> str:
+    """Returns why a file cannot be read, without its path."""
+    if isinstance(error, FileNotFoundError):
+        return "is a link to a file that does not exist"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def check_record(run: Run, logs: list[Path], log_runs: list[Run]) -> list[Problem]:
+    """Returns problems of a run with a valid record: unfinished, older records, later runs, logs that contradict it."""
     problems = []
-    for old in sorted(run.folder.glob(f"{RECORD}-*")):
+    is_main = run.file == RECORD
+    for old in sorted(run.folder.glob(f"{RECORD}-*")) if is_main else ():
         message = f"{old.name} belongs to an earlier run with different settings; ignored"
-        problems.append(Problem("inconsistent", folder, message))
+        problems.append(Problem("inconsistent", run.subject, message))
     if not run.finished:
         run.remark = "did not finish"
-        if logs:
-            lines = logs[-1].read_text(encoding="utf-8", errors="replace").splitlines()
-            run.remark = where_it_ends(lines, run.eval_only) + still_running(logs[-1])
-        return [*problems, Problem("unfinished", folder, run.remark)]
-    written = (run.extra["written"] or "")[:19].replace(":", "-").replace("T", "-")  # format of Dassl's log dates
-    for path in logs:
-        try:
-            log = read_log(path)
-        except (ValueError, OSError):
-            continue
-        later = written and path.name.removeprefix("log.txt").removeprefix("-") > written
-        keys = different_keys(log.setup.settings, run.setup.settings)
-        if later and not log.finished:
-            message = f"a later run ({path.name}) {log.remark}; using the earlier {RECORD}{still_running(path)}"
-            problems.append(Problem("inconsistent", folder, message))
-        elif keys and path == logs[-1]:
-            message = f"{path.name} and {RECORD} have different settings ({', '.join(keys)}); using {RECORD}"
-            problems.append(Problem("inconsistent", folder, message))
+        if logs and is_main:
+            run.remark = where_log_ends(logs[-1], run.eval_only) + still_running(logs[-1])
+        return [*problems, Problem("unfinished", run.subject, run.remark)]
+    own = own_log(run, log_runs)
+    if own and abs(own.accuracy - run.accuracy) > own.extra["rounding"] + 1e-6:
+        message = f"{run.file} has accuracy {run.accuracy:.2f}, but {own.file} has {own.accuracy:.2f}"
+        problems.append(Problem("corrupted", run.subject, f"{message}; using {run.file}"))
+    if is_main:
+        problems += check_other_logs(run, log_runs, own)
     return problems
 
 
-def read_logs(folder: Path, logs: list[Path]) -> tuple[Run | None, list[Problem]]:
-    """Returns the run of a folder's logs, and its problems.
-
-    Uses the first log with a result, as CoOp reads log.txt, or the last log if none has a result.
-    """
-    runs = []
+def check_other_logs(run: Run, log_runs: list[Run], own: Run | None) -> list[Problem]:
+    """Returns problems of a folder's logs: later runs that did not finish, and a last log with other settings."""
     problems = []
-    for path in logs:
-        try:
-            runs.append(read_log(path))
-        except (ValueError, OSError) as error:
-            problems.append(Problem("corrupted", str(path), f"not a log of a run: {error}"))
-    finished = [run for run in runs if run.finished]
-    if not runs:
-        return None, problems
-    if not finished:
-        last = runs[-1]
-        message = last.remark + still_running(folder / last.extra["log"])
-        return last, [*problems, Problem("unfinished", str(folder), message)]
-    run = finished[0]
-    if run.extra["log"] != logs[0].name:
-        message = f"{logs[0].name} has no result; using {run.extra['log']}"
-        problems.append(Problem("inconsistent", str(folder), message))
-    for other in finished[1:]:
-        keys = different_keys(other.setup.settings, run.setup.settings)
-        if keys or other.accuracy != run.accuracy:
-            difference = f"different settings ({', '.join(keys)})" if keys else f"accuracy {other.accuracy:.2f}"
-            message = f"{other.extra['log']} has {difference}; using {run.extra['log']} ({run.accuracy:.2f})"
-            problems.append(Problem("duplicate", str(folder), message))
-    return run, problems
+    for log in log_runs:
+        path = log.folder / log.file
+        keys = different_keys(log.setup.settings, run.setup.settings)
+        if not log.finished and is_later(log, run, log_runs, own):
+            message = f"a later run ({log.file}) {log.remark}; using the earlier {RECORD}{still_running(path)}"
+            problems.append(Problem("inconsistent", run.subject, message))
+        elif keys and log is log_runs[-1]:
+            message = f"{log.file} and {RECORD} have different settings ({', '.join(keys)}); using {RECORD}"
+            problems.append(Problem("inconsistent", run.subject, message))
+    return problems
 
 
-def different_keys(one: dict, other: dict) -> list[str]:
-    """Returns the keys that both have with different values."""
-    return sorted(key for key in one.keys() & other.keys() if one[key] != other[key])
+def is_later(log: Run, run: Run, log_runs: list[Run], own: Run | None) -> bool:
+    """Returns whether an unfinished log belongs to a later run than a finished record.
 
-
-def still_running(log: Path) -> str:
-    """Returns a remark if a log was last written less than RECENT seconds ago, else ""."""
-    seconds = time.time() - log.stat().st_mtime
-    return f" (last written {seconds / 60:.0f} min ago; may still be running)" if 0 <= seconds < RECENT else ""
+    The dates in the names of logs are local times of an unknown time zone. They tell the order of logs, but are never
+    compared with the time in the record. Without the log of the record's run, the time of the last change decides.
+    """
+    if own:
+        return log_runs.index(log) > log_runs.index(own)
+    written = instant(run.extra["written"])
+    return log.file != "log.txt" and written is not None and (log.folder / log.file).stat().st_mtime > written

@@ -1,15 +1,36 @@
 """Formats the CSV files of a report: unrounded numbers, one value per cell."""
 
+import re
+
 import pandas as pd
+
+from tools.records import printable
 
 from .run import Training
 from .tables import Table
 from .text import seed_count
 
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also the full-width forms
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
 
 def text(rows: list[dict]) -> str:
     """Returns rows as CSV. The columns are those of all rows, in order of first use."""
+    rows = [{cell(key): cell(value) for key, value in row.items()} for row in rows]
     return pd.DataFrame(rows, dtype=object).to_csv(index=False)
+
+
+def cell(value):
+    """Returns the content of a cell. A text that a spreadsheet would compute gets an apostrophe: '=1+1.
+
+    Numbers stay numbers, also those that are written as text.
+    """
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = printable(value)
+    if not text.strip().startswith(FORMULA) or NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
 
 
 def table_rows(table: Table) -> list[dict]:
@@ -64,7 +85,7 @@ def run_row(run) -> dict:
         "classes": run.classes, "trained_on": trained.dataset, "trained_classes": trained.classes,
         "shots": trained.shots, "seed": trained.seed, "accuracy": run.accuracy, "finished": run.finished,
         "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
-        "read_from": run.extra.get("log", "result.json"), "remark": run.remark,
+        "read_from": run.file, "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},
         **((run.training or run.setup).settings or {}),
     }  # fmt: skip

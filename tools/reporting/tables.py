@@ -1,10 +1,11 @@
 """Tables of the protocols: one group per dataset and average, one row per method and setting, one number per column."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from datasets import catalogue
+from tools.records import instant
 
 from .problems import Problem
 from .protocols import Entry, Key
@@ -34,6 +35,7 @@ class Table:
     rows: list[Row]
     groups: list[Group]
     notes: list[str] = field(default_factory=list)
+    name: str = ""  # for files and anchors; unique in a report
 
     def row(self, title: str) -> Row:
         return next(row for row in self.rows if row.title == title)
@@ -50,13 +52,25 @@ def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
             grid[dataset][row.title] = cells
             subject = f"{row.title} on {dataset} ({key.title})"
             problems += [Problem(category, subject, message) for category, message in row_problems]
-    datasets = sorted(grid, key=lambda name: (name != key.source, catalogue.order(name), name))
-    groups, notes = averages(key, datasets, rows, grid)
+    names = {entry.dataset: entry.name or entry.dataset for entry in entries}  # dataset -> its name without its images
+    datasets = sorted(
+        grid, key=lambda dataset: (names[dataset] != key.source, catalogue.order(names[dataset]), dataset)
+    )
+    groups, notes = averages(key, names, datasets, rows, grid)
     for dataset in datasets:
         cells = {row.title: grid[dataset][row.title] for row in rows if row.title in grid[dataset]}
         groups.append(Group(dataset, [dataset], cells))
     notes = [note for row in rows for note in row.notes] + notes
     return Table(key, columns_of(key, entries), rows, groups, notes), problems
+
+
+def set_names(tables: list[Table]) -> None:
+    """Sets the names of the tables. Of two equal ones, as of ViT-B/16 and ViT-B-16, one ends in -2."""
+    used = Counter()
+    for table in tables:
+        name = table.key.name
+        used[name.lower()] += 1
+        table.name = name if used[name.lower()] == 1 else f"{name}-{used[name.lower()]}"
 
 
 def columns_of(key: Key, entries: list[Entry]) -> list[str]:
@@ -93,7 +107,7 @@ def accuracy_by_seed(entries: list[Entry], zero_shot: bool) -> tuple[dict[str, d
     """
     runs = defaultdict(dict)  # column -> seed -> run
     problems = []
-    for entry in sorted(entries, key=lambda entry: entry.run.extra.get("written") or ""):
+    for entry in sorted(entries, key=lambda entry: instant(entry.run.extra.get("written")) or 0):
         run = entry.run
         seed = seed_of(run)
         other = runs[entry.column].get(seed)
@@ -115,14 +129,23 @@ def seed_of(run):
     return run.folder.name if seed is None or (seed < 0 and not run.zero_shot) else seed
 
 
-def averages(key: Key, datasets: list[str], rows: list[Row], grid: dict) -> tuple[list[Group], list[str]]:
-    """Returns the groups of the averages, and notes on rows that an average does not contain.
+def averages(
+    key: Key, name_of: dict[str, str], datasets: list[str], rows: list[Row], grid: dict
+) -> tuple[list[Group], list[str]]:
+    """Returns the groups of the averages, and notes on datasets and rows that they do not contain.
 
     The averages are over all datasets (without the source, except for distribution shift) and, if some rows do not
-    have all datasets, over the datasets that every row has.
+    have all datasets, over the datasets that every row has. Datasets that were tested with different images are in no
+    average.
+
+    Args:
+        name_of: dataset -> its name without its images.
     """
-    targets = [name for name in datasets if name != key.source]
-    if key.protocol == "domain_shift":
+    counts = Counter(name_of.values())
+    divided = sorted(name for name, count in counts.items() if count > 1)
+    datasets = [dataset for dataset in datasets if name_of[dataset] not in divided]
+    targets = [dataset for dataset in datasets if name_of[dataset] != key.source]
+    if key.protocol == "domain_shift" and key.source not in divided:
         wanted = [("Average with source", datasets), ("Average of targets", targets)]
     else:
         wanted = [("Average", targets)]
@@ -132,7 +155,7 @@ def averages(key: Key, datasets: list[str], rows: list[Row], grid: dict) -> tupl
         scope = f"without {', '.join(excluded)}" if len(excluded) <= len(common) else f"of {', '.join(common)}"
         wanted.append((f"Average {scope}", common))
     groups = []
-    notes = []
+    notes = [f"{name}: tested with different images, so it is in no average." for name in divided]
     for title, names in wanted:
         if len(names) < 2:
             continue

@@ -1,5 +1,7 @@
 """Formats tables and problems for the terminal."""
 
+from tools.records import printable
+
 from .paper import Comparison, distinct_notes
 from .problems import Problem, by_category
 from .stats import Stat
@@ -57,7 +59,7 @@ def problems_text(problems: list[Problem]) -> str:
     lines = []
     for heading, members in by_category(problems):
         lines.append(f"{heading}:")
-        lines += [f"  {problem.subject}: {problem.message}" for problem in members[:MAX_LISTED]]
+        lines += [printable(f"  {problem.subject}: {problem.message}") for problem in members[:MAX_LISTED]]
         if len(members) > MAX_LISTED:
             lines.append(f"  and {len(members) - MAX_LISTED} more")
     return "\n".join(lines)

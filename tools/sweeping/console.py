@@ -5,7 +5,7 @@ import shlex
 import time
 from pathlib import Path
 
-from trainers.common.runs.log_lines import ACCURACY, BATCH, share_trained
+from trainers.common.runs.log_lines import ACCURACY, BATCH, body, share_trained
 
 FILE = "console.log"
 STARTED = "== started "
@@ -68,5 +68,5 @@ def progress(folder: Path) -> float:
 
 def accuracy(folder: Path) -> str:
     """Returns the last accuracy that the last attempt has printed, or ""."""
-    values = ACCURACY.findall(last_attempt(folder))
-    return values[-1] if values else ""
+    matches = [match for match in map(ACCURACY.match, body(last_attempt(folder).split("\n"))) if match]
+    return matches[-1][1] if matches else ""

@@ -9,9 +9,10 @@ from tqdm import tqdm
 from . import console
 from .cost import Costs, clock
 from .follow import Follower
+from .locks import lock_folder
 from .plan import Job
 from .process import Process, stop_all
-from .state import State, job_state, lock_folder
+from .state import State, job_state
 
 POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -9,6 +9,7 @@ import runtime  # noqa: F401  (makes dassl importable)
 from datasets import catalogue
 from tools.recipe import CONFIGS, config_file, recipe
 
+from . import own_images
 from .methods import select_methods
 
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
@@ -42,6 +43,7 @@ class Setting:
         self.shots = shots
         self.seed = seed
         self.dataset, self.root = split_name(dataset, args.root)
+        self.name = args.names[dataset]
         self.backbone = args.backbone or ("micro" if self.dataset == "digits" else "ViT-B/16")
         if args.config:
             self.config, keys = args.config, {}
@@ -81,7 +83,7 @@ class Setting:
 
 def base2new(setting: Setting) -> list[Job]:
     """Trains on the base classes. Tests on the base classes and on the new classes."""
-    dataset = setting.dataset
+    dataset = setting.name
     run = f"{dataset}/{setting.run}"
     base = setting.job(f"on {dataset} base", f"train_base/{run}", "DATASET.SUBSAMPLE_CLASSES", "base")
     keys = ("DATASET.SUBSAMPLE_CLASSES", "new")
@@ -90,16 +92,16 @@ def base2new(setting: Setting) -> list[Job]:
 
 def fewshot(setting: Setting) -> list[Job]:
     """Trains and tests on all classes."""
-    return [setting.job(f"on {setting.dataset}", f"{setting.dataset}/{setting.run}")]
+    return [setting.job(f"on {setting.name}", f"{setting.name}/{setting.run}")]
 
 
 def transfer(setting: Setting) -> list[Job]:
     """Trains on all classes of the source dataset. Tests on the source and on the target datasets."""
-    source = setting.dataset
+    source = setting.name
     jobs = [setting.job(f"on {source}", f"train/{source}/{setting.run}")]
     for target in setting.args.targets:
-        name = split_name(target)[0]
-        if name != source:
+        if split_name(target, setting.args.root) != (setting.dataset, setting.root):
+            name = setting.args.names[target]
             output = f"test/{source}/{name}/{setting.run}"
             jobs.append(setting.job(f"{source} to {name}", output, dataset=target, training=jobs[0]))
     return jobs
@@ -118,10 +120,41 @@ def plan(args) -> list[Job]:
         ValueError: If a method, dataset or config is unknown, or if a method does not support the protocol.
     """
     fill_defaults(args)
+    args.names = output_names(args)
     jobs = []
     for seed, dataset, shots, method in itertools.product(args.seeds, args.datasets, args.shots, args.methods):
         jobs += PROTOCOLS[args.protocol](Setting(args, method, dataset, shots, seed))
     return jobs
+
+
+PLACES = {
+    "base2new": ("train_base", "test_new"),
+    "fewshot": (".",),
+    "cross_dataset": ("train",),
+    "domain_shift": ("train",),
+}
+
+
+def output_names(args) -> dict[str, str]:
+    """Returns the names of the datasets in output paths, by their names on the command line.
+
+    They are those of configs/datasets, and of the user's own images that of their folder.
+    """
+    names = {}
+    for dataset in args.datasets:
+        names[dataset] = output_name(dataset, PLACES[args.protocol], args)
+    for target in args.targets:
+        if target not in names:
+            names[target] = output_name(target, [f"test/{names[source]}" for source in args.datasets], args)
+    return names
+
+
+def output_name(dataset: str, places, args) -> str:
+    """Returns the name of a dataset in output paths; `places` are relative to the output folder of the sweep."""
+    name, root = split_name(dataset, args.root)
+    if name != own_images.CONFIG:
+        return name
+    return own_images.output_name(root, [Path(args.output) / place for place in places], args)
 
 
 def fill_defaults(args) -> None:

@@ -80,7 +80,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
         action="append",
         default=[],
         metavar="FILE",
-        help="third-party method or dataset to import; repeatable",
+        help="third-party method or dataset to import; repeatable (or environment variable CLIPFIT_PLUGINS)",
     )
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at a time (default: 1)")
     return parser

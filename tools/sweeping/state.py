@@ -1,17 +1,18 @@
 """Tells the state of a job from its run directory: finished, running, to resume, to run, or blocked by another run."""
 
-import fcntl
 import json
 import os
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import console
-from .plan import Job
+from tools.records import instant, read_json
+from trainers.common.runs.record_schema import record_digest
 
-LOCK = ".sweep.lock"
+from . import console
+from .data import data_key, differing_data
+from .locks import is_running
+from .plan import Job
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ STATUSES = {
     "resume": "to resume",
     "run": "to run",
     "retry": "to retry after a failure",
-    "blocked": "blocked by a run with other settings",
+    "blocked": "blocked by a run with other settings or images",
 }
 
 
@@ -56,6 +57,7 @@ def expected_record(job: Job) -> dict:
         "evaluation": {"split": cfg.TEST.SPLIT, "final_model": cfg.TEST.FINAL_MODEL},
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "images": os.path.abspath(cfg.DATASET.ROOT) if cfg.DATASET.NAME == "Folder" else None,
+        "data": data_key(cfg),
     }
     return json.loads(json.dumps(expected))  # tuples become lists, as in a record
 
@@ -76,12 +78,10 @@ def job_state(job: Job, expected: dict[Job, dict], lock_held: bool = False) -> S
     result = read_record(path)
     note = f"{path} is corrupted and will be replaced" if result is None and path.exists() else ""
     has_checkpoint = not job.training and any(job.output.glob("*/checkpoint"))
-    # A record with other settings blocks the job only if there is a result or a checkpoint to lose.
+    # Another run blocks the job only if it has a result or a checkpoint to lose.
     if result and (result.get("finished") or has_checkpoint):
-        differences = differing_settings(result, expected[job], expected.get(job.training))
-        if differences:
-            problem = f"{job.output} holds a run with other settings ({'; '.join(differences)})"
-            return State("blocked", f"{problem}: use another --output, or remove that folder")
+        if other := other_run(job, result, expected):
+            return State("blocked", f"{job.output} {other}: use another --output, or remove that folder")
         note = why_outdated(job, result)
         if result.get("finished") and not note:
             return State("finished")
@@ -92,11 +92,25 @@ def job_state(job: Job, expected: dict[Job, dict], lock_held: bool = False) -> S
 
 def read_record(path: Path) -> dict | None:
     """Returns the run record at `path`, or None if the file is missing or corrupted."""
-    from trainers.common.runs import record
+    try:
+        result = read_json(path)
+    except (OSError, ValueError):
+        return None
+    complete = isinstance(result, dict) and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
+    changed = complete and "digest" in result and result["digest"] != record_digest(result)
+    return result if complete and not changed else None
 
-    result = record.read(str(path))
-    complete = result and all(isinstance(result.get(key), dict) for key in ("settings", "identity"))
-    return result if complete else None
+
+def other_run(job: Job, result: dict, expected: dict[Job, dict]) -> str:
+    """Returns what a run directory holds if it is another run than the job, with the differences; "" if it is not."""
+    settings = differing_settings(result, expected[job], expected.get(job.training))
+    data = differing_data(job.argv, expected[job]["data"], result)
+    root = result.get("root")
+    if data is None and None not in (expected[job]["images"], root) and root != expected[job]["images"]:
+        data = [f"DATASET.ROOT {root!r} -> {expected[job]['images']!r}"]
+    parts = [f"other settings ({'; '.join(settings)})"] if settings else []
+    parts += [f"other images ({'; '.join(data)})"] if data else []
+    return f"holds a run with {' and '.join(parts)}" if parts else ""
 
 
 def differing_settings(result: dict, expected: dict, expected_training: dict | None) -> list[str]:
@@ -113,9 +127,6 @@ def differing_settings(result: dict, expected: dict, expected_training: dict | N
     found = differences(result["settings"], expected["settings"])
     found += differences(result.get("evaluation") or {}, expected["evaluation"])
     found += backbone_differences(result["identity"], expected["backbone"])
-    # A folder of images is identified by its path. Other datasets may have been moved.
-    if None not in (expected["images"], result.get("root")):
-        found += differences({"DATASET.ROOT": result["root"]}, {"DATASET.ROOT": expected["images"]})
     if expected_training and source:
         changed = differences(source.get("settings") or {}, expected_training["settings"])
         found += [f"evaluated {text}" for text in changed]
@@ -139,7 +150,10 @@ def backbone_differences(identity: dict, backbone: str) -> list[str]:
 
 
 def why_outdated(job: Job, result: dict) -> str:
-    """Returns why a finished evaluation must be repeated: its training run has changed. "" if it need not."""
+    """Returns why a finished evaluation must be repeated: its training run has changed. "" if it need not.
+
+    The digest of the evaluated weights decides; for older records without it, the times at which they were written.
+    """
     from trainers.common.runs import record
 
     if not job.training:
@@ -149,7 +163,13 @@ def why_outdated(job: Job, result: dict) -> str:
         return "its training run is not finished"
     if not result.get("source") and not training.get("eval_only"):  # zero-shot CLIP has no training run
         return "its run record does not name the training run"
-    return "its training run is newer" if training.get("written", "") > result.get("written", "") else ""
+    weights = training.get("weights")
+    evaluated = (result.get("source") or {}).get("weights")
+    if weights and evaluated:
+        return "" if evaluated in weights.values() else "its training run has other weights now"
+    trained_at = instant(training.get("written"))
+    evaluated_at = instant(result.get("written"))
+    return "its training run is newer" if None not in (trained_at, evaluated_at) and trained_at > evaluated_at else ""
 
 
 @cache
@@ -160,46 +180,3 @@ def fingerprint(backbone: str) -> str | None:
     from trainers.common.models import loading
 
     return loading.fingerprint(loading.read_state_dict(backbone))
-
-
-def lock_folder(folder: Path):
-    """Locks a run directory. Returns the open lock file, or None if another process holds the lock.
-
-    The job inherits the lock file. The operating system releases the lock when all processes that hold it have ended.
-    So a job that outlives a killed sweep keeps the next sweep out of its directory. Locks are not inherited on NFS;
-    there, train.py's own lock protects the directory.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / LOCK, "a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError as error:
-        print(f"Cannot lock {file.name} ({error.strerror}): run only one sweep at a time here", file=sys.stderr)
-    return file
-
-
-def is_running(folder: Path, lock_held: bool = False) -> bool:
-    """Whether a process has locked a run directory: another sweep, or train.py itself.
-
-    Args:
-        folder: The run directory.
-        lock_held: Whether this process holds the sweep's lock, which is then not tested.
-    """
-    from trainers.common.runs import files
-
-    swept = not lock_held and is_locked(folder / LOCK, fcntl.flock)
-    return swept or is_locked(folder / files.LOCK, fcntl.lockf)
-
-
-def is_locked(path: Path, lock) -> bool:
-    try:
-        with open(path) as file:
-            lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return True
-    except OSError:  # no such file, or a file system without locks
-        return False
-    return False

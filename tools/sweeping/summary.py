@@ -24,7 +24,7 @@ def print_settings(jobs: list[Job]) -> None:
     for setting in dict.fromkeys(job.setting for job in jobs):
         keys = f" with {' '.join(setting.keys)}" if setting.keys else ""
         row = setting.method, f"{setting.file}{keys}; backbone {setting.backbone}"
-        datasets[row][setting.dataset] = None
+        datasets[row][setting.name] = None
         shots[row][str(setting.shots)] = None
     for row, names in datasets.items():
         method, configuration = row

@@ -3,18 +3,23 @@
 - Dassl 0.6.3 and earlier pass `verbose` to torch's scheduler; torch 2.7 removed it. See `patch_warmup`.
 - Their warm-up schedulers put a Python object into `state_dict()`. See `scheduler_state` and `load_scheduler_state`.
 - Their `load_checkpoint` runs code in the file or, with torch 2.6 and later, fails. `checkpoint_file.read` replaces it.
+- Their `read_image` takes paths only, and turns no image upright. See `read_rgb`.
 - torch 1.13 has no `torch.func` and no `scaled_dot_product_attention`; torch before 2.3 has no `torch.amp.GradScaler`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch.optim.lr_scheduler import _LRScheduler
 
 from dassl.optim import lr_scheduler as dassl_schedules
+from dassl.utils import read_image
 
 try:
     from torch.func import functional_call
@@ -29,6 +34,7 @@ __all__ = [
     "load_scheduler_state",
     "make_scaler",
     "patch_warmup",
+    "read_rgb",
     "scheduler_state",
 ]
 
@@ -65,6 +71,22 @@ def load_scheduler_state(scheduler, state: dict) -> None:
     if hasattr(scheduler, "successor"):
         load_scheduler_state(scheduler.successor, state.pop("successor"))
     scheduler.__dict__.update(state)
+
+
+READS_ALL_IMAGES = "exif" in inspect.signature(read_image).parameters  # the bundled Dassl
+
+
+def read_rgb(image, input_options) -> Image.Image:
+    """Returns a path, PIL image or array as an RGB image, read as the data loader of a run reads its images.
+
+    `input_options` is cfg.INPUT of the run. Upstream's data loader leaves the scaling of deep images to Pillow.
+    """
+    if READS_ALL_IMAGES:
+        return read_image(image, input_options.EXIF_ORIENTATION)
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(os.fspath(image))
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return image.convert("RGB")
 
 
 def make_scaler(device: torch.device, enabled: bool):

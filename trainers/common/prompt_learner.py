@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from .classes import check_text
 from .models.packed_prompts import pack
 from .models.text import TextEncoder
 from .prompts import fill, tokenize
@@ -114,7 +115,7 @@ def context_words(options, key: str) -> str:
     words = options.CTX_INIT or ""
     if not isinstance(words, str):
         raise ValueError(f'{key}.CTX_INIT must be words such as "a photo of a", or "", got {words!r}')
-    return " ".join(words.replace("_", " ").split())
+    return check_text(" ".join(words.replace("_", " ").split()), f"{key}.CTX_INIT")
 
 
 def check_context(options, key: str) -> None:

@@ -8,6 +8,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 
+from .classes import check_text
 from .models.loading import clip
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
@@ -64,7 +65,7 @@ def get_template(cfg, method_templates: dict[str, str] | None = None) -> str:
     template = cfg.DATASET.TEMPLATE or (method_templates or {}).get(name) or dataset_template(name)
     if template.count("{}") != 1:
         raise ValueError(f"DATASET.TEMPLATE must contain one {{}} for the class name, got {template!r}")
-    return template
+    return check_text(template, "DATASET.TEMPLATE")
 
 
 def dataset_template(name: str) -> str:

@@ -16,12 +16,15 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
 from .compat import make_scaler
+from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, record, trace, trace_file, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, trace, trace_file, tuned_weights
 from .runs.recorded import RecordedRun
 from .runs.rng import random_state, set_random_state
 from .tuned_clip import TunedClip
+
+MIN_LOSS_SCALE = 2.0**-20  # after 30 skipped steps from the initial 2**10; usual scales are 2**8 to 2**16
 
 
 class ClipTrainer(TunedClip, RecordedRun, TrainerX):
@@ -48,7 +51,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
-            checkpoint.load_weights(self, self.cfg.MODEL.INIT_WEIGHTS)
+            path = self.cfg.MODEL.INIT_WEIGHTS
+            checkpoint.load_weights(self, path, state=checkpoint_file.read(path, bare=True))
 
     # Dassl's hooks
 
@@ -120,6 +124,21 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
 
+    def after_epoch(self):
+        self.check_loss_scale()
+        super().after_epoch()
+
+    def check_loss_scale(self) -> None:
+        """Raises FloatingPointError if fp16 gradients overflow at every loss scale.
+
+        The scaler skips such a step and halves the scale. Single skipped steps are normal.
+        """
+        if self.scaler.is_enabled() and self.scaler.get_scale() < MIN_LOSS_SCALE:
+            raise FloatingPointError(
+                f"The gradients are infinite or NaN in epoch {self.epoch + 1} at every loss scale, so no step is "
+                f"applied: {REMEDY}"
+            )
+
     def parse_batch_train(self, batch):
         return self.parse_batch_test(batch)
 
@@ -163,6 +182,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def model_identity(self):
         return {
             "fingerprint": self.clip.fingerprint,
+            "weights_digest": getattr(self.clip, "weights_digest", ""),
             "precision": self.precision,
             "tune": list(self.sets),
             "template": self.template,

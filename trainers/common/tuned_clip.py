@@ -16,12 +16,14 @@ from dassl.config import cfg_default
 
 from .compat import functional_call
 from .models.image import image_encoder
-from .models.loading import PRECISIONS, check_input_size, load_clip, resolve_precision
+from .models.loading import PRECISIONS, activation_note, check_input_size, complete_cfg, load_clip, resolve_precision
 from .models.packed_prompts import PackedPrompts, pack
 from .models.parameter_sets import add_parameters, cast_like, select
 from .models.text import Start, TextEncoder
 from .prompts import fill, get_template, tokenize
 
+# Activation of the FFNs that the backbone's weights were made for: quick_gelu (OpenAI's) or gelu. Files do not tell
+cfg_default.MODEL.BACKBONE.ACTIVATION = "quick_gelu"
 # Recompute each block in the backward pass from its input: slower, far less memory
 cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 # Compile the blocks of the image encoder (ViT) with torch.compile
@@ -98,7 +100,10 @@ class TunedClip:
         """The method's config section."""
         return self.cfg.TRAINER[self.section]
 
+    complete_cfg = staticmethod(complete_cfg)  # called before data are read
+
     def check_cfg(self, cfg):
+        self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
         precision = cfg.TRAINER[self.section].PREC
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
@@ -115,7 +120,9 @@ class TunedClip:
         self.text_cache = TextCache()
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         self.clip = self.make_clip()
-        check_input_size(cfg, self.clip)
+        check_input_size(cfg, self.clip.visual.input_resolution)
+        if not getattr(self.clip, "is_openai", True):
+            print(activation_note(cfg.MODEL.BACKBONE))
         if self.needs_vit and not hasattr(self.clip.visual, "transformer"):
             name = cfg.MODEL.BACKBONE.NAME
             raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT as MODEL.BACKBONE.NAME, got the ResNet {name!r}")
@@ -138,7 +145,8 @@ class TunedClip:
 
     def make_clip(self) -> nn.Module:
         """Returns the frozen CLIP."""
-        return load_clip(self.cfg.MODEL.BACKBONE.NAME, self.precision, self.device)
+        backbone = self.cfg.MODEL.BACKBONE
+        return load_clip(backbone.NAME, self.precision, self.device, backbone.ACTIVATION)
 
     def pack_prompts(self, classnames: list[str], template: str = "") -> PackedPrompts:
         """Returns the packed tokens of one prompt per class, on the device."""

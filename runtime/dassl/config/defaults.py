@@ -14,6 +14,7 @@ cfg_default.VERBOSE = True
 INPUT = cfg_default.INPUT = CN()
 INPUT.SIZE = (224, 224)  # height, width
 INPUT.INTERPOLATION = "bilinear"  # or bicubic, nearest
+INPUT.EXIF_ORIENTATION = "ignore"  # or apply: turn images upright as their EXIF data say; own images: folder.yaml
 INPUT.TRANSFORMS = ()  # names from dassl.data.transforms.AVAI_CHOICES; their order has no effect
 INPUT.NO_TRANSFORM = False  # True: the loaders return PIL images
 INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # of ImageNet
@@ -41,7 +42,7 @@ DATASET.NAME = ""
 DATASET.SOURCE_DOMAINS = ()
 DATASET.TARGET_DOMAINS = ()
 DATASET.NUM_LABELED = -1
-DATASET.NUM_SHOTS = -1  # images per class; below 1: all
+DATASET.NUM_SHOTS = -1  # training images per class; -1: all; train.py refuses 0 in training
 DATASET.VAL_PERCENT = 0.1
 DATASET.STL10_FOLD = -1
 DATASET.CIFAR_C_TYPE = ""
@@ -107,7 +108,7 @@ OPTIM.WARMUP_RECOUNT = True  # True: the schedule starts from epoch 0 after the 
 
 # Training and testing
 TRAIN = cfg_default.TRAIN = CN()
-TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0 or less: after the last epoch only
+TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0: after the last epoch only
 TRAIN.PRINT_FREQ = 10  # batches between lines of progress
 TRAIN.COUNT_ITER = "train_x"
 

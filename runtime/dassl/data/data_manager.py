@@ -10,7 +10,7 @@ from .fast_loader import fast_pixels
 from .fast_loader.image_cache import image_cache
 from .fast_loader.loader import Loader, start_method
 from .samplers import build_sampler
-from .transforms import build_transform
+from .transforms import build_transform, check_input
 
 
 def build_data_loader(
@@ -44,10 +44,10 @@ def build_data_loader(
     num_workers = cfg.DATALOADER.NUM_WORKERS
     cache = None
     if not once and isinstance(dataset, DatasetWrapper) and (num_workers == 0 or start_method() == "fork"):
-        cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB)
+        cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB, cfg.INPUT.EXIF_ORIENTATION)
         if cache is not None:
             cache.add(item.impath for item in data_source)
-    return Loader(
+    loader = Loader(
         dataset,
         num_workers=num_workers,
         persistent=not once,
@@ -58,6 +58,23 @@ def build_data_loader(
         drop_last=is_train and len(data_source) >= batch_size,
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
+    if is_train:
+        report_unused(len(sampler), batch_size)
+    return loader
+
+
+def report_unused(n_images: int, batch_size: int) -> None:
+    """Prints a line if the batch size exceeds the number of images, or more than a tenth of them is dropped."""
+    dropped = n_images % batch_size
+    if n_images < batch_size:
+        print(
+            f"Note: BATCH_SIZE {batch_size} exceeds the {n_images:,} training images: each epoch is one smaller batch"
+        )
+    elif dropped > n_images / 10:
+        print(
+            f"Note: each epoch leaves out {dropped:,} of {n_images:,} training images, the incomplete last batch of "
+            f"BATCH_SIZE {batch_size}; other ones in each epoch if they are shuffled"
+        )
 
 
 class DataManager:
@@ -68,6 +85,7 @@ class DataManager:
     """
 
     def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None):
+        check_input(cfg.INPUT)
         self.dataset = dataset = build_dataset(cfg)
         tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
         tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)

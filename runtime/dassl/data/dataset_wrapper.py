@@ -3,7 +3,7 @@
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
-from dassl.utils import read_image
+from dassl.utils import ImageReadError, read_image
 
 from .fast_loader.byte_batch import Images, split_transform
 from .fast_loader.loader import Batch
@@ -27,6 +27,7 @@ class DatasetWrapper(Dataset):
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
+        self.exif = cfg.INPUT.EXIF_ORIENTATION
         if self.k_tfm > 1 and transform is None:
             raise ValueError(
                 f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform: set it to 1, or INPUT.NO_TRANSFORM False"
@@ -52,7 +53,7 @@ class DatasetWrapper(Dataset):
 
     def _item(self, idx: int, transform) -> dict:
         item = self.data_source[idx]
-        img0 = stored(read_image(item.impath)) if self.cache is None else self.cache.read(item.impath)
+        img0 = self._read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if transform is None:
             output["img"] = img0
@@ -64,6 +65,12 @@ class DatasetWrapper(Dataset):
         if self.return_img0:
             output["img0"] = self.to_tensor(img0)
         return output
+
+    def _read(self, path: str):
+        try:
+            return stored(read_image(path, self.exif)) if self.cache is None else self.cache.read(path)
+        except ImageReadError as error:
+            raise ImageReadError(f"{error}; tools/prepare_data.py --check lists all such images") from error
 
     def _transform_image(self, tfm, img0):
         views = [tfm(img0) for _ in range(self.k_tfm)]

@@ -1,5 +1,6 @@
 """Accuracy, macro F1, per-class accuracy and confusion matrix of a classifier."""
 
+import csv
 import os
 from collections import OrderedDict
 
@@ -43,6 +44,7 @@ class Classification(EvaluatorBase):
         self._total = 0
         self._y_true = []
         self._y_pred = []
+        self._n_cls = 0
 
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """Adds a batch: model output (B, n_cls) and labels (B,)."""
@@ -52,6 +54,7 @@ class Classification(EvaluatorBase):
         self._total += len(y_true)
         self._y_pred += y_pred
         self._y_true += y_true
+        self._n_cls = max(self._n_cls, mo.shape[1])
 
     def evaluate(self) -> OrderedDict:
         """Prints the results and returns them unrounded, `accuracy` first.
@@ -73,7 +76,7 @@ class Classification(EvaluatorBase):
         if self.cfg.TEST.PER_CLASS_RESULT:
             results["perclass_accuracy"] = self._per_class(labels, counts)
         if self.cfg.TEST.COMPUTE_CMAT:
-            self._save_confusion_matrix(counts)
+            self._save_confusion_matrix(labels, counts)
         return results
 
     def _confusion(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,12 +106,27 @@ class Classification(EvaluatorBase):
         print(f"* average: {np.mean(accuracies):.2f}%")
         return float(np.mean(accuracies))
 
-    def _save_confusion_matrix(self, counts: np.ndarray) -> None:
-        """Saves the confusion matrix to OUTPUT_DIR/cmat.pt. Each row (true class) sums to 1; 0 without images."""
-        path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
+    def _save_confusion_matrix(self, labels: np.ndarray, counts: np.ndarray) -> None:
+        """Saves the confusion matrix (n_cls, n_cls): a row per true class and a column per predicted class, by label.
+
+        OUTPUT_DIR/cmat.pt has fractions: each row sums to 1, or is 0 if the class has no images. OUTPUT_DIR/cmat.csv
+        has numbers of images, and the class names.
+        """
+        n_cls = max(self._n_cls, int(labels.max()) + 1)
+        matrix = np.zeros((n_cls, n_cls), dtype=int)
+        matrix[np.ix_(labels, labels)] = counts
         mkdir_if_missing(self.cfg.OUTPUT_DIR)
-        torch.save(torch.from_numpy(counts / counts.sum(axis=1, keepdims=True).clip(1)), path)
-        print(f"Confusion matrix is saved to {path}")
+        path = os.path.join(self.cfg.OUTPUT_DIR, "cmat.pt")
+        torch.save(torch.from_numpy(matrix / matrix.sum(axis=1, keepdims=True).clip(1)), path)
+        names = [(self._lab2cname or {}).get(label, "") for label in range(n_cls)]
+        table = os.path.join(self.cfg.OUTPUT_DIR, "cmat.csv")
+        with open(table, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["label", "class", *names])
+            writer.writerows(
+                [label, name, *row] for label, (name, row) in enumerate(zip(names, matrix.tolist(), strict=True))
+            )
+        print(f"Confusion matrix is saved to {path}, with class names to {table}")
 
 
 def _f1(counts: np.ndarray) -> np.ndarray:

@@ -4,12 +4,13 @@ import importlib
 
 _MODULES = {
     "checkpoint": ("load_checkpoint", "load_pretrained_weights", "resume_from_checkpoint", "save_checkpoint"),
+    "images": ("EXIF_CHOICES", "ImageReadError", "check_image", "read_image"),
     "logger": ("Logger", "setup_logger"),
     "meters": ("AverageMeter", "MetricMeter"),
     "registry": ("Registry",),
     "tools": (
-        "ImageReadError", "check_availability", "check_isfile", "collect_env_info", "download_url",
-        "get_most_similar_str_to_a_from_b", "listdir_nohidden", "mkdir_if_missing", "read_image", "read_json",
+        "check_availability", "check_isfile", "collect_env_info", "download_url",
+        "get_most_similar_str_to_a_from_b", "listdir_nohidden", "mkdir_if_missing", "read_json",
         "set_random_seed", "tolist_if_not", "write_json",
     ),
     "torchtools": (

@@ -1,4 +1,4 @@
-"""Files, names, seeds and images."""
+"""Files, names and seeds."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from importlib import metadata
 from typing import Any
 
-from PIL import Image
+from .images import ImageReadError, read_image  # noqa: F401  (upstream has them here)
 
 
 def mkdir_if_missing(dirname: str) -> None:
@@ -57,7 +57,7 @@ def read_json(fpath: str) -> Any:
     with open(fpath, encoding="utf-8") as file:
         try:
             return json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{fpath} is not valid JSON ({error}): replace it with an intact copy") from error
 
 
@@ -90,28 +90,6 @@ def download_url(url: str, dst: str) -> None:
     print(f'* destination="{dst}"')
     mkdir_if_missing(os.path.dirname(dst))
     torch.hub.download_url_to_file(url, dst)
-
-
-class ImageReadError(OSError, ValueError):
-    """An image file that is missing or cannot be decoded; the message is one line that names it."""
-
-    def __init__(self, message: str):
-        # A data loader re-raises the error of a worker as `type(error)(traceback of the worker)`;
-        # the traceback ends with the original message.
-        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[-1])
-
-
-def read_image(path: str) -> Image.Image:
-    """Reads an image file as RGB. Raises ImageReadError."""
-    if not os.path.isfile(path):
-        raise ImageReadError(f"No image at {path}: restore the file, or remove it from the dataset's split")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"Cannot read the image {path} ({reason}): replace it with an intact copy"
-        raise ImageReadError(message) from error
 
 
 def collect_env_info() -> str:

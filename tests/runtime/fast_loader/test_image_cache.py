@@ -48,7 +48,9 @@ def twice(path, n_bytes=10**6):
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1", "I;16"])
 def test_a_cached_image_equals_its_file(tmp_path, mode):
     path = str(tmp_path / "image.tif")
-    Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)).convert(mode.split(";")[0]).save(path)
+    pixels = np.arange(600).reshape(20, 30)
+    image = Image.fromarray((100 * pixels).astype(np.uint16) if mode == "I;16" else pixels.astype(np.uint8))
+    image.convert(mode).save(path)
     for image in twice(path):
         assert equal(image, read_image(path))
     assert isinstance(twice(path)[1], StoredImage)
@@ -238,7 +240,7 @@ class IndexOnly(DatasetWrapper):
 def test_no_report_for_wrappers_that_do_not_use_the_cache(tmp_path, capsys):
     items = [Datum(path) for path in write_jpegs(tmp_path, 4)]
     cfg = toy.make_cfg(tmp_path, tmp_path, DATALOADER__CACHE_GB=0.3)
-    loader = build_data_loader(cfg, data_source=items, dataset_wrapper=IndexOnly)
+    loader = build_data_loader(cfg, data_source=items, batch_size=4, dataset_wrapper=IndexOnly)
     assert len(list(loader)) == 1 and capsys.readouterr().out == ""
 
 
@@ -264,8 +266,8 @@ def test_processes_that_are_not_forked_have_no_cache(tmp_path, monkeypatch):
 def test_an_image_with_info_that_cannot_be_pickled_is_not_cached(tmp_path, monkeypatch):
     (path,) = write_jpegs(tmp_path, 1)
 
-    def read_with_function(path):
-        image = read_image(path)
+    def read_with_function(path, exif):
+        image = read_image(path, exif)
         image.info["function"] = lambda: 0
         return image
 

@@ -85,7 +85,7 @@ def test_batches_that_use_no_slot(items, tmp_path, used_slots, monkeypatch):
         raise OSError("Cannot allocate memory")
 
     monkeypatch.setattr(shared_batches.mmap, "mmap", refused)
-    monkeypatch.setattr("dassl.data.data_manager.image_cache", lambda bound: None)
+    monkeypatch.setattr("dassl.data.data_manager.image_cache", lambda *limit: None)
     assert all(map(complete, make(items, tmp_path))) and used_slots[2:] == [None] * 20
 
 

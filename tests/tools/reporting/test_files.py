@@ -14,6 +14,7 @@ from PIL import Image
 from tests.tools.reporting.trees import report, write_log, write_pair, write_record
 from tests.user_errors import assert_facts, assert_user_error
 from tools import report as command
+from tools.reporting import spreadsheet
 from tools.reporting.files import md, tex, write_files
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -88,7 +89,7 @@ def test_markdown(out):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1, table
     assert "| 82.00 ± 0.82<br>[79.52, 84.48] | **64.00 ± 1.63**<br>[59.03, 68.97] |" in text
-    assert "50%\\_&\\_&lt;b>" in text
+    assert "50%\\_&amp;\\_&lt;b&gt;" in text
     for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (out / image).is_file()
 
@@ -105,6 +106,64 @@ def test_latex_is_balanced_and_escaped(out):
         assert text.isascii()
     assert tex("50%_&#{}$~^\\") == r"50\%\_\&\#\{\}\$\textasciitilde{}\textasciicircum{}\textbackslash{}"
     assert md("a|b_*`\\<") == r"a\|b\_\*\`\\&lt;"
+
+
+HOSTILE = "=1+1|`*_[x](y)<b>$\\alpha$#&%~^{"
+
+
+@pytest.fixture(scope="module")
+def hostile_out(tmp_path_factory):
+    """A report on runs whose method, dataset, settings and folders are all named HOSTILE, with a line break."""
+    root = tmp_path_factory.mktemp("hostile")
+    name = f"{HOSTILE}\n* accuracy: 99.99%"
+    for seed in (1, 2):
+        folder = root / f"{HOSTILE.replace('/', '-')}\n{seed}"
+        changes = {"git": "=2+2", "device": "@x"}
+        write_record(
+            folder, name, name, seed=seed, config="a|b", changes=changes, backbone=name * 20, **{name: seed, "=k": "-1"}
+        )
+    write_files(report(root), root / "report")
+    return root / "report"
+
+
+def test_names_are_escaped_in_markdown(hostile_out):
+    text = (hostile_out / "report.md").read_text()
+    assert not [line for line in text.splitlines() if line.startswith("* accuracy")]
+    assert "[x](" not in text.replace("\\[x\\](", "") and "<b>" not in text
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    for mark in "|`*_[]$#":
+        assert not re.search(rf"(?<!\\)\{mark}", md(HOSTILE)), mark
+    assert md("- a") == r"\- a" and md("1. a") == r"1\. a" and md("-1") == r"\-1" and md("a\nb") == r"a\\nb"
+
+
+def test_names_are_escaped_in_latex(hostile_out):
+    for path in (hostile_out / "tables").glob("*.tex"):
+        text = path.read_text()
+        assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+        assert not re.search(r"(?<!\\)[_#]|[<>|]", re.sub(r"\\label{.*}", "", text)) and r"\alpha" not in text
+        assert not re.search(r"\\\\\n[\[*]", text)
+    assert tex("a[b]*<>|\n") == r"a{[}b{]}{*}\textless{}\textgreater{}\textbar{}\textbackslash{}n"
+
+
+def test_texts_in_spreadsheets_are_no_formulas(hostile_out):
+    for path in hostile_out.rglob("*.csv"):
+        rows = list(csv.reader(path.open(newline="")))
+        assert len(rows) > 1 and len(set(map(len, rows))) == 1
+        assert not [cell for row in rows for cell in row if re.match(r"\s*[=+@]|-\D", cell)]
+    (first, _) = csv.DictReader((hostile_out / "runs.csv").open(newline=""))
+    assert first["method"].startswith("'=1+1|") and first["git"] == "'=2+2" and first["'=k"] == "-1"
+    assert float(first["accuracy"]) == 80
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [("=1", "'=1"), ("+a", "'+a"), ("-a", "'-a"), ("@a", "'@a"), ("\t=1", r"\t=1"), (" =1", "' =1"), ("\r=1", r"\r=1"),
+     ("\uff1d1", "'\uff1d1"), ("-1.5e-3", "-1.5e-3"), ("+2", "+2"), (-1.5, -1.5), (None, None), (True, True),
+     ("a=b", "a=b"), ("-", "'-"), ([1, 2], "[1, 2]"), ("-1+cmd|x", "'-1+cmd|x")],
+)  # fmt: skip
+def test_cells(value, expected):
+    assert spreadsheet.cell(value) == expected
 
 
 def test_the_page_is_self_contained_and_well_formed(out):
@@ -184,6 +243,15 @@ def test_the_page_in_light_and_dark(out, tmp_path, scheme, dark):
     ground = np.median(grey)
     assert (ground < 60) == dark and grey.shape == (3000, 1200)
     assert (abs(grey.astype(int) - ground) > 80).mean() > 0.01  # text and plots stand out
+
+
+def test_tables_with_similar_names_have_files_of_their_own(tmp_path):
+    write_record(tmp_path / "a", backbone="ViT-B/16", accuracy=70.0)
+    write_record(tmp_path / "b", backbone="ViT-B-16", accuracy=80.0)
+    write_files(report(tmp_path), tmp_path / "report")
+    names = ("fewshot_ViT-B-16", "fewshot_ViT-B-16-2")
+    texts = [(tmp_path / f"report/tables/{name}.csv").read_text() for name in names]
+    assert "80.0" in texts[0] and "70.0" in texts[1]
 
 
 def test_a_report_with_problems_only(tmp_path):

@@ -137,3 +137,19 @@ def test_a_garbled_line(tmp_path, line, other, facts):
     else:
         with raises_user_error(*facts, error=ValueError):
             read_log(log)
+
+
+FORGED = "cat\n=> result\n* total: 100\n* correct: 99\n* accuracy: 99.0%"
+
+
+@pytest.mark.parametrize("model_dir", ["", "output/x"])
+def test_names_with_line_breaks_are_no_results(tmp_path, model_dir):
+    per_class = f"=> per-class result\n* class: 0 ({FORGED}\n)\ttotal: 1\tcorrect: 1\tacc: 99.00%\n* average: 99.00%\n"
+    settings = {"DATASET.TEMPLATE": FORGED}
+    write_log(tmp_path / "a", tail=per_class + "* accuracy: 98.0%", model_dir=model_dir, **settings)
+    assert read_log(tmp_path / "a/log.txt").accuracy == 80
+    log = write_log(tmp_path / "b", stop=3, model_dir=model_dir, **settings) / "log.txt"
+    run = read_log(log)
+    assert not run.finished and run.accuracy is None
+    log.write_text(log.read_text().replace("* accuracy: 99.0%", "x * accuracy: 99.0%"))
+    assert read_log(log).accuracy is None

@@ -156,15 +156,16 @@ def test_revisions_images_and_mixed_folders(tmp_path):
     write_record(tmp_path / "x/seed2", seed=2, git="bbb", **{BETA: 8.0})
     write_record(tmp_path / "x/seed3", seed=3, git="aaa", **{BETA: 2.0})
     other = {"data": {"train_x": "other", "test": "others"}}
+    write_record(tmp_path / "x/seed4", seed=4, git="bbb", **{BETA: 8.0})
     write_record(tmp_path / "y/seed1", "CoOp", seed=1, git="aaa", changes=other)
     result = report(tmp_path)
     result.problems = [problem for problem in result.problems if problem.category == "inconsistent"]
     assert_problems(
         result,
-        ("inconsistent", "CLIPFit (BETA 8.0) (Few-shot, micro)", "Digits", "aaa (seed 1), bbb (seed 2)"),
+        ("inconsistent", "CLIPFit (BETA 8.0) (Few-shot, micro)", "Digits", "aaa (seed 1), bbb (seeds 2, 4)"),
         ("inconsistent", "Few-shot, micro", "Digits", "tested", "images"),
         ("inconsistent", "Few-shot, micro", "Digits", "trained", "images", "seed 1", "16 shots"),
-        ("inconsistent", "x", "BETA 2.0 in seed3; BETA 8.0 in seed1, seed2"),
+        ("inconsistent", "x", "BETA 2.0 in seed3; BETA 8.0 in seed1, seed2, seed4"),
     )
     assert "seed" not in next(message for *_, message in problems(result) if "tested" in message)
 

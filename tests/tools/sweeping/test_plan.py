@@ -50,7 +50,7 @@ def test_target_datasets_outside_the_root(args):
     parsed = args(*argv, "--seeds", "1", "--config", "micro", "--backbone", "RN50")
     source, target = plan(parsed)
     run = "shots_16/TipAdapterF/micro/seed1"
-    assert folders([source, target], parsed) == [f"train/digits/{run}", f"test/digits/folder/{run}"]
+    assert folders([source, target], parsed) == [f"train/digits/{run}", f"test/digits/b/{run}"]
     assert value(source, "--root") == parsed.root and value(target, "--root") == "a/b"
     assert target.training is source and value(target, "--backbone") == "RN50"
     assert "TRAINER.TIP.ALPHA" not in source.argv  # --config replaces the recipe

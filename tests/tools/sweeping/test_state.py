@@ -1,6 +1,7 @@
 """The state of a job depends on the run record in its run directory. An existing folder alone means nothing."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from tests.trainers.conftest import tiny  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts
-from tools.sweeping import console, state
+from tools.sweeping import console, locks, state
 from tools.sweeping.plan import plan
 
 from .conftest import record_of
@@ -83,6 +84,39 @@ def test_an_outdated_evaluation_runs_again(jobs):
     assert "record" in states[2].note
 
 
+def test_the_digest_of_the_weights_decides_what_is_outdated(jobs):
+    """Clocks that are wrong or in other time zones do not matter."""
+    (training, evaluation), expected = jobs
+    source = record_of(evaluation, expected)["source"]
+    write(
+        training,
+        expected,
+        weights={"a/model.pth.tar-50": "w1", "a/model.pth.tar-100": "w2"},
+        written="2031-01-01T00:00:00Z",
+    )
+    write(evaluation, expected, source={**source, "weights": "w2"})
+    assert state.job_state(evaluation, expected).status == "finished"
+    write(evaluation, expected, source={**source, "weights": "w3"}, written="2032-01-01T00:00:00Z")
+    outdated = state.job_state(evaluation, expected)
+    assert outdated.status == "run" and "weights" in outdated.note
+
+
+@pytest.mark.parametrize(
+    "trained, evaluated, status",
+    [
+        ("2026-03-01T12:00:00Z", "2026-03-01T12:00:01Z", "finished"),
+        ("2026-03-01T12:00:02Z", "2026-03-01T12:00:01Z", "run"),
+        ("2026-03-01T12:00:00+0200", "2026-03-01T10:30:00Z", "finished"),  # trained at 10:00 UTC
+        ("2026-03-01T11:00:00Z", "2026-03-01T12:30:00+0200", "run"),  # evaluated at 10:30 UTC
+    ],
+)
+def test_times_are_compared_in_utc(jobs, trained, evaluated, status):
+    (training, evaluation), expected = jobs
+    write(training, expected, written=trained)
+    write(evaluation, expected, written=evaluated)
+    assert state.job_state(evaluation, expected).status == status
+
+
 def test_zero_shot_evaluations_need_no_source(args):
     planned = plan(args("base2new", "--seeds", "1", "--methods", "ZeroshotCLIP"))
     expected = {job: state.expected_record(job) for job in planned}
@@ -91,7 +125,13 @@ def test_zero_shot_evaluations_need_no_source(args):
     assert statuses((planned, expected)) == ["finished", "finished"]
 
 
-@pytest.mark.parametrize("content", ['{"finished": tr', "", "[1]", "\x00", '{"finished": true, "settings": 3}'])
+DEEP = "[" * 100_000 + "]" * 100_000
+CHANGED = '{"finished": true, "settings": {}, "identity": {}, "digest": "0"}'
+
+
+@pytest.mark.parametrize(
+    "content", ['{"finished": tr', "", "[1]", "\x00", '{"finished": true, "settings": 3}', DEEP, CHANGED]
+)
 def test_corrupted_records(jobs, content):
     (training, _), expected = jobs
     training.output.mkdir(parents=True)
@@ -99,6 +139,13 @@ def test_corrupted_records(jobs, content):
     found = state.job_state(training, expected)
     assert found.status == "run"
     assert_facts(found.note, training.output / "result.json")
+
+
+def test_a_record_that_is_no_file(jobs):
+    (training, _), expected = jobs
+    training.output.mkdir(parents=True)
+    os.mkfifo(training.output / "result.json")
+    assert state.job_state(training, expected).status == "run"
 
 
 def test_other_weights_under_the_same_name(jobs, args, tiny):  # noqa: F811
@@ -133,13 +180,13 @@ def test_another_folder_of_images(args, tmp_path):
 
 def test_locks(jobs):
     (training, _), expected = jobs
-    lock = state.lock_folder(training.output)
-    assert state.lock_folder(training.output) is None
+    lock = locks.lock_folder(training.output)
+    assert locks.lock_folder(training.output) is None
     assert state.job_state(training, expected).status == "running"
     assert state.job_state(training, expected, lock_held=True).status == "run"
     lock.close()
     assert state.job_state(training, expected).status == "run"
-    state.lock_folder(training.output).close()
+    locks.lock_folder(training.output).close()
 
 
 def test_a_run_outside_a_sweep_locks_its_folder(jobs):

@@ -21,15 +21,20 @@ import torch
 from PIL import Image
 
 from dassl.data.transforms import build_transform
-from dassl.utils import read_image
 
+from ..classes import check_text, distinct
+from ..compat import read_rgb
+from ..finite import LogitsCheck
 from ..runs.checkpoint import apply_state
 from .saved_run import find_method, make_bare, make_cfg, read_run
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names."""
+    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names.
+
+    `names` and `top` add the label to a class name that several classes have: "sunglasses (class 837)".
+    """
 
     logits: torch.Tensor
     classnames: list[str]
@@ -42,14 +47,16 @@ class Predictions:
     @property
     def names(self) -> list[str]:
         """The predicted class name of each image."""
-        return [self.classnames[i] for i in self.logits.argmax(dim=-1).tolist()]
+        names = distinct(self.classnames)
+        return [names[i] for i in self.logits.argmax(dim=-1).tolist()]
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
         """Returns class names and probabilities of the top k classes per image, in descending order."""
         best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
+        names = distinct(self.classnames)
         predictions = []
         for indices, probabilities in zip(best.indices.tolist(), best.values.tolist()):
-            predictions.append([(self.classnames[i], p) for i, p in zip(indices, probabilities)])
+            predictions.append([(names[i], p) for i, p in zip(indices, probabilities)])
         return predictions
 
 
@@ -99,12 +106,13 @@ class Classifier:
     ):
         self.state, self._file = state, file
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
-        if classnames is None and not state["meta"]["classnames"]:
+        own = state["meta"]["classnames"]
+        if classnames is None and not own:
             raise ValueError(f"{file} has no class names: pass `classnames`")
-        self.classnames = check_classes(state["meta"]["classnames"] if classnames is None else classnames)
+        self.classnames = check_classes(own if classnames is None else classnames, own)
         changes = {
             "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported
-            "MODEL.BACKBONE.NAME": os.fspath(backbone),
+            "MODEL.BACKBONE.NAME": os.fspath(backbone) or (state["meta"]["backbone"] if clip_model else ""),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }
         cfg = make_cfg(state, changes)
@@ -126,16 +134,23 @@ class Classifier:
         """Classifies images.
 
         Args:
-            images: one image or several: paths, PIL images, uint8 arrays (H, W, 3), uint8 tensors (3, H, W), or float
-                tensors (3, side, side) from `preprocess`.
+            images: one image or several: paths, PIL images, arrays (H, W) or (H, W, 3) of uint8, uint16 or floats in
+                [0, 1], uint8 tensors (3, H, W), or float tensors (3, side, side) from `preprocess`. Files and PIL
+                images are turned upright if the run does that with its images (INPUT.EXIF_ORIENTATION).
 
         Raises:
             OSError: an image cannot be read.
-            ValueError: an image has an unsupported type or shape.
+            ValueError: an image has an unsupported type, shape or range of values.
+            InvalidLogits: logits are infinite or NaN.
         """
+        logits_check = LogitsCheck()
+        logits = [torch.empty(0, len(self.classnames))]
         with torch.no_grad():
-            logits = [self.trainer.model_inference(batch).float().cpu() for batch in self._batches(images, batch_size)]
-        return Predictions(torch.cat([torch.empty(0, len(self.classnames)), *logits]), self.classnames)
+            for batch in self._batches(images, batch_size):
+                logits.append(self.trainer.model_inference(batch).float().cpu())
+                logits_check.add(logits[-1])
+        logits_check.check()
+        return Predictions(torch.cat(logits), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
@@ -158,21 +173,33 @@ class Classifier:
     def prepare(self, image) -> torch.Tensor:
         """Returns the input tensor (3, side, side) of one image. `image` is as in `predict`."""
         description = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}"
-        if isinstance(image, (str, os.PathLike)):
-            image = open_image(image)
-        elif isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3:
-            image = Image.fromarray(image.movedim(0, -1).contiguous().cpu().numpy())
-        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] in ((), (3,), (4,)):
-            image = Image.fromarray(image)
-        if isinstance(image, Image.Image):
-            return self.preprocess(image.convert("RGB"))
+        if isinstance(image, torch.Tensor) and image.dtype == torch.uint8 and len(image) == 3:
+            image = image.movedim(0, -1).contiguous().cpu().numpy()
+        is_picture = isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.shape[2:] in ((), (3,), (4,))
+        if is_picture or isinstance(image, (str, os.PathLike, Image.Image)):
+            return self.preprocess(self.read(image))
         side = self.trainer.clip.visual.input_resolution
         if isinstance(image, torch.Tensor) and image.is_floating_point() and image.shape == (3, side, side):
             return image.float().cpu()
         raise ValueError(
-            "an image must be a path, a PIL image, a uint8 array (H, W, 3), a uint8 tensor (3, H, W), or a float "
+            "an image must be a path, a PIL image, an array (H, W) or (H, W, 3), a uint8 tensor (3, H, W), or a float "
             f"tensor (3, {side}, {side}) from `preprocess`, got {description.strip()}"
         )
+
+    def read(self, image) -> Image.Image:
+        """Returns a path, PIL image or array as an RGB image, read as the images of the run.
+
+        Raises:
+            OSError: the file cannot be read. The message is one line and names it.
+            ValueError: the values have no known scale.
+        """
+        try:
+            return read_rgb(image, self.trainer.cfg.INPUT)
+        except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if not isinstance(image, (str, os.PathLike)):
+                raise ValueError(f"cannot use the image: {reason}") from error
+            raise OSError(reason if os.fspath(image) in reason else f"cannot read {image}: {reason}") from error
 
     def _batches(self, images, batch_size: int) -> Iterator[torch.Tensor]:
         if batch_size < 1:
@@ -184,24 +211,14 @@ class Classifier:
                 yield torch.stack(list(pool.map(self.prepare, chunk))).to(self.trainer.device)
 
 
-def open_image(path: str | os.PathLike) -> Image.Image:
-    """Reads an image as the data loader does.
-
-    Raises:
-        OSError: the image cannot be read. The message is one line and names the file.
-    """
-    try:
-        return read_image(os.fspath(path))
-    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(reason if os.fspath(path) in reason else f"cannot read the image {path}: {reason}") from error
-
-
-def check_classes(classnames: Iterable[str]) -> list[str]:
+def check_classes(classnames: Iterable[str], own: list[str]) -> list[str]:
     """Returns the class names as a list.
 
+    Args:
+        own: the classes that the run was trained on. Only these may have equal names, which their order distinguishes.
+
     Raises:
-        ValueError: no class names, a duplicate, an empty name or one that is not a string.
+        ValueError: no class names, a duplicate, an empty name, one that is not a string or has a control character.
     """
     if isinstance(classnames, str):
         raise ValueError(f"class names must be a list, got the string {classnames!r}")
@@ -211,9 +228,10 @@ def check_classes(classnames: Iterable[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"a class name must be a non-empty string, got {name!r}")
+        check_text(name, "class name")
     duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"duplicate class name {duplicates[0]!r}")
+    if duplicates and names != list(own):
+        raise ValueError(f"duplicate class name {duplicates[0]!r}: give each class a name of its own")
     return names
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from ..models.loading import check_named_by
 from ..runs import checkpoint, known_plugins, record, tuned_weights
 from ..runs.checkpoint_file import BEST, POINTER
 
@@ -107,9 +108,12 @@ def make_cfg(state: dict, changes: dict | None = None):
     Paths and test options have their defaults.
 
     Raises:
-        ValueError: the method has a setting that is unknown to this version.
+        ValueError: the method has a setting that is unknown to this version, or the path of the backbone that the run
+            names does not hold the weights of the run.
     """
     cfg = get_cfg_default()
+    if not (changes or {}).get("MODEL.BACKBONE.NAME"):
+        check_named_by(state["meta"])
     settings = {**state["settings"], "MODEL.BACKBONE.NAME": state["meta"]["backbone"], "MODEL.INIT_WEIGHTS": ""}
     settings.update({key: value for key, value in (changes or {}).items() if value not in ("", None)})
     for key, value in settings.items():
@@ -135,6 +139,11 @@ def make_bare(cfg, classnames: list[str], device: torch.device | None = None, cl
     method = find_method(cfg.TRAINER.NAME)
 
     class Bare(method):
+        @staticmethod
+        def complete_cfg(cfg):
+            if clip_model is None:
+                method.complete_cfg(cfg)
+
         def build_data_loader(self):
             self.device = device or self.device
             self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=classnames, train_x=[]))

@@ -3,7 +3,7 @@
 Computes the same as `clip.model.ResidualAttentionBlock`, batch first, at a lower cost:
 
 - Output rows that are never read are not computed.
-- QuickGELU saves one tensor for the backward pass instead of two.
+- QuickGELU saves one tensor for the backward pass instead of two. Blocks with another activation use PyTorch's.
 - Activation checkpointing saves only the input of a block.
 - Large fp32 matrix products on a CPU use oneDNN, which is part of PyTorch and almost twice as fast as MKL on some
   processors (AMD).
@@ -46,16 +46,17 @@ def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=Fal
     # Read the parameters now: during recomputation, functional_call no longer substitutes the tuned ones.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     halves = compiled_halves() if compiled and torch.is_grad_enabled() else (_before, _after)
-    arguments = (x, p, block.attn.num_heads, attend, rows, halves)
+    activate = F.gelu if isinstance(block.mlp.gelu, torch.nn.GELU) else quick_gelu
+    arguments = (x, p, block.attn.num_heads, attend, rows, halves, activate)
     if recompute and torch.is_grad_enabled():
         return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
     return _block(*arguments)
 
 
-def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, rows, halves) -> torch.Tensor:
+def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, rows, halves, activate) -> torch.Tensor:
     before, after = halves
     y = attend(before(x, p), heads)
-    return after(x if rows is None else x[:, rows], y, p)
+    return after(x if rows is None else x[:, rows], y, p, activate)
 
 
 def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -64,11 +65,11 @@ def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
     return linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"])
 
 
-def _after(x, y, p: dict[str, torch.Tensor]) -> torch.Tensor:
+def _after(x, y, p: dict[str, torch.Tensor], activate: Callable) -> torch.Tensor:
     """Applies the output projection to the attention output y, then both residual additions and the FFN."""
     x = x + linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
-    y = quick_gelu(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
+    y = activate(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
     return x + linear(y, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
-import warnings
-import zipfile
-from pathlib import Path
+from functools import lru_cache
 
 import torch
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message=".*pkg_resources.*")  # imported by the clip package
-    from clip import clip
-    from clip.model import build_model
+from dassl.config import get_cfg_default
+
+from .backbone_files import clip, find_input_size, find_weights, is_openai, not_a_clip, read_file
+from .weights_digest import cached, fingerprint, weights_digest
+from .weights_file import check_names
+
+from clip.model import QuickGELU, build_model  # isort: skip  (after `clip`, which is imported without its warning)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "amp")
-MICRO = Path(__file__).resolve().parents[3] / "assets" / "micro_clip.pt"
-VOCAB_SIZE = 49408
+ACTIVATIONS = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
 # Argument of `build_model` in the clip folders of MaPLe and PromptSRC that builds OpenAI's model, without prompts.
 NO_PROMPTS = {"trainer": "CoOp", "vision_depth": 0, "vision_ctx": 0, "language_depth": 0, "language_ctx": 0}
 
@@ -36,39 +35,87 @@ def resolve_precision(precision: str, device: torch.device, key: str = "PREC") -
     return precision
 
 
-def load_clip(name: str, precision: str = "fp32", device: torch.device | str = "cpu") -> nn.Module:
-    """Loads a CLIP with frozen weights, in eval mode.
+def load_clip(
+    name: str, precision: str = "fp32", device: torch.device | str = "cpu", activation: str = "quick_gelu"
+) -> nn.Module:
+    """Loads a CLIP with frozen weights, in eval mode. Runs no code in the file.
 
     Args:
         name: "micro", an OpenAI name such as "ViT-B/16" (downloaded to ~/.cache/clip on first use), or a path to a
-            TorchScript archive or state dict in OpenAI's naming.
+            TorchScript archive, a state dict or a safetensors file in OpenAI's naming.
         precision: "fp32", "amp" (fp32 weights), "fp16" or "bf16" (matrices and their biases in that dtype;
             LayerNorms, embeddings and logit_scale stay fp32, as in OpenAI's own conversion).
         device: device of the weights.
+        activation: a name in ACTIVATIONS: the function in the FFNs that the weights were made for.
 
     Returns:
-        `clip.model.CLIP` with the attribute `fingerprint`: a hash of the weights that is equal at every precision.
+        `clip.model.CLIP` with the attributes `weights_digest` and `fingerprint`, hashes of the weights that are equal
+        at every precision, and `is_openai`, whether the file is one of OpenAI's or the micro CLIP.
 
     Raises:
-        ValueError: unknown backbone, or the file is not a CLIP.
+        ValueError: unknown backbone, or the file is corrupted or not a CLIP.
         FileNotFoundError: the file of the micro CLIP is missing, or the download failed.
     """
-    state_dict = read_state_dict(name)
+    check_activation(activation)
+    path = find_weights(name)
+    stat = os.stat(path)
+    state_dict = read_file(name, path)
+    hashes = hashes_of(path, stat, lambda: state_dict)
     try:
+        check_names(state_dict)
         model = build(dict(state_dict))  # a copy: build_model deletes keys
         half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
         # build_model rounds to fp16. Loading again restores the full precision of fp32 checkpoints.
         model.float().load_state_dict(state_dict)
-    except (KeyError, RuntimeError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"MODEL.BACKBONE.NAME {name!r} is not a CLIP with OpenAI's parameter names: {str(error).splitlines()[0]}"
-        ) from error
+    except (AssertionError, KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise not_a_clip(name, " ".join(str(error).split())[:200]) from error
+    set_activation(model, activation)
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
     for parameter_name in half:
         parameter = model.get_parameter(parameter_name)
         parameter.data = parameter.data.to(dtype)
-    model.fingerprint = fingerprint(state_dict)
+    model.fingerprint = hashes["fingerprint"]
+    model.weights_digest = hashes["weights_digest"]
+    model.is_openai = name in clip._MODELS or is_openai(path, stat)  # `clip` checks its downloads
     return model.to(device).eval().requires_grad_(False)
+
+
+def hashes_of(path: str, stat: os.stat_result, read_tensors) -> dict[str, str]:
+    """Returns `weights_digest` and `fingerprint` of the weights at `path`. `read_tensors` is called if not cached."""
+    functions = {"weights_digest": weights_digest, "fingerprint": fingerprint}
+    return cached(path, stat, {name: lambda f=function: f(read_tensors()) for name, function in functions.items()})
+
+
+def check_named_by(meta: dict) -> None:
+    """Checks the backbone that a run or a checkpoint names, as `meta` has it, unless it is a name and not a path.
+
+    A file from elsewhere must not choose which weights are used. So the weights at the path must be those that it was
+    tuned on. The user can name any path.
+
+    Raises:
+        ValueError: there is no such file, or its weights have another digest (in older runs: another fingerprint).
+    """
+    name = str(meta["backbone"])
+    if name in ("micro", *clip._MODELS):
+        return
+    if name.startswith(("//", "\\\\")):  # Windows would log in to that computer
+        raise ValueError(f"the run names a backbone on another computer: pass --backbone {name} if you trust it")
+    path = find_weights(name)
+    stat = os.stat(path)
+    hashes = hashes_of(path, stat, lru_cache(maxsize=None)(lambda: read_file(name, path)))
+    key = "weights_digest" if meta.get("weights_digest") else "fingerprint"
+    if hashes[key] != meta.get(key):
+        raise ValueError(
+            f"the backbone {name} that the run names has other weights than those it was tuned on ({key} "
+            f"{hashes[key][:16]} instead of {str(meta.get(key))[:16]}): pass --backbone with the right file"
+        )
+
+
+def set_activation(model: nn.Module, activation: str) -> None:
+    """Sets the activation of the FFNs in the blocks of both encoders. The convolutions of a ResNet have ReLUs."""
+    for encoder in (model, model.visual):
+        for block in getattr(getattr(encoder, "transformer", None), "resblocks", ()):
+            block.mlp.gelu = ACTIVATIONS[activation]()
 
 
 def build(state_dict: dict[str, torch.Tensor]) -> nn.Module:
@@ -78,98 +125,58 @@ def build(state_dict: dict[str, torch.Tensor]) -> nn.Module:
     return build_model(state_dict)
 
 
-def check_input_size(cfg, clip_model: nn.Module) -> None:
-    """Raises ValueError if INPUT.SIZE is not the input size of the backbone."""
-    side = clip_model.visual.input_resolution
+def check_activation(activation: str) -> None:
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"MODEL.BACKBONE.ACTIVATION must be one of {tuple(ACTIVATIONS)}, got {activation!r}")
+
+
+def activation_note(backbone) -> str:
+    """Returns the log line for weights that are not OpenAI's. `backbone` is the config section."""
+    used = backbone.ACTIVATION
+    other, names = ("gelu", "without") if used == "quick_gelu" else ("quick_gelu", "with")
+    return (
+        f"Note: {backbone.NAME} is not a file of OpenAI's. Its activation is taken to be {used}. For weights made with "
+        f'{other}, such as open_clip models {names} "quickgelu" in their name, set MODEL.BACKBONE.ACTIVATION {other}'
+    )
+
+
+def complete_cfg(cfg) -> None:
+    """Checks the backbone, and sets INPUT.SIZE to its input size if it has Dassl's default. Loads no weights.
+
+    Raises:
+        ValueError: unknown backbone or activation, a file that is not a CLIP, or a size that does not fit the backbone.
+    """
+    check_activation(cfg.MODEL.BACKBONE.ACTIVATION)
+    name = cfg.MODEL.BACKBONE.NAME
+    side = find_input_size(name)
+    if side is None:  # known after the download
+        return
+    default = tuple(get_cfg_default().INPUT.SIZE)
+    if tuple(cfg.INPUT.SIZE) == default != (side, side):
+        frozen = cfg.is_frozen()
+        cfg.defrost()
+        cfg.INPUT.SIZE = (side, side)
+        if frozen:
+            cfg.freeze()
+        _note_input_size(name, cfg.INPUT.SIZE, default)
+    check_input_size(cfg, side)
+
+
+@lru_cache(maxsize=None)
+def _note_input_size(name: str, size: tuple, default: tuple) -> None:
+    """Prints once per process which input size is used."""
+    print(f"Note: INPUT.SIZE is {size}, the input size of {name}, instead of the default {default}")
+
+
+def check_input_size(cfg, side: int) -> None:
+    """Raises ValueError if INPUT.SIZE is not `side`, the input size of the backbone."""
     if tuple(cfg.INPUT.SIZE) != (side, side):
         raise ValueError(
-            f"INPUT.SIZE must be {(side, side)} for {cfg.MODEL.BACKBONE.NAME}, got {tuple(cfg.INPUT.SIZE)}: "
-            f'add INPUT.SIZE "({side}, {side})"'
+            f"INPUT.SIZE must be {(side, side)} for {cfg.MODEL.BACKBONE.NAME}, got {cfg.INPUT.SIZE!r}: "
+            f'add INPUT.SIZE "({side}, {side})", or leave it out'
         )
 
 
 def read_state_dict(name: str) -> dict[str, torch.Tensor]:
     """Returns the weights of a CLIP with OpenAI's parameter names. `name` is as in `load_clip`."""
-    path = find_weights(name)
-    try:
-        content = (
-            torch.jit.load(path, map_location="cpu").state_dict()
-            if _is_torchscript(path)
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:
-        raise ValueError(
-            f"cannot read the CLIP weights at {path} ({type(error).__name__}): the file is corrupted or not a CLIP; "
-            "delete it to download it again, or set another MODEL.BACKBONE.NAME"
-        ) from error
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    state_dict = {key.replace("module.", "", 1): value for key, value in state_dict.items() if torch.is_tensor(value)}
-    for key in ("input_resolution", "context_length", "vocab_size"):
-        state_dict.pop(key, None)
-    if "token_ids" in content and "token_embedding.weight" in state_dict:
-        rows = state_dict["token_embedding.weight"]
-        full = rows.float().mean(0).to(rows.dtype).repeat(VOCAB_SIZE, 1)  # unknown tokens get the mean embedding
-        state_dict["token_embedding.weight"] = full.index_copy(0, content["token_ids"], rows)
-    return state_dict
-
-
-def find_weights(name: str) -> str:
-    """Returns the path of a CLIP's weights. Downloads an OpenAI name to ~/.cache/clip if it is not there yet."""
-    if name == "micro":
-        if not MICRO.is_file():
-            raise FileNotFoundError(
-                f"missing micro CLIP: {MICRO}; copy assets/micro_clip.pt of CLIPFit's repository there, or set "
-                "another MODEL.BACKBONE.NAME"
-            )
-        return str(MICRO)
-    if name in clip._MODELS:
-        return _download(name)
-    if os.path.isfile(os.path.expanduser(name)):
-        return os.path.expanduser(name)
-    names = ", ".join(["micro", *clip._MODELS])
-    raise ValueError(f"MODEL.BACKBONE.NAME must be a file or one of {names}, got {name!r}")
-
-
-def _download(name: str) -> str:
-    url = clip._MODELS[name]
-    root = os.path.expanduser("~/.cache/clip")
-    # CoOp's clip folder: _download(url). The package on PyPI: _download(url, root).
-    arguments = (url, root) if len(inspect.signature(clip._download).parameters) > 1 else (url,)
-    try:
-        return clip._download(*arguments)
-    except (OSError, RuntimeError) as error:
-        partial = os.path.join(root, os.path.basename(url))
-        if os.path.isfile(partial) and not _sha256_matches(partial, url):
-            os.remove(partial)  # an incomplete download must not be used as weights
-        raise FileNotFoundError(
-            f"cannot download the weights of {name} from {url} ({error}): put the file at {partial}, "
-            "or set MODEL.BACKBONE.NAME to its path"
-        ) from error
-
-
-def _sha256_matches(path: str, url: str) -> bool:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest() == url.split("/")[-2]
-
-
-def _is_torchscript(path: str) -> bool:
-    """Whether a file is a TorchScript archive, as OpenAI's are: a zip file that contains `constants.pkl`."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(entry.split("/")[1:2] == ["constants.pkl"] for entry in archive.namelist())
-
-
-def fingerprint(state_dict: dict[str, torch.Tensor], samples: int = 4096) -> str:
-    """Returns 16 hex digits that identify a CLIP's weights at every precision.
-
-    Hashes the name, shape and up to `samples` evenly spaced values of each tensor, rounded to fp16. This takes
-    milliseconds; hashing all values takes seconds.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(state_dict):
-        flat = state_dict[name].detach().flatten()
-        flat = flat[:: max(1, flat.numel() // samples)].to("cpu", torch.float16)
-        digest.update(f"{name}{tuple(state_dict[name].shape)}".encode())
-        digest.update(flat.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return read_file(name, find_weights(name))

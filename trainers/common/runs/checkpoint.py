@@ -9,6 +9,7 @@ import contextlib
 import math
 import os.path as osp
 
+from ..classes import check_text
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
@@ -93,7 +94,7 @@ def load_weights(trainer, path: str, name: str = "", state: dict | None = None) 
     for difference in plugin_differences(state):
         print(f"Note: {path} was made with other plugins ({difference})")
     trainer.apply_state(name, state, path)
-    print(f"Loaded {path} to {name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    print(f"Loaded {path} to {name} (epoch {state.get('epoch')!r}, val_result {state.get('val_result')!r})")
     return state
 
 
@@ -240,11 +241,19 @@ def drop_not_loaded(trainer, tensors: dict) -> None:
 def check_fits(trainer, state: dict, path: str) -> None:
     """Raises ValueError if a checkpoint belongs to another backbone, other classes or other tuned parameters."""
     meta = state.get("meta", {})
+    for key in ("backbone", "template") if meta else ():  # printed below
+        check_text(meta[key], key, path)
     identity = record.identity(trainer)
     if meta and meta["fingerprint"] != identity["fingerprint"]:
         raise ValueError(
             f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
             f"{identity['backbone']} ({identity['fingerprint']}): pass --backbone {meta['backbone']}"
+        )
+    saved, digest = (str(values.get("weights_digest") or "")[:16] for values in (meta, identity))
+    if saved and digest and saved != digest:  # earlier versions saved no digest
+        raise ValueError(
+            f"{path} was tuned on {meta['backbone']} with the digest {saved}, but {identity['backbone']} has {digest}: "
+            "the file is damaged, or holds the weights rounded to another type; pass --backbone with the original"
         )
     if meta and trainer.per_class and meta["classnames"] != identity["classnames"]:
         raise ValueError(

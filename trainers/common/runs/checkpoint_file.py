@@ -20,7 +20,7 @@ import zipfile
 
 import torch
 
-from . import inert_pickle, tuned_weights
+from . import inert_pickle, torch_archive, tuned_weights
 from .digest import digest
 from .files import write_atomically
 
@@ -52,7 +52,11 @@ def newest(folder: str) -> str | None:
     pointer = osp.join(folder, POINTER)
     if osp.isfile(pointer):
         with open(pointer, encoding="utf-8", errors="replace") as file:
-            name = file.readline().strip()
+            name = file.readline(200).strip()
+        if name != osp.basename(name) or not name.isprintable():
+            raise ValueError(
+                f"{pointer} must hold the name of a checkpoint in its folder, got {name!r}: remove this file"
+            )
         if name:
             return name
     checkpoints = names(folder)  # the process was killed before it wrote the file `checkpoint`, or the file was lost
@@ -76,8 +80,8 @@ def names(folder: str) -> list[str]:
     return checkpoints
 
 
-def read(path: str) -> dict:
-    """Returns the content of a checkpoint and verifies its digest.
+def read(path: str, bare: bool = False) -> dict:
+    """Returns the content of a checkpoint and verifies its digest. With `bare`, the file may hold only a state_dict.
 
     Runs no code in the file. Of upstream's checkpoints, which contain Python objects, only the tensors are read.
     Checkpoints of other programs have no digest; only the checksums of the archive are verified.
@@ -88,11 +92,12 @@ def read(path: str) -> dict:
             checkpoint of the folder, if there is another one. Also if the file of an epoch holds another one.
     """
     if not osp.isfile(path):
-        raise FileNotFoundError(f"no checkpoint at {path}: check --model-dir and --load-epoch. {alternative(path)}")
+        keys = "MODEL.INIT_WEIGHTS" if bare else "--model-dir and --load-epoch"
+        raise FileNotFoundError(f"no checkpoint at {path}: check {keys}. {alternative(path)}")
     if path.endswith(".safetensors"):
-        return tuned_weights.read(path)
+        return tuned_weights.read(path, bare)
     try:
-        state = _read(path)
+        state = _read(path, bare)
     except Exception as error:  # a corrupted file can raise anything
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise ValueError(
@@ -105,9 +110,11 @@ def read(path: str) -> dict:
     return state
 
 
-def _read(path: str) -> dict:
+def _read(path: str, bare: bool = False) -> dict:
     if zipfile.is_zipfile(path):  # torch does not verify the checksums of the archive
         with zipfile.ZipFile(path) as archive:
+            if torch_archive.is_torchscript(archive):  # torch.load would run code in it
+                raise ValueError("it is a TorchScript archive")
             corrupted = archive.testzip()
             if corrupted:
                 raise ValueError(f"wrong checksum of {corrupted}")
@@ -115,6 +122,8 @@ def _read(path: str) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         state = _read_inert(path)
+    if bare and isinstance(state, dict) and "state_dict" not in state:
+        state = {"state_dict": {re.sub(r"^module\.", "", str(name)): tensor for name, tensor in state.items()}}
     if not isinstance(state, dict) or not isinstance(state.get("state_dict"), dict):
         raise ValueError("no state_dict")
     if not all(isinstance(tensor, torch.Tensor) for tensor in state["state_dict"].values()):

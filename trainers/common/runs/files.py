@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -76,6 +75,33 @@ def remove_leftovers(folder: str) -> None:
             os.remove(os.path.join(folder, name))
 
 
+def lock(handle: int) -> None:
+    """Locks an open file against other processes, until it is closed.
+
+    Raises:
+        OSError: another process holds the lock (EACCES or EAGAIN), or the system or file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        lock_on_windows(handle)
+    else:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_on_windows(handle: int) -> None:
+    """Locks a byte far behind the content, which others can then still read. Raises as `lock`."""
+    try:
+        import msvcrt
+    except ImportError:
+        raise OSError(errno.ENOLCK, "this system has no file locks") from None
+    os.lseek(handle, 2**30, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+
+
 class FolderLock:
     """Context manager that locks a run directory against other processes.
 
@@ -96,7 +122,7 @@ class FolderLock:
             os.makedirs(self.folder, exist_ok=True)
             self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.lockf(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self.handle)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 holder = os.read(self.handle, 200).decode(errors="replace").strip()

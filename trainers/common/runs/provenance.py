@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 
-def peak_memory(device) -> float:
-    """Returns the peak memory in MB: of the CUDA allocator, or of the process on the CPU."""
+def peak_memory(device) -> int | None:
+    """Returns the peak memory in MB: of the CUDA allocator, or of the process on the CPU; None there on Windows."""
     if device.type == "cuda":
         import torch
 
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def now() -> str:

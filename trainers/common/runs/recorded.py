@@ -7,7 +7,9 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from . import checkpoint, record, trace
+from .. import classes, leakage
+from ..finite import LogitsCheck, require_finite, trained_tensors
+from . import checkpoint, divergence, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -65,33 +67,67 @@ class RecordedRun:
             with FolderLock(self.output_dir) as run.lock:
                 for name in ("", *self.get_model_names()):
                     remove_leftovers(os.path.join(self.output_dir, name))
+                divergence.make_room(self)
                 super().train()
                 self.check_folder()
+                self.report_equal_content()
                 run.trained_seconds = round(run.train_seconds() - run.test_seconds, 3)
                 record.write(self)  # last, so that all files of a finished run are complete
+                divergence.remove_mark(self)
+        except FloatingPointError as error:
+            divergence.mark(self, error)
+            raise
         finally:
             run.training = False
             run.lock = None
 
+    def build_data_loader(self):
+        super().build_data_loader()
+        if dataset_of(self) is not None:
+            classes.check_rows(classes.dataset_rows(dataset_of(self)), self.cfg.DATASET.NAME)
+
     def before_train(self):
+        if dataset_of(self) is not None and not self.zero_shot:
+            selects_on_val = self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST
+            keys = self.run.images.keys if own_images(self) else None
+            leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()
         record.begin(self)
 
+    def report_equal_content(self) -> None:
+        """Prints whether different files of equal content are in two parts of the split, twice in test, and so on.
+
+        Published datasets have some. In the user's own images they are an error before training, see `before_train`.
+        """
+        if dataset_of(self) is not None and not self.zero_shot and not own_images(self):
+            for overlap in leakage.equal_content(dataset_of(self), self.run.images.keys):
+                print(f"WARNING: {self.cfg.DATASET.NAME}: {overlap}")
+
     def test(self, split=None, *args, **kwargs):
-        """Evaluates. Outside training, and without `split`, the evaluation is a run with its own result.json."""
+        """Evaluates. Outside training, and without `split`, the evaluation is a run with its own result.json.
+
+        Raises:
+            FloatingPointError: logits are infinite or NaN.
+        """
         run = self.run
         started = time.time()
         is_run = split is None and not run.training
         if is_run and run.record is None:
             record.read_images(self)
             record.begin(self)
-        with results_of(self.evaluator) as results:
+        with results_of(self.evaluator, lambda index: self.image_name(split or self.cfg.TEST.SPLIT, index)) as results:
             accuracy = super().test(split, *args, **kwargs)
         run.metrics = {split or self.cfg.TEST.SPLIT: results}
         run.test_seconds = time.time() - started
         if is_run:
             record.write(self)
         return accuracy
+
+    def image_name(self, split: str, index: int) -> str:
+        """Returns the split and, unless its order is random, the path of the image at a position of the evaluation."""
+        items = getattr(getattr(getattr(self, "dm", None), "dataset", None), split, None) or ()
+        in_order = self.cfg.DATALOADER.TEST.SAMPLER == "SequentialSampler" and index < len(items)
+        return f"{split}: {items[index].impath}" if in_order else split
 
     def check_folder(self) -> None:
         """Raises FileNotFoundError if the run directory was removed or replaced since training started."""
@@ -100,12 +136,14 @@ class RecordedRun:
 
     def model_identity(self) -> dict:
         """Returns the fields of the identity that depend on the model. They are unknown for a plain Dassl trainer."""
-        return {"fingerprint": "", "precision": "", "tune": [], "template": ""}
+        return {"fingerprint": "", "weights_digest": "", "precision": "", "tune": [], "template": ""}
 
     # Saving and loading. If a plugin overrides one of these methods, its version is called.
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         self.check_folder()
+        for name in self.get_model_names():
+            require_finite(trained_tensors(self._models[name], self._optims[name]), os.path.join(directory, name))
         if self.has_own("save_model"):
             super().save_model(epoch, directory, is_best, val_result, model_name)
         else:
@@ -162,13 +200,33 @@ class RecordedRun:
         return explain_write_error(os.path.join(self.output_dir, "tensorboard"))
 
 
+def dataset_of(trainer):
+    """Returns the dataset of a trainer; None if the trainer builds its own loaders."""
+    return getattr(getattr(trainer, "dm", None), "dataset", None)
+
+
+def own_images(trainer) -> bool:
+    """Whether equal images in train and test are an error: in the user's own images, unless they allow it."""
+    return getattr(dataset_of(trainer), "refuses_duplicates", False)
+
+
 @contextlib.contextmanager
-def results_of(evaluator):
-    """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded."""
+def results_of(evaluator, name_of):
+    """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded.
+
+    Before the evaluator computes its results, raises FloatingPointError if it has processed logits that are infinite or
+    NaN. `name_of(index)` is the name of an image in the message.
+    """
     results = {}
-    evaluate = evaluator.evaluate
+    logits_check = LogitsCheck()
+    process, evaluate = evaluator.process, evaluator.evaluate
+
+    def process_and_note(logits, *args, **kwargs):
+        logits_check.add(logits)
+        return process(logits, *args, **kwargs)
 
     def evaluate_and_collect():
+        logits_check.check(name_of)
         metrics = evaluate()
         results.update({name: float(value) for name, value in metrics.items()})
         for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
@@ -177,11 +235,12 @@ def results_of(evaluator):
                 results[name] = int(count)
         return metrics
 
+    evaluator.process = process_and_note
     evaluator.evaluate = evaluate_and_collect
     try:
         yield results
     finally:
-        del evaluator.evaluate
+        del evaluator.process, evaluator.evaluate
 
 
 def recorded(trainer_class: type) -> type:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 
+from ..finite import require_finite
 from .digest import digest
 from .files import write_atomically
 
@@ -21,17 +22,19 @@ def save(state: dict, path: str) -> None:
 
     Raises:
         ImportError: the package safetensors is not installed.
+        FloatingPointError: a tensor has infinite or NaN values.
     """
     import safetensors.torch
 
+    require_finite(state["state_dict"], path)
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state["state_dict"].items()}
     metadata = {key: json.dumps(state.get(key)) for key in KEYS}
     metadata["digest"] = digest([tensors, metadata])
     write_atomically(path, safetensors.torch.save(tensors, {"format": "pt", **metadata}))
 
 
-def read(path: str) -> dict:
-    """Returns the `state` that `save` wrote.
+def read(path: str, bare: bool = False) -> dict:
+    """Returns the `state` that `save` wrote. With `bare`, the file may be another program's: only its tensors.
 
     Raises:
         ValueError: the file is corrupted or was not written by `save`, or the package safetensors is not installed.
@@ -48,6 +51,8 @@ def read(path: str) -> dict:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"cannot read {path}: corrupted, or not a safetensors file ({reason})") from error
     metadata = {key: header.get(key) for key in KEYS}
+    if bare and not any(metadata.values()):
+        return {"state_dict": tensors}
     if None in metadata.values():
         missing = ", ".join(key for key, value in metadata.items() if value is None)
         raise ValueError(f"{path} was written by another program: its header has no {missing}")

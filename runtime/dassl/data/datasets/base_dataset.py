@@ -2,8 +2,6 @@
 
 import os
 import random
-import shutil
-import tarfile
 from collections import defaultdict
 
 from dassl.utils import download_url, mkdir_if_missing
@@ -117,7 +115,12 @@ class DatasetBase:
                 raise ValueError(f"A domain must be one of {self.domains}, got {domain!r}")
 
     def download_data(self, url: str, dst: str, from_gdrive: bool = True) -> None:
-        """Downloads an archive (.zip, .tar, .tar.gz) to `dst` and unpacks it into the same folder."""
+        """Downloads an archive (.zip, .tar, .tar.gz) to `dst` and unpacks it into the same folder.
+
+        Raises ValueError if the archive is corrupted or unsafe; see `runtime/archives.py`.
+        """
+        from runtime.archives import unpack
+
         folder = os.path.dirname(dst)
         mkdir_if_missing(folder)
         if from_gdrive:
@@ -127,10 +130,7 @@ class DatasetBase:
         else:
             download_url(url, dst)
         print("Extracting file ...")
-        # the filter rejects tar members that would be written outside the folder; unpacking a zip file never does that
-        use_filter = not dst.endswith(".zip") and hasattr(tarfile, "data_filter")
-        options = {"filter": "data"} if use_filter else {}
-        shutil.unpack_archive(dst, folder, **options)
+        unpack(dst, folder)
         print(f"File extracted to {folder}")
 
     def generate_fewshot_dataset(self, *data_sources, num_shots: int = -1, repeat: bool = False):

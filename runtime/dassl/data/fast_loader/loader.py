@@ -2,18 +2,16 @@
 
 import copy
 import multiprocessing
-import random
 import sys
 import time
 import weakref
 from functools import partial
 
-import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, get_worker_info
-from torch.utils.data._utils.worker import _generate_state
 
 from .byte_batch import ByteBatch, collate
+from .random_streams import n_processes, seed_stream, switch_stream
 from .shared_batches import SharedBatches
 
 
@@ -21,6 +19,8 @@ class Loader(DataLoader):
     """Gives the same batches as torch's loader, including the random numbers of augmentations.
 
     Args:
+        num_workers: as for torch's loader. At most as many processes are started as there are cores; see
+            `random_streams`.
         persistent: keep worker processes for all passes over the loader, instead of new ones for each pass.
         cache: the ImageCache that the dataset reads from, or None.
         batch_bytes: batches of at most this many bytes of pixels are sent through SharedBatches; 0: none.
@@ -33,13 +33,13 @@ class Loader(DataLoader):
     ):
         super().__init__(
             dataset,
-            num_workers=num_workers,
+            num_workers=n_processes(num_workers),
             collate_fn=collate,
             persistent_workers=persistent and num_workers > 0,
             multiprocessing_context=start_method() if num_workers > 0 else None,
             **options,
         )
-        batches = SeededBatches(self.sampler, self.batch_size, self.drop_last, num_workers)
+        batches = SeededBatches(self.sampler, self.batch_size, self.drop_last, num_workers, self.num_workers)
         # torch accepts a batch_sampler argument only without sampler, batch_size and drop_last, so it is set afterwards
         self.__dict__["batch_sampler"] = batches
         self.cache = cache
@@ -106,8 +106,8 @@ class Loader(DataLoader):
 
     def _worker_error(self, reason: str) -> ValueError:
         return ValueError(
-            f"Worker processes failed (DATALOADER.NUM_WORKERS {self.num_workers}): {reason}; enlarge the shared memory "
-            "/dev/shm (Docker: --shm-size), or set DATALOADER.NUM_WORKERS 0"
+            f"Worker processes failed (DATALOADER.NUM_WORKERS {self.batch_sampler.num_workers}): {reason}; enlarge the "
+            "shared memory /dev/shm (Docker: --shm-size), or set DATALOADER.NUM_WORKERS 0"
         )
 
 
@@ -122,17 +122,22 @@ class SeededBatches(BatchSampler):
         batch     [0]    [1]    [2]    [3]    [4]
         worker    0      1      0      1      0
         seed      17     17     None   None   None
+
+    If fewer processes are started than `num_workers`, each batch also carries the stream of random numbers that it
+    continues: that of the worker it would be sent to.
     """
 
-    def __init__(self, sampler, batch_size: int, drop_last: bool, num_workers: int):
+    def __init__(self, sampler, batch_size: int, drop_last: bool, num_workers: int, processes: int):
         super().__init__(sampler, batch_size, drop_last)
         self.num_workers = num_workers
+        self.has_streams = processes < num_workers
         self.seed = None  # of the pass; None: the workers are new, torch seeds them
 
     def __iter__(self):
         for number, indices in enumerate(super().__iter__()):
             batch = Batch(indices)
             batch.seed = self.seed if number < self.num_workers else None
+            batch.stream = number % self.num_workers if self.has_streams else None
             yield batch
 
 
@@ -141,17 +146,18 @@ class Batch(list):
 
     Example: worker 1 receives Batch([1]) with seed 17. Its fetcher calls dataset.__getitems__(batch), which iterates
     over the batch, so random and torch are seeded with 17 + 1 and NumPy with a state from (17, 1) before the image is
-    augmented. With seed None nothing is seeded.
+    augmented. With seed None nothing is seeded. A batch with a stream first switches to that stream.
     """
 
     seed = None
+    stream = None
 
     def __iter__(self):
         worker = get_worker_info()
-        if worker is not None and self.seed is not None:  # as torch seeds a new worker
-            random.seed(self.seed + worker.id)
-            torch.manual_seed(self.seed + worker.id)
-            np.random.seed(_generate_state(self.seed, worker.id))
+        if worker is not None and self.stream is not None:
+            switch_stream(self.seed, self.stream)
+        elif worker is not None and self.seed is not None:
+            seed_stream(self.seed, worker.id)
         return super().__iter__()
 
 

@@ -8,7 +8,7 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from dassl.utils import check_availability
+from dassl.utils import EXIF_CHOICES, check_availability
 
 from .autoaugment import CIFAR10Policy, ImageNetPolicy, SVHNPolicy
 from .randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
@@ -82,21 +82,29 @@ class InstanceNormalization:
         return (image - mean) / (std + self.eps)
 
 
+def check_input(c) -> None:
+    """Raises ValueError if c.SIZE, c.INTERPOLATION or c.EXIF_ORIENTATION is invalid; c is cfg.INPUT."""
+    if len(c.SIZE) != 2 or any(type(side) is not int or side < 1 for side in c.SIZE):
+        raise ValueError(f"INPUT.SIZE must be (height, width) in pixels, such as (224, 224), got {tuple(c.SIZE)}")
+    check_availability(c.INTERPOLATION, INTERPOLATION_MODES, key="INPUT.INTERPOLATION")
+    check_availability(c.EXIF_ORIENTATION, EXIF_CHOICES, key="INPUT.EXIF_ORIENTATION")
+
+
 def build_transform(cfg, is_train: bool = True, choices=None) -> T.Compose | None:
     """Builds the transform from PIL image to tensor (3, H, W); returns None with INPUT.NO_TRANSFORM.
 
     Args:
         choices: names used instead of INPUT.TRANSFORMS.
 
-    Raises ValueError if a name is unknown.
+    Raises ValueError if a name is unknown or INPUT.SIZE is invalid.
     """
+    check_input(cfg.INPUT)
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
         return None
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:
         check_availability(choice, AVAI_CHOICES, key="A name in INPUT.TRANSFORMS")
-    check_availability(cfg.INPUT.INTERPOLATION, INTERPOLATION_MODES, key="INPUT.INTERPOLATION")
     build = _build_transform_train if is_train else _build_transform_test
     normalize = T.Normalize(mean=cfg.INPUT.PIXEL_MEAN, std=cfg.INPUT.PIXEL_STD)
     return build(cfg, choices, f"{cfg.INPUT.SIZE[0]}x{cfg.INPUT.SIZE[1]}", normalize)

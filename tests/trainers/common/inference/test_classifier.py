@@ -109,12 +109,19 @@ def test_probabilities_and_top(train, tmp_path):
 def test_errors_name_the_image(train, tmp_path):
     train("CLIPFit")
     classifier = load_tuned(tmp_path / "run")
+    integers = np.full((4, 4), 7, np.int32)
+    Image.fromarray(integers).save(tmp_path / "integers.tif")
+    with raises_user_error(tmp_path / "integers.tif", "mode I", error=OSError):
+        classifier.predict([tmp_path / "integers.tif"])
+    for image in (integers, Image.fromarray(integers)):
+        with raises_user_error("from 7 to 7", error=ValueError):
+            classifier.predict([image])
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
     for path in ("broken.png", "missing.png"):
         with raises_user_error(tmp_path / path, error=OSError):
             classifier.predict([tmp_path / path])
     for image, description in (
-        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 3)), "float64"),
+        (3, "int"), (torch.zeros(3, 7, 7), "Tensor (3, 7, 7) torch.float32"), (np.zeros((4, 4, 5)), "float64"),
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "Tensor (4, 4, 3) torch.uint8"),
     ):  # fmt: skip
         with raises_user_error("(3, 32, 32)", description, error=ValueError):
@@ -171,9 +178,32 @@ def test_invalid_classes(train, tmp_path):
         (["cat", ""], ("class name", "''")),
         (["cat", 3], ("class name", "3")),
         (["cat", "dog", "cat"], ("duplicate", "'cat'")),
+        (["cat", "dog\x1b[2J"], ("class name", "U+001B")),
     ):
         with raises_user_error(*facts):
             load_tuned(tmp_path / "run", names)
+
+
+def test_classes_of_the_run_may_have_equal_names(train, tmp_path):
+    trainer = train("CLIPFit")
+    state, file = read_run(tmp_path / "run")
+    own = state["meta"]["classnames"] = ["zero", "one", "two", "one", "four"]
+    paths = some_paths(trainer, 8)
+    classifier = Classifier(state, file)
+    predictions = classifier.predict(paths)
+    labels = predictions.logits.argmax(-1).tolist()
+    shown = ["zero", "one (class 1)", "two", "one (class 3)", "four"]
+    assert classifier.classnames == predictions.classnames == own
+    assert predictions.names == [shown[label] for label in labels]
+    assert {name for name, _ in predictions.top(5)[0]} == set(shown)
+    assert torch.equal(classifier.with_classes(own).predict(paths).logits, predictions.logits)
+    with raises_user_error("duplicate", "'one'"):
+        classifier.with_classes(own[::-1])
+    state["meta"]["classnames"] = ["zero\n* accuracy: 99.99%", *own[1:]]
+    with raises_user_error("class name", "U+000A"):
+        Classifier(state, file)
+    classifier = Classifier(state, file, ["a", "b"])  # other names do not need those of the run
+    assert classifier.predict(paths).logits.shape == (8, 2)
 
 
 def test_runs_that_cannot_be_read(train, make, tmp_path):

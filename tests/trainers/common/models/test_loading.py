@@ -6,7 +6,7 @@ from clip.model import convert_weights
 
 from tests.reference.models import random_clip
 from tests.user_errors import raises_user_error
-from trainers.common.models import loading
+from trainers.common.models import backbone_files, loading
 from trainers.common.models.loading import fingerprint, load_clip, resolve_precision
 
 
@@ -39,14 +39,6 @@ def test_fingerprint_is_the_same_at_every_precision_and_for_no_other_weights(tin
     assert fingerprint(half) in prints  # the same weights, stored in half precision
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
-def test_torchscript_archives_load(tmp_path, tiny):
-    scripted = torch.jit.trace(random_clip("tiny").visual, torch.zeros(1, 3, 32, 32))
-    scripted.save(str(tmp_path / "visual.pt"))
-    assert loading._is_torchscript(str(tmp_path / "visual.pt")) and not loading._is_torchscript(tiny)
-    assert "conv1.weight" in loading.read_state_dict(str(tmp_path / "visual.pt"))
-
-
 def test_a_clip_folder_with_prompts_gives_openais_model(tiny, monkeypatch):
     """`build_model` of MaPLe and PromptSRC has an argument for the design of the prompts."""
 
@@ -74,6 +66,9 @@ def test_micro_rows_are_expanded(tmp_path):
 def test_errors_name_the_thing(tmp_path, monkeypatch):
     with raises_user_error("MODEL.BACKBONE.NAME", "'ViT-B/17'", "micro, RN50"):
         load_clip("ViT-B/17")
+    for name, meant in (("vit_b16", "ViT-B/16"), ("VIT-B-32", "ViT-B/32"), ("rn50x4", "RN50x4"), ("mikro", "micro")):
+        with raises_user_error(f"'{name}'", f"did you mean {meant}?"):
+            load_clip(name)
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"no weights")
     with raises_user_error(broken, "corrupted", "MODEL.BACKBONE.NAME"):
@@ -81,7 +76,7 @@ def test_errors_name_the_thing(tmp_path, monkeypatch):
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     with raises_user_error("MODEL.BACKBONE.NAME", tmp_path / "other.pt"):
         load_clip(str(tmp_path / "other.pt"))
-    monkeypatch.setattr(loading, "MICRO", tmp_path / "none.pt")
+    monkeypatch.setattr(backbone_files, "MICRO", tmp_path / "none.pt")
     with raises_user_error(tmp_path / "none.pt", "assets/micro_clip.pt", error=FileNotFoundError):
         load_clip("micro")
 

@@ -1,6 +1,7 @@
 """Atomic writing, and the lock on a run directory."""
 
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -161,7 +162,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys, number):
     def refuse(*args):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.fcntl, "lockf", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
     with FolderLock(str(tmp_path / "run")) as lock:
         lock.check()
     assert_facts(capsys.readouterr().out, tmp_path / "run", os.strerror(number))

@@ -26,11 +26,27 @@ def test_progress():
     "keyword, line, number",
     [("accuracy", "* accuracy: 81.2%", "81.2"), ("macro_f1", "* macro_f1: 4e1%", "4e1"),
      ("error", "* error: --%", "--"),
-     ("accuracy", "* accuracy: ?%", None), ("accuracy", "* macro_f1: 1%", None)],
+     ("accuracy", "* accuracy: ?%", None), ("accuracy", "* macro_f1: 1%", None),
+     ("accuracy", "class * accuracy: 1%", None), ("a|accuracy", "* accuracy: 2%", "2"),
+     ("a|accuracy", "accuracy: 2%", None)],
 )  # fmt: skip
 def test_results(keyword, line, number):
     match = log_lines.metric(keyword).search(line)
     assert (match and match[1]) == number
+
+
+def test_the_body_of_a_log_has_no_names():
+    lines = [
+        "** Arguments **", "output_dir: x", "* accuracy: 1%", "** Config **", "TEMPLATE: a", "* accuracy: 2%",
+        "** System info **", "Evaluate on the *val* set", "=> result", "* accuracy: 3%", "=> per-class result",
+        "* class: 0 (cat", "=> result", "* accuracy: 4%)", "* average: 5%", "Finish training",
+        "Evaluate on the *test* set", "=> result",
+        "* accuracy: 6%",
+    ]  # fmt: skip
+    kept = list(log_lines.body(lines))
+    assert "Finish training" in kept
+    assert [line for line in kept if "%" in line] == ["* accuracy: 3%", "* average: 5%", "* accuracy: 6%"]
+    assert list(log_lines.body(iter(["epoch [1/2]", "* accuracy: 1%"]))) == ["epoch [1/2]", "* accuracy: 1%"]
 
 
 def test_counts():

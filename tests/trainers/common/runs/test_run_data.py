@@ -93,6 +93,20 @@ def test_other_training_data_are_refused(copied, capsys, change, facts):
     assert after == before
 
 
+def test_a_copy_of_a_training_image_among_the_test_images_is_refused(copied, tmp_path, capsys):
+    images, _ = copied
+    shutil.copy(images / "train" / "cat" / "1.png", images / "test" / "cat" / "copy.png")
+    run(images, tmp_path / "new", code=1)
+    facts = (
+        images / "train" / "cat" / "1.png",
+        images / "test" / "cat" / "copy.png",
+        "DATASET.FOLDER.ALLOW_DUPLICATES",
+    )
+    assert_facts(capsys.readouterr().err.strip().splitlines()[-1], "1 image", *facts)
+    run(images, tmp_path / "new", "DATASET.FOLDER.ALLOW_DUPLICATES", "True")
+    assert "1 image(s) of equal content are in train and in test" in capsys.readouterr().out
+
+
 def test_resume_names_the_folder(copied, capsys):
     images, output = copied
     noise(images, "train")

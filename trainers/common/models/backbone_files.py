@@ -1,0 +1,126 @@
+"""Finds and reads the file of a backbone: an OpenAI name, a path, or "micro", the small CLIP in this repository."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from .weights_digest import cached, file_sha256
+from .weights_file import check_names, input_size, read
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*pkg_resources.*")  # imported by the clip package
+    from clip import clip
+
+MICRO = Path(__file__).resolve().parents[3] / "assets" / "micro_clip.pt"
+OPENAI_SIZES = {
+    "RN50": 224, "RN101": 224, "RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-B/32": 224, "ViT-B/16": 224,
+    "ViT-L/14": 224, "ViT-L/14@336px": 336,
+}  # fmt: skip
+SMALLEST_OPENAI = 200_000_000  # bytes; OpenAI's smallest file has 244 MB
+
+
+def find_weights(name: str) -> str:
+    """Returns the path of a CLIP's weights. Downloads an OpenAI name to ~/.cache/clip if it is not there yet."""
+    if name == "micro":
+        if not MICRO.is_file():
+            raise FileNotFoundError(
+                f"missing micro CLIP: {MICRO}; copy assets/micro_clip.pt of CLIPFit's repository there, or set "
+                "another MODEL.BACKBONE.NAME"
+            )
+        return str(MICRO)
+    if name in clip._MODELS:
+        return _download(name)
+    if os.path.isfile(os.path.expanduser(name)):
+        return os.path.expanduser(name)
+    names = ["micro", *clip._MODELS]
+    raise ValueError(f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name)}")
+
+
+def similar(name: str) -> str:
+    """Returns a hint with the most similar name, however it is written: "vit_b16" -> " (did you mean ViT-B/16?)"."""
+    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in ("micro", *clip._MODELS)}
+    nearest = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, 1, 0.6)
+    return f" (did you mean {plain[nearest[0]]}?)" if nearest else ""
+
+
+def download_folder() -> str:
+    return os.path.expanduser("~/.cache/clip")
+
+
+def _download(name: str) -> str:
+    url = clip._MODELS[name]
+    root = download_folder()
+    # CoOp's clip folder: _download(url). The package on PyPI: _download(url, root).
+    arguments = (url, root) if len(inspect.signature(clip._download).parameters) > 1 else (url,)
+    try:
+        return clip._download(*arguments)
+    except (OSError, RuntimeError) as error:
+        partial = os.path.join(root, os.path.basename(url))
+        if os.path.isfile(partial) and not _sha256_matches(partial, url):
+            os.remove(partial)  # an incomplete download must not be used as weights
+        raise FileNotFoundError(
+            f"cannot download the weights of {name} from {url} ({error}): put the file at {partial}, "
+            "or set MODEL.BACKBONE.NAME to its path"
+        ) from error
+
+
+def _sha256_matches(path: str, url: str) -> bool:
+    return file_sha256(path) == url.split("/")[-2]
+
+
+def read_file(name: str, path: str, shapes_only: bool = False) -> dict[str, torch.Tensor]:
+    """Returns the weights in the file at `path`, which `name` stands for; see `weights_file.read`."""
+    try:
+        return read(path, shapes_only)
+    except ValueError as error:
+        if name in clip._MODELS or os.path.dirname(os.path.realpath(path)) == os.path.realpath(download_folder()):
+            remedy = "delete it to download it again"
+        elif name == "micro":
+            remedy = "restore assets/micro_clip.pt of this repository"
+        else:
+            remedy = "restore a copy"
+        raise ValueError(
+            f"cannot read the CLIP weights at {path}: {error}; {remedy}, or set another MODEL.BACKBONE.NAME"
+        ) from error
+
+
+def find_input_size(name: str) -> int | None:
+    """Returns the side of a backbone's images in pixels; None for a name of another `clip` than OpenAI's."""
+    if name in clip._MODELS:
+        return OPENAI_SIZES.get(name)
+    path = find_weights(name)
+    stat = os.stat(path)
+    return _input_size_of_file(name, path, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=None)
+def _input_size_of_file(name: str, path: str, version: tuple) -> int:
+    """Returns the input size of a file. `version` changes with its content."""
+    tensors = read_file(name, path, shapes_only=True)
+    try:
+        check_names(tensors)
+        return input_size(tensors)
+    except (IndexError, ValueError) as error:
+        raise not_a_clip(name, str(error)) from error
+
+
+def not_a_clip(name: str, reason: str) -> ValueError:
+    return ValueError(f"MODEL.BACKBONE.NAME {name!r} is not a CLIP with OpenAI's parameter names: {reason}")
+
+
+def is_openai(path: str, stat: os.stat_result) -> bool:
+    """Whether a file is one of OpenAI's, by its SHA-256, or the micro CLIP. `stat` is as in `cached`."""
+    if os.path.realpath(path) == str(MICRO):
+        return True
+    if stat.st_size < SMALLEST_OPENAI:
+        return False
+    sha256 = cached(path, stat, {"sha256": lambda: file_sha256(path)})["sha256"]
+    return sha256 in [url.split("/")[-2] for url in clip._MODELS.values()]
