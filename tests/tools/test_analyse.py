@@ -15,7 +15,7 @@ from PIL import Image
 from dassl.data.transforms import build_transform
 from tests.tools.tuned import trained  # noqa: F401  (a fixture)
 from tests.trainers.helpers import make_trainer
-from tests.user_errors import assert_user_error
+from tests.user_errors import assert_user_error, raises_user_error
 from tools import analyse
 from tools.analysing import change as numbers
 from tools.analysing.embedding import embed, shown_classes
@@ -262,6 +262,13 @@ def test_user_errors(call, trained, kd, tmp_path):  # noqa: F811
     assert_user_error(call(run, run), run, "twice")
     assert_user_error(call(tmp_path / "no_run"), tmp_path / "no_run")
     assert not (tmp_path / "out").exists()
+
+
+def test_no_test_images(kd):
+    trainer = build_with_data(load_run(kd.output_dir), workers=0)
+    trainer.dm.dataset._test = []
+    with raises_user_error("Digits", "test images"):
+        features(trainer)
 
 
 def test_runs_of_different_backbones(call, trained, kd, tmp_path):  # noqa: F811
