@@ -32,8 +32,8 @@ import datasets  # noqa: E402, F401  (registers datasets and their config keys)
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
 from tools.classifier_options import add_options, load_plugins  # noqa: E402
-from trainers.common.finite import LogitsCheck  # noqa: E402
 from tools.run_trainer import trainer_with_data  # noqa: E402
+from trainers.common.finite import LogitsCheck  # noqa: E402
 from trainers.common.runs import checkpoint, record, tuned_weights  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 from trainers.common.inference.saved_run import read_run  # noqa: E402

@@ -144,7 +144,7 @@ def colour_bar(figure: Figure, ax, layers: list[str], colours) -> None:
 
 
 def draw_embedding(embedding: Embedding, title: str) -> Figure:
-    """Plots the images of each class by zero-shot features beside tuned features, with a legend of the classes."""
+    """Plots the images of each class by zero-shot features next to tuned features, with a legend of the classes."""
     with matplotlib.rc_context(STYLE):
         names = [embedding.classnames[label] for label in embedding.classes]
         columns = max(1, min(len(names), 5, 90 // (max(map(len, names)) + 4)))

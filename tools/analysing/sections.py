@@ -71,8 +71,6 @@ def titled(title: str, run: AnalysedRun, runs: list[AnalysedRun]) -> str:
 def per_layer(runs, rows_of, name: str, title: str, caption: str, ylabel: str) -> Section:
     """Returns the section of a number per tensor (`rows_of(run)`), with a line per run and a table of its sums."""
     series = {run.label: rows_of(run) for run in runs}
-    if not any(series.values()):
-        raise ValueError(f"{title}: no tuned tensor has an initial value that is known")
     groups = list(dict.fromkeys(row.group for rows in series.values() for row in rows))
     table = []
     for label, rows in series.items():
@@ -92,7 +90,10 @@ def per_layer(runs, rows_of, name: str, title: str, caption: str, ylabel: str) -
 
 
 def change_sections(runs: list[AnalysedRun], options: Options, notes: list[str]) -> list[Section]:
-    notes += [note for note in map(without_initial_value, runs) if note]
+    unknown = [note for note in map(without_initial_value, runs) if note]
+    if not any(change(run) for run in runs):
+        raise ValueError(unknown[0])
+    notes += unknown
     caption = (
         "Squared difference between each tuned tensor and its initial value, which is frozen CLIP's if CLIP has it."
     )
