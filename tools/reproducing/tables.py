@@ -1,11 +1,12 @@
 """Tables of accuracies, ours next to the paper's, and the plot of accuracy against a varied key."""
 
-import matplotlib
-from matplotlib.figure import Figure
+import json
 
-from tools.reporting import paper, plots
+from tools.reporting import paper
+from tools.reporting.details import Curve, Detail, Panel
 from tools.reporting.stats import Stat
 from tools.reporting.text import number
+from tools.reporting.varied_plots import draw
 
 from .blocks import Block
 from .plan import Cell
@@ -127,40 +128,14 @@ def curve_block(study: Study, cells: list[Cell], done) -> Block:
     block = accuracy_block(study, cells, done)
     results = results_of(study, cells, done)
     key = study.vary[0]
-    points = []  # (value, column -> number)
+    points = {column: [] for column in results.columns}  # column -> (value as JSON text, number)
     for row in study.rows:
         found = results.average(row.name) if row.name in results.values else {}
-        if found:
-            points.append((row.x[0], found))
-    block.caption += f" The plot has {key} on the x axis and the average on the y axis; bands: one standard deviation."
-    if points and all(isinstance(x, (int, float)) for x, _ in points):
-        block.figure = draw_curve(key, points, results.columns)
+        for column, stat in found.items():
+            points[column].append((json.dumps(row.x[0]), stat))
+    block.caption += f" The plot shows the average against {key}; bands: one standard deviation."
+    curves = [Curve(column, found) for column, found in points.items() if found]
+    if curves:
+        panel = Panel(average_title(results), "", curves, average=True)
+        block.figure = draw(Detail(study.title, "", [], [], panels=[panel], axis=key))
     return block
-
-
-def draw_curve(key: str, points: list[tuple], columns: list[str]) -> Figure:
-    """Plots numbers against a varied key: logarithmic if its positive values span a factor of ten or more.
-
-    Args:
-        points: (value of the key, column -> number).
-    """
-    with matplotlib.rc_context(plots.STYLE):
-        figure = Figure(figsize=(5.6, 3.9), layout="constrained")
-        ax = figure.add_subplot()
-        points = sorted(points, key=lambda point: point[0])
-        positive = [x for x, _ in points if x > 0]
-        for i, column in enumerate(columns):
-            shown = [(x, found[column]) for x, found in points if column in found]
-            xs, means = [x for x, _ in shown], [stat.mean for _, stat in shown]
-            low = [stat.mean - (stat.std or 0) for _, stat in shown]
-            high = [stat.mean + (stat.std or 0) for _, stat in shown]
-            ax.plot(xs, means, color=plots.COLOURS[i], marker=plots.MARKERS[i], label=column)
-            ax.fill_between(xs, low, high, color=plots.COLOURS[i], alpha=0.18, linewidth=0)
-        if positive and max(positive) >= 10 * min(positive):
-            ax.set_xscale("symlog", linthresh=min(positive))  # 0 has a place, too
-        ax.set_xticks([x for x, _ in points], [f"{x:g}" for x, _ in points])
-        ax.minorticks_off()
-        ax.set(xlabel=key, ylabel="accuracy (%)")
-        ax.grid(True)
-        figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return figure
