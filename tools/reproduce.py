@@ -25,6 +25,7 @@ from tools.reproducing import rehearsal  # noqa: E402
 from tools.reproducing.missing_data import split_by_data  # noqa: E402
 from tools.reproducing.plan import Plan, plan_studies, traced_folders  # noqa: E402
 from tools.reproducing.studies import read_studies, select  # noqa: E402
+from tools.sweeping import console  # noqa: E402
 
 OUTPUT = "output"
 RESUME = "The same command resumes it."
@@ -48,11 +49,9 @@ def parse_args(argv=None):
     sweep.add_options(parser)
     parser.set_defaults(methods=None, seeds=None)
     args = sweep.parse(parser, argv)
-    for option in ("vary", "choose"):
+    for option in ("vary", "choose", "table"):
         if getattr(args, option, None):
-            parser.error(
-                f"--{option} is an option of tools/sweep.py; here a study varies keys: see configs/studies.yaml"
-            )
+            parser.error(f"--{option} is an option of tools/sweep.py only; for the studies see configs/studies.yaml")
     return args
 
 
@@ -95,9 +94,10 @@ class Reproduction:
         self.plan = plan
         jobs = [job for job in plan.jobs if job.output not in self.states]
         jobs, notes = split_by_data(jobs)
-        self.notes = list(dict.fromkeys([*self.notes, *notes]))
         for note in notes:
-            print(note, flush=True)
+            if note not in self.notes:
+                self.notes.append(note)
+                print(note, flush=True)
         if plan.waiting and (self.args.dry_run or self.args.commands):
             print(f"{len(plan.waiting)} more jobs follow from the results of these", file=sys.stderr)
         if not jobs and not (self.args.dry_run or self.args.commands):
@@ -139,6 +139,8 @@ class Reproduction:
             state = self.states.get(job.output)
             if state:
                 print(f"{state.status}: {job.title}: {state.note}")
+                if state.status == "failed":
+                    print(f"    log: {job.output / console.FILE}")
         for note in self.notes:
             print(note)
         return 1 if unfinished or self.plan.waiting else 0

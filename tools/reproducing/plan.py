@@ -65,7 +65,12 @@ def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) ->
     Raises:
         ValueError: as `sweeping.plan.plan`; or if a study has no row with one of the --methods.
     """
-    cells = {study.name: cells_of(study, args) for study in studies}
+    cells = {}
+    for study in studies:
+        try:
+            cells[study.name] = cells_of(study, args)
+        except ValueError as error:
+            raise ValueError(f"{study.name}: {error}") from error
     jobs = []
     for cell in itertools.chain(*cells.values()):
         if cell.job:
@@ -99,7 +104,7 @@ def cells_of(study: Study, args) -> list[Cell]:
         rows = [row for row in rows if row.method in args.methods]
         if study.rows and not rows:
             methods = ", ".join(dict.fromkeys(row.method for row in study.rows))
-            raise ValueError(f"--methods: {study.name} has no row of {', '.join(args.methods)}, only of {methods}")
+            raise ValueError(f"no row with --methods {' '.join(args.methods)}: its methods are {methods}")
     cells = {}
     for row in sorted(rows, key=follows):  # those that follow from other rows come last
         cells[row.name] = following_cells(study, row, args, cells) if follows(row) else row_cells(study, row, args)
