@@ -24,8 +24,9 @@ from tools import sweep  # noqa: E402
 from tools.reproducing import rehearsal  # noqa: E402
 from tools.reproducing.missing_data import split_by_data  # noqa: E402
 from tools.reproducing.plan import Plan, plan_studies, traced_folders  # noqa: E402
-from tools.reproducing.studies import read_studies, select  # noqa: E402
+from tools.reproducing.studies import ALL, has_method, read_studies, select  # noqa: E402
 from tools.sweeping import console  # noqa: E402
+from tools.sweeping.methods import registered_methods  # noqa: E402
 
 OUTPUT = "output"
 RESUME = "The same command resumes it."
@@ -61,6 +62,9 @@ def run(args) -> int:
     everything = list(studies.values())
     args.out = sweep.absolute_path(args.out) if args.out else None
     sweep.prepare(args, f"{OUTPUT}/rehearsal" if args.rehearse else OUTPUT)
+    if args.methods and (not args.names or ALL in args.names):
+        check_methods(args.methods)
+        requested = [study for study in requested if has_method(study, args.methods)]
     if args.rehearse:
         rehearsal.set_options(args)
         requested, everything = ([rehearsal.rehearsed(study) for study in found] for found in (requested, everything))
@@ -72,6 +76,14 @@ def run(args) -> int:
         print(list_studies(requested, plan, Path(args.output)))
         return 0
     return Reproduction(args, requested, traced).run(plan)
+
+
+def check_methods(names: list[str]) -> None:
+    """Raises ValueError for an unknown method."""
+    known = registered_methods()
+    for name in names:
+        if name not in known and name != ALL:
+            raise ValueError(f"--methods: unknown method {name!r}; available: {', '.join(known)}")
 
 
 class Reproduction:

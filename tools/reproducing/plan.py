@@ -12,7 +12,7 @@ from tools.sweeping.plan import Job, plan, unique
 from tools.sweeping.state import read_record
 from trainers.common.runs.record_schema import FILE
 
-from .studies import PAPER, MostChanged, Row, Study, follows
+from .studies import PAPER, MostChanged, Row, Study, follows, has_method
 
 TRACE = ["TRAIN.TRACE", "True"]
 
@@ -102,7 +102,7 @@ def cells_of(study: Study, args) -> list[Cell]:
     rows = study.rows
     if args.methods and args.methods != ["all"]:
         rows = [row for row in rows if row.method in args.methods]
-        if study.rows and not rows:
+        if not has_method(study, args.methods):
             methods = ", ".join(dict.fromkeys(row.method for row in study.rows))
             raise ValueError(f"no row with --methods {' '.join(args.methods)}: its methods are {methods}")
     cells = {}

@@ -114,6 +114,11 @@ def select(names: list[str], studies: dict[str, Study]) -> list[Study]:
     return [studies[name] for name in chosen]
 
 
+def has_method(study: Study, methods: list[str]) -> bool:
+    """Whether a row of the study has one of the methods; True for a study without runs."""
+    return not study.rows or methods == [ALL] or any(row.method in methods for row in study.rows)
+
+
 def make_study(name: str, content, where: str) -> Study:
     """Returns the study of an entry. Raises ValueError if a field is unknown, missing or wrong."""
     check_fields(content, FIELDS, where)

@@ -115,6 +115,7 @@ def test_names():
         (["table5", "--methods", "CoOp"], ("--methods", "table5", "CoOp", "CLIPFit")),
         (["table5", "--datasets", "dttd"], ("'dttd'", "dtd")),
         (["table5", "--", "OPTIM.LRR", "1"], ("OPTIM.LRR",)),
+        (["all", "--methods", "CoOps"], ("--methods", "'CoOps'", "CLIPFit")),
         (["table1", "--backbone", "RN50"], ("table1", "MaPLe", "RN50")),
     ],
 )
