@@ -4,7 +4,7 @@ from .blocks import Block
 from .dataset_counts import dataset_block
 from .efficiency import efficiency_blocks
 from .plan import Plan
-from .rehearsal import MARK
+from .rehearsal import MARK, WATERMARK
 from .studies import MostChanged, Study
 from .tables import accuracy_block, curve_block
 
@@ -60,5 +60,6 @@ def mark(block: Block, datasets: list[str]) -> None:
     """Marks a block, and its picture, as a rehearsal, with the datasets that were used instead of the study's."""
     used = f" Datasets here: {', '.join(datasets)}." if datasets else ""
     block.caption = f"{MARK}{used} {block.caption}".strip()
-    if block.figure:
-        block.figure.suptitle(MARK, fontsize=8.5, color="#b3261e")
+    if block.figure:  # across the picture, where no legend can cover it
+        place = {"rotation": 20, "ha": "center", "va": "center", "rotation_mode": "anchor"}
+        block.figure.text(0.5, 0.5, WATERMARK, fontsize=26, color="#b3261e", alpha=0.25, **place)

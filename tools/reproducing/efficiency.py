@@ -20,7 +20,7 @@ COLUMNS = {  # title -> key of a measurement, key in the paper's results
 }
 CAPTION = (
     "Parameters: tuned ones. ms per image: training time over epochs and training images, with loading. Peak MB: of "
-    "the GPU, or of the process without one. Means over the trainings of a row; accuracies are {average}. "
+    "the GPU, or of the process without one. Means over the trainings of a row; accuracies: {average}. "
     "Device: {device}."
 )
 
@@ -96,6 +96,6 @@ def device_block(study: Study, cells: list[Cell], done, device: str, device_of: 
                 unrounded[f"{title} paper"] = reference
         table.append([row, *texts])
         csv.append(unrounded)
-    caption = CAPTION.format(average=f"the {average_title(results).lower()}", device=device)
+    caption = CAPTION.format(average=average_title(results), device=device)
     title = study.title if device == "none" else f"{study.title}, {device}"
     return Block(study.name, study.name, title, caption, columns, table, 1, csv, None, missing_notes(results), holes)
