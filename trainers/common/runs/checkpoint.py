@@ -211,16 +211,16 @@ def copy_best(trainer, directory: str) -> None:
     for name in trainer.get_model_names():
         source = osp.join(directory, name, BEST)
         target = osp.join(trainer.output_dir, name, BEST)
-        check_best(source, directory)
+        trainer.run.weights[f"{name}/{BEST}"] = digest(check_best(source, directory)["state_dict"])
         if osp.abspath(source) != osp.abspath(target):
             with open(source, "rb") as file:
                 write_atomically(target, file.read())
 
 
-def check_best(best: str, directory: str) -> None:
-    """Raises FileNotFoundError or ValueError, with a remedy, if the best checkpoint cannot be read."""
+def check_best(best: str, directory: str) -> dict:
+    """Returns the best checkpoint. Raises FileNotFoundError or ValueError, with a remedy, if it cannot be read."""
     try:
-        read(best)
+        return read(best)
     except (FileNotFoundError, ValueError) as error:
         problem = "corrupted" if osp.isfile(best) else "missing"
         raise type(error)(
