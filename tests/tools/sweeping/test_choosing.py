@@ -85,7 +85,7 @@ def test_of_equal_candidates_the_first_as_listed_is_chosen(sandbox):
     assert beta_of(sandbox.out / TESTS[0].format(1)) == 1.0
 
 
-def test_no_test_without_all_candidates_then_the_same_command_goes_on(sandbox, capsys):
+def test_no_test_without_all_candidates_then_the_same_command_resumes(sandbox, capsys):
     sandbox.orders["BETA=1.0_val/seed1"] = {"error": "error: no memory"}
     assert sandbox.run("base2new", "--seeds", "1", "2", *CHOOSE) == 1
     assert sorted(sandbox.calls()[6:]) == names(TESTS, 2)
