@@ -32,6 +32,7 @@ def read_yaml(path: str) -> dict:
 
 def read_chain(path: str) -> list[tuple[str, dict]]:
     """Returns (path, content) of the bases of a file and of the file itself; later ones win. Raises as `read_yaml`."""
+    path = os.fspath(path)
     chain = []
     inheriting = []  # paths of the files that inherit from `path`, directly or not
     while path:

@@ -26,6 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from tools.records import printable  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
@@ -119,9 +120,11 @@ def as_text(rows) -> str:
     """Returns one line per class for a single image, or one line per image."""
     if len(rows) == 1:
         path, classes = rows[0]
-        lines = [path] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
+        lines = [printable(path)] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
     else:
-        lines = [f"{path}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes) for path, classes in rows]
+        lines = []
+        for path, classes in rows:
+            lines.append(f"{printable(path)}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes))
     return "\n".join(lines) + "\n"
 
 
@@ -154,6 +157,9 @@ def run(args) -> int:
         if path and path != "-":
             check_writable(path)
     paths = find_images(args.images)
+    for output in (args.csv, args.json):
+        if output and os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, paths):
+            raise ValueError(f"{output} is one of the images: give another file to write")
     classifier = load(args)
     rows = []
     unreadable = 0

@@ -61,6 +61,6 @@ def test_a_failed_run_gives_exit_code_1(tmp_path):
     argv = ("folder", "1", "--data", str(tmp_path / "none"), "--output", str(tmp_path / "out"), "--backbone", "micro")
     done = call("scripts/clipfit/base2new.sh", *argv)
     assert done.returncode == 1
-    run = "folder/shots_16/CLIPFit/micro_ep100/seed1"
+    run = "none/shots_16/CLIPFit/micro_ep100/seed1"
     assert (tmp_path / "out" / "train_base" / run / "console.log").is_file()
     assert str(tmp_path / "none") in done.stdout  # in the log and in the reason at the end

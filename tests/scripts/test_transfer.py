@@ -46,7 +46,7 @@ def test_cross_dataset_to_a_folder_with_best_val(tmp_path, tiny, digits_root, mo
     folder = tmp_path / "out" / "train" / "digits" / "shots_2" / "CLIPFit" / "micro_ep100_best_val" / "seed1"
     best = folder / "clipfit" / "model-best.pth.tar"
     assert best.is_file() and (folder / "result.json").is_file()
-    log = tmp_path / "out/test/digits/folder/shots_2/CLIPFit/micro_ep100_best_val/seed1/log.txt"
+    log = tmp_path / f"out/test/digits/{images.name}/shots_2/CLIPFit/micro_ep100_best_val/seed1/log.txt"
     assert str(best) in log.read_text()
 
 

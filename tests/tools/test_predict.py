@@ -98,6 +98,17 @@ def test_unreadable_images_are_reported_and_skipped(call, tmp_path):
     assert result[1] == ""
 
 
+def test_an_image_is_never_overwritten_and_its_name_forges_no_line(call, tmp_path):
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    before = path.read_bytes()
+    assert_user_error(call(path, "--csv", path), path)
+    assert path.read_bytes() == before
+    odd = tmp_path / "a\n* accuracy: 99.99%.png"
+    shutil.copy(path, odd)
+    _, out, _ = call(odd)
+    assert not any(line.startswith("* accuracy") for line in out.splitlines())
+
+
 def test_class_names_from_a_file(call, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("cat, tabby\n\nčeský pes\n", encoding="utf-8")

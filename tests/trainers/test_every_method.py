@@ -248,13 +248,14 @@ def test_tuned_tensors_on_vit_b16(make, vit_b16, monkeypatch, method, capsys):
     monkeypatch.setattr("trainers.common.tuned_clip.load_clip", lambda *args: vit_b16)
     flags, keys = config(method, "ViT-B/16")
     expected, scalars = ON_VIT_B16[method]
-    trainer = make(method, *keys, "INPUT.SIZE", "(224, 224)", flags=flags)
+    size = ("INPUT.SIZE", "(224, 224)")
+    trainer = make(method, *keys, *size, backbone="ViT-B/16", flags=flags)
     assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected
     assert sum(p.numel() for p in tuned_of(trainer).values()) == scalars
     assert f" {scalars:,}  {100 * scalars / 149_620_737:.4f} % of CLIP's 149,620,737" in capsys.readouterr().out
     if not trainer.clip_names:  # "+UL" adds the 52 LayerNorm tensors
         more = (f"TRAINER.{trainer.section}.TUNE", "('image_layernorm',)")
-        trainer = make(method, *keys, "INPUT.SIZE", "(224, 224)", *more, flags=flags)
+        trainer = make(method, *keys, *size, *more, backbone="ViT-B/16", flags=flags)
         assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected | LAYERNORMS
         assert sum(p.numel() for p in tuned_of(trainer).values()) == scalars + 39_936
 

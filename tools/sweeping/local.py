@@ -10,8 +10,9 @@ from . import console
 from .cost import Costs, clock
 from .follow import Follower
 from .jobs import Job
+from .locks import lock_folder
 from .process import Process, stop_all
-from .state import State, job_state, lock_folder
+from .state import State, job_state
 
 POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

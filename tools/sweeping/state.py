@@ -1,9 +1,7 @@
 """Tells the state of a job from its run directory: finished, running, to resume, to run, or blocked by another run."""
 
-import fcntl
 import json
 import os
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,8 +12,7 @@ from trainers.common.runs.record_schema import record_digest
 from . import console
 from .data import data_key, differing_data
 from .jobs import Job
-
-LOCK = ".sweep.lock"
+from .locks import is_running
 
 
 @dataclass(frozen=True)
@@ -199,46 +196,3 @@ def fingerprint(backbone: str) -> str | None:
     from trainers.common.models import loading
 
     return loading.fingerprint(loading.read_state_dict(backbone))
-
-
-def lock_folder(folder: Path):
-    """Locks a run directory. Returns the open lock file, or None if another process holds the lock.
-
-    The job inherits the lock file. The operating system releases the lock when all processes that hold it have ended.
-    So a job that outlives a killed sweep keeps the next sweep out of its directory. Locks are not inherited on NFS;
-    there, train.py's own lock protects the directory.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    file = open(folder / LOCK, "a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError as error:
-        print(f"Cannot lock {file.name} ({error.strerror}): run only one sweep at a time here", file=sys.stderr)
-    return file
-
-
-def is_running(folder: Path, lock_held: bool = False) -> bool:
-    """Whether a process has locked a run directory: another sweep, or train.py itself.
-
-    Args:
-        folder: The run directory.
-        lock_held: Whether this process holds the sweep's lock, which is then not tested.
-    """
-    from trainers.common.runs import files
-
-    swept = not lock_held and is_locked(folder / LOCK, fcntl.flock)
-    return swept or is_locked(folder / files.LOCK, fcntl.lockf)
-
-
-def is_locked(path: Path, lock) -> bool:
-    try:
-        with open(path) as file:
-            lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return True
-    except OSError:  # no such file, or a file system without locks
-        return False
-    return False

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.user_errors import assert_facts
-from tools.sweeping import console, cost, local, state
+from tools.sweeping import console, cost, local, locks, state
 from tools.sweeping.follow import Follower
 from tools.sweeping.plan import plan
 
@@ -234,7 +234,7 @@ def test_a_sweep_waits_for_a_job_of_a_killed_sweep(sandbox, args, capsys):
     sandbox.orders["seed1"] = {"seconds": 3}
     sandbox.run(*argv, "--dry-run")
     job = plan(args(*argv))[0]
-    lock = state.lock_folder(job.output)
+    lock = locks.lock_folder(job.output)
     survivor = subprocess.Popen([sys.executable, str(FAKE_TRAIN), *job.argv], pass_fds=(lock.fileno(),))
     lock.close()
     assert sandbox.run(*argv) == 0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainers.conftest import tiny  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts
-from tools.sweeping import console, state
+from tools.sweeping import console, locks, state
 from tools.sweeping.plan import plan
 
 from .conftest import record_of
@@ -180,13 +180,13 @@ def test_another_folder_of_images(args, tmp_path):
 
 def test_locks(jobs):
     (training, _), expected = jobs
-    lock = state.lock_folder(training.output)
-    assert state.lock_folder(training.output) is None
+    lock = locks.lock_folder(training.output)
+    assert locks.lock_folder(training.output) is None
     assert state.job_state(training, expected).status == "running"
     assert state.job_state(training, expected, lock_held=True).status == "run"
     lock.close()
     assert state.job_state(training, expected).status == "run"
-    state.lock_folder(training.output).close()
+    locks.lock_folder(training.output).close()
 
 
 def test_a_run_outside_a_sweep_locks_its_folder(jobs):

@@ -92,7 +92,7 @@ def load_weights(trainer, path: str, name: str = "", state: dict | None = None) 
     for difference in plugin_differences(state):
         print(f"Note: {path} was made with other plugins ({difference})")
     trainer.apply_state(name, state, path)
-    print(f"Loaded {path} to {name} (epoch {state.get('epoch')}, val_result {state.get('val_result')})")
+    print(f"Loaded {path} to {name} (epoch {state.get('epoch')!r}, val_result {state.get('val_result')!r})")
     return state
 
 
@@ -207,16 +207,16 @@ def copy_best(trainer, directory: str) -> None:
     for name in trainer.get_model_names():
         source = osp.join(directory, name, BEST)
         target = osp.join(trainer.output_dir, name, BEST)
-        check_best(source, directory)
+        trainer.run.weights[f"{name}/{BEST}"] = digest(check_best(source, directory)["state_dict"])
         if osp.abspath(source) != osp.abspath(target):
             with open(source, "rb") as file:
                 write_atomically(target, file.read())
 
 
-def check_best(best: str, directory: str) -> None:
-    """Raises FileNotFoundError or ValueError, with a remedy, if the best checkpoint cannot be read."""
+def check_best(best: str, directory: str) -> dict:
+    """Returns the best checkpoint. Raises FileNotFoundError or ValueError, with a remedy, if it cannot be read."""
     try:
-        read(best)
+        return read(best)
     except (FileNotFoundError, ValueError) as error:
         problem = "corrupted" if osp.isfile(best) else "missing"
         raise type(error)(

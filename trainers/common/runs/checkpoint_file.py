@@ -52,7 +52,11 @@ def newest(folder: str) -> str | None:
     pointer = osp.join(folder, POINTER)
     if osp.isfile(pointer):
         with open(pointer, encoding="utf-8", errors="replace") as file:
-            name = file.readline().strip()
+            name = file.readline(200).strip()
+        if name != osp.basename(name) or not name.isprintable():
+            raise ValueError(
+                f"{pointer} must hold the name of a checkpoint in its folder, got {name!r}: remove this file"
+            )
         if name:
             return name
     checkpoints = names(folder)  # the process was killed before it wrote the file `checkpoint`, or the file was lost

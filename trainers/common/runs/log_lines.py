@@ -35,15 +35,21 @@ def read_text(path, max_bytes: int = MAX_BYTES) -> str:
         OSError: the file cannot be read, or is no regular file: a folder, or a pipe, whose reading would not end.
         ValueError: it is larger than `max_bytes`.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
-    with open(handle, encoding="utf-8", errors="replace") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a regular file")
-        text = file.read(max_bytes + 1) if status.st_size <= max_bytes else ""
-    if status.st_size > max_bytes or len(text) > max_bytes:
+    with open(path, encoding="utf-8", errors="replace", opener=_open_regular) as file:
+        size = os.fstat(file.fileno()).st_size
+        text = file.read(max_bytes + 1) if size <= max_bytes else ""
+    if size > max_bytes or len(text) > max_bytes:
         raise ValueError(f"larger than {max_bytes / 2**20:.0f} MB")
     return text
+
+
+def _open_regular(path, flags: int) -> int:
+    """Opens a file for `open`. Raises OSError if it is no regular file."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("not a regular file")
+    return handle
 
 
 def body(lines):

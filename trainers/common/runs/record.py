@@ -15,6 +15,7 @@ from dassl.config import get_cfg_default
 
 from .files import write_atomically
 from .image_hashes import ImageHashes, content_differences
+from .log_lines import read_text
 from .provenance import data_hash, git_revision, now, peak_memory
 from .record_schema import FILE, FORMAT, SPLITS, WHICH_RUN, check, counts, record_digest
 
@@ -205,8 +206,7 @@ def save(result: dict, path: str) -> None:
 def read(path: str) -> dict | None:
     """Returns the record at `path`, or None if it is missing, cannot be read or does not match its digest."""
     try:
-        with open(path, encoding="utf-8") as file:
-            result = json.load(file)
+        result = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(result, dict):

@@ -269,3 +269,10 @@ def test_newest(trained):
     with raises_user_error("model.pth.tar-7", "model.pth.tar-10 (epoch 10)", "echo", error=FileNotFoundError):
         trainer.resume_model_if_exist(run)
     assert checkpoint_file.newest(str(path.parents[2])) is None
+
+
+@pytest.mark.parametrize("name", ["../other/model.pth.tar-1", "/etc/passwd", "a\x1bb"])
+def test_the_file_checkpoint_names_no_file_outside_its_folder(tmp_path, name):
+    (tmp_path / "checkpoint").write_text(name + "\n")
+    with raises_user_error(tmp_path / "checkpoint"):
+        checkpoint_file.newest(str(tmp_path))

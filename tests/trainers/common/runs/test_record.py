@@ -1,6 +1,7 @@
 """`result.json` exists from the start of a run, is always complete, and survives an interrupted run."""
 
 import json
+import os
 import time
 
 import pytest
@@ -130,6 +131,18 @@ def test_a_corrupted_record_is_replaced(make, tmp_path, content):
     (tmp_path / "run" / "result.json").write_text(content)
     make("CLIPFit").test()
     assert read(tmp_path / "run")["finished"]
+
+
+def test_a_record_that_is_no_file_or_was_changed_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # reading it would not end
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing"):
+        assert record.read(str(path)) is None
+    content = {"finished": True, "metrics": {"test": {"accuracy": 50.0}}}
+    content["digest"] = record.record_digest(content)
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    assert record.read(str(tmp_path / "result.json")) == content
+    (tmp_path / "result.json").write_text(json.dumps(content).replace("50.0", "99.0"))
+    assert record.read(str(tmp_path / "result.json")) is None
 
 
 def test_a_run_without_a_test_is_finished_too(make, tmp_path):
