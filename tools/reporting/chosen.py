@@ -46,7 +46,7 @@ def detail(method: str, names: tuple[str, ...], found: dict[tuple, Choice]) -> D
         blocks.setdefault(heading, Block(heading, [])).rows.append([seed, names[choice.index], *accuracies])
         if choice.ties:
             equal = [name for name, a in zip(names, accuracies, strict=True) if a == choice.chosen.accuracy]
-            notes.append(f"{heading}, seed {seed}: {' and '.join(equal)} are equally good; the first was chosen.")
+            notes.append(f"{heading}, seed {seed}: {', '.join(equal)} are equally good; the first was chosen.")
     keys = ", ".join(next(iter(found.values())).chosen.values)
     columns = ["Seed", "Chosen", *names]
     return Detail(f"Chosen on validation images, {method}: {keys}", CAPTION, columns, list(blocks.values()), notes,

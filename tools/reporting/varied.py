@@ -202,5 +202,5 @@ def grid(table: Table, key: str, other: str, rows: list[Row], rest: tuple) -> De
     ]
     columns = [names[0], *(setting_name(other, across) for across in acrosses)]
     caption = CAPTION.format(key=f"{key} and {other}")
-    drawn = panels(table, table.groups, lines)
-    return Detail(title, caption, columns, blocks, [], True, drawn, key, f"vary_{'_'.join(names)}")
+    curves = panels(table, table.groups, lines)
+    return Detail(title, caption, columns, blocks, [], True, curves, key, f"vary_{'_'.join(names)}")

@@ -118,7 +118,7 @@ def other_run(job: Job, result: dict, expected: dict[Job, dict]) -> str:
 def chose_other_value(job: Job, result: dict, expected: dict[Job, dict]) -> bool:
     """Whether a test of a chosen run differs from the recorded one in the chosen values only.
 
-    It is repeated then. The record of the old test stays beside the new one, as record.begin renames it.
+    It is repeated then. The record of the old test is kept under another name, see record.begin.
     """
     own = expected[job]
     keys = job.setting.values.keys()

@@ -56,7 +56,7 @@ def check(vary: dict[str, list[str]], opts: list[str], settings: list) -> None:
 
     Raises:
         ValueError: a key is unknown, is set by another option, concerns none of the methods or no result, or is also in
-            `opts`; or a value has the wrong type, is not allowed, or is there twice.
+            `opts`; or a value has the wrong type, is not allowed, or is a duplicate.
     """
     for key, values in vary.items():
         if key in SET_OTHERWISE:
@@ -78,7 +78,7 @@ def check_distinct(key: str, texts: list[str], values: list) -> None:
     for i, value in enumerate(values):
         first = values.index(value)
         if first != i:
-            same = "is there twice" if texts[first] == texts[i] else f"is the same value as {texts[first]!r}"
+            same = "is a duplicate" if texts[first] == texts[i] else f"is the same value as {texts[first]!r}"
             raise ValueError(f"{OPTION} {key}: {texts[i]!r} {same}: remove one of the two")
 
 

@@ -189,7 +189,7 @@ def test_chosen_runs_are_one_row_whatever_was_chosen(tmp_path):
     ((detail,),) = result.details
     assert detail.columns == ["Seed", "Chosen", "BETA 1.0", "BETA 8.0"]
     assert detail.blocks[0].rows == [["1", "BETA 8.0", 70.0, 80.0], ["2", "BETA 1.0", 75.0, 75.0]]
-    assert len(detail.notes) == 1 and "seed 2" in detail.notes[0] and "BETA 1.0 and BETA 8.0" in detail.notes[0]
+    assert len(detail.notes) == 1 and "seed 2" in detail.notes[0] and "BETA 1.0, BETA 8.0" in detail.notes[0]
     assert "No test image" in detail.caption
     write_files(result, tmp_path / "report")
     assert "BETA 8.0" in (tmp_path / "report/report.html").read_text()

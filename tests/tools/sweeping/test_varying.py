@@ -116,7 +116,7 @@ def test_vary_as_a_dict_and_the_union_of_two_plans(args):
         (("OPTIM.MAX_EPOCH", "2", "1.5"), ("OPTIM.MAX_EPOCH", "1.5", "int")),
         (("OPTIM.LR", "0.1", "-1"), ("OPTIM.LR", "-1")),
         ((BETA, "8", "1", "8.0"), (BETA, "'8.0'", "'8'")),
-        ((BETA, "1", "1"), (BETA, "'1'", "twice")),
+        ((BETA, "1", "1"), (BETA, "'1'", "duplicate")),
         ((BETA, "1", "--vary", BETA, "2"), (BETA, "twice")),
         (("SEED", "1", "2"), ("SEED", "--seeds")),
         (("DATASET.NUM_SHOTS", "1", "2"), ("DATASET.NUM_SHOTS", "--shots")),

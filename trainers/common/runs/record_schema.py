@@ -48,7 +48,13 @@ LEARNED_FROM = {
     split: Field(dict, f"{split} images", null=True, fields=CONTENT_OF_SPLIT) for split in ("train_x", "val")
 }
 # A run that is evaluated on validation images does not read the test images.
-TEST_IMAGES = Field(dict, "test images", null=True, written="maybe", fields=CONTENT_OF_SPLIT)
+TEST_IMAGES = Field(
+    dict,
+    "test images; not in runs that are evaluated on validation images",
+    null=True,
+    written="maybe",
+    fields=CONTENT_OF_SPLIT,
+)
 CONTENT = {**LEARNED_FROM, "test": TEST_IMAGES}
 SOURCE = {
     "dataset": Field(str, "dataset trained on", null=True),
