@@ -1,11 +1,17 @@
 """Makes the project's packages and the bundled Dassl API importable in every test."""
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 # pytest-xdist runs one process per core, so more threads per process would only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# nohup ignores SIGHUP, and every child of the tests would inherit that.
+if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
