@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import train
-from datasets.digits import write_images
+from datasets.digits import Digits
 from tests.user_errors import assert_facts
 from tools import sweep
 from tools.sweeping.choosing import chosen_tests
@@ -36,7 +36,7 @@ def audited():
 def data(tmp_path_factory):
     """A folder with the digits dataset, and the paths of its test images. These are no images any more."""
     root = tmp_path_factory.mktemp("data")
-    write_images(str(root / "digits" / "images"))
+    Digits.at_root(str(root)).prepare()
     cfg = train.setup_cfg(train.parse_args(["--root", str(root), "--trainer", "ZeroshotCLIP", *DATASET]))
     from dassl.data.datasets import build_dataset
 

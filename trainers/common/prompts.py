@@ -23,7 +23,7 @@ FALLBACK_TEMPLATES = {
     "DescribableTextures": "{} texture.",
     "EuroSAT": "a centered satellite photo of {}.",
     "UCF101": "a photo of a person doing {}.",
-    "Digits": "a photo of the number {}.",
+    **dict.fromkeys(("Digits", "DigitsRotated", "DigitsNoisy"), "a photo of the number {}."),
 }
 # Templates of a method's official code that differ from the dataset's. Used for that method only.
 KGCOOP_TEMPLATES = {"DescribableTextures": "a photo of a {}, a type of texture."}
