@@ -6,11 +6,11 @@ import math
 import re
 from pathlib import Path
 
+from trainers.common.classes import CONTROL
 from trainers.common.runs.log_lines import read_text
 
 MAX_BYTES = 2**25  # 32 MB; a record with the names of 10,000 classes has less than 1 MB
 MAX_DEPTH = 30  # of nested values; records have at most 5
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def read_json(path: Path):

@@ -58,6 +58,12 @@ def content(path) -> str:
     return digest(state)
 
 
+def flip_a_bit(data: bytes, rng) -> bytes:
+    """Returns `data` with one random bit changed. `rng` is a `random.Random`."""
+    at = rng.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+
+
 def small_disk(folder, kilobytes: int, mount: bool = True):
     """In a forked child: limits the free space in `folder` to about `kilobytes`. Returns a function that frees space.
 

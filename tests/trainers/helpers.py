@@ -52,6 +52,18 @@ def train_step(trainer, batch: dict, update_lr: bool = False) -> dict:
     return trainer.forward_backward(batch)
 
 
+def cut_off_at(trainer, epoch: int, batch_idx: int) -> None:
+    """Makes training stop, as Ctrl-C does, before the step of a batch in an epoch; both are counted from 0."""
+    forward_backward = trainer.forward_backward
+
+    def stopping(batch):
+        if (trainer.epoch, trainer.batch_idx) == (epoch, batch_idx):
+            raise KeyboardInterrupt
+        return forward_backward(batch)
+
+    trainer.forward_backward = stopping
+
+
 def cut_off_after(trainer, epochs: int) -> None:
     """Train and interrupt, as Ctrl-C does, after `epochs`."""
     after_epoch = trainer.after_epoch

@@ -16,7 +16,7 @@ from tools.recipe import config_file, recipe
 from trainers import register_all
 
 from .crash import content
-from .helpers import batch_of, train_step
+from .helpers import batch_of, cut_off_at, train_step
 
 register_all()
 for path in sorted(Path("examples").glob("*.py")):
@@ -114,14 +114,8 @@ def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
     def run(folder, stop_at=None):
         trainer = build(method, *options, output=tmp_path / folder)
         trainer.test_loader = trainer.val_loader  # fewer images
-        forward_backward = trainer.forward_backward
-
-        def stopping(batch):
-            if (trainer.epoch, trainer.batch_idx) == stop_at:
-                raise KeyboardInterrupt
-            return forward_backward(batch)
-
-        trainer.forward_backward = stopping
+        if stop_at:
+            cut_off_at(trainer, *stop_at)
         trainer.train()
         return trainer
 

@@ -12,6 +12,8 @@ from trainers.common.runs import trace_file
 from trainers.common.runs.digest import digest
 from trainers.common.runs.recorded import recorded
 
+from .helpers import cut_off_at
+
 register_all()
 OPTIONS = ("OPTIM.MAX_EPOCH", "3", "DATALOADER.TRAIN_X.BATCH_SIZE", "10", "TEST.NO_TEST", "True", "OPTIM.LR", "0.05")
 TRACE = (*OPTIONS, "TRAIN.TRACE", "True")
@@ -98,14 +100,8 @@ def test_a_resumed_trace_equals_an_unbroken_one(make, name, tmp_path):
 
     def run(folder, stop_at=None):
         trainer = make(name, *keys, output=tmp_path / folder)
-        forward_backward = trainer.forward_backward
-
-        def stopping(batch):
-            if (trainer.epoch, trainer.batch_idx) == stop_at:
-                raise KeyboardInterrupt
-            return forward_backward(batch)
-
-        trainer.forward_backward = stopping
+        if stop_at:
+            cut_off_at(trainer, *stop_at)
         trainer.train()
 
     run("whole")

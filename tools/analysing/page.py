@@ -4,9 +4,8 @@ import difflib
 from pathlib import Path
 
 from tools.reporting import plots, spreadsheet
-from tools.reporting.files import render
+from tools.reporting.files import render, write_all
 from tools.reporting.text import aligned
-from trainers.common.runs.files import write_atomically
 
 from .runs import AnalysedRun
 from .sections import ANALYSES, Options, Section
@@ -61,8 +60,7 @@ def write_files(runs: list[AnalysedRun], sections: list[Section], notes: list[st
 
     Returns the path of the HTML page. Raises OSError if `folder` is not writable.
     """
-    for name, content in list(contents(runs, sections, notes)):
-        write_atomically(str(folder / name), content)
+    write_all(contents(runs, sections, notes), folder)
     return folder / PAGE
 
 
@@ -71,9 +69,7 @@ def contents(runs: list[AnalysedRun], sections: list[Section], notes: list[str])
     for section in sections:
         if section.csv:
             yield f"{section.name}.csv", spreadsheet.text(section.csv)
-        if section.figure:
-            for file_format in ("png", "pdf"):
-                yield f"plots/{section.name}.{file_format}", plots.save(section.figure, file_format)
+        yield from plots.files(section.figure, section.name)
     content = {"runs": runs, "sections": sections, "notes": notes, "inline_svg": inline_svg}
     yield "analysis.md", render("analysis.md.j2", **content)
     yield PAGE, render("analysis.html.j2", autoescape=True, **content)

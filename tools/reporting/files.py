@@ -63,11 +63,20 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` is not writable.
     """
-    for name, content in contents(report):
+    write_all(contents(report), out)
+    return out / PAGE
+
+
+def write_all(files, out: Path) -> None:
+    """Writes (path relative to `out`, content) pairs. All contents are computed before the first file is written.
+
+    Raises:
+        OSError: `out` is not writable.
+    """
+    for name, content in list(files):
         if isinstance(content, str):  # names of files that are not UTF-8 cannot be encoded
             content = content.encode("utf-8", "backslashreplace")
         write_atomically(str(out / name), content)
-    return out / PAGE
 
 
 def contents(report):
@@ -98,8 +107,7 @@ def contents(report):
             yield f"tables/{item.detail.name}.tex", render("detail.tex.j2", detail=item.detail)
         figures = {name: section.figure, **{item.detail.name: item.figure for item in section.details}}
         for name, figure in figures.items():
-            for file_format in ("png", "pdf") if figure else ():
-                yield f"plots/{name}.{file_format}", plots.save(figure, file_format)
+            yield from plots.files(figure, name)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:

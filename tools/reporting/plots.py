@@ -60,6 +60,12 @@ def save(figure: Figure, file_format: str) -> bytes:
     return file.getvalue()
 
 
+def files(figure: Figure | None, name: str):
+    """Yields (path relative to the output folder, content) of a figure as PNG and PDF; nothing without a figure."""
+    for file_format in ("png", "pdf") if figure else ():
+        yield f"plots/{name}.{file_format}", save(figure, file_format)
+
+
 def inline_svg(figure: Figure, name: str, title: str) -> str:
     """Returns the figure as SVG for an HTML page: in the page's text colour, with ids prefixed by `name`."""
     svg = save(figure, "svg").decode()

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from tools.reporting import plots, spreadsheet
-from tools.reporting.files import render
+from tools.reporting.files import render, write_all
 from tools.reporting.text import aligned
-from trainers.common.runs.files import write_atomically
 
 from .blocks import Block
 
@@ -20,8 +19,7 @@ def write_page(blocks: list[Block], notes: list[str], folder: Path) -> Path:
         ValueError: `folder` is not writable.
     """
     try:
-        for name, content in list(contents(blocks, notes)):
-            write_atomically(str(folder / name), content)
+        write_all(contents(blocks, notes), folder)
     except OSError as error:
         reason = error.__cause__.strerror if error.__cause__ else error
         raise ValueError(f"cannot write the page to {folder}: {reason}; pass --out DIR") from error
@@ -35,9 +33,7 @@ def contents(blocks: list[Block], notes: list[str]):
             yield f"tables/{block.name}.csv", spreadsheet.text(block.csv)
         if block.table:
             yield f"tables/{block.name}.tex", render("studies.tex.j2", block=block)
-        if block.figure:
-            for file_format in ("png", "pdf"):
-                yield f"plots/{block.name}.{file_format}", plots.save(block.figure, file_format)
+        yield from plots.files(block.figure, block.name)
     content = {"blocks": blocks, "notes": notes, "title": TITLE, "inline_svg": inline_svg}
     yield "studies.md", render("studies.md.j2", **content)
     yield PAGE, render("studies.html.j2", autoescape=True, **content)

@@ -1,6 +1,5 @@
 """Tells the state of a job from its run directory: finished, running, to resume, to run, or blocked by another run."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -59,7 +58,7 @@ def expected_record(job: Job) -> dict:
         "images": os.path.abspath(cfg.DATASET.ROOT) if cfg.DATASET.NAME == "Folder" else None,
         "data": data_key(cfg),
     }
-    return json.loads(json.dumps(expected))  # tuples become lists, as in a record
+    return record.as_read(expected)
 
 
 def job_state(job: Job, expected: dict[Job, dict], lock_held: bool = False) -> State:

@@ -19,7 +19,7 @@ from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, checkpoint_file, record, trace, trace_file, tuned_weights
+from .runs import checkpoint, checkpoint_file, trace, trace_file, tuned_weights
 from .runs.recorded import RecordedRun
 from .runs.rng import random_state, set_random_state
 from .tuned_clip import TunedClip
@@ -200,5 +200,4 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def load_model(self, directory, epoch=None):
         state = checkpoint.load(self, directory, epoch)
         if state and not self.run.training:  # in training, the loaded checkpoint is this run's best epoch
-            self.run.source = record.source_of(state, directory)
-            self.run.load_epoch = epoch
+            self.run.evaluates(state, directory, epoch)

@@ -43,7 +43,7 @@ def make_room(trainer) -> None:
     finished = (record.read(os.path.join(trainer.output_dir, record.FILE)) or {}).get("finished")
     if not diverged or not diverged.get("settings") or finished or trainer.cfg.RESUME:
         return
-    differ = record.differences(diverged["settings"], json_values(record.settings(trainer.cfg, trainer.section)))
+    differ = record.differences(diverged["settings"], record.as_read(record.settings(trainer.cfg, trainer.section)))
     differ += checkpoint.plugin_differences(diverged)
     if not differ:
         return
@@ -59,8 +59,3 @@ def make_room(trainer) -> None:
         f"Note: {trainer.output_dir} holds a run that diverged: {removed} files of its checkpoints are removed, and "
         f"this run starts with other settings ({'; '.join(differ)})"
     )
-
-
-def json_values(settings: dict) -> dict:
-    """Returns settings as they are after writing and reading JSON: tuples are lists."""
-    return json.loads(json.dumps(settings))

@@ -68,7 +68,9 @@ class ImageHashes:
             return [None] * len(self._splits[split])
         paths = [item.impath for item in self._splits[split]]
         with self._done:
-            self._done.wait_for(lambda: self._error or all(path in self._keys for path in paths))
+            for path in paths:  # one by one: checking all of them after each chunk would be quadratic
+                while path not in self._keys and not self._error:
+                    self._done.wait()
             if self._error:
                 raise self._error
         return [self._keys[path] for path in paths]

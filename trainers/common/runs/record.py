@@ -66,7 +66,8 @@ def identity(trainer) -> dict:
 
 def describe(trainer) -> dict:
     """Returns the part of the run record that is known when the run starts."""
-    cfg, dataset = trainer.cfg, getattr(getattr(trainer, "dm", None), "dataset", None)
+    cfg = trainer.cfg
+    dataset = dataset_of(trainer)
     return {
         "format": FORMAT,
         "finished": False,
@@ -90,6 +91,11 @@ def describe(trainer) -> dict:
     }
 
 
+def dataset_of(trainer):
+    """Returns the dataset of a trainer; None if the trainer builds its own loaders."""
+    return getattr(getattr(trainer, "dm", None), "dataset", None)
+
+
 def dataset_name(cfg) -> str:
     """Returns the name of the dataset in reports and paths; of the user's own images, that of their folder."""
     if cfg.DATASET.NAME != "Folder":
@@ -104,7 +110,7 @@ def read_images(trainer) -> None:
     A run that is evaluated on validation images reads no test images, except to make sure that none of the user's own
     images is in train and test.
     """
-    dataset = getattr(getattr(trainer, "dm", None), "dataset", None)
+    dataset = dataset_of(trainer)
     on_val = trainer.cfg.TEST.SPLIT == "val" and not getattr(dataset, "refuses_duplicates", False)
     trainer.run.images = ImageHashes(dataset, ("train_x", "val") if on_val else SPLITS)
 
@@ -162,9 +168,9 @@ def record_path(trainer) -> str:
     `evaluation-DescribableTextures-new-test.json`, so that it does not replace the record of the training.
     """
     cfg = trainer.cfg
-    old = read(os.path.join(cfg.OUTPUT_DIR, FILE))
-    if trainer.run.training or old is None or old.get("eval_only", True):
-        return os.path.join(cfg.OUTPUT_DIR, FILE)
+    path = os.path.join(cfg.OUTPUT_DIR, FILE)
+    if trainer.run.training or (read(path) or {}).get("eval_only", True):
+        return path
     parts = [EVALUATION, dataset_name(cfg), cfg.DATASET.SUBSAMPLE_CLASSES, cfg.TEST.SPLIT]
     if trainer.run.load_epoch is not None:
         parts.append(f"epoch{trainer.run.load_epoch}")
@@ -197,7 +203,7 @@ def save(result: dict, path: str) -> None:
 
     Raises ValueError if a field is missing, unexpected, or of the wrong type.
     """
-    result = json.loads(json.dumps(result))  # tuples become lists, as in the file
+    result = as_read(result)
     result["digest"] = record_digest(result)
     check(result, complete=True)
     write_atomically(path, json.dumps(result, indent=1) + "\n")
@@ -215,12 +221,17 @@ def read(path: str) -> dict | None:
     return None if changed else result
 
 
+def as_read(value):
+    """Returns a value as it is after writing it as JSON and reading it: tuples are lists."""
+    return json.loads(json.dumps(value))
+
+
 def same_run(old: dict, new: dict) -> bool:
     """Whether two records describe the same run: fields in WHICH_RUN, backbone, images, evaluated checkpoint are equal.
 
     Class names and images are compared if both records have them.
     """
-    new = json.loads(json.dumps(new))  # tuples become lists, as in a record that was read
+    new = as_read(new)
     return _run_key(old) == _run_key(new) and not data_differences(old, new)
 
 

@@ -13,6 +13,7 @@ from . import checkpoint, divergence, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
+from .record import dataset_of
 
 
 @dataclass
@@ -37,6 +38,11 @@ class RunState:
     def train_seconds(self) -> float:
         """Returns the training time so far in seconds, including the time before the run was resumed."""
         return self.earlier_seconds + (time.time() - self.started if self.started else 0.0)
+
+    def evaluates(self, state: dict, model_dir: str, epoch: int | None) -> None:
+        """Notes the checkpoint that is evaluated: its content, the run directory, and the epoch that was asked for."""
+        self.source = record.source_of(state, model_dir)
+        self.load_epoch = epoch
 
 
 class RecordedRun:
@@ -126,7 +132,7 @@ class RecordedRun:
 
     def image_name(self, split: str, index: int) -> str:
         """Returns the split and, unless its order is random, the path of the image at a position of the evaluation."""
-        items = getattr(getattr(getattr(self, "dm", None), "dataset", None), split, None) or ()
+        items = getattr(dataset_of(self), split, None) or ()
         in_order = self.cfg.DATALOADER.TEST.SAMPLER == "SequentialSampler" and index < len(items)
         return f"{split}: {items[index].impath}" if in_order else split
 
@@ -164,8 +170,7 @@ class RecordedRun:
             states = [checkpoint.load_weights(self, path, name) for name, path in files.items()]
         if directory and files and not self.run.training:
             state = states[0] if states else read(next(iter(files.values())))
-            self.run.source = record.source_of(state, directory)
-            self.run.load_epoch = epoch
+            self.run.evaluates(state, directory, epoch)
 
     def apply_state(self, name: str, state: dict, path: str) -> None:
         """Loads the weights of a checkpoint, read from `path`, into the model registered as `name`.
@@ -199,11 +204,6 @@ class RecordedRun:
 
     def writing_curves(self):
         return explain_write_error(os.path.join(self.output_dir, "tensorboard"))
-
-
-def dataset_of(trainer):
-    """Returns the dataset of a trainer; None if the trainer builds its own loaders."""
-    return getattr(getattr(trainer, "dm", None), "dataset", None)
 
 
 def own_images(trainer) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.reference.models import random_clip
+from tests.trainers.crash import flip_a_bit
 from tests.user_errors import raises_user_error
 from trainers.common.models import backbone_files, weights_file
 from trainers.common.models.loading import load_clip
@@ -135,9 +136,7 @@ def test_flipped_bits_of_a_backbone_are_detected(tmp_path):
     torch.save(CLIP, path)
     content, rng, detected = path.read_bytes(), random.Random(1), 0
     for _ in range(20):
-        damaged = bytearray(content)
-        damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        path.write_bytes(damaged)
+        path.write_bytes(flip_a_bit(content, rng))
         try:
             state = weights_file.read(str(path))
         except ValueError:

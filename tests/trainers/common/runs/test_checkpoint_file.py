@@ -9,16 +9,12 @@ import zipfile
 import pytest
 import torch
 
+from tests.trainers.crash import flip_a_bit
 from tests.user_errors import assert_facts, raises_user_error
 from trainers.common.runs import checkpoint_file
 from trainers.common.runs.digest import digest
 
 CASES = 120  # per kind of corruption
-
-
-def flip_a_bit(data, rng):
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
 
 
 def overwrite(data, rng):

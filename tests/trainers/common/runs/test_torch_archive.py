@@ -13,6 +13,7 @@ from clip.model import convert_weights
 from torch import nn
 
 from tests.reference.models import random_clip
+from tests.trainers.crash import flip_a_bit
 from trainers.common.runs import inert_pickle, torch_archive
 
 pytestmark = pytest.mark.filterwarnings(
@@ -184,9 +185,7 @@ def test_flipped_bits_are_detected_or_harmless(kind, tmp_path):
     content, expected = path.read_bytes(), dict(model.state_dict())
     rng, detected = random.Random(0), 0
     for _ in range(150):
-        damaged = bytearray(content)
-        damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        path.write_bytes(damaged)
+        path.write_bytes(flip_a_bit(content, rng))
         try:
             ours = torch_archive.read(str(path))
         except Exception:
