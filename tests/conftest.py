@@ -6,12 +6,18 @@ import sys
 import threading
 from pathlib import Path
 
+import hypothesis
+
 # pytest-xdist runs one process per core, so more threads per process would only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # nohup ignores SIGHUP, and every child of the tests would inherit that.
 if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Always the same examples, without a time limit for each: the result says something about the code, not about the day.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

@@ -88,7 +88,7 @@ def test_held_out_fonts_and_skeletons_are_not_those_of_training():
 
 
 @given(st.integers(0, 9999), st.integers(0, 1499))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_caption_is_true_of_its_image_and_its_values_match_its_words(samples, seed, index):
     known = samples[1][index].tolist()
     text, said = captions.caption(known, random.Random(seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from clip.model import build_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from assets import train_micro_clip as script
@@ -136,7 +136,6 @@ def tables(values, images, captions):
 
 
 @given(st.data(), st.integers(1, 6), st.integers(1, 6))
-@settings(deadline=None)
 def test_contrastive_loss_against_plain_loops(data, images, captions):
     logits = data.draw(tables(st.floats(-20, 20), images, captions))
     true = data.draw(tables(st.booleans(), images, captions))

@@ -39,7 +39,7 @@ def plain_selection(splits, shots, seed):
     return out
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shots=st.integers(1, 32), seed=st.integers(0, 1000))
 def test_selection_is_coops_with_and_without_the_cache(small, shots, seed):
     root, splits = small

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets import splits
@@ -25,7 +25,6 @@ def make_items(counts, order_seed=0):
     return items
 
 
-@settings(deadline=None)
 @given(counts=counts_strategy, shots=st.integers(1, 16), seed=st.integers(0, 2**32), order=st.integers(0, 9))
 def test_shots_are_those_of_pythons_seeded_generator(counts, shots, seed, order):
     train, val = make_items(counts, order), make_items(counts, order + 1)
@@ -43,7 +42,6 @@ def test_shots_are_those_of_pythons_seeded_generator(counts, shots, seed, order)
     assert list(got) == expected
 
 
-@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 5), min_size=4, max_size=15), order=st.integers(0, 9))
 def test_base_and_new_classes(counts, order):
     items = make_items(counts, order)

@@ -28,7 +28,7 @@ def plain_fewshot(labels, shots):
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 99))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_fewshot_sampling_equals_coops(labels, shots, seed):
     items = [Item(label, i) for i, label in enumerate(labels)]
     dataset = DatasetBase(train_x=items, test=items)

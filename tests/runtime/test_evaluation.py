@@ -52,7 +52,7 @@ labels = st.integers(0, 4)
 
 
 @given(st.lists(st.tuples(labels, labels), min_size=1, max_size=50))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_results_equal_plain_formulas(pairs):
     true, predicted = (list(x) for x in zip(*pairs, strict=True))
     results = evaluate(true, predicted, PER_CLASS_RESULT=True)

@@ -117,7 +117,7 @@ schedules = st.fixed_dictionaries(
 
 
 @given(schedules)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_schedule_equals_formulas(o):
     # Without WARMUP_RECOUNT, a decay during the warm-up has no effect; it cancels in the ratio of both decays.
     if not o["WARMUP_RECOUNT"] and o["LR_SCHEDULER"] != "cosine":
@@ -129,7 +129,7 @@ def test_every_schedule_equals_formulas(o):
 
 
 @given(schedules, st.integers(0, 29))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_resumed_schedules_continue_exactly(o, stop):
     stop = min(stop, o["MAX_EPOCH"] - 1)
     whole = rates(*make(groups=2, **o), o["MAX_EPOCH"])

@@ -55,7 +55,7 @@ def test_the_context_starts_from_zeros_and_the_template(make):
 vectors = st.lists(st.floats(-1, 1, width=32), min_size=4, max_size=4).map(torch.tensor)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(vectors, vectors, st.floats(0, 1))
 def test_without_conflict(gradient, guide, strength):
     out = without_conflict(gradient, guide, strength).double()

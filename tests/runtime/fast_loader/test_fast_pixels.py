@@ -66,7 +66,7 @@ def crops(draw):
 
 @compiled
 @given(crops(), st.tuples(*[st.integers(1, 300)] * 2), st.sampled_from([2, 3]), st.booleans(), st.integers(0, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_resized_crops_equal_pillows(crop, new_size, resample, flip, seed):
     size, box = crop
     image = random_image(*size[::-1], seed)
@@ -133,7 +133,7 @@ def test_sizes_that_pillow_refuses():
 
 @compiled
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_finished_bytes_equal_the_transforms(seed, n, height, width):
     rng = np.random.default_rng(seed)
     images = [random_image(height, width, seed + i) for i in range(n)]

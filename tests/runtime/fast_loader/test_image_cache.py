@@ -67,7 +67,7 @@ def pair(tmp_path_factory):
 
 
 @given(st.tuples(*[st.integers(-20, 80)] * 4))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_crop_equals_pillows(pair, box):
     path, stored = pair
     try:

@@ -144,7 +144,7 @@ def test_several_views_and_transforms(items, tmp_path):
 
 
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_finished_bytes_equal_the_transforms(seed, n, height, width):
     rng = np.random.default_rng(seed)
     images = [Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)) for _ in range(n)]

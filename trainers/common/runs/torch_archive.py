@@ -41,6 +41,25 @@ def is_torchscript(archive: zipfile.ZipFile) -> bool:
     return any(name.split("/")[1:2] == ["constants.pkl"] for name in archive.namelist())
 
 
+def verify_directory(archive: zipfile.ZipFile, size: int) -> None:
+    """Verifies that the directory of an archive names all its members, as they are named where they stand.
+
+    `zipfile` does neither: a member whose name or whose predecessor's length is damaged is only missing.
+
+    Args:
+        size: of the file, in bytes.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: the directory is damaged.
+    """
+    archive.fp.seek(size - len(archive.comment) - 12)  # the end of the directory: 22 bytes, the count at byte 10
+    members = int.from_bytes(archive.fp.read(2), "little")
+    if members not in (len(archive.infolist()), 0xFFFF):  # 0xFFFF: the count is elsewhere (ZIP64)
+        raise ValueError(f"its directory has {len(archive.infolist())} members instead of {members}")
+    for info in archive.infolist():
+        archive.open(info).close()  # compares the names
+
+
 def read(path: str, shapes_only: bool = False):
     """Returns the content of an archive: tensors, plain values, and an `inert_pickle.StandIn` for each other object.
 
@@ -69,6 +88,7 @@ class _Reader:
         folders = [name[: -len("/data.pkl")] for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(folders) != 1 or len(set(names)) != len(names):
             raise ValueError("no data.pkl, or several")
+        verify_directory(archive, size)
         self.archive = archive
         self.folder = folders[0]
         self.size = size

@@ -59,7 +59,7 @@ def test_result_does_not_depend_on_the_shared_prefix(max_prefix):
     assert relative_error(ours, plain) < 1e-6
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(1, 49405), min_size=0, max_size=12), min_size=1, max_size=6))
 def test_any_tokens(bodies):
     """Random token sequences, including the empty prompt (start and end of text only)."""

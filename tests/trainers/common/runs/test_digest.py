@@ -36,7 +36,7 @@ def exact(value):
     return f"{type(value).__name__} {value!r}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NESTED, NESTED)
 def test_equal_exactly_where_values_and_types_are(one, other):
     assert (digest(one) == digest(other)) == (exact(one) == exact(other))
