@@ -58,7 +58,7 @@ class CLIP_Adapter(ClipTrainer):
             raise ValueError(f"TRAINER.CLIP_ADAPTER.REDUCTION must be at least 1, got {options.REDUCTION}")
 
     def build_tuned(self, classnames):
-        return Adapter(self.clip.visual.output_dim, self.options.REDUCTION)
+        return Adapter(self.backbone.dim, self.options.REDUCTION)
 
     def encode_image(self, image, tuned=True):
         features = self.image_features(image, tuned)

@@ -110,7 +110,7 @@ class TipAdapter(ClipTrainer):
             )
 
     def build_tuned(self, classnames):
-        return Cache(len(self.dm.dataset.train_x), self.clip.visual.output_dim, self.trainable)
+        return Cache(len(self.dm.dataset.train_x), self.backbone.dim, self.trainable)
 
     def logits(self, image_features, text_features):
         cache = self.tuned

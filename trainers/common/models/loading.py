@@ -9,9 +9,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from dassl.config import get_cfg_default
-
-from .backbone_files import clip, find_input_size, find_weights, is_openai, not_a_clip, read_file
+from .backbone_files import clip, find_weights, is_openai, not_a_clip, read_file
 from .weights_digest import cached, fingerprint, weights_digest
 from .weights_file import check_names
 
@@ -138,43 +136,6 @@ def activation_note(backbone) -> str:
         f"Note: {backbone.NAME} is not a file of OpenAI's. Its activation is taken to be {used}. For weights made with "
         f'{other}, such as open_clip models {names} "quickgelu" in their name, set MODEL.BACKBONE.ACTIVATION {other}'
     )
-
-
-def complete_cfg(cfg) -> None:
-    """Checks the backbone, and sets INPUT.SIZE to its input size if it has Dassl's default. Loads no weights.
-
-    Raises:
-        ValueError: unknown backbone or activation, a file that is not a CLIP, or a size that does not fit the backbone.
-    """
-    check_activation(cfg.MODEL.BACKBONE.ACTIVATION)
-    name = cfg.MODEL.BACKBONE.NAME
-    side = find_input_size(name)
-    if side is None:  # known after the download
-        return
-    default = tuple(get_cfg_default().INPUT.SIZE)
-    if tuple(cfg.INPUT.SIZE) == default != (side, side):
-        frozen = cfg.is_frozen()
-        cfg.defrost()
-        cfg.INPUT.SIZE = (side, side)
-        if frozen:
-            cfg.freeze()
-        _note_input_size(name, cfg.INPUT.SIZE, default)
-    check_input_size(cfg, side)
-
-
-@lru_cache(maxsize=None)
-def _note_input_size(name: str, size: tuple, default: tuple) -> None:
-    """Prints once per process which input size is used."""
-    print(f"Note: INPUT.SIZE is {size}, the input size of {name}, instead of the default {default}")
-
-
-def check_input_size(cfg, side: int) -> None:
-    """Raises ValueError if INPUT.SIZE is not `side`, the input size of the backbone."""
-    if tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
-            f"INPUT.SIZE must be {(side, side)} for {cfg.MODEL.BACKBONE.NAME}, got {cfg.INPUT.SIZE!r}: "
-            f'add INPUT.SIZE "({side}, {side})", or leave it out'
-        )
 
 
 def read_state_dict(name: str) -> dict[str, torch.Tensor]:
