@@ -15,6 +15,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common.prompts import SELECTED_TEMPLATES
 from .common.trainer import ClipTrainer
+from .common.zero_shot_reference import comparison
 
 cfg_default.TRAINER.ZEROSHOT = CN()
 cfg_default.TRAINER.ZEROSHOT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
@@ -31,6 +32,14 @@ class ZeroshotCLIP(ClipTrainer):
     def train(self):
         print("Zero-shot CLIP has no trainable parameters: evaluating it")
         self.test()
+
+    def test(self, split=None):
+        accuracy = super().test(split)
+        if (split or self.cfg.TEST.SPLIT) == "test" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "all":
+            line = comparison(self.cfg.MODEL.BACKBONE.NAME, self.cfg.DATASET.NAME, accuracy)
+            if line:
+                print(line)
+        return accuracy
 
 
 @TRAINER_REGISTRY.register()
