@@ -13,9 +13,9 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.models.zero_shot_reference import comparison
 from .common.prompts import SELECTED_TEMPLATES
 from .common.trainer import ClipTrainer
-from .common.zero_shot_reference import comparison
 
 cfg_default.TRAINER.ZEROSHOT = CN()
 cfg_default.TRAINER.ZEROSHOT.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp

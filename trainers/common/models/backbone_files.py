@@ -96,18 +96,27 @@ def find_input_size(name: str) -> int | None:
     """Returns the side of a backbone's images in pixels; None for a name of another `clip` than OpenAI's."""
     if name in clip._MODELS:
         return OPENAI_SIZES.get(name)
+    return _facts(name)[0]
+
+
+def is_resnet(name: str) -> bool:
+    """Whether the image encoder of a backbone is a ResNet."""
+    return name.startswith("RN") if name in clip._MODELS else _facts(name)[1]
+
+
+def _facts(name: str) -> tuple[int, bool]:
     path = find_weights(name)
     stat = os.stat(path)
-    return _input_size_of_file(name, path, (stat.st_size, stat.st_mtime_ns))
+    return _facts_of_file(name, path, (stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=None)
-def _input_size_of_file(name: str, path: str, version: tuple) -> int:
-    """Returns the input size of a file. `version` changes with its content."""
+def _facts_of_file(name: str, path: str, version: tuple) -> tuple[int, bool]:
+    """Returns the input size of a file, and whether it is a ResNet. `version` changes with its content."""
     tensors = read_file(name, path, shapes_only=True)
     try:
         check_names(tensors)
-        return input_size(tensors)
+        return input_size(tensors), "visual.attnpool.positional_embedding" in tensors
     except (IndexError, ValueError) as error:
         raise not_a_clip(name, str(error)) from error
 

@@ -5,8 +5,8 @@
     hf-hub:ORGANISATION/NAME               the same, from the Hugging Face hub
     transformers:NAME, FOLDER              a checkpoint of transformers (`transformers_models`)
 
-A library's module has two functions: `preprocess(name)`, which loads no weights and raises ValueError for an unknown
-name, and `load(name, precision, device)`. It imports the library where it is used.
+A library's module has three functions: `preprocess(name)`, which loads no weights and raises ValueError for an unknown
+name, `takes_image_tokens(name)` and `load(name, precision, device)`. It imports the library where it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from . import loading
 from .backbone import Backbone
-from .backbone_files import find_input_size
+from .backbone_files import find_input_size, is_resnet
 from .image import image_encoder
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
@@ -50,6 +50,12 @@ def preprocess_of(section) -> Preprocess:
         return library.preprocess(section.NAME)
     loading.check_activation(section.ACTIVATION)
     return Preprocess(find_input_size(section.NAME))
+
+
+def takes_image_tokens(name: str) -> bool:
+    """Whether the image encoder of a backbone takes learned tokens (`image.ViT`). Loads no weights."""
+    library = library_of(name)
+    return library.takes_image_tokens(name) if library else not is_resnet(name)
 
 
 def complete_cfg(cfg) -> None:

@@ -6,7 +6,7 @@ import os
 
 import yaml
 
-FILE = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "zero_shot.yaml")
+FILE = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs", "zero_shot.yaml")
 ONE_PROMPT = 2.0  # percentage points that one prompt instead of 80 costs at most; 1.6 for ViT-B/16 on ImageNet
 
 

@@ -3,9 +3,9 @@
 import yaml
 
 from tests.reference.models import random_clip, save_clip
-from trainers.common import zero_shot_reference
+from trainers.common.models import zero_shot_reference
 from trainers.common.models.backbone_files import OPENAI_SIZES
-from trainers.common.zero_shot_reference import FILE, comparison
+from trainers.common.models.zero_shot_reference import FILE, comparison
 
 
 def test_values_are_percent_and_backbones_are_unique():
