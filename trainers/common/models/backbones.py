@@ -5,8 +5,9 @@
     hf-hub:ORGANISATION/NAME               the same, from the Hugging Face hub
     transformers:NAME, FOLDER              a checkpoint of transformers (`transformers_models`)
 
-A library's module has three functions: `preprocess(name)`, which loads no weights and raises ValueError for an unknown
-name, `takes_image_tokens(name)` and `load(name, precision, device)`. It imports the library where it is used.
+A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`,
+`takes_image_tokens(name)` and `outline(name)` load no weights and raise ValueError for an unknown name;
+`load(name, precision, device)` loads them; `known()` lists names.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import os
 from types import ModuleType
 
 import torch
+from torch import nn
 
 from . import loading
 from .backbone import Backbone
-from .backbone_files import find_input_size, is_resnet
+from .backbone_files import OPENAI, find_input_size, is_resnet
 from .image import image_encoder
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
+
+from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
 
 PREFIXES = {"open_clip": "open_clip_models", "hf-hub": "open_clip_models", "transformers": "transformers_models"}
 FOLDERS = {"open_clip_config.json": "open_clip_models", "config.json": "transformers_models"}  # file that tells
@@ -85,7 +89,23 @@ def load_backbone(
     library = library_of(name)
     if library:
         return library.load(name, precision, device)
-    model = loading.load_clip(name, precision, device, activation)
+    return as_backbone(name, loading.load_clip(name, precision, device, activation), activation)
+
+
+def as_backbone(name: str, model: nn.Module, activation: str) -> Backbone:
+    """Returns OpenAI's model with our encoders."""
     backbone = Backbone(name, model, image_encoder(model.visual), TextEncoder(model))
     backbone.activation = activation
     return backbone
+
+
+def outline(name: str) -> Backbone:
+    """Returns a backbone without weights, on the device "meta", if its name tells the architecture; else loads it."""
+    library = library_of(name)
+    if library:
+        return library.outline(name)
+    if name not in OPENAI:
+        return load_backbone(name)
+    with torch.device("meta"):
+        model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
+    return as_backbone(name, model, "quick_gelu")

@@ -4,7 +4,7 @@ import yaml
 
 from tests.reference.models import random_clip, save_clip
 from trainers.common.models import zero_shot_reference
-from trainers.common.models.backbone_files import OPENAI_SIZES
+from trainers.common.models.backbone_files import OPENAI
 from trainers.common.models.zero_shot_reference import FILE, comparison
 
 
@@ -12,7 +12,7 @@ def test_values_are_percent_and_backbones_are_unique():
     with open(FILE, encoding="utf-8") as file:
         models = yaml.safe_load(file)["models"]
     names = [name for model in models for name in model["backbones"]]
-    assert len(names) == len(set(names)) and {n for n in names if ":" not in n} <= OPENAI_SIZES.keys()
+    assert len(names) == len(set(names)) and {n for n in names if ":" not in n} <= OPENAI.keys()
     for model in models:
         recalls = [r for d in model.get("retrieval", {}).values() for values in d.values() for r in values]
         for value in [*model["accuracy"].values(), *model["other"].values(), *recalls]:
