@@ -17,7 +17,7 @@ from dassl.config import cfg_default
 from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
-from .models.backbones import complete_cfg, load_backbone
+from .models.backbones import complete_cfg, load_backbone, takes_image_tokens
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
@@ -32,6 +32,10 @@ cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 cfg_default.MODEL.COMPILE = False
 # Capture the forward and backward pass of a training step as one CUDA graph (GPU only)
 cfg_default.MODEL.CUDA_GRAPH = True
+NEEDS_VIT = (
+    "{method} inserts learned tokens into the image encoder, which needs a ViT of OpenAI's architecture as "
+    "MODEL.BACKBONE.NAME, got {backbone!r}: use ViT-B/16, ViT-B/32 or ViT-L/14"
+)
 
 
 @dataclass
@@ -59,7 +63,7 @@ class TunedClip:
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
     per_class = False  # True: has tensors per training class, so no base-to-new
     zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
-    needs_vit = False  # True: the image encoder must be a ViT
+    needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
     image_conditioned_text = False  # True: text features depend on the image
 
     # Methods override these
@@ -102,7 +106,16 @@ class TunedClip:
         """The method's config section."""
         return self.cfg.TRAINER[self.section]
 
-    complete_cfg = staticmethod(complete_cfg)  # called before data are read
+    @classmethod
+    def complete_cfg(cls, cfg) -> None:
+        """Sets the keys that follow from the backbone. Called before data are read and before weights are loaded.
+
+        Raises:
+            ValueError: the backbone is unknown, or the method cannot use it.
+        """
+        complete_cfg(cfg)
+        if cls.needs_vit and not takes_image_tokens(cfg.MODEL.BACKBONE.NAME):
+            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=cfg.MODEL.BACKBONE.NAME))
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
@@ -129,9 +142,6 @@ class TunedClip:
             print(note)
         if not getattr(self.clip, "is_openai", True):
             print(activation_note(cfg.MODEL.BACKBONE))
-        if self.needs_vit and not self.backbone.takes_image_tokens:
-            name = cfg.MODEL.BACKBONE.NAME
-            raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT as MODEL.BACKBONE.NAME, got the ResNet {name!r}")
         self.image_encoder, self.text_encoder = self.backbone.image_encoder, self.backbone.text_encoder
         self.backbone.recompute(cfg.MODEL.ACTIVATION_CHECKPOINTING)
         self.backbone.compile(cfg.MODEL.COMPILE)

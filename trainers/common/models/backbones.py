@@ -5,9 +5,10 @@
     hf-hub:ORGANISATION/NAME               the same, from the Hugging Face hub
     transformers:NAME, FOLDER              a checkpoint of transformers (`transformers_models`)
 
-A library's module has two functions: `preprocess(name)`, which loads no weights and raises ValueError for an unknown
-name, and `load(name, precision, device)`. It may have `is_published(name)`: whether the library lists these weights. It
-imports the library where it is used.
+A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`,
+`takes_image_tokens(name)` and `outline(name)` load no weights and raise ValueError for an unknown name;
+`load(name, precision, device)` loads them; `known()` lists names. It may have `is_published(name)`: whether the library
+lists these weights.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from functools import lru_cache
 from types import ModuleType
 
 import torch
+from torch import nn
 
 from . import loading
 from .backbone import Backbone
-from .backbone_files import clip, find_input_size, find_weights, read_file
+from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
 from .image import image_encoder
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
 from .weights_digest import folder_hashes
+
+from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
 
 PREFIXES = {"open_clip": "open_clip_models", "hf-hub": "open_clip_models", "transformers": "transformers_models"}
 FOLDERS = {"open_clip_config.json": "open_clip_models", "config.json": "transformers_models"}  # file that tells
@@ -57,6 +61,12 @@ def preprocess_of(section) -> Preprocess:
     return Preprocess(find_input_size(section.NAME))
 
 
+def takes_image_tokens(name: str) -> bool:
+    """Whether the image encoder of a backbone takes learned tokens (`image.ViT`). Loads no weights."""
+    library = library_of(name)
+    return library.takes_image_tokens(name) if library else not is_resnet(name)
+
+
 def complete_cfg(cfg) -> None:
     """Checks the backbone, and sets the INPUT keys to what it expects. Loads no weights.
 
@@ -84,10 +94,26 @@ def load_backbone(
     library = library_of(name)
     if library:
         return library.load(name, precision, device)
-    model = loading.load_clip(name, precision, device, activation)
+    return as_backbone(name, loading.load_clip(name, precision, device, activation), activation)
+
+
+def as_backbone(name: str, model: nn.Module, activation: str) -> Backbone:
+    """Returns OpenAI's model with our encoders."""
     backbone = Backbone(name, model, image_encoder(model.visual), TextEncoder(model))
     backbone.activation = activation
     return backbone
+
+
+def outline(name: str) -> Backbone:
+    """Returns a backbone without weights, on the device "meta", if its name tells the architecture; else loads it."""
+    library = library_of(name)
+    if library:
+        return library.outline(name)
+    if name not in OPENAI:
+        return load_backbone(name)
+    with torch.device("meta"):
+        model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
+    return as_backbone(name, model, "quick_gelu")
 
 
 def check_named_by(meta: dict) -> None:

@@ -32,16 +32,15 @@ def find_folder(name: str, weights: bool = False) -> str:
     """Returns the folder of a checkpoint. Downloads a name on the hub: its configs and tokenizer, or its weights too.
 
     Raises:
-        ValueError: the name is neither a folder nor a name on the hub.
-        FileNotFoundError: the download failed, or the folder has no config.json or no weights.
+        ValueError: the name is neither a folder nor a name on the hub, or the folder holds something else.
+        FileNotFoundError: the download failed, or the folder has no config.json, or no weights if `weights`.
     """
-    local = local_folder(name)
-    folder = local or _download(name, weights)
+    folder = local_folder(name) or _download(name, weights)
     if not os.path.isfile(os.path.join(folder, "config.json")):
         raise FileNotFoundError(f"MODEL.BACKBONE.NAME {name}: {folder} has no config.json")
     if os.path.isfile(os.path.join(folder, "adapter_config.json")):
         raise ValueError(f"MODEL.BACKBONE.NAME {name} is an adapter of another model: merge it into its model first")
-    if (weights or local) and not weight_files(folder):
+    if weights and not weight_files(folder):
         raise FileNotFoundError(
             f"MODEL.BACKBONE.NAME {name}: {folder} has no weights: put model.safetensors (or pytorch_model.bin) there"
         )

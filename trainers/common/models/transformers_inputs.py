@@ -37,19 +37,22 @@ def read_preprocess(folder: str, default: Preprocess, size: int | None) -> Prepr
         size: side of the images that the model takes; None: the image processor says it.
     """
     values = read_json(folder, "preprocessor_config.json") or read_json(folder, "processor_config.json")
-    values = values.get("image_processor", values)
     if not values:
         _note(f"{folder} has no preprocessor_config.json: images are prepared as is usual for this model")
+    try:
+        return _preprocess(folder, values.get("image_processor", values), default, size)
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"cannot use the image processor of {folder}: {reason(error)}") from error
+
+
+def _preprocess(folder: str, values: dict, default: Preprocess, size: int | None) -> Preprocess:
     resized, mode = _resize(values, default.resize_mode)
     cropped = _side(values.get("crop_size")) if _crops(values, mode) else None
     side = size or cropped or resized or 289  # ALIGN's
     for given in (resized, cropped):
         if given not in (None, side):
             _note(f"the image processor of {folder} has size {given}, images are resized to {side} at once")
-    try:
-        mean, std = _statistics(values, default)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ValueError(f"the image processor of {folder} has wrong statistics: {reason(error)}") from error
+    mean, std = _statistics(values, default)
     interpolation = default.interpolation
     if "resample" in values:
         interpolation = INTERPOLATIONS.get(values["resample"])

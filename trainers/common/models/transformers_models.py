@@ -16,6 +16,7 @@ from . import transformers_files as files
 from . import transformers_inputs as inputs
 from .library import LibraryBackbone, LibraryImage, LibraryText
 from .preprocess import Preprocess
+from .transformers_features import feature_length, image_features, logit_bias, logit_scale, text_features
 from .weights_digest import folder_hashes
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -70,7 +71,16 @@ FAMILIES = {
 REFUSED = {
     "Blip2ForImageTextRetrieval": "an image has one feature per query token, and methods need a single one",
 }
-BLIP_SCALE = 1 / 0.07  # BLIP's initial temperature; its checkpoints do not hold the learned one
+
+
+def known() -> list[str]:
+    """Returns what a name may be, with the supported classes."""
+    return [f"transformers:FOLDER, transformers:ORGANISATION/NAME ({', '.join(FAMILIES)})"]
+
+
+def takes_image_tokens(name: str) -> bool:
+    """Returns False: images go through the library's own encoders."""
+    return False
 
 
 def preprocess(name: str) -> Preprocess:
@@ -80,7 +90,7 @@ def preprocess(name: str) -> Preprocess:
         ValueError: the package is missing, or the model is not supported.
         FileNotFoundError: the name cannot be downloaded, or the folder has no config, weights or tokenizer.
     """
-    folder = files.find_folder(name)
+    folder = files.find_folder(name, weights=files.local_folder(name) is not None)
     family, config = read_config(name, folder)
     inputs.check_tokenizer(name, folder)
     return inputs.read_preprocess(folder, family.preprocess, input_size(family, config))
@@ -93,21 +103,37 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
         ValueError: as in `preprocess`; the weights or the tokenizer are corrupted, or do not fit the model.
         FileNotFoundError: as in `preprocess`.
     """
-    how = preprocess(name)
     folder = files.find_folder(name, weights=True)
-    family, config = read_config(name, folder)
+    _, config = read_config(name, folder)
     hashes = folder_hashes(folder)
     model = files.read_model(name, folder, config)
-    scale = logit_scale(model).to(device)  # fp32 at every precision
-    bias = model.logit_bias.item() if hasattr(model, "logit_bias") else None
+    model.fingerprint, model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
+    scale, bias = logit_scale(model).to(device), logit_bias(model)  # fp32 at every precision
     model.to(device, HALF.get(precision, torch.float32))
+    backbone = as_backbone(name, folder, model)
+    backbone.scale, backbone.logit_bias = scale, bias
+    return backbone
+
+
+def outline(name: str) -> LibraryBackbone:
+    """Returns a backbone without weights, on the device "meta". Needs its config and its tokenizer."""
+    folder = files.find_folder(name)
+    _, config = read_config(name, folder)
+    with torch.device("meta"):
+        model = getattr(files.import_transformers(name), config.architectures[0])(config)
+    backbone = as_backbone(name, folder, model)
+    backbone.logit_bias = float("nan") if hasattr(model, "logit_bias") else None
+    return backbone
+
+
+def as_backbone(name: str, folder: str, model: nn.Module) -> LibraryBackbone:
+    """Returns a model with its encoders, its tokenizer and the places of its towers."""
+    family = FAMILIES[type(model).__name__]
     model.eval().requires_grad_(False)
     model.image_roots, model.text_roots, model.unused = family.image, family.text, family.unused
-    model.fingerprint, model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
-
     embedding = token_embedding(model, family)
     vocabulary = model.get_submodule(embedding).num_embeddings
-    tokenizer, pad_id = inputs.read_tokenizer(name, folder, context_length(family, config), vocabulary)
+    tokenizer, pad_id = inputs.read_tokenizer(name, folder, context_length(family, model.config), vocabulary)
 
     def encode_text(tokens: torch.Tensor) -> torch.Tensor:
         return text_features(model, tokens, (tokens != pad_id).long() if family.masked else None)
@@ -115,9 +141,8 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
     image_encoder = LibraryImage(model, lambda image: image_features(model, image))
     dim = feature_length(model)
     text_encoder = LibraryText(model, encode_text, embedding, tokenizer, dim, family.causal)
-    backbone = LibraryBackbone(name, "transformers", model, image_encoder, text_encoder, how)
-    backbone.scale, backbone.logit_bias = scale, bias
-    return backbone
+    how = inputs.read_preprocess(folder, family.preprocess, input_size(family, model.config))
+    return LibraryBackbone(name, "transformers", model, image_encoder, text_encoder, how)
 
 
 def read_config(name: str, folder: str):
@@ -165,54 +190,3 @@ def token_embedding(model: nn.Module, family: Family) -> str:
     """Returns the name of the token embedding."""
     names = [name for name, _ in model.named_modules() if name.startswith(family.text) and name.endswith(EMBEDDINGS)]
     return names[0]
-
-
-def logit_scale(model: nn.Module) -> torch.Tensor:
-    """Returns the factor of the cosine similarities, a scalar."""
-    if hasattr(model, "logit_scale"):
-        scale = model.logit_scale.detach().exp()
-    elif hasattr(model, "temperature"):
-        scale = 1 / model.temperature.detach()
-    else:
-        scale = torch.tensor(BLIP_SCALE)
-    return scale.float().reshape(()).clone()
-
-
-def feature_length(model: nn.Module) -> int:
-    projection = getattr(model, "text_projection", None) or getattr(model, "text_proj", None) or model.text_model.head
-    return projection.out_features
-
-
-def image_features(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
-    kind = model.config.model_type
-    if kind == "blip":
-        return model.vision_proj(model.vision_model(pixel_values=image).last_hidden_state[:, 0])
-    if kind == "siglip2":
-        return pooled(model.get_image_features(**patches(image, model.config.vision_config.patch_size)))
-    return pooled(model.get_image_features(pixel_values=image))
-
-
-def text_features(model: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Returns text features (n, dim), not normalised, of tokens (n, L) and their mask (n, L) of zeros and ones."""
-    if model.config.model_type == "blip":
-        hidden = model.text_encoder(input_ids=tokens, attention_mask=mask).last_hidden_state  # (n, L, d)
-        return model.text_proj(hidden[:, 0])
-    return pooled(model.get_text_features(input_ids=tokens, attention_mask=mask))
-
-
-def pooled(output) -> torch.Tensor:
-    """Returns the features: transformers 5 wraps them in an object."""
-    return output if isinstance(output, torch.Tensor) else output.pooler_output
-
-
-def patches(image: torch.Tensor, side: int) -> dict[str, torch.Tensor]:
-    """Returns images (B, 3, H, W) as SigLIP 2 takes them: patches (B, h w, side * side * 3), none of them padding."""
-    B, channels, H, W = image.shape
-    h, w = H // side, W // side
-    grid = image.reshape(B, channels, h, side, w, side).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, side, side, 3)
-    return {
-        "pixel_values": grid.reshape(B, h * w, -1),
-        "pixel_attention_mask": torch.ones(B, h * w, dtype=torch.long, device=image.device),
-        "spatial_shapes": torch.tensor([[h, w]], device=image.device).expand(B, 2),
-    }

@@ -14,20 +14,18 @@ from PIL import Image
 
 import train
 from dassl.data.transforms import build_transform
-from tests.reference.transformers_zoo import DIM, MODELS, SIDE, save_model, save_processor
+from tests.reference.transformers_zoo import MODELS, SIDE, save_model, save_processor
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import assert_user_error, raises_user_error
 from trainers.common.models import places, transformers_files, transformers_inputs, transformers_models
-from trainers.common.models.backbones import check_named_by, library_of, load_backbone, preprocess_of
+from trainers.common.models.backbones import check_named_by, library_of, load_backbone, outline, preprocess_of
 from trainers.common.models.parameter_sets import PARAMETER_SETS, select
 from trainers.common.models.preprocess import Preprocess
 
 transformers = pytest.importorskip("transformers")
 
 PROMPTS = ["a photo of a cat.", "a photo of the number nine.", "dog"]
-CLASSES = ["cat", "dog", "number nine"]
 SETS = ("text_ffn_output_bias", "image_layernorm")
-NOT_CAUSAL = [name for name, entry in MODELS.items() if not entry.causal]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -177,6 +175,18 @@ def test_parameter_sets(backbones, name):
         assert len(norms) == 2 * sum(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
     else:
         assert set(select(model, ("image_layernorm",), "TUNE")["image_layernorm"]) == set(norms)
+
+
+@every_model
+def test_an_outline_has_the_sets_without_weights(backbones, copied, name):
+    folder = copied(name)
+    (folder / "model.safetensors").unlink()
+    found, full = outline(str(folder)), backbones(name)
+    assert all(p.is_meta for p in found.model.parameters())
+    for function in PARAMETER_SETS.values():
+        assert function(found.model) == function(full.model)
+    assert found.preprocess == full.preprocess and found.dim == full.dim and found.causal == full.causal
+    assert (found.logit_bias is None) == (full.logit_bias is None)
 
 
 @every_model
@@ -395,6 +405,16 @@ def test_pixels_are_those_of_the_image_processor_of_the_library(processor, name,
     found = build_transform(cfg, is_train=False)(image)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"image_mean": 1}, {"image_std": [0, 0, 0]}, {"image_processor": []}, {"rescale_factor": 0}, {"resample": []}],
+)
+def test_a_wrong_image_processor_is_an_error(values, tmp_path):
+    save_processor(tmp_path, **values)
+    with raises_user_error(str(tmp_path)):
+        transformers_inputs.read_preprocess(str(tmp_path), CLIP, 32)
 
 
 @pytest.mark.parametrize(
@@ -651,6 +671,22 @@ def test_the_sweep_notices_a_changed_folder(copied, backbones):
 # From the command line
 
 
+def test_maple_is_refused_before_anything_is_loaded(folders, digits_root, tmp_path):
+    with raises_user_error("MaPLe", "MODEL.BACKBONE.NAME", folders("SiglipModel")):
+        build(folders("SiglipModel"), digits_root, tmp_path, "MaPLe")
+
+
+@pytest.mark.parametrize("method", ["CoCoOp", "KgCoOp", "ProGrad", "CLIP_Adapter", "TipAdapterF", "ZeroshotCLIP2"])
+def test_methods(method, folders, digits_root, tmp_path):
+    keys = "TRAINER.COCOOP.CHUNK 20 TRAINER.TIP.SEARCH_STEP (3,2) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1".split()
+    trainer = build(folders("SiglipModel"), digits_root, tmp_path, method, *keys, "TEST.SPLIT", "val")
+    before = [p.detach().clone() for p in trainer.tuned.parameters()]
+    trainer.train()
+    assert trainer.run.metrics
+    changed = [not torch.equal(*pair) for pair in zip(before, trainer.tuned.parameters(), strict=True)]
+    assert any(changed) == (method != "ZeroshotCLIP2")
+
+
 @pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval"])
 def test_train_resume_and_predict(name, folders, digits_root, tmp_path, capsys):
     from trainers.common import load_tuned
@@ -684,4 +720,3 @@ def test_train_resume_and_predict(name, folders, digits_root, tmp_path, capsys):
         expected = library_logits(model, {"pixel_values": images}, library_tokens(folders(name), prompts))[0]
     bias = classifier.trainer.backbone.logit_bias or 0
     assert_close(classifier.predict(images).logits + bias, expected)
-    assert DIM
