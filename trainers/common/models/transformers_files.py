@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 
+import torch
 from torch import nn
 
 from .weights_digest import weight_files
@@ -14,6 +16,13 @@ from .weights_digest import weight_files
 PREFIX = "transformers:"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 REQUIREMENT = "transformers>=4.45,<6"
+TOKENIZER_FILES = (
+    "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
+)  # fmt: skip
+INPUT_FILES = (
+    *TOKENIZER_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
 POSITIONS = ("position_ids", "token_type_ids")  # buffers of earlier versions, which hold no weights
 
 
@@ -92,6 +101,17 @@ def import_transformers(name: str):
             f'MODEL.BACKBONE.NAME {name} needs the package {error.name}: pip install "{REQUIREMENT}"'
         ) from error
     return transformers
+
+
+def save_model(model: nn.Module, state: dict[str, torch.Tensor], source: str, folder: str) -> None:
+    """Writes a checkpoint with the weights `state`, by the names of the model, and the other files of `source`."""
+    import transformers
+
+    with quiet(transformers):
+        model.save_pretrained(folder, state_dict=state, max_shard_size="1000GB")
+    for file in INPUT_FILES:
+        if os.path.isfile(os.path.join(source, file)):
+            shutil.copyfile(os.path.join(source, file), os.path.join(folder, file))
 
 
 def read_model(name: str, folder: str, config) -> nn.Module:

@@ -8,16 +8,8 @@ from functools import lru_cache
 
 from .preprocess import Preprocess
 from .tokenizers import LibraryTokenizer
-from .transformers_files import read_json, reason
+from .transformers_files import TOKENIZER_FILES, read_json, reason
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "vocab.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
 INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # numbers of Pillow
 
 

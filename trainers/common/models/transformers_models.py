@@ -73,6 +73,20 @@ REFUSED = {
 }
 
 
+class TransformersBackbone(LibraryBackbone):
+    """A model of transformers.
+
+    Attributes:
+        folder: that of its checkpoint.
+    """
+
+    folder = ""
+
+    def save(self, folder: str, state: dict[str, torch.Tensor]) -> None:
+        """Writes the model with other weights to a folder, as a checkpoint with its tokenizer and image processor."""
+        files.save_model(self.model, state, self.folder, folder)
+
+
 def known() -> list[str]:
     """Returns what a name may be, with the supported classes."""
     return [f"transformers:FOLDER, transformers:ORGANISATION/NAME ({', '.join(FAMILIES)})"]
@@ -96,7 +110,7 @@ def preprocess(name: str) -> Preprocess:
     return inputs.read_preprocess(folder, family.preprocess, input_size(family, config))
 
 
-def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu") -> LibraryBackbone:
+def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu") -> TransformersBackbone:
     """Returns the frozen backbone, in eval mode. At "fp16" and "bf16", the whole model has that dtype.
 
     Raises:
@@ -115,7 +129,7 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
     return backbone
 
 
-def outline(name: str) -> LibraryBackbone:
+def outline(name: str) -> TransformersBackbone:
     """Returns a backbone without weights, on the device "meta". Needs its config and its tokenizer."""
     folder = files.find_folder(name)
     _, config = read_config(name, folder)
@@ -126,7 +140,7 @@ def outline(name: str) -> LibraryBackbone:
     return backbone
 
 
-def as_backbone(name: str, folder: str, model: nn.Module) -> LibraryBackbone:
+def as_backbone(name: str, folder: str, model: nn.Module) -> TransformersBackbone:
     """Returns a model with its encoders, its tokenizer and the places of its towers."""
     family = FAMILIES[type(model).__name__]
     model.eval().requires_grad_(False)
@@ -142,7 +156,9 @@ def as_backbone(name: str, folder: str, model: nn.Module) -> LibraryBackbone:
     dim = feature_length(model)
     text_encoder = LibraryText(model, encode_text, embedding, tokenizer, dim, family.causal)
     how = inputs.read_preprocess(folder, family.preprocess, input_size(family, model.config))
-    return LibraryBackbone(name, "transformers", model, image_encoder, text_encoder, how)
+    backbone = TransformersBackbone(name, "transformers", model, image_encoder, text_encoder, how)
+    backbone.folder = folder
+    return backbone
 
 
 def read_config(name: str, folder: str):

@@ -11,7 +11,7 @@ import train
 from tests.reference.transformers_library import assert_close, features, library_model, random_images
 from tests.reference.transformers_zoo import MODELS
 from tests.user_errors import assert_user_error, raises_user_error
-from trainers.common.models import transformers_files, transformers_inputs
+from trainers.common.models import transformers_files
 from trainers.common.models.backbones import check_named_by, library_of, load_backbone, preprocess_of
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +28,7 @@ def without_weights(folder):
 
 
 def without_tokenizer(folder):
-    for file in transformers_inputs.TOKENIZER_FILES:
+    for file in transformers_files.TOKENIZER_FILES:
         (folder / file).unlink(missing_ok=True)
     return "no tokenizer", "tokenizer.json"
 

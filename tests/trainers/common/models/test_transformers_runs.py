@@ -7,9 +7,17 @@ import pytest
 import torch
 
 import train
-from tests.reference.transformers_library import assert_close, library_logits, library_tokens, random_images
+from tests.reference.transformers_library import (
+    assert_close,
+    library_logits,
+    library_model,
+    library_tokens,
+    random_images,
+)  # fmt: skip
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import raises_user_error
+from tools import export
+from trainers.common.models.backbones import load_backbone
 
 transformers = pytest.importorskip("transformers")
 
@@ -33,7 +41,7 @@ def test_methods(method, transformers_folder, digits_root, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval"])
-def test_train_resume_and_predict(name, transformers_folder, digits_root, tmp_path, capsys):
+def test_train_resume_predict_and_export(name, transformers_folder, digits_root, tmp_path, capsys):
     from trainers.common import load_tuned
 
     argv = ["--trainer", "CLIPFit", "--dataset-config-file", "configs/datasets/digits.yaml", "--root", str(digits_root)]
@@ -67,3 +75,11 @@ def test_train_resume_and_predict(name, transformers_folder, digits_root, tmp_pa
         ]
     bias = classifier.trainer.backbone.logit_bias or 0
     assert_close(classifier.predict(images).logits + bias, expected)
+
+    folder = tmp_path / "exported"
+    assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(folder)]) == 0
+    tokens = library_tokens(transformers_folder(name), prompts)
+    with torch.no_grad():
+        exported = library_logits(library_model(folder), {"pixel_values": images}, tokens)[0]
+    assert_close(exported, expected)
+    assert load_backbone(str(folder)).preprocess == classifier.trainer.backbone.preprocess
