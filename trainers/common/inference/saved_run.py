@@ -12,7 +12,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from ..models.backbone import Backbone
-from ..models.loading import check_named_by
+from ..models.backbones import check_named_by
 from ..runs import checkpoint, known_plugins, record, tuned_weights
 from ..runs.checkpoint_file import BEST, POINTER
 

@@ -7,13 +7,15 @@
 
 A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`,
 `takes_image_tokens(name)` and `outline(name)` load no weights and raise ValueError for an unknown name;
-`load(name, precision, device)` loads them; `known()` lists names.
+`load(name, precision, device)` loads them; `known()` lists names. It may have `is_published(name)`: whether the library
+lists these weights.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from functools import lru_cache
 from types import ModuleType
 
 import torch
@@ -21,10 +23,11 @@ from torch import nn
 
 from . import loading
 from .backbone import Backbone
-from .backbone_files import OPENAI, find_input_size, is_resnet
+from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
 from .image import image_encoder
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
+from .weights_digest import folder_hashes
 
 from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
 
@@ -34,6 +37,8 @@ FOLDERS = {"open_clip_config.json": "open_clip_models", "config.json": "transfor
 
 def library_of(name: str) -> ModuleType | None:
     """Returns the module that loads a backbone; None for OpenAI's CLIP and files in its naming."""
+    if name in ("micro", *clip._MODELS):
+        return None
     module = PREFIXES.get(name.partition(":")[0]) if ":" in name else None
     folder = os.path.expanduser(name)
     if module is None and os.path.isdir(folder):
@@ -109,3 +114,39 @@ def outline(name: str) -> Backbone:
     with torch.device("meta"):
         model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
     return as_backbone(name, model, "quick_gelu")
+
+
+def check_named_by(meta: dict) -> None:
+    """Checks the backbone that a run or a checkpoint names, as `meta` has it.
+
+    A file from elsewhere must not choose which weights are used. So they must be OpenAI's, or published by the library
+    of the backbone, or those at a path with the digest that the run recorded. The user can name any backbone.
+
+    Raises:
+        ValueError: there is no such file, its weights have another digest (in older runs: another fingerprint), or the
+            name is that of weights that anyone could have published.
+    """
+    name = str(meta["backbone"])
+    if name in ("micro", *clip._MODELS):
+        return
+    prefix, _, rest = name.partition(":")
+    path = rest if prefix in PREFIXES else name
+    if path.startswith(("//", "\\\\")):  # Windows would log in to that computer
+        raise ValueError(f"the run names a backbone on another computer: pass --backbone {name} if you trust it")
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        hashes = folder_hashes(path)
+    elif prefix in PREFIXES:
+        if getattr(library_of(name), "is_published", lambda name: False)(name):
+            return
+        raise ValueError(f"the run names the backbone {name}: pass --backbone {name} if you trust its weights")
+    else:
+        path = find_weights(name)
+        stat = os.stat(path)
+        hashes = loading.hashes_of(path, stat, lru_cache(maxsize=None)(lambda: read_file(name, path)))
+    key = "weights_digest" if meta.get("weights_digest") else "fingerprint"
+    if hashes[key] != meta.get(key):
+        raise ValueError(
+            f"the backbone {name} that the run names has other weights than those it was tuned on ({key} "
+            f"{hashes[key][:16]} instead of {str(meta.get(key))[:16]}): pass --backbone with the right one"
+        )

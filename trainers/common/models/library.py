@@ -87,7 +87,8 @@ class LibraryText(nn.Module):
         return self.model.get_submodule(self.embedding)
 
     def _embed_learned(self, module, inputs, output):
-        return output if self.learned is None else self.learned.to(output.dtype)
+        # A copy, as some models (BLIP) add the positions in place
+        return output if self.learned is None else self.learned.to(output.dtype, copy=True)
 
     def embed(self, packed: PaddedPrompts) -> torch.Tensor:
         """Returns token embeddings (1, n L, d) without positional embeddings."""
@@ -121,6 +122,7 @@ class LibraryBackbone(Backbone):
     """A frozen model of another library. The loaders set its attributes; see `Backbone`."""
 
     takes_image_tokens = False
+    scale: torch.Tensor | None = None  # the logit scale, if it is not exp(model.logit_scale)
 
     def __init__(
         self,
@@ -142,6 +144,10 @@ class LibraryBackbone(Backbone):
     @property
     def dtype(self) -> torch.dtype:
         return self.text_encoder.token_embedding.weight.dtype
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        return super().logit_scale if self.scale is None else self.scale
 
     def name_in_encoder(self, name: str) -> str:
         return f"model.{name}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from functools import lru_cache
 
 import torch
 from torch import nn
@@ -82,31 +81,6 @@ def hashes_of(path: str, stat: os.stat_result, read_tensors) -> dict[str, str]:
     """Returns `weights_digest` and `fingerprint` of the weights at `path`. `read_tensors` is called if not cached."""
     functions = {"weights_digest": weights_digest, "fingerprint": fingerprint}
     return cached(path, stat, {name: lambda f=function: f(read_tensors()) for name, function in functions.items()})
-
-
-def check_named_by(meta: dict) -> None:
-    """Checks the backbone that a run or a checkpoint names, as `meta` has it, unless it is a name and not a path.
-
-    A file from elsewhere must not choose which weights are used. So the weights at the path must be those that it was
-    tuned on. The user can name any path.
-
-    Raises:
-        ValueError: there is no such file, or its weights have another digest (in older runs: another fingerprint).
-    """
-    name = str(meta["backbone"])
-    if name in ("micro", *clip._MODELS):
-        return
-    if name.startswith(("//", "\\\\")):  # Windows would log in to that computer
-        raise ValueError(f"the run names a backbone on another computer: pass --backbone {name} if you trust it")
-    path = find_weights(name)
-    stat = os.stat(path)
-    hashes = hashes_of(path, stat, lru_cache(maxsize=None)(lambda: read_file(name, path)))
-    key = "weights_digest" if meta.get("weights_digest") else "fingerprint"
-    if hashes[key] != meta.get(key):
-        raise ValueError(
-            f"the backbone {name} that the run names has other weights than those it was tuned on ({key} "
-            f"{hashes[key][:16]} instead of {str(meta.get(key))[:16]}): pass --backbone with the right file"
-        )
 
 
 def set_activation(model: nn.Module, activation: str) -> None:

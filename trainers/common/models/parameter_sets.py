@@ -28,8 +28,8 @@ def _block_biases(model: nn.Module, image: bool) -> list[list[str]]:
     """All biases of each transformer block, including those of LayerNorms and attention (as in BitFit)."""
     groups = []
     for block_name, block in places.blocks(model, image):
-        names = [name for name, _ in block.named_parameters() if "bias" in name.rpartition(".")[2]]
-        groups.append([f"{block_name}.{name}" for name in names])
+        names = [f"{block_name}.{name}" for name, _ in block.named_parameters() if "bias" in name.rpartition(".")[2]]
+        groups.append([name for name in names if places.is_used(model, name)])
     return groups
 
 

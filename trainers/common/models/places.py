@@ -1,7 +1,8 @@
 """Finds modules of a model by type and place, so that a parameter set needs no names of an architecture.
 
 A model may say where its towers are: `image_roots` and `text_roots`, tuples of module names. By default `visual` is
-the image encoder and everything else the text encoder, as in OpenAI's CLIP.
+the image encoder and everything else the text encoder, as in OpenAI's CLIP. `unused` has the names of parts within the
+towers that features do not depend on, such as "crossattention": no set has their parameters.
 """
 
 from __future__ import annotations
@@ -27,10 +28,16 @@ def is_text(model: nn.Module, name: str) -> bool:
     return not is_image(model, name) if roots is None else within(name, roots)
 
 
+def is_used(model: nn.Module, name: str) -> bool:
+    """Whether features depend on a module or parameter of a tower."""
+    return not set(getattr(model, "unused", ())) & set(name.split("."))
+
+
 def modules(model: nn.Module, image: bool) -> list[tuple[str, nn.Module]]:
     """Returns the modules of one encoder with their names, in the order of their registration."""
     belongs = is_image if image else is_text
-    return [(name, module) for name, module in model.named_modules() if name and belongs(model, name)]
+    named = [(name, module) for name, module in model.named_modules() if name and belongs(model, name)]
+    return [(name, module) for name, module in named if is_used(model, name)]
 
 
 def blocks(model: nn.Module, image: bool) -> list[tuple[str, nn.Module]]:
