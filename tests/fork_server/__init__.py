@@ -9,7 +9,8 @@ passes signals on and ends as the program does. `sys.executable` of the program 
 is as fast.
 
 The server imports nothing of this repository, so a program reads its modules, plugins and environment variables itself.
-Tests of the start, of signals, of closed streams and of missing packages use `sys.executable`.
+What differs: `os.getpid()` is not the client's, warnings of torch's own import are not shown, and objects that exist at
+the end are not freed. Tests of the start, of closed streams and of missing packages therefore use `sys.executable`.
 """
 
 from __future__ import annotations
