@@ -35,8 +35,9 @@ def python() -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     command = [sys.executable, str(FOLDER / "server.py")]
     server = subprocess.Popen(
-        command, cwd=FOLDER, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        command, cwd=FOLDER, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,  # Ctrl-C ends the tests, and the end of the tests ends the server
+    )  # fmt: skip
     path = server.stdout.readline().strip()
     assert path, f"the fork server ended with exit code {server.wait()}"
     atexit.register(server.communicate)  # closes its stdin, which ends it
