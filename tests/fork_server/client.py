@@ -64,9 +64,9 @@ def main() -> None:
     ignored = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
     request = marshal.dumps((options, command, environment, os.getcwd(), numbers, ignored))
     socket.send_fds(connection, [len(request).to_bytes(4, "big")], numbers)
+    connection.sendall(request)
     for number in set(PASSED_ON) - set(ignored):
         signal.signal(number, lambda number, frame: connection.send(bytes([number])))
-    connection.sendall(request)
     finish(connection.recv(4))
 
 
