@@ -5,7 +5,8 @@ from .dataset_counts import dataset_block
 from .efficiency import efficiency_blocks
 from .plan import Plan
 from .rehearsal import MARK, WATERMARK
-from .studies import MostChanged, Study
+from .rows import MostChanged
+from .studies import Study
 from .tables import accuracy_block, curve_block
 
 
