@@ -75,7 +75,8 @@ def scale_values(ax, logarithmic: bool = False) -> None:
     if logarithmic:
         ax.set_yscale("log")
     else:
-        ax.set_ylim(bottom=0)
+        top = ax.dataLim.y1
+        ax.set_ylim(0, 1.07 * top if top > 0 else None)  # a margin of the whole height, not of the range of the data
         ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     ax.grid(True)
 
