@@ -8,7 +8,7 @@ python tools/reproduce.py my-study --studies my.yaml --datasets folder=IMAGES
 
 It is a sweep (tools/sweep.py): with the same options, run directories (OUTPUT/PROTOCOL) and records. Runs that several
 studies share are run once. --datasets, --shots, --seeds and --methods replace those of the studies. The studies are in
-configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 0 if no run is missing. See
+configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 0 if no run or trace is missing. See
 docs/reproducing.md.
 """
 
