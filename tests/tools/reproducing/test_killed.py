@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tools import reproduce, sweep
 from tools.sweeping import local
 from trainers.common.runs.checkpoint_file import POINTER
@@ -39,9 +41,11 @@ def kill_in_training(argv, output) -> None:
     """Starts the program and kills it, and then its jobs, as soon as one of them has written a checkpoint."""
     before = set(output.rglob(POINTER))
     program = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while set(output.rglob(POINTER)) == before:
-        assert program.poll() is None and time.monotonic() < deadline
+        if program.poll() is not None or time.monotonic() > deadline:
+            program.terminate()  # it stops its jobs
+            pytest.fail("no checkpoint was written")
         time.sleep(0.01)
     os.kill(program.pid, signal.SIGSTOP)  # it starts no other job
     jobs = children(program.pid)  # each in its own group, see sweeping/process.py
