@@ -74,6 +74,7 @@ def scale_values(ax, logarithmic: bool = False) -> None:
     """Sets the y axis: from 0, or logarithmic, on which zeros are not plotted."""
     if logarithmic:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default one writes in TeX, which is off
     else:
         top = ax.dataLim.y1
         ax.set_ylim(0, 1.07 * top if top > 0 else None)  # a margin of the whole height, not of the range of the data
