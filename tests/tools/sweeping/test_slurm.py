@@ -6,7 +6,6 @@ import time
 import pytest
 
 from tests.tools.slurm_commands import commands, run_submitted  # noqa: F401  (fixture)
-from tests.trainers.conftest import digits_root  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, raises_user_error
 from tools import sweep
 from tools.sweeping import slurm, state
@@ -100,7 +99,7 @@ def test_slurm_is_not_installed(sandbox, monkeypatch):
         sandbox.run("base2new", "--seeds", "1", "--slurm")
 
 
-def test_a_real_run_on_the_local_executor(tmp_path, digits_root, capsys):  # noqa: F811
+def test_a_real_run_on_the_local_executor(tmp_path, digits_root, capsys):
     argv = ["fewshot", "--methods", "ZeroshotCLIP", "--seeds", "1", "--shots", "1", "--root", str(digits_root)]
     argv += ["--output", str(tmp_path / "out"), "--slurm", "cluster=local", "gpus_per_node=0", "cpus_per_task=1"]
     assert sweep.main(argv) == 0
