@@ -1,4 +1,4 @@
-"""Makes the project's packages and the bundled Dassl API importable in every test."""
+"""Makes the project's packages and the bundled Dassl API importable. Fixtures: digits dataset, tiny random CLIPs."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import hypothesis
+import pytest
 
 # pytest-xdist runs one process per core, so more threads per process would only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,3 +39,25 @@ def pytest_collection_modifyitems(config, items):
     selected = [item for item in items if (item.path.parent.name == "cuda") == config.getoption("--cuda")]
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = selected
+
+
+@pytest.fixture(scope="session")
+def digits_root(tmp_path_factory):
+    """A DATASET.ROOT. The first trainer that uses it writes the digits dataset into it."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Path of a tiny random CLIP with a ViT (32 px)."""
+    from tests.reference.models import random_clip, save_clip
+
+    return save_clip(random_clip("tiny"), tmp_path_factory.mktemp("clip") / "tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def tiny_rn(tmp_path_factory):
+    """Path of a tiny random CLIP with a ResNet (64 px)."""
+    from tests.reference.models import random_clip, save_clip
+
+    return save_clip(random_clip("tiny-RN"), tmp_path_factory.mktemp("clip") / "tiny_rn.pt")

@@ -145,12 +145,11 @@ def backbone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory, backbone):
+def command(digits_root, backbone):
     """command(output, *arguments): runs train.py on the digits and returns the exit code."""
-    root = tmp_path_factory.mktemp("data")
 
     def run(output, *arguments):
-        argv = ["--root", str(root), "--trainer", "CLIPFit", "--backbone", backbone, "--output-dir", str(output)]
+        argv = ["--root", str(digits_root), "--trainer", "CLIPFit", "--backbone", backbone, "--output-dir", str(output)]
         argv += ["--seed", "1", "--dataset-config-file", "configs/datasets/digits.yaml"]
         with contextlib.ExitStack() as restored:
             restored.callback(setattr, sys, "stdout", sys.stdout)  # the logger replaces it

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import train
-from tests.trainers.conftest import digits_root  # noqa: F401  (a fixture)
 from tools import install_into_coop, report
 from tools.coop_checkout.train_py import SOURCE
 from trainers.common import load_tuned
@@ -42,7 +41,7 @@ def run_train(argv: list[str], monkeypatch) -> None:
         assert train.main(argv) == 0
 
 
-def test_a_checkpoint_is_evaluated(digits_root, tmp_path, monkeypatch):  # noqa: F811
+def test_a_checkpoint_is_evaluated(digits_root, tmp_path, monkeypatch):
     run_train(arguments("new", digits_root, tmp_path), monkeypatch)
     earlier, current = record(EARLIER / "new"), record(tmp_path)
     assert current["metrics"]["test"]["accuracy"] == pytest.approx(
@@ -52,7 +51,7 @@ def test_a_checkpoint_is_evaluated(digits_root, tmp_path, monkeypatch):  # noqa:
 
 
 @pytest.mark.parametrize("run", METHODS)
-def test_a_run_is_resumed(run, digits_root, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_run_is_resumed(run, digits_root, tmp_path, monkeypatch, capsys):
     """The run is finished, so only its test is repeated. Other settings are still refused."""
     shutil.copytree(EARLIER / run, tmp_path / "run")
     argv = arguments(run, digits_root, tmp_path / "run")

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_server import python
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def run(*command: str, folder: Path) -> str:
     """Runs a command of the README and returns its output."""
-    environment = os.environ | {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    environment = os.environ | {"PYTHON": python(), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -67,5 +69,5 @@ def test_the_method_in_ten_lines(tmp_path):
     (trained,) = [path.parent for path, record in records.items() if record["classes"] == "base"]
     assert (trained / "all_bias" / "model.pth.tar-2").is_file()
     image = next((tmp_path / "data" / "digits" / "images" / "three").iterdir())
-    predict = [sys.executable, "tools/predict.py", str(trained), str(image), "--plugin", str(plugin)]
+    predict = [python(), "tools/predict.py", str(trained), str(image), "--plugin", str(plugin)]
     assert "three" in run(*predict, folder=tmp_path)

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 import train
-from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
 from tests.trainers.helpers import FAST
 from tests.user_errors import assert_user_error, raises_user_error
 
@@ -75,7 +74,7 @@ def test_integers_become_floats_if_the_key_holds_a_float():
 
 
 @pytest.fixture
-def run(digits_root, tiny, tmp_path, capsys, monkeypatch):  # noqa: F811
+def run(digits_root, tiny, tmp_path, capsys, monkeypatch):
     """run(*opts) -> (exit code, stdout, stderr). Runs train.py in this process and restores sys.stdout."""
     import sys
 
@@ -179,7 +178,7 @@ def test_an_output_dir_that_is_a_file_is_named_before_data_are_read(run, tmp_pat
 
 
 @pytest.fixture
-def digits_copy(run, tmp_path, digits_root):  # noqa: F811
+def digits_copy(run, tmp_path, digits_root):
     """The digits in a folder of their own, to be corrupted: (folder with the datasets, folder of the digits)."""
     run("OPTIM.MAX_EPOCH", "1")  # writes the digits
     digits = tmp_path / "data" / "digits"

@@ -8,7 +8,7 @@ python tools/reproduce.py my-study --studies my.yaml --datasets folder=IMAGES
 
 It is a sweep (tools/sweep.py): with the same options, run directories (OUTPUT/PROTOCOL) and records. Runs that several
 studies share are run once. --datasets, --shots, --seeds and --methods replace those of the studies. The studies are in
-configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 0 if no run is missing. See
+configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 0 if no run or trace is missing. See
 docs/reproducing.md.
 """
 
@@ -23,12 +23,18 @@ from runtime.user_errors import exit_code  # noqa: E402
 from tools import sweep  # noqa: E402
 from tools.reproducing import rehearsal  # noqa: E402
 from tools.reproducing.missing_data import split_by_data  # noqa: E402
-from tools.reproducing.plan import Plan, plan_studies, traced_folders  # noqa: E402
+from tools.reproducing.plan import Plan, plan_studies  # noqa: E402
 from tools.reproducing.studies import ALL, has_method, read_studies, select  # noqa: E402
+from tools.reproducing.traces import traced_folders, without_trace  # noqa: E402
 from tools.sweeping import console  # noqa: E402
 from tools.sweeping.methods import registered_methods  # noqa: E402
 
 OUTPUT = "output"
+ONLY_SWEEP = {  # options that studies do not have, and what they have instead
+    "vary": "a study varies the keys of its field `vary` in a YAML file (--studies FILE, see configs/studies.yaml)",
+    "choose": "studies choose nothing on validation images",
+    "table": "here, name the studies: the page has these only",
+}
 RESUME = "The same command resumes it."
 
 
@@ -37,7 +43,12 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="%(prog)s [STUDY ...] [options] [-- KEY VALUE ...]",
     )  # fmt: skip
-    parser.add_argument("names", nargs="*", metavar="STUDY", help="table1, figure3, ..., or all; without: list them")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="STUDY",
+        help="table1, figure3, ..., or all: those of the paper; without: list them",
+    )
     studies = parser.add_argument_group("studies")
     studies.add_argument(
         "--studies", action="append", default=[], metavar="FILE", help="YAML file with further studies; repeatable"
@@ -50,14 +61,14 @@ def parse_args(argv=None):
     sweep.add_options(parser)
     parser.set_defaults(methods=None, seeds=None)
     args = sweep.parse(parser, argv)
-    for option in ("vary", "choose", "table"):
-        if getattr(args, option, None):
-            parser.error(f"--{option} is an option of tools/sweep.py only; for the studies see configs/studies.yaml")
+    for option, instead in ONLY_SWEEP.items():
+        if getattr(args, option):
+            parser.error(f"--{option} is an option of tools/sweep.py; {instead}")
     return args
 
 
 def run(args) -> int:
-    studies = read_studies([sweep.absolute_path(path) for path in args.studies])
+    studies = read_studies([sweep.absolute_path(path) for path in args.studies], args.rehearse)
     requested = select(args.names, studies) if args.names else list(studies.values())
     everything = list(studies.values())
     args.out = sweep.absolute_path(args.out) if args.out else None
@@ -68,14 +79,13 @@ def run(args) -> int:
     if args.rehearse:
         rehearsal.set_options(args)
         requested, everything = ([rehearsal.rehearsed(study) for study in found] for found in (requested, everything))
-    traced = traced_folders(everything, args)
-    plan = plan_studies(requested, args, traced)
+    reproduction = Reproduction(args, requested, everything)
     if not args.names:
         from tools.reproducing.listing import list_studies
 
-        print(list_studies(requested, plan, Path(args.output)))
+        print(list_studies(requested, reproduction.plan, Path(args.output)))
         return 0
-    return Reproduction(args, requested, traced).run(plan)
+    return reproduction.run()
 
 
 def check_methods(names: list[str]) -> None:
@@ -91,40 +101,49 @@ class Reproduction:
 
     Args:
         studies: The requested ones.
-        traced: Run directories of trainings that write a trace.
+        everything: All studies, also those that are not requested: they decide which trainings write a trace.
     """
 
-    def __init__(self, args, studies: list, traced: frozenset):
+    def __init__(self, args, studies: list, everything: list):
         self.args = args
         self.studies = studies
-        self.traced = traced
+        self.everything = everything
+        self.plan = self.make_plan()
         self.states = {}  # run directory -> state of its job, of all jobs so far
-        self.notes = []  # datasets that are missing
+        self.notes = []  # what is missing, and cannot be run: datasets, traces, ...
 
-    def run(self, plan: Plan) -> int:
-        """Runs the jobs of a plan whose state is not known yet. Returns the exit code."""
-        self.plan = plan
-        jobs = [job for job in plan.jobs if job.output not in self.states]
+    def make_plan(self) -> Plan:
+        """Returns the plan, with the jobs that follow from the results so far."""
+        return plan_studies(self.studies, self.args, traced_folders(self.everything, self.args))
+
+    def run(self) -> int:
+        """Runs the jobs of the plan whose state is not known yet. Returns the exit code."""
+        jobs = [job for job in self.plan.jobs if job.output not in self.states]
         jobs, notes = split_by_data(jobs)
+        self.add_notes([*notes, *without_trace(self.studies, self.plan)])
+        shown_only = self.args.dry_run or self.args.commands
+        waiting = len(self.plan.waiting)
+        if waiting and (shown_only or self.args.slurm is not None):
+            again = "" if shown_only else ": when these have ended, the same command submits them"
+            print(f"{waiting} more jobs follow from the results of these{again}", file=sys.stderr)
+        if not jobs and not shown_only:
+            return self.finish({}, self.args)
+        return sweep.run_or_show(self.args, jobs, finish=self.finish)
+
+    def add_notes(self, notes: list[str]) -> None:
+        """Keeps the notes for the page and the end, and prints those that are new."""
         for note in notes:
             if note not in self.notes:
                 self.notes.append(note)
-                print(note, flush=True)
-        if plan.waiting and (self.args.dry_run or self.args.commands):
-            print(f"{len(plan.waiting)} more jobs follow from the results of these", file=sys.stderr)
-        if not jobs and not (self.args.dry_run or self.args.commands):
-            return self.finish({}, self.args)
-        return sweep.run_or_show(self.args, jobs, finish=self.finish)
+                print(note, file=sys.stderr if self.args.commands else sys.stdout, flush=True)
 
     def finish(self, states: dict, args) -> int:
         """Continues with the jobs that follow from the results; without any, writes the page."""
         waited = len(self.plan.waiting)
         self.states.update({job.output: state for job, state in states.items()})
-        plan = plan_studies(self.studies, args, self.traced) if waited else self.plan
-        if len(plan.waiting) < waited:
-            return self.run(plan)
-        self.plan = plan
-        return self.write()
+        if waited:
+            self.plan = self.make_plan()
+        return self.run() if len(self.plan.waiting) < waited else self.write()
 
     def is_finished(self, job) -> bool:
         state = self.states.get(job.output)
@@ -138,6 +157,7 @@ class Reproduction:
         blocks = blocks_of(self.studies, self.plan, self.is_finished, self.args)
         print()
         print_blocks(blocks)
+        self.add_notes([*self.plan.problems, *without_trace(self.studies, self.plan)])
         notes = [rehearsal.MARK] if self.args.rehearse else []
         folder = Path(self.args.out or os.path.join(self.args.output, "studies"))
         print(f"Page: {write_page(blocks, [*notes, *self.notes], folder)}")
@@ -155,7 +175,7 @@ class Reproduction:
                     print(f"    log: {job.output / console.FILE}")
         for note in self.notes:
             print(note)
-        return 1 if unfinished or self.plan.waiting else 0
+        return 1 if unfinished or self.plan.waiting or self.notes else 0
 
 
 def main(argv=None) -> int:

@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets import train_micro_clip as script
+from tests.fork_server import python
 from tests.user_errors import assert_facts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def test_logit_scale_stays_at_most_100(samples):
 
 
 def run(*arguments):
-    command = [sys.executable, str(ROOT / "assets" / "train_micro_clip.py"), *map(str, arguments)]
+    command = [python(), str(ROOT / "assets" / "train_micro_clip.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

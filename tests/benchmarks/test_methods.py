@@ -10,14 +10,13 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 import methods  # noqa: E402
 
 from tests.benchmarks.tables import find_row, numbers  # noqa: E402
-from tests.trainers.conftest import tiny  # noqa: E402, F401  (a fixture)
 
 PUBLISHED = {"CLIPFit": 32, "CoOp": 32, "CoCoOp": 1, "KgCoOp": 128, "ProGrad": 32, "MaPLe": 4}  # batch sizes
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 
 @pytest.mark.parametrize("method", methods.trainable_methods())
-def test_one_training_step_per_method(method, tiny, capsys):  # noqa: F811
+def test_one_training_step_per_method(method, tiny, capsys):
     opts = ["TRAINER.MAPLE.PROMPT_DEPTH", "2"] if method == "MaPLe" else []
     result = methods.run(argparse.Namespace(**ARGS, batch=None, case=method, weights=tiny, opts=opts))
     assert result["parameters"] > 0 and result["seconds"] > 0

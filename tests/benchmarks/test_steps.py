@@ -12,7 +12,6 @@ import evaluation  # noqa: E402
 import steps  # noqa: E402
 
 from tests.benchmarks.tables import find_row, numbers  # noqa: E402
-from tests.trainers.conftest import tiny  # noqa: E402, F401  (a fixture)
 
 ARGS = {"classes": [5], "size": "tiny", "batch": 2, "precision": "fp32", "rounds": 1}
 CASES = [
@@ -22,7 +21,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_case_is_a_training_step(case, tiny, monkeypatch):  # noqa: F811
+def test_every_case_is_a_training_step(case, tiny, monkeypatch):
     """Exactly the tuned tensors of the timed side get a gradient."""
     created = {}
     for name in ("plain_clipfit", "our_clipfit"):
@@ -61,7 +60,7 @@ def test_tables(capsys):
 
 
 @pytest.mark.parametrize("case", evaluation.CASES)
-def test_evaluation(case, tiny, capsys):  # noqa: F811
+def test_evaluation(case, tiny, capsys):
     args = argparse.Namespace(**{**ARGS, "classes": 5}, images=6, case=case, weights=tiny)
     result = evaluation.run(args)
     assert 0 < result["tower"] < result["seconds"] and result["mb"] > 100

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tests.trainers.conftest import digits_root, make, tiny  # noqa: F401  (fixtures)
+from tests.trainers.conftest import make  # noqa: F401  (a fixture)
 from tests.trainers.test_every_method import build as with_recipe  # noqa: F401  (a fixture)
 
 

@@ -7,12 +7,12 @@ import importlib
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
 import train
 from dassl.config import get_cfg_default
+from tests.fork_server import python
 from trainers import register_all
 
 from .pages import PAGES, ROOT, anchors, commands, config_keys, links, parse, paths
@@ -46,8 +46,8 @@ def missing_paths(text: str) -> list[str]:
 @functools.cache
 def accepted_options(interpreter: str, program: str) -> frozenset[str]:
     """The options in the program's --help."""
-    command = [sys.executable if interpreter == "python" else interpreter, program, "--help"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHON": sys.executable}
+    command = [python() if interpreter == "python" else interpreter, program, "--help"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHON": python()}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{program} --help: {done.stderr}"
     return frozenset(re.findall(r"(?<![\w-])--[a-z][\w-]*", done.stdout))

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import fork_server
 from tests.user_errors import assert_user_error
 from tools.recipe import DEFAULT, read_table
 from tools.sweeping.plan import PROTOCOLS
@@ -16,8 +16,8 @@ FOLDERS = {name: name.lower() for name in read_table() if name not in (DEFAULT, 
 FOLDERS |= {"TipAdapter": "tip_adapter", "TipAdapterF": "tip_adapter_f", "ZeroshotCLIP": "zeroshot_clip"}
 
 
-def call(script, *arguments, python=sys.executable, cwd=None):
-    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python), "OMP_NUM_THREADS": "1"}
+def call(script, *arguments, python=None, cwd=None):
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python or fork_server.python()), "OMP_NUM_THREADS": "1"}
     command = ["bash", os.path.abspath(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd)
 

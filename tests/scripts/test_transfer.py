@@ -3,7 +3,6 @@
 import pytest
 
 from tests.datasets.mini_raw import BUILDERS
-from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
 
 from .commands import commands, run
 
@@ -12,7 +11,7 @@ TARGETS = ["ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
 
 
 @pytest.mark.parametrize("method", ["CLIPFit", "ZeroshotCLIP"])
-def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method):  # noqa: F811
+def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method):
     for name in ("ImageNet", *TARGETS):
         BUILDERS[name](tmp_path / "data")
     options = ("--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--backbone", tiny, "--shots", "4")
@@ -35,7 +34,7 @@ def test_domain_shift_on_miniature_imagenets(tmp_path, tiny, monkeypatch, method
     assert all((tmp_path / "out" / folder / "result.json").is_file() for folder in folders)
 
 
-def test_cross_dataset_to_a_folder_with_best_val(tmp_path, tiny, digits_root, monkeypatch):  # noqa: F811
+def test_cross_dataset_to_a_folder_with_best_val(tmp_path, tiny, digits_root, monkeypatch):
     images = digits_root / "digits" / "images"
     options = ("--data", str(digits_root), "--output", str(tmp_path / "out"), "--shots", "2", "--best-val")
     targets = ("--targets", f"folder={images} digits", "--backbone", tiny, "--config", "micro_ep100")

@@ -7,7 +7,7 @@ from clip.model import convert_weights
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tests.reference.models import random_clip, save_clip
-from tests.trainers.conftest import digits_root, make, tiny  # noqa: F401  (fixtures)
+from tests.trainers.conftest import make  # noqa: F401  (fixture)
 from tests.user_errors import assert_user_error, raises_user_error
 from tools.convert_checkpoint import main
 from trainers.common import load_tuned

@@ -11,7 +11,6 @@ from PIL import Image
 from datasets.digits import Digits
 from datasets.splits import Split
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
-from tests.trainers.conftest import tiny_rn  # noqa: F401  (fixture)
 from tests.trainers.test_every_method import FAST, METHODS, config
 from tests.user_errors import assert_facts, assert_user_error, raises_user_error
 from tools import export

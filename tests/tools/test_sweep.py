@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from tests.fork_server import python
 from tests.scripts.commands import run
-from tests.trainers.conftest import digits_root  # noqa: F401  (fixture)
 from tests.user_errors import assert_user_error
 from tools import report, sweep
 from tools.sweeping.plan import plan
@@ -29,14 +29,14 @@ def finished(folder):
     return {name for name, record in records(folder).items() if record["finished"]}
 
 
-def test_a_killed_sweep_is_resumed(tmp_path, digits_root, monkeypatch, capsys):  # noqa: F811
+def test_a_killed_sweep_is_resumed(tmp_path, digits_root, monkeypatch, capsys):
     argv = ["fewshot", "--methods", "ZeroshotCLIP", "CLIPFit", "CoOp", "--seeds", "1", "2", "--shots", "1"]
     argv += ["--root", str(digits_root), "--output"]
     for job in plan(sweep.parse_args([*argv, str(tmp_path / "uninterrupted"), *KEYS])):
         run(job.argv, monkeypatch)
 
     killed = tmp_path / "killed"
-    command = [sys.executable, "tools/sweep.py", *argv, str(killed), "--jobs", "1", *KEYS]
+    command = [python(), "tools/sweep.py", *argv, str(killed), "--jobs", "1", *KEYS]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while not (2 <= len(finished(killed)) < len(list(killed.glob("**/console.log")))):
         assert first.poll() is None

@@ -7,7 +7,7 @@ from tests.trainers.helpers import make_trainer
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, digits_root):
     """trained(method, *opts) -> trainer; its run directory is `trainer.output_dir`. Each run is trained once."""
     folder = tmp_path_factory.mktemp("runs")
     backbone = save_clip(rounded(random_clip("tiny")), folder / "tiny.pt")
@@ -18,7 +18,7 @@ def trained(tmp_path_factory):
         if key not in trainers:
             options = ("DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.LR", "0.05", *opts)
             output = folder / f"run{len(trainers)}"
-            trainers[key] = make_trainer(method, folder / "data", backbone, output, *options, flags=flags)
+            trainers[key] = make_trainer(method, digits_root, backbone, output, *options, flags=flags)
             trainers[key].train()
         return trainers[key]
 

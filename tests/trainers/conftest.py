@@ -1,8 +1,8 @@
-"""Fixtures: the digits dataset, tiny random CLIPs, and `make`, which builds trainers."""
+"""Fixtures: a full-size random CLIP, and `make`, which builds trainers."""
 
 import pytest
 
-from tests.reference.models import random_clip, save_clip
+from tests.reference.models import random_clip
 from trainers.common.models import weights_digest
 
 from .helpers import make_trainer
@@ -14,24 +14,6 @@ def cached_digests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights_digest, "FOLDER", tmp_path_factory.mktemp("cache"))
         yield
-
-
-@pytest.fixture(scope="session")
-def digits_root(tmp_path_factory):
-    """A DATASET.ROOT. The first trainer that uses it writes the digits dataset into it."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """Path of a tiny random CLIP with a ViT (32 px)."""
-    return save_clip(random_clip("tiny"), tmp_path_factory.mktemp("clip") / "tiny.pt")
-
-
-@pytest.fixture(scope="session")
-def tiny_rn(tmp_path_factory):
-    """Path of a tiny random CLIP with a ResNet (64 px)."""
-    return save_clip(random_clip("tiny-RN"), tmp_path_factory.mktemp("clip") / "tiny_rn.pt")
 
 
 @pytest.fixture(scope="session")

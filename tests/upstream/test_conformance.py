@@ -8,11 +8,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fork_server import python as fast_python
 from tests.reference.models import random_clip, save_clip
 from tools import install_into_coop
 
@@ -54,7 +54,7 @@ def base2new_in_coop(checkout: Path, data: Path, backbone: str, output: Path, **
     """Runs scripts/clipfit/base2new.sh of a CoOp checkout with seed 1, and traces its Python processes."""
     python = output.parent / "python"
     python.parent.mkdir(parents=True, exist_ok=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TRACE}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{fast_python()}" "{TRACE}" "$@"\n')
     python.chmod(0o755)
     flags = ["--data", data, "--shots", SHOTS, "--backbone", backbone, "--output", output]
     command = ["bash", "scripts/clipfit/base2new.sh", "dtd", 1, *flags, "--", *OPTIONS]
@@ -68,7 +68,7 @@ def base2new_in_this_repository(data: Path, backbone: str, output: Path, **envir
     flags += ["--dataset-config-file", "configs/datasets/dtd.yaml"]
     flags += ["--config-file", "configs/trainers/CLIPFit/vit_b16_ep100.yaml"]
     keys = ["DATASET.NUM_SHOTS", SHOTS, "TRAINER.CLIPFIT.BETA", 8.0, *OPTIONS, "DATASET.SUBSAMPLE_CLASSES"]
-    train = [sys.executable, TRACE, "train.py", *flags]
+    train = [fast_python(), TRACE, "train.py", *flags]
     run(ROOT, [*train, "--output-dir", base, *keys, "base"], **environment)
     run(ROOT, [*train, "--output-dir", new, "--eval-only", "--model-dir", base, *keys, "new"], **environment)
 

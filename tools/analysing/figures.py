@@ -18,11 +18,12 @@ MAX_NAME = 24  # characters of a layer's name
 LAYER_COLOURS = "viridis"
 
 
-def draw_layers(series: dict[str, list[Row]], ylabel: str) -> Figure:
+def draw_layers(series: dict[str, list[Row]], ylabel: str, spread: dict[str, dict[str, float]] | None = None) -> Figure:
     """Plots a number per layer in forward order: a panel per group of tensors, a line per entry of `series`.
 
     Args:
         series: label -> rows, for example of several runs or of several loss terms.
+        spread: label -> tensor -> half of the height of a band around the line.
     """
     groups = list(dict.fromkeys(row.group for rows in series.values() for row in rows))
     layers_of = {group: [] for group in groups}
@@ -35,10 +36,13 @@ def draw_layers(series: dict[str, list[Row]], ylabel: str) -> Figure:
         figure, axes = panel_grid(len(groups), 1.9 + 0.065 * max(rotated, default=3))
         for ax, (group, layers) in zip(axes, layers_of.items(), strict=True):
             logarithmic = far_apart([[row.value for row in rows if row.group == group] for rows in series.values()])
-            for rows, style in zip(series.values(), styles, strict=True):
-                values = {row.layer: row.value for row in rows if row.group == group}
-                values = {layer: value for layer, value in values.items() if value or not logarithmic}
-                ax.plot([layers.index(layer) for layer in values], list(values.values()), **style)
+            for (label, rows), style in zip(series.items(), styles, strict=True):
+                shown = [row for row in rows if row.group == group and (row.value or not logarithmic)]
+                x, y = [layers.index(row.layer) for row in shown], [row.value for row in shown]
+                ax.plot(x, y, **style)
+                if spread:
+                    half = [spread[label][row.tensor] for row in shown]
+                    ax.fill_between(x, np.subtract(y, half), np.add(y, half), color=style["color"], alpha=0.2, lw=0)
             turned = {"rotation": 90, "fontsize": 7.5} if crowded(layers) else {}
             ax.set_xticks(range(len(layers)), short_names(layers), **turned)
             ax.set(title=group, ylabel=ylabel, xlim=(-0.4, len(layers) - 0.6), xlabel="block" * are_blocks(layers))
@@ -70,8 +74,10 @@ def scale_values(ax, logarithmic: bool = False) -> None:
     """Sets the y axis: from 0, or logarithmic, on which zeros are not plotted."""
     if logarithmic:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default one writes in TeX, which is off
     else:
-        ax.set_ylim(bottom=0)
+        top = ax.dataLim.y1
+        ax.set_ylim(0, 1.07 * top if top > 0 else None)  # a margin of the whole height, not of the range of the data
         ax.ticklabel_format(axis="y", scilimits=(-2, 3))
     ax.grid(True)
 

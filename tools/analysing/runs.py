@@ -44,6 +44,11 @@ class AnalysedRun:
         return self.state["meta"]["trainer"]
 
     @property
+    def seed(self) -> int | str:
+        """The seed of the run; "-" if its weights do not say it."""
+        return self.state["settings"].get("SEED", "-")
+
+    @property
     def tensors(self) -> dict[str, torch.Tensor]:
         return self.state["state_dict"]
 

@@ -27,7 +27,7 @@ class Curve:
 
     label: str
     points: list[tuple]  # (value, Stat)
-    reference: Stat | None = None  # zero-shot CLIP, which has no such key
+    reference: Stat | None = None  # for comparison: a result without such a key, such as that of zero-shot CLIP
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Detail:
         columns: Headings.
         grid: Whether a block is one grid of numbers, with one best number, instead of one per column.
         axis: Name of the horizontal axis of the plot, if there are panels.
+        reference: Name of the references of curves.
         name: For files and anchors; unique in a report.
     """
 
@@ -57,6 +58,7 @@ class Detail:
     grid: bool = False
     panels: list[Panel] = field(default_factory=list)
     axis: str = ""
+    reference: str = "zero-shot CLIP"
     name: str = ""
 
     def is_best(self, block: Block, column: int, cell) -> bool:

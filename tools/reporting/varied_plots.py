@@ -76,7 +76,7 @@ def draw(detail: Detail) -> Figure | None:
             draw_panel(ax, panel, axis, styles)
             ax.set_xlabel(short_axis(detail.axis) if index + columns >= len(detail.panels) else "")
             ax.set_ylabel("accuracy (%)" if index % columns == 0 else "")
-        add_legend(figure, detail.panels, styles)
+        add_legend(figure, detail.panels, styles, detail.reference)
     return figure
 
 
@@ -90,11 +90,13 @@ def short_axis(key: str) -> str:
 
 
 def draw_panel(ax, panel: Panel, axis: Axis, styles: dict) -> None:
-    """Draws the curves of a panel with bands or bars of one standard deviation. Zero-shot CLIP is a dashed line."""
+    """Draws the curves of a panel with bands or bars of one standard deviation. References are dashed lines."""
     for i, curve in enumerate(panel.curves):
         if curve.reference:
             colour = styles[curve.label]["color"] if curve.points else GREY
             ax.axhline(curve.reference.mean, linestyle="--", linewidth=1, color=colour)
+        if not curve.points:
+            continue
         if axis.is_number:
             draw_curve(ax, curve, axis, styles[curve.label])
         else:
@@ -133,12 +135,12 @@ def draw_points(ax, curve: Curve, axis: Axis, look: dict, offset: float) -> None
         ax.errorbar(x, stat.mean, yerr=stat.std, linestyle="", elinewidth=1, capsize=2, **look)
 
 
-def add_legend(figure: Figure, panels: list[Panel], styles: dict) -> None:
+def add_legend(figure: Figure, panels: list[Panel], styles: dict, reference: str) -> None:
     """Adds a legend above a figure, with as many columns as there is room for."""
     with_points = {curve.label for panel in panels for curve in panel.curves if curve.points}
     handles = [Line2D([], [], label=label, **styles[label]) for label in styles if label in with_points]
     if any(curve.reference for panel in panels for curve in panel.curves):
-        handles.append(Line2D([], [], label="zero-shot CLIP", color=GREY, linestyle="--"))
+        handles.append(Line2D([], [], label=reference, color=GREY, linestyle="--"))
     inches = 0.7 + max(len(handle.get_label()) for handle in handles) * LETTER
     columns = min(len(handles), max(1, int(figure.get_size_inches()[0] / inches)))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)

@@ -5,7 +5,8 @@ from .dataset_counts import dataset_block
 from .efficiency import efficiency_blocks
 from .plan import Plan
 from .rehearsal import MARK, WATERMARK
-from .studies import MostChanged, Study
+from .rows import MostChanged
+from .studies import Study
 from .tables import accuracy_block, curve_block
 
 
@@ -45,15 +46,15 @@ def block_of(study: Study, show: str, cells: list, done, args) -> list[Block]:
 
 
 def chosen_layers(study: Study, cells: list) -> list[str]:
-    """Returns a note per run whose settings follow from another run."""
+    """Returns a note per setting that follows from other runs, with the runs that have it."""
     rows = {row.name: [key for key, value in row.keys.items() if isinstance(value, MostChanged)] for row in study.rows}
-    notes = []
+    runs_with = {}  # (row, key, value) -> datasets and seeds
     for cell in cells:
         if cell.is_training:
             for key in rows[cell.row]:
                 value = cell.job.argv[cell.job.argv.index(key) + 1] if key in cell.job.argv else "as without this row"
-                notes.append(f"{cell.row}: {cell.dataset}, seed {cell.seed}: {key} {value}")
-    return notes
+                runs_with.setdefault((cell.row, key, value), []).append(f"{cell.dataset}, seed {cell.seed}")
+    return [f"{row}: {key} {value}: {'; '.join(runs)}" for (row, key, value), runs in runs_with.items()]
 
 
 def mark(block: Block, datasets: list[str]) -> None:

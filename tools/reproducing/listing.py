@@ -10,7 +10,7 @@ from tools.sweeping.state import differing_settings, expected_record, read_recor
 from trainers.common.runs.record_schema import FILE
 
 from .plan import Plan
-from .studies import Study
+from .studies import ALL, Study
 
 
 class ExpectedRecords(Mapping):
@@ -32,27 +32,29 @@ class ExpectedRecords(Mapping):
 
 
 def list_studies(studies: list[Study], plan: Plan, output: Path) -> str:
-    """Returns the list, one line per study."""
+    """Returns the list, one line per study. Those that are not in `all` come last."""
     expected = ExpectedRecords(plan.jobs)
     costs = Costs(expected)
     costs.read_records(output)
     on_record = {job for job in plan.jobs if is_on_record(job, expected)}
     width = max(len(study.name) for study in studies)
-    lines = []
-    for study in studies:
-        cells = plan.cells[study.name]
+
+    def line(name: str, title: str, cells: list) -> str:
         jobs = {cell.job for cell in cells if cell.job}
         trainings = {job for job in jobs if is_training(job)}
         waiting = sum(cell.job is None for cell in cells)
         if not cells:
-            lines.append(f"{study.name:<{width}}  {study.title}: no runs")
-            continue
+            return f"{name:<{width}}  {title}: no runs"
         runs = f"{len(trainings) + waiting} training runs, {len(trainings & on_record)} on record"
-        left = time_left(jobs - on_record, waiting, costs)
-        lines.append(f"{study.name:<{width}}  {study.title}: {runs}{left}")
-    every = {job for job in plan.jobs if is_training(job)}
-    lines.append(f"{'all':<{width}}  {len(every) + len(plan.waiting)} training runs, since studies share runs; "
-                 f"{len(every & on_record)} on record")  # fmt: skip
+        return f"{name:<{width}}  {title}: {runs}{time_left(jobs - on_record, waiting, costs)}"
+
+    in_all = [study for study in studies if study.in_all]
+    others = [study for study in studies if not study.in_all]
+    lines = [line(study.name, study.title, plan.cells[study.name]) for study in in_all]
+    lines.append(line(ALL, "everything above; studies share runs", [c for s in in_all for c in plan.cells[s.name]]))
+    if others:
+        lines.append(f"\nFurther studies, which the paper does not have and {ALL!r} does not include:")
+        lines += [line(study.name, study.title, plan.cells[study.name]) for study in others]
     return "\n".join(lines)
 
 

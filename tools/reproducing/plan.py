@@ -1,7 +1,6 @@
 """Plans the runs of studies: the sweeps of their rows, with each run once, and the cells of the tables they fill."""
 
 import argparse
-import functools
 import itertools
 from dataclasses import dataclass, replace
 
@@ -9,10 +8,10 @@ from datasets import catalogue
 from tools.reporting.run import FOLDER, dataset_name, option
 from tools.sweeping.methods import registered_methods
 from tools.sweeping.plan import Job, plan, unique
-from tools.sweeping.state import read_record
-from trainers.common.runs.record_schema import FILE
 
-from .studies import PAPER, MostChanged, Row, Study, follows, has_method
+from .following import resolve
+from .rows import MostChanged, Row, follows
+from .studies import PAPER, Study, has_method
 
 TRACE = ["TRAIN.TRACE", "True"]
 
@@ -25,7 +24,8 @@ class Cell:
         source: Dataset that is trained on, as in reports.
         dataset: Dataset that is tested.
         column: Base, New, Accuracy, or the number of shots (few-shot).
-        job: None if its settings follow from a run that is not finished.
+        job: None if its settings follow from a run that is not finished, or cannot follow from it.
+        problem: Why they cannot.
     """
 
     row: str
@@ -35,6 +35,7 @@ class Cell:
     shots: int
     seed: int
     job: Job | None
+    problem: str = ""
 
     @property
     def is_training(self) -> bool:
@@ -51,7 +52,12 @@ class Plan:
     @property
     def waiting(self) -> list[Cell]:
         """The cells whose settings follow from runs that are not finished."""
-        return [cell for cells in self.cells.values() for cell in cells if cell.job is None]
+        return [cell for cells in self.cells.values() for cell in cells if cell.job is None and not cell.problem]
+
+    @property
+    def problems(self) -> list[str]:
+        """Why some cells never get a run, each reason once."""
+        return list(dict.fromkeys(cell.problem for cells in self.cells.values() for cell in cells if cell.problem))
 
 
 def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) -> Plan:
@@ -60,7 +66,7 @@ def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) ->
     Args:
         args: Arguments of tools/reproduce.py. Those of --datasets, --targets, --seeds, --shots and --methods that are
             set replace the studies' own.
-        traced: Run directories of the trainings that write a trace.
+        traced: Run directories of the trainings that write a trace, unless the command line sets TRAIN.TRACE.
 
     Raises:
         ValueError: as `sweeping.plan.plan`; or if a study has no row with one of the --methods.
@@ -79,22 +85,12 @@ def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) ->
     for job in unique(jobs):
         if job.training:
             job = replace(job, training=kept[job.training.output])
-        elif job.output in traced:
+        elif job.output in traced and "TRAIN.TRACE" not in args.opts:
             job = replace(job, argv=[*job.argv, *TRACE])
         kept[job.output] = job
     for name, found in cells.items():
         cells[name] = [replace(cell, job=cell.job and kept[cell.job.output]) for cell in found]
     return Plan(cells, list(kept.values()))
-
-
-def traced_folders(studies: list[Study], args) -> frozenset:
-    """Returns the run directories of the trainings whose trace a study shows, whether it is requested or not.
-
-    So a run of table 1 has the trace that figure 4 needs.
-    """
-    args = argparse.Namespace(**{**vars(args), "methods": None})
-    jobs = plan_studies([study for study in studies if study.traced], args).jobs
-    return frozenset(job.output for job in jobs if not job.training)
 
 
 def cells_of(study: Study, args) -> list[Cell]:
@@ -165,36 +161,15 @@ def following_cells(study: Study, row: Row, args, cells: dict[str, list[Cell]]) 
     for source in cells[sources]:
         if not source.is_training:
             continue
-        keys = resolve(row, source)
+        try:
+            keys, problem = resolve(row, source.job.output), ""
+        except ValueError as error:
+            keys, problem = None, f"{study.name}: {row.name}: {error}"
         if keys is None:
-            result.append(replace(source, row=row.name, job=None))
+            result.append(replace(source, row=row.name, job=None, problem=problem))
             continue
         setting = source.job.setting
         dataset = next(name for name in setting.args.datasets if name.partition("=")[0] == setting.dataset)
         only = {"datasets": [dataset], "shots": [setting.shots], "seeds": [setting.seed]}
         result += row_cells(study, replace(row, keys=keys), args, **only)
     return result
-
-
-def resolve(row: Row, source: Cell) -> dict | None:
-    """Returns the keys of a row with the most changed layers of a run; None if the run is not finished."""
-    record = read_record(source.job.output / FILE) or {}
-    if not record.get("finished"):
-        return None
-    keys = {}
-    for key, value in row.keys.items():
-        changed = isinstance(value, MostChanged)
-        keys[key] = most_changed(str(source.job.output), value.set, value.count) if changed else value
-    return keys
-
-
-@functools.cache
-def most_changed(folder: str, parameter_set: str, count: int) -> str:
-    """Returns the value of a TUNE key that names the most changed layers of a run."""
-    from tools.analysing.rank import tune_value
-    from tools.analysing.runs import load_run
-
-    try:
-        return str(tune_value(load_run(folder), parameter_set, count))
-    except KeyError:
-        raise ValueError(f"most_changed: the run {folder} does not tune {parameter_set!r}") from None

@@ -16,14 +16,13 @@ KEYS = ["OPTIM.MAX_EPOCH", EPOCHS, "DATALOADER.NUM_WORKERS", "0"]
 
 
 def rehearsed(study: Study) -> Study:
-    """Returns the study on bundled datasets, with the keys that its rows have for the micro CLIP."""
-    rows = [replace(row, keys={**row.keys, **row.rehearsal}) for row in study.rows]
+    """Returns the study on bundled datasets, with one seed and few numbers of shots."""
     targets = tuple(catalogue.targets("domain_shift", SOURCE)) if study.shows == ("datasets",) else ()
     datasets = DATASETS if isinstance(study.datasets, str) else (SOURCE,)
     shots = study.shots
     if len(shots) > 3:
         shots = (shots[0], shots[len(shots) // 2], shots[-1])
-    return replace(study, rows=tuple(rows), shots=shots, datasets=datasets, targets=targets, seeds=SEEDS)
+    return replace(study, shots=shots, datasets=datasets, targets=targets, seeds=SEEDS)
 
 
 def set_options(args) -> None:

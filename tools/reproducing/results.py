@@ -10,7 +10,8 @@ from tools.reporting.stats import Stat, average, harmonic, over_seeds
 from trainers.common.runs.record_schema import FILE
 
 from .plan import Cell
-from .studies import NO_PAPER, Row, Study
+from .rows import Row
+from .studies import NO_PAPER, Study
 
 HOLE = "–"
 COLUMNS = {"Base": "base", "New": "new", "H": "hm"}  # in paths of the paper's results

@@ -124,18 +124,41 @@ class TableBuilder:
 
 
 def curve_block(study: Study, cells: list[Cell], done) -> Block:
-    """Returns the table of a study that varies a key, and its plot of the average against the key."""
+    """Returns the table of a study with varied values, and the plot of the average against them."""
     block = accuracy_block(study, cells, done)
-    results = results_of(study, cells, done)
-    key = study.vary[0]
-    points = {column: [] for column in results.columns}  # column -> (value as JSON text, number)
-    for row in study.rows:
-        found = results.average(row.name) if row.name in results.values else {}
-        for column, stat in found.items():
-            points[column].append((json.dumps(row.x[0]), stat))
-    block.caption += f" The plot shows the average against {key}; bands: one standard deviation."
-    curves = [Curve(column, found) for column, found in points.items() if found]
-    if curves:
-        panel = Panel(average_title(results), "", curves, average=True)
-        block.figure = draw(Detail(study.title, "", [], [], panels=[panel], axis=key))
+    panels = curve_panels(study, results_of(study, cells, done))
+    if not panels:
+        block.notes.append("No plot: no row has its average, or there are several numbers of shots.")
+        return block
+    (axis,) = study.varied
+    reference = ", ".join(row.name for row in study.rows if not row.x)
+    block.caption += f" The plot shows the average against {axis}; bands: one standard deviation"
+    block.caption += f"; dashed line: {reference}." if reference else "."
+    detail = Detail(study.title, "", [], [], panels=panels, axis=axis, reference=reference)
+    block.figure = draw(detail)
     return block
+
+
+def curve_panels(study: Study, results: Results) -> list[Panel]:
+    """Returns the panel of a plot with a curve per column of the table; if rows have curves, a panel per column."""
+    curves = {}  # (column, curve of the row) -> [(value as JSON text, number)]
+    references = {}  # column -> number of the row without a varied value
+    for row in study.rows:
+        for column, stat in (results.average(row.name) if row.name in results.values else {}).items():
+            if row.x:
+                curves.setdefault((column, row.curve), []).append((json.dumps(row.x[0]), stat))
+            else:
+                references[column] = stat
+    title = average_title(results)
+    if not any(row.curve for row in study.rows):
+        found = [Curve(column, points, references.get(column)) for (column, _), points in curves.items()]
+        return [Panel(title, "", found, average=True)] if found else []
+    panels = []
+    for column in results.columns:
+        found = [Curve(name, points) for (other, name), points in curves.items() if other == column]
+        if found and column in references:
+            found.append(Curve("", [], references[column]))
+        if found:
+            metric = f"{column} shots" if column.isdigit() else column
+            panels.append(Panel(title, metric, found, average=True))
+    return panels

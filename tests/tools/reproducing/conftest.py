@@ -4,7 +4,7 @@ import pytest
 
 from tests.scripts.commands import run
 from tools import reproduce, sweep
-from tools.reproducing import plan, results
+from tools.reproducing import following, results
 from tools.sweeping.state import job_state
 
 
@@ -54,7 +54,7 @@ def in_process(data):
             Runner.limit = limit
             Runner.started = []
             results.finished_run.cache_clear()
-            plan.most_changed.cache_clear()
+            following.most_changed.cache_clear()
             options = list(argv)
             end = options.index("--") if "--" in options else len(options)
             code = reproduce.main([*options[:end], "--root", str(data), *options[end:]])

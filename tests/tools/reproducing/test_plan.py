@@ -1,13 +1,16 @@
 """Plans of studies: shared runs, traces, options that replace the studies' own, rows that follow from results."""
 
 import json
+import re
 
 import pytest
 
-from tests.user_errors import raises_user_error
+from tests.user_errors import assert_facts, raises_user_error
 from tools import reproduce, sweep
-from tools.reproducing.plan import plan_studies, traced_folders
+from tools.reproducing.listing import list_studies
+from tools.reproducing.plan import plan_studies
 from tools.reproducing.studies import read_studies, select
+from tools.reproducing.traces import traced_folders
 
 
 @pytest.fixture
@@ -15,7 +18,9 @@ def planned(tmp_path, monkeypatch):
     """planned(*argv) -> Plan of tools/reproduce.py's arguments."""
 
     def make(*argv):
-        args = reproduce.parse_args([*argv, "--root", str(tmp_path / "data"), "--output", str(tmp_path / "out")])
+        options = ["--root", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
+        end = argv.index("--") if "--" in argv else len(argv)
+        args = reproduce.parse_args([*argv[:end], *options, *argv[end:]])
         monkeypatch.chdir(sweep.ROOT)
         sweep.prepare(args)
         studies = read_studies([])
@@ -57,11 +62,19 @@ def test_runs_of_figures_write_a_trace_in_every_study(planned):
     assert all("TRAIN.TRACE" not in job.argv for job in plan.jobs if job.training)
 
 
+def test_the_command_line_decides_on_the_trace(planned):
+    plan = planned("figure11", "--seeds", "1", "--", "TRAIN.TRACE", "False")
+    assert all(job.argv.count("TRAIN.TRACE") == 1 and "True" not in job.argv for job in plan.jobs)
+
+
 def test_numbers_of_runs(planned):
     plan = planned("table1")
     trainings = [job for job in plan.jobs if not job.training]
     assert len(trainings) == 6 * 11 * 3 + 11  # zero-shot CLIP does not depend on the seed
     assert len(planned("table3").jobs) == (7 * 3 + 1) * 3  # one training, two targets
+    plan = planned("number-of-biases", "number-of-layernorms", "--seeds", "1")
+    assert [len(cells) for cells in plan.cells.values()] == [16 * 11, 16 * 11]
+    assert len(plan.jobs) == 21 * 11  # first and last of each, and the run that both follow from
 
 
 def test_options_replace_the_studies_own(planned, tmp_path):
@@ -80,9 +93,37 @@ def test_a_row_follows_from_the_results_of_another(planned, monkeypatch):
     source.output.mkdir(parents=True)
     (source.output / "result.json").write_text(json.dumps({"finished": True, "settings": {}, "identity": {}}))
     value = "('text_ffn_output_bias', 'image_layernorm:0,2')"
-    monkeypatch.setattr("tools.reproducing.plan.most_changed", lambda folder, name, count: value)
+    monkeypatch.setattr("tools.reproducing.following.most_changed", lambda folder, name, count: value)
     plan = planned(*argv)
     assert [cell.seed for cell in plan.waiting] == [2]
     following = [cell for cell in plan.cells["layernorm-freezing"] if cell.row == "six most changed" and cell.job]
     assert [(cell.dataset, cell.seed, cell.column) for cell in following] == [("Digits", 1, "4")]
     assert following[0].job.argv[following[0].job.argv.index("TRAINER.CLIPFIT.TUNE") + 1] == value
+
+
+def test_more_layers_than_there_are(planned, monkeypatch):
+    """The row gets no run and one line says why; the other rows are planned."""
+
+    def most_changed(folder, name, count):
+        raise ValueError(f"count is {count}")
+
+    argv = ("number-of-biases", "--datasets", "digits", "--seeds", "1", "--backbone", "micro")
+    plan = planned(*argv)
+    assert len(plan.waiting) == 5 and not plan.problems
+    source = next(cell.job for cell in plan.cells["number-of-biases"] if cell.row == "all (CLIPFit)")
+    source.output.mkdir(parents=True)
+    (source.output / "result.json").write_text(json.dumps({"finished": True, "settings": {}, "identity": {}}))
+    monkeypatch.setattr("tools.reproducing.following.most_changed", most_changed)
+    plan = planned(*argv)
+    assert not plan.waiting and len(plan.problems) == 5 and len(plan.jobs) == 11
+    assert_facts(plan.problems[-1], "number-of-biases", "most changed 9", "count is 9")
+
+
+def test_further_studies_are_listed_below_those_of_all(planned, tmp_path):
+    names = ["layernorm-freezing", "regularisers", "number-of-layernorms"]
+    plan = planned(*names, "--datasets", "digits", "--seeds", "1", "--backbone", "micro")
+    listed = list_studies([read_studies([])[name] for name in names], plan, tmp_path)
+    lines = [line for line in listed.split("\n") if "training runs" in line]
+    *of_paper, further = [(line.split()[0], int(re.search(r"(\d+) training runs", line)[1])) for line in lines]
+    assert of_paper == [("layernorm-freezing", 5), ("regularisers", 3), ("all", 7)]  # one run is in both
+    assert further == ("number-of-layernorms", 16)

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from tools.reproducing import rehearsal
-from tools.reproducing.studies import read_studies
+from tools.reproducing.studies import read_studies, select
 
 CUT = ("--rehearse", "--methods", "CLIPFit", "--datasets", "digits", "--shots", "1")
+SMALL = ("--rehearse", "--datasets", "symbols", "--shots", "1")  # fewer test images, and no distribution shift
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,10 @@ def test_every_study_is_on_the_page_and_marked(cut):
     page = (output / "studies" / "studies.html").read_text()
     markdown = (output / "studies" / "studies.md").read_text()
     sections = re.findall(r"<section>.*?</section>", page, re.S)
-    for name, study in read_studies([]).items():
+    for study in select(["all"], read_studies([])):
         for show in study.shows:
             picture = show in ("change", "gradients", "iterations", "embedding")
-            anchor = f"{name}-{show}" if picture else name
+            anchor = f"{study.name}-{show}" if picture else study.name
             section = next(text for text in sections if f'<h2 id="{anchor}"' in text)
             assert rehearsal.MARK in section
             assert ("<figure>" in section) == (picture or show == "curve"), anchor
@@ -41,16 +42,16 @@ def test_every_study_is_on_the_page_and_marked(cut):
 
 def test_no_cell_is_a_hole(cut):
     output, _ = cut
-    for name, study in read_studies([]).items():
+    for study in select(["all"], read_studies([])):
         shown = [show for show in study.shows if show in ("accuracy", "averages", "curve", "efficiency")]
         for _ in shown:
-            rows = list(csv.DictReader(open(output / f"studies/tables/{name}.csv")))
+            rows = list(csv.DictReader(open(output / f"studies/tables/{study.name}.csv")))
             assert {row.get("row") or row["method"] for row in rows} >= {
                 row.name for row in study.rows if row.method == "CLIPFit"
             }
             for row in rows:
                 numbers = {key: value for key, value in row.items() if not key.endswith((" std", "paper", "device"))}
-                assert all(numbers.values()), (name, row)
+                assert all(numbers.values()), (study.name, row)
                 assert 0 < float(row.get("H") or row.get("1") or row["Accuracy"]) <= 100
 
 
@@ -82,12 +83,22 @@ def test_most_changed_layers_are_those_of_the_run(cut):
     assert len(chosen) == 1 and "text\\_ffn\\_output\\_bias" in page
 
 
+def test_a_further_study_is_rehearsed_by_its_name(in_process, tmp_path):
+    code, started = in_process("number-of-biases", *SMALL, "--output", str(tmp_path), "--", "OPTIM.MAX_EPOCH", "1")
+    assert code == 0 and len(started) == 7  # the first, last and most changed 1 and 2 of 2, and all
+    rows = [row for row in csv.DictReader(open(tmp_path / "studies/tables/number-of-biases.csv"))]
+    assert [row["row"] for row in rows if row["1"]] == [
+        "first 1", "first 2", "last 1", "last 2", "most changed 1", "most changed 2", "all (CLIPFit)",
+    ]  # fmt: skip
+    assert (tmp_path / "studies/plots/number-of-biases.png").stat().st_size > 5_000
+
+
 def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_interrupted_reproduction_is_resumed_with_the_same_page(in_process, tmp_path):
-    argv = ["regularisers", "layernorm-freezing", *CUT]
+    argv = ["regularisers", "layernorm-freezing", *SMALL]
     keys = ("--", "OPTIM.MAX_EPOCH", "1")
     one, two = tmp_path / "one", tmp_path / "two"
     code, all_runs = in_process(*argv, "--output", str(one), *keys)

@@ -2,13 +2,15 @@
 
 import pytest
 
-from tests.user_errors import assert_user_error, raises_user_error
+from tests.user_errors import assert_facts, assert_user_error, raises_user_error
 from tools import reproduce
 from tools.reporting import paper
 from tools.reproducing.results import AVERAGE, printed
-from tools.reproducing.studies import NO_PAPER, MostChanged, read_studies, select
+from tools.reproducing.rows import MostChanged
+from tools.reproducing.studies import NO_PAPER, read_studies, select
 
 OK = "title: T\n  protocol: fewshot\n  methods: [CLIPFit]\n"
+ROWS = "title: T\n  protocol: fewshot\n  rows: {a: {keys: {X: '{n}'}}}\n"
 
 
 def study(tmp_path, text, name="mine"):
@@ -19,7 +21,10 @@ def study(tmp_path, text, name="mine"):
 
 def test_all_tables_and_figures_of_the_paper_are_there():
     names = {f"table{i}" for i in range(1, 13)} | {f"figure{i}" for i in range(3, 12)}
-    assert read_studies([]).keys() == names | {"layernorm-freezing", "bias-freezing", "regularisers"}
+    names |= {"layernorm-freezing", "bias-freezing", "regularisers"}
+    studies = read_studies([])
+    assert {name for name, study in studies.items() if study.in_all} == names
+    assert studies.keys() == names | {"number-of-biases", "number-of-layernorms"}
 
 
 COLUMNS = {"base2new": ["Base", "New", "H"], "cross_dataset": ["Accuracy"], "domain_shift": ["Accuracy"]}
@@ -77,6 +82,13 @@ def test_paper_numbers_of_some_cells():
         ),
         ("title: T\n  protocol: fewshot\n  rows: {a: {keys: {X: {most_changed: s}}}}\n", ("count", "missing")),
         ("[1]\n", ("mine", "[1]")),
+        (OK + "  in_all: 1\n", ("in_all", "1", "true or false")),
+        (OK + "  values: {n: [1]}\n", ("values", "rows", "vary")),
+        (ROWS + "  values: {n: 1}\n", ("values", "n", "list", "1")),
+        (ROWS + "  values: {n: [1, 2, 1]}\n", ("values", "n", "duplicate", "1")),
+        (ROWS + "  values: {m: [1]}\n", ("values", "{m}")),
+        (ROWS + "  values: {n: [1], m: [1]}\n", ("values", "n", "m")),
+        (ROWS + "  values: {n: [1]}\n  rehearsal: {m: [1]}\n", ("rehearsal", "m")),
     ],
 )
 def test_wrong_fields(tmp_path, text, facts):
@@ -99,10 +111,33 @@ def test_values_of_keys(tmp_path):
     assert (found.shots, found.seeds, found.datasets) == ((1, 2, 4, 8, 16), (1, 2, 3), "paper")
 
 
+def test_a_row_per_value(tmp_path):
+    rows = """rows:
+    first: {keys: {X: ["a:first{n}", b]}, rehearsal: {Y: 0}}
+    most: {keys: {X: {most_changed: a, count: "{n}", run: all}}}
+    all: {}
+"""
+    text = f"title: T\n  protocol: fewshot\n  show: curve\n  values: {{n: [1, 3]}}\n  rehearsal: {{n: [2]}}\n  {rows}"
+    path = study(tmp_path, text)
+    found = read_studies([path])["mine"]
+    assert [(row.name, row.curve, row.x) for row in found.rows] == [
+        ("first 1", "first", (1,)), ("first 3", "first", (3,)), ("most 1", "most", (1,)), ("most 3", "most", (3,)),
+        ("all", "", ()),
+    ]  # fmt: skip
+    assert found.rows[1].keys == {"X": "('a:first3', 'b')"}
+    assert found.rows[3].keys == {"X": MostChanged("a", 3, "all")}
+    assert found.varied == ("n",)
+    rehearsal = read_studies([path], rehearse=True)["mine"]
+    assert [row.name for row in rehearsal.rows] == ["first 2", "most 2", "all"]
+    assert rehearsal.rows[0].keys == {"X": "('a:first2', 'b')", "Y": "0"}
+
+
 def test_names():
     studies = read_studies([])
     assert [study.name for study in select(["Table5", "figure6", "table5"], studies)] == ["table5", "figure6"]
-    assert len(select(["table1", "all"], studies)) == len(studies)
+    in_all = [study for study in studies.values() if study.in_all]
+    assert select(["table1", "all"], studies) == in_all
+    assert select(["all", "number-of-biases"], studies) == [*in_all, studies["number-of-biases"]]
     with raises_user_error("'tabel5'", "table5"):
         select(["tabel5"], studies)
 
@@ -125,6 +160,21 @@ def test_user_errors(tmp_path, capsys, argv, facts):
     code = reproduce.main([*argv[:end], "--output", str(output), "--dry-run", *argv[end:]])
     assert_user_error((code, capsys.readouterr().err), *facts)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "facts"),
+    [
+        (["--vary", "OPTIM.LR", "1"], ("--vary", "tools/sweep.py", "vary", "--studies")),
+        (["--choose", "val"], ("--choose", "tools/sweep.py")),
+        (["--table"], ("--table", "tools/sweep.py")),
+    ],
+)
+def test_options_of_a_sweep_only(capsys, argv, facts):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.parse_args(["table5", *argv])
+    assert stop.value.code == 2
+    assert_facts(capsys.readouterr().err.strip().splitlines()[-1], *facts)
 
 
 def test_a_study_of_ones_own(tmp_path, capsys):

@@ -4,12 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from datasets import catalogue
 from tools.reporting.run import Run, Training
 from tools.reproducing import efficiency, results, tables
 from tools.reproducing.plan import Cell
-from tools.reproducing.studies import read_studies
+from tools.reproducing.studies import make_study, read_studies
 
 DATASETS = [entry.name for entry in catalogue.entries().values() if entry.paper_order]
 
@@ -136,6 +137,31 @@ def test_a_curve_has_a_point_per_value(made):
     assert [text.get_text() for text in block.figure.legends[0].get_texts()] == ["Base", "New", "H"]
     assert max(max(line.get_ydata()) for line in ax.lines[:2]) == pytest.approx(64.0)  # at 32
     assert [row[1] for row in block.table[:7]] == [f"BETA {x}" for x in (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)]
+
+
+def test_a_plot_over_values_has_a_curve_per_row(made):
+    study = read_studies([])["number-of-biases"]
+    accuracy = {f"{order} {n}": 60.0 + n / 2 for order in ("first", "last", "most changed") for n in (1, 2, 3, 6, 9)}
+    accuracy["all (CLIPFit)"] = 68.0
+    cells, done = made(study, lambda row, dataset, column, seed: accuracy[row], columns=("4",))
+    block = tables.curve_block(study, cells, done)
+    (ax,) = block.figure.axes
+    reference, *curves = sorted(ax.lines, key=lambda line: line.get_linestyle() != "--")
+    assert [list(line.get_ydata()) for line in curves] == [[60.5, 61.0, 61.5, 63.0, 64.5]] * 3
+    assert [list(line.get_xdata()) for line in curves] == [[1, 2, 3, 6, 9]] * 3
+    assert list(reference.get_ydata()) == [68.0, 68.0] and ax.get_xlabel() == "biases" and "4 shots" in ax.get_title()
+    names = [text.get_text() for text in block.figure.legends[0].get_texts()]
+    assert names == ["first", "last", "most changed", "all (CLIPFit)"]
+
+
+def test_a_curve_per_method(made):
+    text = "title: T\n  protocol: base2new\n  methods: [CLIPFit, CoOp]\n  vary: {OPTIM.LR: [0.1, 0.2]}\n  show: curve"
+    study = make_study("mine", yaml.safe_load(f"mine:\n  {text}")["mine"], "mine")
+    cells, done = made(study, lambda row, dataset, column, seed: 60.0 + ("CoOp" in row) + float(row[-3:]))
+    panels = tables.curve_panels(study, results.results_of(study, cells, done))
+    assert [panel.metric for panel in panels] == ["Base", "New", "H"]
+    curves = [(curve.label, [stat.mean for _, stat in curve.points]) for curve in panels[0].curves]
+    assert curves == [("CLIPFit", pytest.approx([60.1, 60.2])), ("CoOp", pytest.approx([61.1, 61.2]))]
 
 
 def test_efficiency_has_a_table_per_device(made, monkeypatch):

@@ -1,12 +1,11 @@
 """SLURM: submitted scripts, with fake sbatch and squeue commands; and a real run on submitit's local executor."""
 
-import os
 import pickle
 import time
 
 import pytest
 
-from tests.trainers.conftest import digits_root  # noqa: F401  (fixture)
+from tests.tools.slurm_commands import commands, run_submitted  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, raises_user_error
 from tools import sweep
 from tools.sweeping import slurm, state
@@ -17,23 +16,7 @@ submitit = pytest.importorskip("submitit", reason="needs requirements-optional.t
 ARGV = ("base2new", "--methods", "CLIPFit", "CoOp", "--seeds", "1", "2")
 
 
-@pytest.fixture
-def commands(tmp_path, monkeypatch):
-    """Folder of the fake commands: sbatch copies its script to `batch.sh` as job 77; squeue prints the file `queue`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name, text in (
-        ("srun", ""),
-        ("sbatch", f"cp $1 {folder}/batch.sh; echo Submitted batch job 77"),
-        ("squeue", f"cat {folder}/queue"),
-    ):
-        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
-def test_one_task_per_training_and_its_evaluations(sandbox, commands, capsys):
+def test_one_task_per_training_and_its_evaluations(sandbox, commands, capsys):  # noqa: F811
     options = ("--slurm", "partition=gpu", "timeout_min=90", "--jobs", "3")
     assert sandbox.run(*ARGV, *options) == 0
     script = (commands / "batch.sh").read_text()
@@ -62,7 +45,7 @@ def test_one_task_per_training_and_its_evaluations(sandbox, commands, capsys):
     assert len(sandbox.reports) == 2 and len(sandbox.calls()) == 8
 
 
-def test_tests_of_chosen_runs_are_submitted_after_the_candidates(sandbox, commands, capsys):
+def test_tests_of_chosen_runs_are_submitted_after_the_candidates(sandbox, commands, capsys):  # noqa: F811
     sandbox.accuracies["BETA=1.0_val"] = 70.0
     (commands / "queue").write_text("")
     vary = ("--vary", "TRAINER.CLIPFIT.BETA", "8", "1", "--choose", "val")
@@ -71,17 +54,13 @@ def test_tests_of_chosen_runs_are_submitted_after_the_candidates(sandbox, comman
         text = capsys.readouterr().out
         assert_facts(next(line for line in text.splitlines() if line.startswith("Submitted ")), jobs, f"{tasks} tasks")
         assert left in text and not sandbox.reports
-        submitted = sorted((sandbox.out / ".slurm").glob("*/77*_submitted.pkl"))
-        assert len(submitted) == tasks
-        for path in submitted:
-            pickle.loads(path.read_bytes()).result()
-            path.unlink()
+        assert run_submitted(sandbox.out) == tasks
     assert [name.split("/")[0] for name in sandbox.calls()] == ["train_base", "train_base", "test_base", "test_new"]
     assert sandbox.run("base2new", "--seeds", "1", *vary, "--slurm") == 0
     assert sandbox.reports
 
 
-def test_a_failed_task_names_its_jobs(sandbox, commands):
+def test_a_failed_task_names_its_jobs(sandbox, commands):  # noqa: F811
     sandbox.orders["train_base"] = {"error": "error: no folder /data"}
     assert sandbox.run(*ARGV[:3], "--seeds", "1", "--slurm") == 0
     submitted = next((sandbox.out / ".slurm").glob("*/*_submitted.pkl"))
@@ -108,7 +87,7 @@ def test_groups_are_packed_into_tasks():
         ("gpu=1", ("--slurm", "gpu")),
     ],
 )
-def test_user_errors(sandbox, commands, option, facts):
+def test_user_errors(sandbox, commands, option, facts):  # noqa: F811
     with raises_user_error(*facts, error=ValueError):
         sandbox.run("base2new", "--seeds", "1", "--slurm", option)
     assert not (sandbox.out / ".slurm" / slurm.TASK_IDS).exists()
@@ -120,7 +99,7 @@ def test_slurm_is_not_installed(sandbox, monkeypatch):
         sandbox.run("base2new", "--seeds", "1", "--slurm")
 
 
-def test_a_real_run_on_the_local_executor(tmp_path, digits_root, capsys):  # noqa: F811
+def test_a_real_run_on_the_local_executor(tmp_path, digits_root, capsys):
     argv = ["fewshot", "--methods", "ZeroshotCLIP", "--seeds", "1", "--shots", "1", "--root", str(digits_root)]
     argv += ["--output", str(tmp_path / "out"), "--slurm", "cluster=local", "gpus_per_node=0", "cpus_per_task=1"]
     assert sweep.main(argv) == 0

@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from tests.trainers.conftest import tiny  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts
 from tools.sweeping import console, locks, state
 from tools.sweeping.plan import plan
@@ -148,7 +147,7 @@ def test_a_record_that_is_no_file(jobs):
     assert state.job_state(training, expected).status == "run"
 
 
-def test_other_weights_under_the_same_name(jobs, args, tiny):  # noqa: F811
+def test_other_weights_under_the_same_name(jobs, args, tiny):
     (training, _), expected = jobs
     write(training, expected, identity={"backbone": "micro", "fingerprint": "0" * 16})
     blocked = state.job_state(training, expected)

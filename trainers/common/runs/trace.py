@@ -122,7 +122,7 @@ class Trace:
         Raises:
             ValueError: the checkpoint has no trace, or a trace with another TRAIN.TRACE_TERMS.
         """
-        remedy = "train in another --output-dir, or set TRAIN.TRACE False"
+        remedy = "train in another --output-dir, remove this one, or set TRAIN.TRACE False"
         if state is None:
             raise ValueError(f"TRAIN.TRACE True: epoch 1 to {epoch} were trained without a trace; {remedy}")
         if (state["names"], state["every"]) != (self.names, self.every):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from trainers.common import load_tuned
 from trainers.common.runs import files
 
 POSIX = ("fcntl", "resource", "termios", "pwd", "grp", "syslog", "pty", "tty", "readline", "crypt", "nis", "spwd")
@@ -28,20 +29,18 @@ def image(tmp_path_factory):
 
 
 def test_load_tuned_and_the_program_predict(image):
-    library = (
+    program = (
         f"from trainers.common import load_tuned\nprint(load_tuned({str(RUN)!r}).predict({str(image)!r}).names)\n"
-        "from trainers.common.runs.provenance import peak_memory\nimport torch\nprint(peak_memory(torch.device('cpu')))"
+        "from trainers.common.runs.provenance import peak_memory\n"
+        "import torch\nprint(peak_memory(torch.device('cpu')))\n"
+        f"import runpy\nsys.argv = ['predict.py', {str(RUN)!r}, {str(image)!r}]\nsys.path[0] = 'tools'\n"
+        "runpy.run_path('tools/predict.py', run_name='__main__')"
     )
-    program = f"import runpy\nsys.argv = ['predict.py', {str(RUN)!r}, {str(image)!r}]\nsys.path[0] = 'tools'\n"
-    program += "runpy.run_path('tools/predict.py', run_name='__main__')"
-    expected = run("-c", library)
-    blocked = run("-c", BLOCK + library)
-    assert blocked.returncode == 0, blocked.stderr
-    names, memory = blocked.stdout.splitlines()
-    assert names == expected.stdout.splitlines()[0] and memory == "None"
-    predicted = run("-c", BLOCK + program)
-    assert predicted.returncode == 0, predicted.stderr
-    assert names.strip("[]'") in predicted.stdout.splitlines()[1]
+    done = run("-c", BLOCK + program)
+    assert done.returncode == 0, done.stderr
+    names, memory, _, predicted = done.stdout.splitlines()[:4]
+    expected = load_tuned(str(RUN)).predict(str(image)).names
+    assert names == str(expected) and memory == "None" and expected[0] in predicted
 
 
 def test_a_lock_on_windows(tmp_path, monkeypatch):

@@ -6,11 +6,11 @@ Each test that registers something runs train.py in a process of its own.
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fork_server import python
 from tests.user_errors import assert_user_error, raises_user_error
 from trainers.common.runs import known_plugins
 
@@ -103,7 +103,7 @@ def call(tmp_path):
 
     def run(program, *arguments, cwd=ROOT, **environment):
         environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", **environment}
-        command = [sys.executable, "-W", "ignore", str(ROOT / program), *map(str, arguments)]
+        command = [python(), "-W", "ignore", str(ROOT / program), *map(str, arguments)]
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
         return done.returncode, done.stdout, done.stderr
 
@@ -112,9 +112,9 @@ def call(tmp_path):
 
 
 @pytest.fixture
-def train(call, tmp_path):
+def train(call, digits_root, tmp_path):
     def run(output, *arguments, opts=(), **environment):
-        where = ["--root", tmp_path / "data", "--output-dir", tmp_path / output]
+        where = ["--root", digits_root, "--output-dir", tmp_path / output]
         return call("train.py", *OPTIONS, *where, *arguments, *FAST, *opts, **environment)
 
     return run
@@ -179,9 +179,9 @@ def test_every_way_to_name_a_plugin(way, checkout, train, tmp_path):
     assert code == 0, err
 
 
-def test_plugins_are_swept_and_reported_next_to_our_methods(checkout, call, tmp_path):
+def test_plugins_are_swept_and_reported_next_to_our_methods(checkout, call, digits_root, tmp_path):
     sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "ZeroshotCLIP"]
-    sweep += ["--seeds", "1", "--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["--seeds", "1", "--shots", "1", "--root", digits_root, "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     code, out, err = call(*sweep)
     assert code == 0, out + err
@@ -208,11 +208,11 @@ def test_a_plugin_takes_the_place_of_ours_in_that_run_only(checkout, train, tmp_
     assert code == 0 and (tmp_path / "ours" / "prompt_learner" / "checkpoint").is_file(), err
 
 
-def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train, call, tmp_path):
+def test_a_tuned_method_is_used_without_naming_its_plugin_again(checkout, train, call, digits_root, tmp_path):
     """By who has named it before; a stranger's file names it in vain, and a changed plugin is not run either."""
     plugin = checkout / "mine.py"
     assert train("run", "--plugin", plugin, "--trainer", "Mine")[0] == 0
-    image = next((tmp_path / "data").rglob("*.png"))
+    image = next(digits_root.rglob("*.png"))
     predict = ("tools/predict.py", tmp_path / "run", image)
     code, out, err = call(*predict)
     assert code == 0 and "%" in out, err
@@ -249,12 +249,12 @@ def test_a_corrupted_list_of_plugins_is_named(entries):
 
 
 @pytest.mark.parametrize("changed", ["helpers.py", "../train.py", "../shared.py"])
-def test_all_that_was_executed_must_be_unchanged(changed, checkout, train, call, tmp_path):
+def test_all_that_was_executed_must_be_unchanged(changed, checkout, train, call, digits_root, tmp_path):
     """Also what is imported absolutely, and the train.py whose `extend_cfg` was called."""
     (checkout.parent / "shared.py").write_text("")
     (checkout / "mine.py").write_text("import shared\nfrom . import helpers\n" + SUBCLASS)
     assert train("run", "--plugin", checkout / "mine.py", "--trainer", "Mine")[0] == 0
-    image = next((tmp_path / "data").rglob("*.png"))
+    image = next(digits_root.rglob("*.png"))
     assert call("tools/predict.py", tmp_path / "run", image)[0] == 0
     (checkout / changed).write_text((checkout / changed).read_text() + "\n# changed\n")
     assert_user_error(call("tools/predict.py", tmp_path / "run", image), "mine.py", "--plugin")
@@ -308,10 +308,10 @@ def test_ways_of_a_plugin_to_save_and_load_are_its_own(checkout, train, tmp_path
     assert code == 0 and "saved by itself 1" in out and record(tmp_path / "run")["finished"], err
 
 
-def test_base_to_new_of_a_plain_trainer_is_finished_and_reported(checkout, call, tmp_path):
+def test_base_to_new_of_a_plain_trainer_is_finished_and_reported(checkout, call, digits_root, tmp_path):
     """Its evaluation names the run whose checkpoint it tests."""
     sweep = ["tools/sweep.py", "base2new", "--plugin", checkout / "pixels.py", "--methods", "Pixels", "--seeds", "1"]
-    sweep += ["--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["--shots", "1", "--root", digits_root, "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     code, out, err = call(*sweep)
     assert code == 0 and "Pixels" in out, out + err
@@ -319,9 +319,9 @@ def test_base_to_new_of_a_plain_trainer_is_finished_and_reported(checkout, call,
     assert record(new.parent)["source"]["epoch"] == 1 and record(new.parent)["source"]["classes"] == "base"
 
 
-def test_the_defaults_of_a_plugin_are_not_those_of_our_methods(checkout, call, tmp_path):
+def test_the_defaults_of_a_plugin_are_not_those_of_our_methods(checkout, call, digits_root, tmp_path):
     sweep = ["tools/sweep.py", "fewshot", "--plugin", checkout / "pixels.py", "--methods", "CoOp", "--seeds", "1"]
-    sweep += ["--shots", "1", "--root", tmp_path / "data", "--output", tmp_path / "out", "--"]
+    sweep += ["--shots", "1", "--root", digits_root, "--output", tmp_path / "out", "--"]
     sweep += ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
     assert call(*sweep)[0] == 0
     (file,) = (tmp_path / "out").rglob("result.json")

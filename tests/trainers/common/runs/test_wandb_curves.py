@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 import train
-from tests.trainers.conftest import digits_root, tiny  # noqa: F401  (fixtures)
 from tests.trainers.helpers import FAST
 from tests.user_errors import assert_facts
 
@@ -41,7 +40,7 @@ def wandb(monkeypatch):
 
 
 @pytest.fixture
-def run(digits_root, tiny, tmp_path, capsys):  # noqa: F811
+def run(digits_root, tiny, tmp_path, capsys):
     """run(*opts, flags=...) runs train.py and returns (exit code, stderr)."""
 
     def call(*opts, flags=("--wandb",), output=tmp_path / "run"):
