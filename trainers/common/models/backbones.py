@@ -21,6 +21,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from dassl.config import cfg_default
+
 from . import loading
 from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
@@ -56,6 +58,10 @@ def preprocess_of(section) -> Preprocess:
     """
     library = library_of(section.NAME)
     if library:
+        if section.ACTIVATION != cfg_default.MODEL.BACKBONE.ACTIVATION:
+            raise ValueError(
+                f"MODEL.BACKBONE.ACTIVATION has no effect on {section.NAME}, which knows its own: leave it out"
+            )
         return library.preprocess(section.NAME)
     loading.check_activation(section.ACTIVATION)
     return Preprocess(find_input_size(section.NAME))
