@@ -86,11 +86,12 @@ def _of_open_clip(name: str, rest: str) -> Source:
 def _unknown_tag(architecture: str, tag: str, tags: list[str]) -> ValueError:
     import open_clip
 
+    hint = similar(tag, tags, 3)
     others = open_clip.list_pretrained_models_by_tag(tag)
     if others:
-        hint = f": {', '.join(others)} {'has' if len(others) == 1 else 'have'} it"
-    else:
-        hint = similar(tag, tags, 3) or (f"; its tags are {', '.join(tags)}" if tags else "")
+        hint += f"; architectures with this tag: {', '.join(others)}"
+    elif tags and not hint:
+        hint = f"; its tags are {', '.join(tags)}"
     return ValueError(f"{KEY}: {tag!r} is neither a tag of {architecture} nor a file{hint}")
 
 
