@@ -84,9 +84,9 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
 
 def word_context(text_encoder: TextEncoder, words: str, n_ctx: int) -> torch.Tensor:
     """Returns embeddings (n_ctx, d) of the first `n_ctx` tokens of `words`."""
-    embedding, tokenizer = text_encoder.token_embedding.weight, text_encoder.tokenizer
+    embedding, tokenizer = text_encoder.token_embedding, text_encoder.tokenizer
     ids = tokenizer([words])[0, tokenizer.start : tokenizer.start + n_ctx]
-    return embedding[ids.to(embedding.device)].detach()
+    return embedding(ids.to(embedding.weight.device)).detach()  # called, as some embeddings scale their rows
 
 
 def random_context(text_encoder: TextEncoder, *shape: int) -> torch.Tensor:

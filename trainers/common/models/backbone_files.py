@@ -50,14 +50,16 @@ def find_weights(name: str) -> str:
     if os.path.isfile(os.path.expanduser(name)):
         return os.path.expanduser(name)
     names = ["micro", *clip._MODELS]
-    raise ValueError(f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name)}")
+    raise ValueError(
+        f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name, names)}"
+    )
 
 
-def similar(name: str) -> str:
-    """Returns a hint with the most similar name, however it is written: "vit_b16" -> " (did you mean ViT-B/16?)"."""
-    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in ("micro", *clip._MODELS)}
-    nearest = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, 1, 0.6)
-    return f" (did you mean {plain[nearest[0]]}?)" if nearest else ""
+def similar(name: str, names: list[str], count: int = 1) -> str:
+    """Returns a hint with the most similar of `names`, however written: "vit_b16" -> " (did you mean ViT-B/16?)"."""
+    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in names}
+    nearest = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, count, 0.6)
+    return f" (did you mean {' or '.join(plain[key] for key in nearest)}?)" if nearest else ""
 
 
 def download_folder() -> str:

@@ -15,6 +15,7 @@ from .weights_file import check_names
 from clip.model import QuickGELU, build_model  # isort: skip  (after `clip`, which is imported without its warning)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "amp")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # of the weights; at other precisions they are fp32
 ACTIVATIONS = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
 # Argument of `build_model` in the clip folders of MaPLe and PromptSRC that builds OpenAI's model, without prompts.
 NO_PROMPTS = {"trainer": "CoOp", "vision_depth": 0, "vision_ctx": 0, "language_depth": 0, "language_ctx": 0}
@@ -60,20 +61,31 @@ def load_clip(
     hashes = hashes_of(path, stat, lambda: state_dict)
     try:
         check_names(state_dict)
-        model = build(dict(state_dict))  # a copy: build_model deletes keys
-        half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
-        # build_model rounds to fp16. Loading again restores the full precision of fp32 checkpoints.
-        model.float().load_state_dict(state_dict)
+        model = openai_model(state_dict, precision, device, activation)
     except (AssertionError, KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise not_a_clip(name, " ".join(str(error).split())[:200]) from error
-    set_activation(model, activation)
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-    for parameter_name in half:
-        parameter = model.get_parameter(parameter_name)
-        parameter.data = parameter.data.to(dtype)
     model.fingerprint = hashes["fingerprint"]
     model.weights_digest = hashes["weights_digest"]
     model.is_openai = name in clip._MODELS or is_openai(path, stat)  # `clip` checks its downloads
+    return model
+
+
+def openai_model(
+    state_dict: dict[str, torch.Tensor], precision: str, device: torch.device | str, activation: str
+) -> nn.Module:
+    """Builds OpenAI's model with these weights, frozen and in eval mode. Arguments as in `load_clip`.
+
+    `clip` raises errors of several kinds if the weights are not those of such a model.
+    """
+    model = build(dict(state_dict))  # a copy: build_model deletes keys
+    half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
+    # build_model rounds to fp16. Loading again restores the full precision of fp32 checkpoints.
+    model.float().load_state_dict(state_dict)
+    set_activation(model, activation)
+    dtype = DTYPES.get(precision, torch.float32)
+    for name in half:
+        parameter = model.get_parameter(name)
+        parameter.data = parameter.data.to(dtype)
     return model.to(device).eval().requires_grad_(False)
 
 
