@@ -55,7 +55,7 @@ def describe(name: str) -> list[str]:
         f"{name}: {backbone.library}, {type(backbone.model).__name__}{activation}, {total:,} parameters",
         f"image     {p.size} x {p.size} pixels, {p.resize_mode}, {p.interpolation}, mean {rounded(p.mean)}, "
         f"std {rounded(p.std)}",
-        f"text      {type(text.tokenizer).__name__}, at most {text.tokenizer.context_length} tokens, "
+        f"text      at most {text.tokenizer.context_length} tokens, "
         f"{'causal' if backbone.causal else 'not causal: always encoded at full length'}",
         f"features  {backbone.dim} numbers"
         + ("; the logit bias is left out, as the softmax cancels it" if backbone.logit_bias is not None else ""),

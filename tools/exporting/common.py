@@ -12,6 +12,11 @@ from trainers.common.trainer import ClipTrainer
 OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
 
 
+def own_format(backbone) -> str | None:
+    """Returns the only format that a backbone has; None if it has OpenAI's structure, which all formats can express."""
+    return OWN_FORMAT[backbone.library] if hasattr(backbone, "save") else None
+
+
 def overrides(trainer, *names: str) -> bool:
     """Returns whether the method overrides one of these methods of ClipTrainer."""
     return any(getattr(type(trainer), name) is not getattr(ClipTrainer, name) for name in names)
@@ -19,7 +24,7 @@ def overrides(trainer, *names: str) -> bool:
 
 def check_is_clip(trainer, target: str) -> None:
     """Raises ValueError unless the fine-tuned model is the backbone with other weights, in the format of `target`."""
-    own = OWN_FORMAT.get(trainer.backbone.library)
+    own = own_format(trainer.backbone)
     if own and target != own:
         name = trainer.backbone.name
         raise ValueError(f"--to {target} does not support {name}: use --to {own}, its own library's format, or onnx")
@@ -49,7 +54,7 @@ def architecture(trainer) -> dict:
     stages = [getattr(visual, f"layer{i}", ()) for i in range(1, 5)]
     return {
         "vit": vit,
-        "activation": trainer.cfg.MODEL.BACKBONE.ACTIVATION,
+        "activation": trainer.backbone.activation,
         "dim": clip.text_projection.shape[1],
         "side": visual.input_resolution,
         "patch": visual.conv1.kernel_size[0] if vit else None,

@@ -11,6 +11,7 @@ from .common import (
     describe,
     max_difference,
     merged_weights,
+    own_format,
     preprocessing,
     reloaded_difference,
     write_json,
@@ -53,7 +54,7 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "huggingface")
-    if trainer.backbone.library == "transformers":
+    if own_format(trainer.backbone):
         return trainer.backbone.save(folder, merged_weights(trainer))
     size = architecture(trainer)
     if not size["vit"]:
@@ -153,7 +154,7 @@ def write_tokenizer(folder: str, context: int) -> None:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
-    if classifier.trainer.backbone.library == "transformers":
+    if own_format(classifier.trainer.backbone):
         return reloaded_difference(classifier, folder, images)
     from transformers import CLIPModel, CLIPProcessor
     from transformers.utils import logging

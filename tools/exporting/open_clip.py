@@ -10,6 +10,7 @@ from .common import (
     describe,
     max_difference,
     merged_weights,
+    own_format,
     preprocessing,
     reloaded_difference,
     write_json,
@@ -27,7 +28,7 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "open_clip")
-    if trainer.backbone.library == "open_clip":
+    if own_format(trainer.backbone):
         return trainer.backbone.save(folder, merged_weights(trainer))
     save_file(merged_weights(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
     model = model_config(architecture(trainer))
@@ -61,7 +62,7 @@ def model_config(size: dict) -> dict:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
-    if classifier.trainer.backbone.library == "open_clip":
+    if own_format(classifier.trainer.backbone):
         return reloaded_difference(classifier, folder, images)
     import open_clip
 

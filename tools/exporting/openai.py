@@ -22,10 +22,10 @@ def write(classifier, folder: str) -> None:
             f"--to openai does not support {classifier.trainer.backbone.name}: OpenAI's clip takes 64 as the width of "
             "each attention head; use --to open_clip, huggingface or onnx"
         )
-    activation = classifier.trainer.cfg.MODEL.BACKBONE.ACTIVATION
+    activation = classifier.trainer.backbone.activation
     if activation != "quick_gelu":
         raise ValueError(
-            f"--to openai does not support MODEL.BACKBONE.ACTIVATION {activation}: OpenAI's clip has only quick_gelu; "
+            f"--to openai does not support the activation {activation}: OpenAI's clip has only quick_gelu; "
             "use --to open_clip, huggingface or onnx"
         )
     torch.save(merged_weights(classifier.trainer), os.path.join(folder, "clip.pt"))

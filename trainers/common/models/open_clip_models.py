@@ -6,6 +6,7 @@ pass. Both have the activation, the number of heads and the preprocessing of the
 
 from __future__ import annotations
 
+import json
 import os
 from copy import deepcopy
 from functools import partial
@@ -18,12 +19,14 @@ from .backbone_files import read_file
 from .image import image_encoder
 from .library import LibraryBackbone, LibraryImage, LibraryText
 from .loading import DTYPES, hashes_of, openai_model
-from .open_clip_sources import KEY, Source, find_source
+from .open_clip_sources import CONFIG, KEY, WEIGHTS, Source, find_source
 from .open_clip_tokenizers import load_tokenizer
 from .preprocess import Preprocess
 from .text import TextEncoder
 from .tokenizers import LibraryTokenizer, OpenAITokenizer
 from .weights_file import VOCAB_SIZE, differences
+
+from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
 
 # Keys of a config with OpenAI's structure. Any other key may change the structure.
 OPENAI_KEYS = {
@@ -67,12 +70,71 @@ def load(name: str, precision: str, device: torch.device | str) -> Backbone:
     tensors = renamed(tensors, model)
     check_tensors(name, tensors, model.state_dict())
     if is_openai:
-        backbone = openai_backbone(source, tensors, precision, device)
+        activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
+        backbone = openai_backbone(source, openai_model(tensors, precision, device, activation))
     else:
         model.load_state_dict(tensors)
         backbone = library_backbone(source, model, tokenizer, precision, device)
     backbone.model.fingerprint, backbone.model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
     return backbone
+
+
+class OpenClipBackbone(LibraryBackbone):
+    """A model of open_clip that runs open_clip's own forward pass.
+
+    Attributes:
+        config: open_clip's config of the model.
+    """
+
+    config: dict = {}
+
+    def save(self, folder: str, state: dict[str, torch.Tensor]) -> None:
+        """Writes the model with other weights to a folder, in the layout of open_clip's repositories on the hub."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(tensors, os.path.join(folder, WEIGHTS[0]), {"format": "pt"})
+        keys = {key.replace("PIXEL_", "").lower(): value for key, value in self.preprocess.keys().items()}
+        del keys["size"]  # in the config of the model
+        with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
+            json.dump({"model_cfg": self.config, "preprocess_cfg": keys}, file, indent=1)
+
+
+def known() -> list[str]:
+    """Returns the names of all weights that open_clip knows. Raises ImportError if it is not installed."""
+    import open_clip
+
+    return [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+
+
+def is_published(name: str) -> bool:
+    """Whether open_clip lists these weights."""
+    return name in known()
+
+
+def takes_image_tokens(name: str) -> bool:
+    """Whether the image encoder is a ViT with OpenAI's structure. Loads no weights. Raises as `preprocess`."""
+    config = find_source(name).config
+    return has_openai_structure(config) and not is_resnet(config)
+
+
+def outline(name: str) -> Backbone:
+    """Returns a model without weights and tokenizer, on the device "meta". Raises as `preprocess`."""
+    source = find_source(name)
+    vision, text = source.config["vision_cfg"], source.config["text_cfg"]
+    with torch.device("meta"):
+        if not has_openai_structure(source.config):
+            tokenizer = LibraryTokenizer(None, None, text.get("context_length", 77), 0, 0, 0)
+            return library_backbone(source, new_model(source), tokenizer, "fp32", "meta")
+        layers = tuple(vision["layers"]) if is_resnet(source.config) else vision["layers"]
+        image = (vision.get("image_size", 224), layers, vision["width"], vision.get("patch_size", 16))
+        text_sizes = (text.get("width", 512), text.get("heads", 8), text.get("layers", 12))
+        model = CLIP(source.config["embed_dim"], *image, 77, VOCAB_SIZE, *text_sizes).eval().requires_grad_(False)
+    return openai_backbone(source, model)
+
+
+def is_resnet(config: dict) -> bool:
+    return isinstance(config["vision_cfg"]["layers"], (list, tuple))
 
 
 def has_openai_structure(config: dict) -> bool:
@@ -81,11 +143,10 @@ def has_openai_structure(config: dict) -> bool:
     if any((config[key] if key else config).keys() - allowed for key, allowed in OPENAI_KEYS.items()):
         return False
     side, width = vision.get("image_size", 224), text.get("width", 512)
-    is_resnet = isinstance(vision["layers"], (list, tuple))
-    patch = 32 if is_resnet else vision.get("patch_size", 16)
+    patch = 32 if is_resnet(config) else vision.get("patch_size", 16)
     sizes_are_found = isinstance(side, int) and side % patch == 0
     # its number of heads, which is replaced, must divide the width
-    divides = all(n >= 64 and n % (n // 64) == 0 for n in ((width,) if is_resnet else (width, vision["width"])))
+    divides = all(n >= 64 and n % (n // 64) == 0 for n in ((width,) if is_resnet(config) else (width, vision["width"])))
     is_openai_text = text.get("context_length", 77) == 77 and text.get("vocab_size", VOCAB_SIZE) == VOCAB_SIZE
     return sizes_are_found and divides and is_openai_text
 
@@ -141,14 +202,10 @@ def check_tensors(name: str, tensors: dict[str, torch.Tensor], expected: dict[st
         raise ValueError(f"{KEY} {name}: the weights have other tensors than this architecture: {found}")
 
 
-def openai_backbone(
-    source: Source, tensors: dict[str, torch.Tensor], precision: str, device: torch.device | str
-) -> Backbone:
-    """Returns a model with OpenAI's structure, frozen and in eval mode."""
-    config = source.config
-    activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
-    model = openai_model(tensors, precision, device, activation)
-    set_heads(model, config)
+def openai_backbone(source: Source, model: nn.Module) -> Backbone:
+    """Returns a model of OpenAI's class as a backbone of open_clip's."""
+    set_heads(model, source.config)
+    activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
     backbone = Backbone(source.name, model, image_encoder(model.visual), TextEncoder(model))
     backbone.library, backbone.preprocess, backbone.activation = "open_clip", source.preprocess, activation
     return backbone
@@ -186,9 +243,10 @@ def library_backbone(
     causal = "hf_model_name" not in text_config and not text_config.get("no_causal_mask", False)
     text = LibraryText(model, encode_text, token_embedding(model), tokenizer, source.config["embed_dim"], causal)
     image = LibraryImage(model, partial(model.encode_image, normalize=False))
-    backbone = LibraryBackbone(source.name, "open_clip", model, image, text, source.preprocess)
+    backbone = OpenClipBackbone(source.name, "open_clip", model, image, text, source.preprocess)
+    backbone.config = source.config
     if getattr(model, "logit_bias", None) is not None:
-        backbone.logit_bias = float(model.logit_bias)
+        backbone.logit_bias = float("nan") if model.logit_bias.is_meta else float(model.logit_bias)
     return backbone
 
 
