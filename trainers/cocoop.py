@@ -58,6 +58,7 @@ class CoCoOp(ClipTrainer):
     """CoCoOp's trainer: minimises CE. Text features are encoded per image."""
 
     section = "COCOOP"
+    one_image_feature = True
     model_name = "prompt_learner"
     image_conditioned_text = True
     not_loaded = ("token_prefix", "token_suffix")

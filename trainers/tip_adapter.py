@@ -85,6 +85,7 @@ class TipAdapter(ClipTrainer):
     """Tip-Adapter's trainer. Instead of training, it fills the cache and searches alpha and beta."""
 
     section = "TIP"
+    one_image_feature = True
     model_name = "tip_adapter"
     trainable = False
     zero_shot_on_new_classes = True

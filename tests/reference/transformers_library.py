@@ -42,6 +42,9 @@ def library_images(folder, image):
 
 def library_logits(model, images, tokens):
     """Logits (B, n) and normalised features of the library's forward pass."""
+    if type(model).__name__ == "Blip2ForImageTextRetrieval":
+        out = model(**images, **tokens)
+        return out.logits_per_image / 0.07, out.image_embeds, out.text_embeds
     if "Blip" in type(model).__name__:
         out = model(**images, **tokens, use_itm_head=False)
         image = model.vision_proj(model.vision_model(**images).last_hidden_state[:, 0])

@@ -76,6 +76,12 @@ MODELS = {
         norms=1 + 3 * 2,
         biases=bias_names("text_encoder.encoder.layer.{}.output.dense"),
     ),
+    "Blip2ForImageTextRetrieval": Model(
+        "bert",
+        top={"image_text_hidden_size": DIM, "num_query_tokens": 3},
+        norms=1 + 3 * 2,
+        biases=bias_names("qformer.encoder.layer.{}.output.dense"),
+    ),
     "AlignModel": Model(
         "bert",
         vision=EFFICIENTNET,
@@ -96,7 +102,14 @@ def save_model(name: str, folder: Path, seed: int = 0, weights: bool = True) -> 
     text = {**entry.text, "vocab_size": vocabulary}
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    config = model_class.config_class(text_config=text, vision_config=entry.vision, **entry.top)
+    texts = {"text_config": text}
+    if name == "Blip2ForImageTextRetrieval":  # its text_config is that of a language model
+        qformer = {**text, "encoder_hidden_size": entry.vision["hidden_size"], "use_qformer_text_input": True}
+        texts = {
+            "qformer_config": qformer,
+            "text_config": {"model_type": "opt", "hidden_size": 32, "num_hidden_layers": 1},
+        }
+    config = model_class.config_class(vision_config=entry.vision, **texts, **entry.top)
     torch.manual_seed(seed)
     model = model_class(config)
     rng = torch.Generator().manual_seed(seed)

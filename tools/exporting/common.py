@@ -119,4 +119,4 @@ def reloaded_difference(classifier, folder: str, images: torch.Tensor) -> float:
     prompts = describe(classifier)["prompts"]
     text = backbone.text_encoder(backbone.text_encoder.pack(backbone.text_encoder.tokenizer(prompts)))
     image = F.normalize(backbone.image_encoder(images), dim=-1)
-    return max_difference(classifier, images, backbone.logit_scale * image @ F.normalize(text, dim=-1).t())
+    return max_difference(classifier, images, backbone.logits(image, F.normalize(text, dim=-1)))

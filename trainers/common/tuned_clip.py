@@ -17,7 +17,7 @@ from dassl.config import cfg_default
 from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
-from .models.backbones import complete_cfg, load_backbone, takes_image_tokens
+from .models.backbones import complete_cfg, features_per_image, load_backbone, takes_image_tokens
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
@@ -64,6 +64,7 @@ class TunedClip:
     per_class = False  # True: has tensors per training class, so no base-to-new
     zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
     needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
+    one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
 
     # Methods override these
@@ -114,8 +115,14 @@ class TunedClip:
             ValueError: the backbone is unknown, or the method cannot use it.
         """
         complete_cfg(cfg)
-        if cls.needs_vit and not takes_image_tokens(cfg.MODEL.BACKBONE.NAME):
-            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=cfg.MODEL.BACKBONE.NAME))
+        name = cfg.MODEL.BACKBONE.NAME
+        if cls.one_image_feature and features_per_image(name) > 1:
+            raise ValueError(
+                f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
+                f"{features_per_image(name)}, one per query token: use another method or backbone"
+            )
+        if cls.needs_vit and not takes_image_tokens(name):
+            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name))
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
@@ -207,7 +214,7 @@ class TunedClip:
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.backbone.logit_scale * image_features @ text_features.t()
+            return self.backbone.logits(image_features, text_features)
 
     def autocast(self):
         """Returns a context that enables autocast only if PREC is amp: fp16 on CUDA, bf16 on the CPU."""

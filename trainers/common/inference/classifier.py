@@ -153,11 +153,14 @@ class Classifier:
         return Predictions(torch.cat(logits), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
-        """Returns normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
+        """Returns normalised image features (B, E), or of BLIP-2 (B, queries, E), fp32 on the CPU.
+
+        `images` are as in `predict`.
+        """
         trainer = self.trainer
         with torch.no_grad(), trainer.autocast():
             features = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
-        return torch.cat([torch.empty(0, trainer.backbone.dim), *features])
+        return torch.cat(features) if features else torch.empty(0, trainer.backbone.dim)
 
     def text_features(self) -> torch.Tensor:
         """Returns normalised text features (n_cls, E), fp32 on the CPU.

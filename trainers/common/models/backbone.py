@@ -19,7 +19,7 @@ class Backbone:
         name: MODEL.BACKBONE.NAME.
         library: whose model it is: "openai", "open_clip" or "transformers".
         model: the whole frozen model, with its library's parameter names.
-        image_encoder: module: images (B, 3, H, W) -> features (B, dim), not normalised.
+        image_encoder: module: images (B, 3, H, W) -> features (B, dim), not normalised. Of BLIP-2, (B, queries, dim).
         text_encoder: module with the interface of `text.TextEncoder`, and its `tokenizer`.
         preprocess: how images become its input.
         dim: length of the features.
@@ -52,6 +52,14 @@ class Backbone:
     def logit_scale(self) -> torch.Tensor:
         """The learned factor of the cosine similarities."""
         return self.model.logit_scale.exp()
+
+    def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
+        """Returns logits (B, n_cls) of normalised features (B, dim) and (n_cls, dim).
+
+        Of several features per image (B, queries, dim), as in BLIP-2, the most similar one counts.
+        """
+        logits = self.logit_scale * image_features @ text_features.t()
+        return logits if logits.dim() == 2 else logits.amax(dim=1)
 
     @property
     def causal(self) -> bool:

@@ -73,6 +73,11 @@ def takes_image_tokens(name: str) -> bool:
     return library.takes_image_tokens(name) if library else not is_resnet(name)
 
 
+def features_per_image(name: str) -> int:
+    """Returns the number of features of an image: 1, but with BLIP-2. Loads no weights."""
+    return getattr(library_of(name), "features_per_image", lambda name: 1)(name)
+
+
 def complete_cfg(cfg) -> None:
     """Checks the backbone, and sets the INPUT keys to what it expects. Loads no weights.
 

@@ -46,8 +46,11 @@ def text_ffn_output_bias(model):
 @parameter_set
 def text_ffn_bias(model):
     """FFN biases of each text block: Table 5 (c) of the paper."""
-    blocks = places.blocks(model, image=False)
-    return [[f"{name}.{linear}.bias" for linear in places.ffn_linears(block)] for name, block in blocks]
+    groups = []
+    for block_name, block in places.blocks(model, image=False):
+        names = [f"{block_name}.{linear}.bias" for linear in places.ffn_linears(block)]
+        groups.append([name for name in names if places.is_used(model, name)])
+    return groups
 
 
 @parameter_set

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-BLIP_SCALE = 1 / 0.07  # BLIP's initial temperature; its checkpoints do not hold the learned one
+BLIP_SCALE = 1 / 0.07  # initial temperature of BLIP and BLIP-2; their checkpoints do not hold the learned one
 
 
 def logit_scale(model: nn.Module) -> torch.Tensor:
@@ -29,8 +29,13 @@ def feature_length(model: nn.Module) -> int:
 
 
 def image_features(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
-    """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
+    """Returns image features (B, dim), or of BLIP-2 (B, queries, dim), not normalised, of images (B, 3, H, W)."""
     kind = model.config.model_type
+    if kind == "blip-2":
+        tokens = model.vision_model(pixel_values=image).last_hidden_state  # (B, T, D)
+        queries = model.query_tokens.expand(len(image), -1, -1)
+        hidden = model.qformer(query_embeds=queries, encoder_hidden_states=tokens).last_hidden_state
+        return model.vision_projection(hidden.to(model.vision_projection.weight.dtype))
     if kind == "blip":
         return model.vision_proj(model.vision_model(pixel_values=image).last_hidden_state[:, 0])
     if kind == "siglip2":
@@ -43,6 +48,10 @@ def text_features(model: nn.Module, tokens: torch.Tensor, mask: torch.Tensor | N
     if model.config.model_type == "blip":
         hidden = model.text_encoder(input_ids=tokens, attention_mask=mask).last_hidden_state  # (n, L, d)
         return model.text_proj(hidden[:, 0])
+    if model.config.model_type == "blip-2":
+        embeddings = model.embeddings(input_ids=tokens)
+        hidden = model.qformer(query_embeds=embeddings, query_length=0, attention_mask=mask).last_hidden_state
+        return model.text_projection(hidden[:, 0].to(model.text_projection.weight.dtype))
     return pooled(model.get_text_features(input_ids=tokens, attention_mask=mask))
 
 

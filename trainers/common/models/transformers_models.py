@@ -66,10 +66,15 @@ FAMILIES = {
         preprocess=inputs.squash(Preprocess(None)),
         unused=("crossattention",),  # for the matching head
     ),
+    "Blip2ForImageTextRetrieval": Family(
+        "blip-2",
+        image=("vision_model", "vision_projection"),
+        text=("qformer", "embeddings", "text_projection"),
+        context=32,
+        preprocess=inputs.squash(Preprocess(None)),
+        unused=("crossattention", "intermediate_query", "output_query"),  # of the Q-Former: used for images only
+    ),
     "AlignModel": Family("align", context=64, preprocess=inputs.squash(SIGLIP), unused=("pooler",)),
-}
-REFUSED = {
-    "Blip2ForImageTextRetrieval": "an image has one feature per query token, and methods need a single one",
 }
 
 
@@ -95,6 +100,12 @@ def known() -> list[str]:
 def takes_image_tokens(name: str) -> bool:
     """Returns False: images go through the library's own encoders."""
     return False
+
+
+def features_per_image(name: str) -> int:
+    """Returns the number of features of an image: of BLIP-2, one per query token. Raises as `preprocess`."""
+    family, config = read_config(name, files.find_folder(name))
+    return config.num_query_tokens if family.type == "blip-2" else 1
 
 
 def preprocess(name: str) -> Preprocess:
@@ -168,8 +179,10 @@ def read_config(name: str, folder: str):
     architecture = str(names[0] if isinstance(names, list) and names else values.get("model_type"))
     family = FAMILIES.get(architecture)
     if family is None or values.get("model_type") != family.type:
-        reason = REFUSED.get(architecture, "it must be one of " + ", ".join(FAMILIES))
-        raise ValueError(f"MODEL.BACKBONE.NAME {name} is a {architecture}, which is not supported: {reason}")
+        raise ValueError(
+            f"MODEL.BACKBONE.NAME {name} is a {architecture}, which is not supported: it must be one of "
+            + ", ".join(FAMILIES)
+        )
     model_class = getattr(files.import_transformers(name), architecture, None)
     if model_class is None:
         raise ValueError(f"MODEL.BACKBONE.NAME {name} needs a newer transformers, with the class {architecture}")
@@ -195,7 +208,7 @@ def input_size(family: Family, config) -> int | None:
 
 def context_length(family: Family, config) -> int:
     """Returns the number of tokens of a prompt, special ones included."""
-    text = config.text_config
+    text = config.qformer_config if family.type == "blip-2" else config.text_config
     positions = text.max_position_embeddings
     if family.type == "altclip":
         positions -= text.pad_token_id + 1  # numbered from there, as in RoBERTa

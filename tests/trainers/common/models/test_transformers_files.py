@@ -39,8 +39,8 @@ def other_class(folder):
 
 
 def blip_2(folder):
-    change_config(folder, architectures=["Blip2ForImageTextRetrieval"], model_type="blip-2")
-    return "Blip2ForImageTextRetrieval", "query token"
+    change_config(folder, architectures=["Blip2ForConditionalGeneration"], model_type="blip-2")
+    return "Blip2ForConditionalGeneration", "Blip2ForImageTextRetrieval"
 
 
 def unknown_type(folder):

@@ -60,10 +60,10 @@ def test_features_scale_and_bias_are_those_of_the_library(transformers_backbone,
     image_features, text_features = features(backbone, image)
     assert_close(image_features, expected[1])
     assert_close(text_features, expected[2])
-    logits = backbone.logit_scale * image_features @ text_features.t() + (backbone.logit_bias or 0)
+    logits = backbone.logits(image_features, text_features) + (backbone.logit_bias or 0)
     assert_close(logits, expected[0])
     assert backbone.logit_scale.shape == ()
-    assert backbone.dim == image_features.shape[1] == text_features.shape[1]
+    assert backbone.dim == image_features.shape[-1] == text_features.shape[1]
     assert len({tuple(row) for row in text_features.tolist()}) == len(PROMPTS)
 
 
@@ -179,7 +179,8 @@ def test_activation_checkpointing_leaves_the_gradients(transformers_folder, digi
     assert_close(runs[True][0], runs[False][0], 1e-6)
     for parameter, gradient in runs[False][1].items():
         assert_close(runs[True][1][parameter], gradient, 1e-6)
-    assert runs[True][2] == runs[False][2] + 1
+    passes = 2 if name == "Blip2ForImageTextRetrieval" else 1  # its blocks encode images too
+    assert runs[True][2] == runs[False][2] + passes
 
 
 @every_model

@@ -27,6 +27,13 @@ def test_maple_is_refused_before_anything_is_loaded(transformers_folder, digits_
         make_trainer("MaPLe", digits_root, transformers_folder("SiglipModel"), tmp_path)
 
 
+@pytest.mark.parametrize("method", ["CoCoOp", "CLIP_Adapter", "TipAdapter", "TipAdapterF"])
+def test_methods_that_need_one_feature_per_image(method, transformers_folder, digits_root, tmp_path):
+    folder = transformers_folder("Blip2ForImageTextRetrieval")
+    with raises_user_error(method, "MODEL.BACKBONE.NAME", folder, "3, one per query token"):
+        make_trainer(method, digits_root, folder, tmp_path)
+
+
 @pytest.mark.parametrize("method", ["CoCoOp", "KgCoOp", "ProGrad", "CLIP_Adapter", "TipAdapterF", "ZeroshotCLIP2"])
 def test_methods(method, transformers_folder, digits_root, tmp_path):
     keys = "TRAINER.COCOOP.CHUNK 20 TRAINER.TIP.SEARCH_STEP (3,2) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1".split()
@@ -40,7 +47,7 @@ def test_methods(method, transformers_folder, digits_root, tmp_path):
     assert any(changed) == (method != "ZeroshotCLIP2")
 
 
-@pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval"])
+@pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval", "Blip2ForImageTextRetrieval"])
 def test_train_resume_predict_and_export(name, transformers_folder, digits_root, tmp_path, capsys):
     from trainers.common import load_tuned
 
