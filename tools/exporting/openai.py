@@ -25,8 +25,8 @@ def write(classifier, folder: str) -> None:
     activation = classifier.trainer.backbone.activation
     if activation != "quick_gelu":
         raise ValueError(
-            f"--to openai does not support the activation {activation}: OpenAI's clip has only quick_gelu; "
-            "use --to open_clip, huggingface or onnx"
+            f"--to openai does not support {activation} (MODEL.BACKBONE.ACTIVATION): OpenAI's clip has only "
+            "quick_gelu; use --to open_clip, huggingface or onnx"
         )
     torch.save(merged_weights(classifier.trainer), os.path.join(folder, "clip.pt"))
 

@@ -191,7 +191,7 @@ def why_outdated(job: Job, result: dict) -> str:
 def fingerprint(backbone: str) -> str | None:
     """Returns the hash of a backbone's weights, or None for a name that is no path: its weights never change."""
     paths = [Path(path).expanduser() for path in (backbone, backbone.partition(":")[2]) if path]
-    folder = next((path for path in paths if (path / "config.json").is_file()), None)
+    folder = next((path for path in paths if path.is_dir()), None)
     if folder:
         from trainers.common.models.weights_digest import folder_hashes
 

@@ -24,6 +24,7 @@ from .open_clip_tokenizers import load_tokenizer
 from .preprocess import Preprocess
 from .text import TextEncoder
 from .tokenizers import LibraryTokenizer, OpenAITokenizer
+from .weights_digest import folder_hashes, with_config
 from .weights_file import VOCAB_SIZE, differences
 
 from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
@@ -66,7 +67,10 @@ def load(name: str, precision: str, device: torch.device | str) -> Backbone:
     path = source.find_weights()
     stat = os.stat(path)
     tensors = read_file(name, path)
-    hashes = hashes_of(path, stat, lambda: tensors)
+    if source.folder:
+        hashes = folder_hashes(source.folder)
+    else:
+        hashes = with_config(hashes_of(path, stat, lambda: tensors), source.config)
     tensors = renamed(tensors, model)
     check_tensors(name, tensors, model.state_dict())
     if is_openai:

@@ -32,6 +32,7 @@ class Source:
         model: open_clip's name of the model, from which it finds the tokenizer.
         config: open_clip's config of the model: embed_dim, vision_cfg, text_cfg, ...
         preprocess: how images become its input.
+        folder: the folder that the name is; "" for another name.
         find_weights: returns the path of the weights; downloads them if necessary. Raises FileNotFoundError.
     """
 
@@ -40,6 +41,7 @@ class Source:
     config: dict
     preprocess: Preprocess
     find_weights: Callable[[], str]
+    folder: str = ""
 
 
 def find_source(name: str) -> Source:
@@ -186,7 +188,7 @@ def _of_folder(name: str) -> Source:
     folder = os.path.expanduser(name)
     config, entry = read_config(os.path.join(folder, CONFIG))
     path = _weights_in(folder)
-    return Source(name, f"local-dir:{folder}", config, _preprocess(name, config, entry), lambda: path)
+    return Source(name, f"local-dir:{folder}", config, _preprocess(name, config, entry), lambda: path, folder)
 
 
 def read_config(path: str) -> tuple[dict, dict]:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dassl.config import cfg_default, get_cfg_default
-from dassl.data import transforms
 
 # True: INPUT keys follow the backbone where they have Dassl's or OpenAI's values. False: they are used as they are
 cfg_default.MODEL.BACKBONE.PREPROCESS = True
-if "RESIZE_MODE" not in cfg_default.INPUT:  # upstream Dassl, which knows "shortest" only
-    cfg_default.INPUT.RESIZE_MODE = "shortest"
-RESIZE_MODES = getattr(transforms, "RESIZE_MODES", ("shortest",))
+RESIZE_MODES = ("shortest", "squash") if "RESIZE_MODE" in cfg_default.INPUT else ("shortest",)  # of upstream Dassl
+cfg_default.INPUT.RESIZE_MODE = "shortest"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ def folder_hashes(folder: str) -> dict[str, str]:
     return {"weights_digest": digest, "fingerprint": digest[:16]}
 
 
+def with_config(hashes: dict[str, str], config: dict) -> dict[str, str]:
+    """Returns hashes of weights and of the config that says how they are used, for example with which activation."""
+    digest = hashlib.sha256((hashes["weights_digest"] + json.dumps(config, sort_keys=True)).encode()).hexdigest()
+    return {"weights_digest": digest, "fingerprint": digest[:16]}
+
+
 def cached(path: str, stat: os.stat_result, compute: dict) -> dict:
     """Returns the values of functions of a file's content by name, from a cache in the home folder if it has them.
 

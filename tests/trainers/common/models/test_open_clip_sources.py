@@ -18,7 +18,7 @@ from trainers.common.models import open_clip_models, open_clip_sources, open_cli
 from trainers.common.models.backbones import complete_cfg, load_backbone
 from trainers.common.models.open_clip_sources import CONFIG, find_source
 from trainers.common.models.preprocess import Preprocess
-from trainers.common.models.weights_digest import fingerprint, weights_digest
+from trainers.common.models.weights_digest import fingerprint, weights_digest, with_config
 
 KEY = "MODEL.BACKBONE.NAME"
 
@@ -154,7 +154,9 @@ def test_identity_is_of_the_weights_at_every_precision(file, family):
     tensors = reference.random_weights(family)
     for precision in ("fp32", "bf16"):
         identity = load_backbone(file(family), precision).identity()
-        assert identity == {"fingerprint": fingerprint(tensors), "weights_digest": weights_digest(tensors)}
+        hashes = {"fingerprint": fingerprint(tensors), "weights_digest": weights_digest(tensors)}
+        assert identity == with_config(hashes, open_clip.get_model_config(family))
+        assert identity != with_config(hashes, {**open_clip.get_model_config(family), "quick_gelu": "other"})
 
 
 def write_folder(folder: Path, family: str, weights: str = "open_clip_model.safetensors", **preprocess) -> str:

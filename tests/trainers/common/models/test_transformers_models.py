@@ -264,7 +264,7 @@ def test_context_lengths(transformers_backbone):
     lengths = {name: transformers_backbone(name).text_encoder.tokenizer.context_length for name in MODELS}
     assert lengths == {
         "CLIPModel": 77, "MetaClip2Model": 77, "SiglipModel": 64, "Siglip2Model": 64, "AltCLIPModel": 77,
-        "ChineseCLIPModel": 52, "BlipForImageTextRetrieval": 35, "AlignModel": 64,
+        "ChineseCLIPModel": 52, "BlipForImageTextRetrieval": 35, "Blip2ForImageTextRetrieval": 32, "AlignModel": 64,
     }  # fmt: skip
 
 
