@@ -44,7 +44,7 @@ class TaskRes(ClipTrainer):
     per_class = True
 
     def build_tuned(self, classnames):
-        return Residual(len(classnames), self.clip.visual.output_dim)
+        return Residual(len(classnames), self.backbone.dim)
 
     def text_features(self):
         text = super().text_features() + self.options.SCALE * self.tuned.residual  # (n_cls, E)

@@ -25,6 +25,7 @@ AT_LEAST_0 = (
 BELOW_1 = ("OPTIM.ADAM_BETA1", "OPTIM.ADAM_BETA2", "MODEL.HEAD.DROPOUT")  # from 0
 CHOICES = {
     "INPUT.INTERPOLATION": ("bilinear", "bicubic", "nearest"),
+    "INPUT.RESIZE_MODE": ("shortest", "squash"),
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
 }

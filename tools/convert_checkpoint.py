@@ -29,7 +29,7 @@ from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import read_classes  # noqa: E402
 from trainers.common.finite import require_finite  # noqa: E402
 from trainers.common.inference.saved_run import make_bare  # noqa: E402
-from trainers.common.models.loading import load_clip  # noqa: E402
+from trainers.common.models.backbones import load_backbone  # noqa: E402
 from trainers.common.runs import official  # noqa: E402
 from trainers.common.runs.checkpoint import apply_state, tuned_state  # noqa: E402
 from trainers.common.runs.checkpoint_file import BEST, names, read, write  # noqa: E402
@@ -91,11 +91,11 @@ def make_trainer(args, classnames: list[str]):
     """Returns the CLIPFit trainer on the backbone, in fp32."""
     flags = ["--trainer", "CLIPFit", "--backbone", args.backbone, "--config-file", str(CONFIG)]
     options = ["TRAINER.CLIPFIT.PREC", "fp32", "DATASET.TEMPLATE", args.template]
-    clip_model = load_clip(args.backbone)
-    side = clip_model.visual.input_resolution
+    backbone = load_backbone(args.backbone)
+    side = backbone.preprocess.size
     cfg = train.setup_cfg(train.parse_args([*flags, *options, "INPUT.SIZE", f"({side}, {side})"]))
     with contextlib.redirect_stdout(io.StringIO()):  # the log of building a trainer
-        return make_bare(cfg, classnames, clip_model=clip_model)
+        return make_bare(cfg, classnames, backbone=backbone)
 
 
 def convert(file: str, trainer, classes: list[str]) -> dict:

@@ -46,6 +46,7 @@ class CLIP_Adapter(ClipTrainer):
     """CLIP-Adapter's trainer: minimises CE."""
 
     section = "CLIP_ADAPTER"
+    one_image_feature = True
     model_name = "clip_adapter"
     not_loaded = ("token_prefix", "token_suffix")
 
@@ -58,7 +59,7 @@ class CLIP_Adapter(ClipTrainer):
             raise ValueError(f"TRAINER.CLIP_ADAPTER.REDUCTION must be at least 1, got {options.REDUCTION}")
 
     def build_tuned(self, classnames):
-        return Adapter(self.clip.visual.output_dim, self.options.REDUCTION)
+        return Adapter(self.backbone.dim, self.options.REDUCTION)
 
     def encode_image(self, image, tuned=True):
         features = self.image_features(image, tuned)

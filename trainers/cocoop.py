@@ -40,7 +40,7 @@ class ConditionalPromptLearner(PromptLearner):
 
     def __init__(self, text_encoder, classnames, text, ctx):
         super().__init__(text_encoder, classnames, text, ctx)
-        width, dim = text_encoder.text_projection.shape
+        width, dim = text_encoder.width, text_encoder.dim
         layers = [
             ("linear1", nn.Linear(dim, dim // 16)),
             ("relu", nn.ReLU()),
@@ -58,6 +58,7 @@ class CoCoOp(ClipTrainer):
     """CoCoOp's trainer: minimises CE. Text features are encoded per image."""
 
     section = "COCOOP"
+    one_image_feature = True
     model_name = "prompt_learner"
     image_conditioned_text = True
     not_loaded = ("token_prefix", "token_suffix")
@@ -103,7 +104,7 @@ class CoCoOp(ClipTrainer):
     def chunk_logits(self, image_features: torch.Tensor) -> torch.Tensor:
         text = self.encode_text(self.tuned.packed_prompts, x=self.tuned(image_features))  # (b, n_cls, E)
         with torch.autocast(self.device.type, enabled=False):
-            return self.clip.logit_scale.exp() * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
+            return self.backbone.logit_scale * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
 
     def model_inference(self, image):
         with self.autocast():

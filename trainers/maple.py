@@ -79,8 +79,8 @@ class MaPLe(ClipTrainer):
         return f"{self.words() or placeholders(self.options.N_CTX)} {{}}."
 
     def build_tuned(self, classnames):
-        visual, n_ctx, depth = self.clip.visual, self.options.N_CTX, self.options.PROMPT_DEPTH
-        max_depth = min(len(visual.transformer.resblocks), len(self.clip.transformer.resblocks))
+        n_ctx, depth = self.options.N_CTX, self.options.PROMPT_DEPTH
+        max_depth = min(self.backbone.n_blocks)
         if not 1 <= depth <= max_depth:
             raise ValueError(f"TRAINER.MAPLE.PROMPT_DEPTH must be 1 to {max_depth} on this backbone, got {depth}")
         words = self.words()
@@ -89,7 +89,7 @@ class MaPLe(ClipTrainer):
         print(f'Initial context: "{words or placeholders(n_ctx)}" ({n_ctx} learned tokens in {depth} blocks)')
         tuned = nn.Module()
         tuned.prompt_learner = MultiModalPromptLearner(
-            text_encoder, classnames, words or placeholders(n_ctx), ctx, depth, visual.conv1.out_channels
+            text_encoder, classnames, words or placeholders(n_ctx), ctx, depth, self.backbone.image_width
         )
         return tuned
 
@@ -100,5 +100,5 @@ class MaPLe(ClipTrainer):
     def image_features(self, image, tuned=True):
         if not tuned:
             return super().image_features(image, tuned)
-        inputs = (image.to(self.clip.dtype), self.tuned.prompt_learner.image_prompts())
+        inputs = (image.to(self.backbone.dtype), self.tuned.prompt_learner.image_prompts())
         return functional_call(self.image_encoder, self._overrides(visual=True), inputs).float()

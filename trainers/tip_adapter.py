@@ -85,6 +85,7 @@ class TipAdapter(ClipTrainer):
     """Tip-Adapter's trainer. Instead of training, it fills the cache and searches alpha and beta."""
 
     section = "TIP"
+    one_image_feature = True
     model_name = "tip_adapter"
     trainable = False
     zero_shot_on_new_classes = True
@@ -110,7 +111,7 @@ class TipAdapter(ClipTrainer):
             )
 
     def build_tuned(self, classnames):
-        return Cache(len(self.dm.dataset.train_x), self.clip.visual.output_dim, self.trainable)
+        return Cache(len(self.dm.dataset.train_x), self.backbone.dim, self.trainable)
 
     def logits(self, image_features, text_features):
         cache = self.tuned

@@ -13,6 +13,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.models.zero_shot_reference import comparison
 from .common.prompts import SELECTED_TEMPLATES
 from .common.trainer import ClipTrainer
 
@@ -31,6 +32,14 @@ class ZeroshotCLIP(ClipTrainer):
     def train(self):
         print("Zero-shot CLIP has no trainable parameters: evaluating it")
         self.test()
+
+    def test(self, split=None):
+        accuracy = super().test(split)
+        if (split or self.cfg.TEST.SPLIT) == "test" and self.cfg.DATASET.SUBSAMPLE_CLASSES == "all":
+            line = comparison(self.cfg.MODEL.BACKBONE.NAME, self.cfg.DATASET.NAME, accuracy)
+            if line:
+                print(line)
+        return accuracy
 
 
 @TRAINER_REGISTRY.register()

@@ -202,7 +202,7 @@ def test_user_errors(make, tiny_rn):
         make("CLIPFit", "TRAINER.CLIPFIT.BETA", "-1.0")
     with raises_user_error("TRAINER.CLIPFIT.TUNE", "image_layernorm", "TRAINER.CLIPFIT.REG none"):
         make("CLIPFit", "TRAINER.CLIPFIT.TUNE", "('image_layernorm',)")
-    with raises_user_error("TRAINER.CLIPFIT.TUNE", "'image_layernorm'", "ResNet", "image_batchnorm"):
+    with raises_user_error("TRAINER.CLIPFIT.TUNE", "'image_layernorm'", "image encoder", "image_batchnorm"):
         make("CLIPFit", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
     with raises_user_error("(64, 64)", 'INPUT.SIZE "(32, 32)"'):
         make("CLIPFit", "INPUT.SIZE", "(64, 64)")

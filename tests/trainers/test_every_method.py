@@ -239,7 +239,7 @@ ON_VIT_B16 = {
 @pytest.mark.parametrize("method", ON_VIT_B16)
 def test_tuned_tensors_on_vit_b16(make, vit_b16, monkeypatch, method, capsys):
     vit_b16.fingerprint = "random"
-    monkeypatch.setattr("trainers.common.tuned_clip.load_clip", lambda *args: vit_b16)
+    monkeypatch.setattr("trainers.common.models.loading.load_clip", lambda *args: vit_b16)
     flags, keys = config(method, "ViT-B/16")
     expected, scalars = ON_VIT_B16[method]
     size = ("INPUT.SIZE", "(224, 224)")

@@ -81,7 +81,7 @@ def test_user_errors(make, tiny_rn):
     for depth in ("0", "3", "9"):
         with raises_user_error("TRAINER.MAPLE.PROMPT_DEPTH", "1 to 2", f"got {depth}"):
             make("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", depth)
-    with raises_user_error("MaPLe", "ViT", "MODEL.BACKBONE.NAME", "ResNet", tiny_rn):
+    with raises_user_error("MaPLe", "ViT", "MODEL.BACKBONE.NAME", "learned tokens", tiny_rn):
         make("MaPLe", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
     with raises_user_error("3 tokens", "'a photo'", "2"):
         make("MaPLe", *DEPTH, "TRAINER.MAPLE.N_CTX", "3", "TRAINER.MAPLE.CTX_INIT", "a photo")

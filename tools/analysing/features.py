@@ -79,6 +79,8 @@ def features(trainer, images: int = 2000, seed: int = 1) -> Features:
             image, _ = trainer.parse_batch_test(batch)
             zero_shot.append(trainer.encode_image(image, tuned=False).float().cpu())
             tuned.append(trainer.encode_image(image).float().cpu())
+    if zero_shot[0].dim() > 2:
+        raise ValueError(f"{trainer.backbone.name} has several features per image, and a picture shows one")
     return Features(
         torch.cat(zero_shot).numpy(),
         torch.cat(tuned).numpy(),

@@ -12,7 +12,7 @@ from torch import nn
 from dassl.config import get_cfg_default
 from tools.reporting.labels import setting_name
 from trainers.common.inference.saved_run import find_method, read_run
-from trainers.common.models.loading import load_clip
+from trainers.common.models.backbones import load_backbone
 from trainers.common.runs import record, trace_file
 from trainers.common.runs.digest import digest
 from trainers.common.runs.record_schema import PER_RUN
@@ -92,7 +92,7 @@ def load_run(path: str, epoch: int | None = None, backbone: str = "") -> Analyse
 
 @functools.lru_cache(maxsize=2)
 def frozen_clip(backbone: str, precision: str) -> nn.Module:
-    return load_clip(backbone, precision)
+    return load_backbone(backbone, precision).model
 
 
 def read_trace(path: str, file: str, state: dict) -> trace_file.Traced | None:

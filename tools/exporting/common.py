@@ -4,9 +4,17 @@ import json
 import os
 
 import torch
+import torch.nn.functional as F
 
 from trainers.common.prompts import fill
 from trainers.common.trainer import ClipTrainer
+
+OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
+
+
+def own_format(backbone) -> str | None:
+    """Returns the only format that a backbone has; None if it has OpenAI's structure, which all formats can express."""
+    return OWN_FORMAT[backbone.library] if hasattr(backbone, "save") else None
 
 
 def overrides(trainer, *names: str) -> bool:
@@ -15,7 +23,11 @@ def overrides(trainer, *names: str) -> bool:
 
 
 def check_is_clip(trainer, target: str) -> None:
-    """Raises ValueError unless the fine-tuned model is a CLIP with other weights and no additional parameters."""
+    """Raises ValueError unless the fine-tuned model is the backbone with other weights, in the format of `target`."""
+    own = own_format(trainer.backbone)
+    if own and target != own:
+        name = trainer.backbone.name
+        raise ValueError(f"--to {target} does not support {name}: use --to {own}, its own library's format, or onnx")
     additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
     methods = ("text_features", "encode_text", "encode_image", "image_features", "logits", "model_inference")
     if not additional and not overrides(trainer, *methods):
@@ -28,7 +40,7 @@ def check_is_clip(trainer, target: str) -> None:
 
 
 def merged_weights(trainer) -> dict[str, torch.Tensor]:
-    """Returns all CLIP weights including the tuned ones, in fp32, by OpenAI's names."""
+    """Returns all weights of the backbone including the tuned ones, in fp32, by its own names."""
     state = {name: tensor.float().cpu().clone() for name, tensor in trainer.clip.state_dict().items()}
     state.update({name: tensor.cpu().clone() for name, tensor in trainer.tuned.state_dict().items()})
     return state
@@ -42,11 +54,12 @@ def architecture(trainer) -> dict:
     stages = [getattr(visual, f"layer{i}", ()) for i in range(1, 5)]
     return {
         "vit": vit,
-        "activation": trainer.cfg.MODEL.BACKBONE.ACTIVATION,
+        "activation": trainer.backbone.activation,
         "dim": clip.text_projection.shape[1],
         "side": visual.input_resolution,
         "patch": visual.conv1.kernel_size[0] if vit else None,
         "image_width": visual.conv1.out_channels if vit else visual.layer1[0].conv1.out_channels,
+        "image_heads": visual.transformer.resblocks[0].attn.num_heads if vit else None,
         "image_layers": len(visual.transformer.resblocks) if vit else [len(stage) for stage in stages],
         "context": clip.context_length,
         "vocabulary": clip.vocab_size,
@@ -57,11 +70,12 @@ def architecture(trainer) -> dict:
 
 
 def preprocessing(cfg) -> dict:
-    """Returns the test-time preprocessing: resize of the shorter side, centre crop, normalisation."""
+    """Returns the test-time preprocessing: how images are resized, and their normalisation."""
     normalize = "normalize" in cfg.INPUT.TRANSFORMS
     return {
         "side": max(cfg.INPUT.SIZE),
         "interpolation": cfg.INPUT.INTERPOLATION,
+        "resize_mode": cfg.INPUT.RESIZE_MODE,
         "mean": list(cfg.INPUT.PIXEL_MEAN) if normalize else [0.0, 0.0, 0.0],
         "std": list(cfg.INPUT.PIXEL_STD) if normalize else [1.0, 1.0, 1.0],
     }
@@ -80,7 +94,7 @@ def describe(classifier) -> dict:
         "classnames": classifier.classnames,
         "template": trainer.template if has_prompts else None,
         "prompts": fill(trainer.template, classifier.classnames) if has_prompts else None,
-        "logit_scale": trainer.clip.logit_scale.exp().item(),
+        "logit_scale": trainer.backbone.logit_scale.item(),
         "preprocessing": preprocessing(trainer.cfg),
     }
 
@@ -94,3 +108,15 @@ def write_json(folder: str, name: str, content) -> None:
 def max_difference(classifier, images: torch.Tensor, logits: torch.Tensor) -> float:
     """Returns the maximum difference of `logits` (B, n_cls) from the run's logits for `images` (B, 3, side, side)."""
     return (classifier.predict(images).logits - logits.detach().float().cpu()).abs().max().item()
+
+
+@torch.no_grad()
+def reloaded_difference(classifier, folder: str, images: torch.Tensor) -> float:
+    """Returns `max_difference` of the logits of the model in `folder`, loaded with its own library."""
+    from trainers.common.models.backbones import load_backbone
+
+    backbone = load_backbone(folder)
+    prompts = describe(classifier)["prompts"]
+    text = backbone.text_encoder(backbone.text_encoder.pack(backbone.text_encoder.tokenizer(prompts)))
+    image = F.normalize(backbone.image_encoder(images), dim=-1)
+    return max_difference(classifier, images, backbone.logits(image, F.normalize(text, dim=-1)))

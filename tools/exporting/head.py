@@ -21,7 +21,7 @@ def write(classifier, folder: str) -> dict:
             f"--to head does not support {trainer.cfg.TRAINER.NAME}, which has no weight vector per class; "
             "use --to onnx or delta"
         )
-    head = {"weight": classifier.text_features(), "logit_scale": trainer.clip.logit_scale.exp().float().cpu()}
+    head = {"weight": classifier.text_features(), "logit_scale": trainer.backbone.logit_scale.float().cpu()}
     save_file(head, os.path.join(folder, "head.safetensors"), {"format": "pt"})
     return {"features": features(trainer)}
 
@@ -30,7 +30,7 @@ def features(trainer) -> str:
     """Returns a description of the image features that the head expects."""
     if overrides(trainer, "encode_image", "image_features"):
         return f"image features of {trainer.cfg.TRAINER.NAME}: load_tuned(...).features, or export --to onnx"
-    if any(name.startswith("visual.") for name in trainer.clip_names):
+    if any(map(trainer.backbone.is_image, trainer.clip_names)):
         return "image features of the tuned image encoder: load_tuned(...).features, or export --to openai"
     return "image features of the backbone"
 

@@ -5,11 +5,22 @@ import os
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 
-from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
+from .common import (
+    architecture,
+    check_is_clip,
+    describe,
+    max_difference,
+    merged_weights,
+    own_format,
+    preprocessing,
+    reloaded_difference,
+    write_json,
+)
 
 FILES = (
     "model.safetensors", "config.json", "preprocessor_config.json", "vocab.json", "merges.txt",
-    "special_tokens_map.json", "tokenizer_config.json",
+    "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "vocab.txt", "spiece.model",
+    "sentencepiece.bpe.model", "added_tokens.json", "processor_config.json", "generation_config.json",
 )  # fmt: skip
 USAGE = """from transformers import CLIPModel, CLIPProcessor
 model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)"""
@@ -43,6 +54,8 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "huggingface")
+    if own_format(trainer.backbone):
+        return trainer.backbone.save(folder, merged_weights(trainer))
     size = architecture(trainer)
     if not size["vit"]:
         raise ValueError(
@@ -95,7 +108,7 @@ def model_config(size: dict) -> dict:
         "hidden_size": size["image_width"],
         "intermediate_size": 4 * size["image_width"],
         "num_hidden_layers": size["image_layers"],
-        "num_attention_heads": size["image_width"] // 64,
+        "num_attention_heads": size["image_heads"],
         "image_size": size["side"],
         "patch_size": size["patch"],
     }
@@ -109,14 +122,16 @@ def model_config(size: dict) -> dict:
 
 
 def image_config(preprocess: dict) -> dict:
+    side = {"height": preprocess["side"], "width": preprocess["side"]}
+    squash = preprocess["resize_mode"] == "squash"
     return {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": preprocess["side"]},
+        "size": side if squash else {"shortest_edge": preprocess["side"]},
         "resample": RESAMPLE[preprocess["interpolation"]],
-        "do_center_crop": True,
-        "crop_size": {"height": preprocess["side"], "width": preprocess["side"]},
+        "do_center_crop": not squash,
+        "crop_size": side,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
@@ -139,6 +154,8 @@ def write_tokenizer(folder: str, context: int) -> None:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
+    if own_format(classifier.trainer.backbone):
+        return reloaded_difference(classifier, folder, images)
     from transformers import CLIPModel, CLIPProcessor
     from transformers.utils import logging
 

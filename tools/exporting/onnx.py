@@ -35,7 +35,7 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     path = os.path.join(folder, "model.onnx")
-    side = trainer.clip.visual.input_resolution
+    side = trainer.backbone.preprocess.size
     image = torch.zeros(2, 3, side, side)
     trainer.model_inference(image)  # computes and caches the text features
     n_bytes = sum(p.numel() * p.element_size() for p in trainer.clip.parameters())

@@ -4,7 +4,17 @@ import os
 
 import torch
 
-from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
+from .common import (
+    architecture,
+    check_is_clip,
+    describe,
+    max_difference,
+    merged_weights,
+    own_format,
+    preprocessing,
+    reloaded_difference,
+    write_json,
+)
 
 FILES = ("open_clip_model.safetensors", "clip_tuned.json", "open_clip_config.json")
 USAGE = """import open_clip
@@ -18,12 +28,14 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "open_clip")
+    if own_format(trainer.backbone):
+        return trainer.backbone.save(folder, merged_weights(trainer))
     save_file(merged_weights(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
     model = model_config(architecture(trainer))
     preprocess = preprocessing(trainer.cfg)
     del preprocess["side"]
     write_json(folder, "clip_tuned.json", model)
-    config = {"model_cfg": model, "preprocess_cfg": {**preprocess, "resize_mode": "shortest"}}
+    config = {"model_cfg": model, "preprocess_cfg": preprocess}
     write_json(folder, "open_clip_config.json", config)
 
 
@@ -35,6 +47,7 @@ def model_config(size: dict) -> dict:
             "image_size": size["side"],
             "layers": size["image_layers"],
             "width": size["image_width"],
+            **({"head_width": size["image_width"] // size["image_heads"]} if size["vit"] else {}),
             "patch_size": size["patch"],
         },
         "text_cfg": {
@@ -49,6 +62,8 @@ def model_config(size: dict) -> dict:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
+    if own_format(classifier.trainer.backbone):
+        return reloaded_difference(classifier, folder, images)
     import open_clip
 
     open_clip.add_model_config(os.path.join(folder, "clip_tuned.json"))

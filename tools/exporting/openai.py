@@ -6,7 +6,7 @@ import warnings
 import clip
 import torch
 
-from .common import check_is_clip, describe, max_difference, merged_weights
+from .common import architecture, check_is_clip, describe, max_difference, merged_weights
 
 FILES = ("clip.pt",)
 USAGE = """import clip
@@ -16,11 +16,17 @@ model, preprocess = clip.load(f"{folder}/clip.pt", device="cpu")
 
 def write(classifier, folder: str) -> None:
     check_is_clip(classifier.trainer, "openai")
-    activation = classifier.trainer.cfg.MODEL.BACKBONE.ACTIVATION
+    size = architecture(classifier.trainer)
+    if size["vit"] and size["image_width"] != 64 * size["image_heads"]:
+        raise ValueError(
+            f"--to openai does not support {classifier.trainer.backbone.name}: OpenAI's clip takes 64 as the width of "
+            "each attention head; use --to open_clip, huggingface or onnx"
+        )
+    activation = classifier.trainer.backbone.activation
     if activation != "quick_gelu":
         raise ValueError(
-            f"--to openai does not support MODEL.BACKBONE.ACTIVATION {activation}: OpenAI's clip has only quick_gelu; "
-            "use --to open_clip, huggingface or onnx"
+            f"--to openai does not support {activation} (MODEL.BACKBONE.ACTIVATION): OpenAI's clip has only "
+            "quick_gelu; use --to open_clip, huggingface or onnx"
         )
     torch.save(merged_weights(classifier.trainer), os.path.join(folder, "clip.pt"))
 

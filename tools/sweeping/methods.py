@@ -1,11 +1,9 @@
 """Lists the registered methods and tells which protocols and backbones they do not support."""
 
-import re
+import contextlib
 import sys
 
 from tools.recipe import read_table
-
-RESNET = re.compile(r"RN\d+(x\d+)?")  # OpenAI's names: RN50, RN50x4, ...
 
 
 def registered_methods() -> dict[str, type]:
@@ -52,6 +50,11 @@ def why_unsupported(method: str, trainer: type, protocol: str, backbone: str) ->
     """Returns why a method cannot run a protocol on a backbone, in one line, or "" if it can."""
     if protocol == "base2new" and getattr(trainer, "per_class", False):
         return f"{method} does not support base2new: it learns parameters per class and cannot predict new classes"
-    if getattr(trainer, "needs_vit", False) and RESNET.fullmatch(backbone):
-        return f"{method} needs a ViT, but --backbone {backbone} is a ResNet: use ViT-B/16, ViT-B/32 or ViT-L/14"
+    if getattr(trainer, "needs_vit", False) and backbone:
+        from trainers.common.models.backbones import takes_image_tokens
+        from trainers.common.tuned_clip import NEEDS_VIT
+
+        with contextlib.suppress(ValueError, OSError):  # an unknown backbone, which the runs would report
+            if not takes_image_tokens(backbone):
+                return NEEDS_VIT.format(method=method, backbone=backbone)
     return ""

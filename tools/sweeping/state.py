@@ -189,8 +189,14 @@ def why_outdated(job: Job, result: dict) -> str:
 
 @cache
 def fingerprint(backbone: str) -> str | None:
-    """Returns the hash of a backbone's weights, or None for OpenAI's names, whose weights never change."""
-    if backbone != "micro" and not Path(backbone).expanduser().is_file():
+    """Returns the hash of a backbone's weights, or None for a name that is no path: its weights never change."""
+    paths = [Path(path).expanduser() for path in (backbone, backbone.partition(":")[2]) if path]
+    folder = next((path for path in paths if path.is_dir()), None)
+    if folder:
+        from trainers.common.models.weights_digest import folder_hashes
+
+        return folder_hashes(str(folder))["fingerprint"]
+    if backbone != "micro" and not paths[0].is_file():
         return None
     from trainers.common.models import loading
 

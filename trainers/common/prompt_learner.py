@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from .classes import check_text
-from .models.packed_prompts import pack
 from .models.text import TextEncoder
-from .prompts import fill, tokenize
+from .models.tokenizers import Tokenizer
+from .prompts import fill
 
 POSITIONS = ("end", "middle", "front")
 
@@ -31,10 +31,11 @@ class PromptLearner(nn.Module):
         super().__init__()
         device = text_encoder.token_embedding.weight.device
         self.ctx = nn.Parameter(ctx.float().to(device))
-        tokens = place_learned(classnames, text, ctx.shape[-2], position)  # learned tokens have negative ids
-        packed = pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
+        tokenizer = text_encoder.tokenizer
+        tokens = place_learned(tokenizer, classnames, text, ctx.shape[-2], position)  # learned: negative ids
+        packed = text_encoder.pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
         rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) rows of the packed matrix with a learned token
-        self.packed_prompts = replace(packed, tokens=packed.tokens.clamp_min(0))
+        self.packed_prompts = replace(packed, tokens=packed.tokens.masked_fill(packed.tokens < 0, tokenizer.filler))
         embeddings = text_encoder.embed(self.packed_prompts).detach()  # (1, T, d)
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("ctx_index", -1 - packed.tokens[rows], persistent=False)  # (R,) 0 to n_ctx - 1
@@ -52,8 +53,8 @@ class PromptLearner(nn.Module):
         return x.index_copy(1, self.rows, ctx.to(x.dtype))
 
 
-def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
-    """Returns tokens (n_cls, 77) of "<text> <class name>.", with id -1 - i for the i-th learned token.
+def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
+    """Returns tokens (n_cls, context_length) of "<text> <class name>.", with id -1 - i for the i-th learned token.
 
     If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids.
 
@@ -67,30 +68,25 @@ def place_learned(classnames: list[str], text: str, n_ctx: int, position: str) -
     #   position "front"     <s> cat  -1   -2   -3  -4   .  <e>  0 ...
     # With n_ctx 2 and position "end", only "a photo" is learned:
     #                        <s> -1   -2   of   a   cat  .  <e>  0 ...
-    tokens = tokenize(fill(text + " {}.", classnames))
-    name_lengths = count_tokens(fill("{}", classnames))
-    n_text = count_tokens([text])[0]
+    tokens = tokenizer(fill(text + " {}.", classnames))
+    name_lengths = tokenizer.count(fill("{}", classnames))
+    n_text = tokenizer.count([text])[0]
     if n_text < n_ctx:
         raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")
     learned = -1 - torch.arange(n_ctx)
     name_at = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
-    for row, length in zip(tokens, name_lengths):
-        context = torch.cat([learned, row[1 + n_ctx : 1 + n_text]])
-        name = row[1 + n_text : 1 + n_text + length]
-        rest = row[1 + n_text + length :]
-        row[1:] = torch.cat([context[:name_at], name, context[name_at:], rest])
+    for row, length in zip(tokens[:, tokenizer.start :], name_lengths):
+        context = torch.cat([learned, row[n_ctx:n_text]])
+        name, rest = row[n_text : n_text + length], row[n_text + length :]
+        row[:] = torch.cat([context[:name_at], name, context[name_at:], rest])
     return tokens
-
-
-def count_tokens(texts: list[str]) -> list[int]:
-    """Returns the number of tokens of each text, not counting start and end of text."""
-    return (tokenize(texts).argmax(dim=-1) - 1).tolist()
 
 
 def word_context(text_encoder: TextEncoder, words: str, n_ctx: int) -> torch.Tensor:
     """Returns embeddings (n_ctx, d) of the first `n_ctx` tokens of `words`."""
-    embedding = text_encoder.token_embedding.weight
-    return embedding[tokenize([words])[0, 1 : 1 + n_ctx].to(embedding.device)].detach()
+    embedding, tokenizer = text_encoder.token_embedding, text_encoder.tokenizer
+    ids = tokenizer([words])[0, tokenizer.start : tokenizer.start + n_ctx]
+    return embedding(ids.to(embedding.weight.device)).detach()  # called, as some embeddings scale their rows
 
 
 def random_context(text_encoder: TextEncoder, *shape: int) -> torch.Tensor:

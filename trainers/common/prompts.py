@@ -1,15 +1,16 @@
-"""Prompt templates and tokenization."""
+"""Prompt templates."""
 
 from __future__ import annotations
 
-import torch
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 
 from .classes import check_text
-from .models.loading import clip
+from .models.tokenizers import OpenAITokenizer
+
+tokenize = OpenAITokenizer()
 
 cfg_default.DATASET.TEMPLATE = ""  # prompt with one "{}" for the class name; empty: the method's, else the dataset's
 
@@ -78,23 +79,3 @@ def dataset_template(name: str) -> str:
 def fill(template: str, classnames: list[str]) -> list[str]:
     """Returns one prompt per class. `_` in a class name becomes a space."""
     return [template.replace("{}", name.replace("_", " ")) for name in classnames]
-
-
-def tokenize(prompts: list[str]) -> torch.Tensor:
-    """Returns CLIP's token ids of n prompts: (n, 77), int64, padded with zeros after the end-of-text token.
-
-    Raises:
-        ValueError: a prompt has more than 77 tokens.
-    """
-    try:
-        return clip.tokenize(prompts).long()
-    except RuntimeError:
-        for prompt in prompts:
-            try:
-                clip.tokenize(prompt)
-            except RuntimeError:
-                raise ValueError(
-                    f"a prompt may have at most 77 tokens, got {prompt!r}: "
-                    "shorten the class name, DATASET.TEMPLATE or the context"
-                ) from None
-        raise

@@ -183,8 +183,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def model_identity(self):
         return {
-            "fingerprint": self.clip.fingerprint,
-            "weights_digest": getattr(self.clip, "weights_digest", ""),
+            **self.backbone.identity(),
             "precision": self.precision,
             "tune": list(self.sets),
             "template": self.template,

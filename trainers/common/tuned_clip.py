@@ -15,12 +15,14 @@ from torch import nn
 from dassl.config import cfg_default
 
 from .compat import functional_call
-from .models.image import image_encoder
-from .models.loading import PRECISIONS, activation_note, check_input_size, complete_cfg, load_clip, resolve_precision
-from .models.packed_prompts import PackedPrompts, pack
+from .models import preprocess
+from .models.backbone import Backbone
+from .models.backbones import complete_cfg, features_per_image, load_backbone, takes_image_tokens
+from .models.loading import PRECISIONS, activation_note, resolve_precision
+from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
-from .models.text import Start, TextEncoder
-from .prompts import fill, get_template, tokenize
+from .models.text import Start
+from .prompts import fill, get_template
 
 # Activation of the FFNs that the backbone's weights were made for: quick_gelu (OpenAI's) or gelu. Files do not tell
 cfg_default.MODEL.BACKBONE.ACTIVATION = "quick_gelu"
@@ -30,6 +32,10 @@ cfg_default.MODEL.ACTIVATION_CHECKPOINTING = False
 cfg_default.MODEL.COMPILE = False
 # Capture the forward and backward pass of a training step as one CUDA graph (GPU only)
 cfg_default.MODEL.CUDA_GRAPH = True
+NEEDS_VIT = (
+    "{method} inserts learned tokens into the image encoder, which needs a ViT of OpenAI's architecture as "
+    "MODEL.BACKBONE.NAME, got {backbone!r}: use ViT-B/16, ViT-B/32 or ViT-L/14"
+)
 
 
 @dataclass
@@ -57,7 +63,8 @@ class TunedClip:
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
     per_class = False  # True: has tensors per training class, so no base-to-new
     zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
-    needs_vit = False  # True: the image encoder must be a ViT
+    needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
+    one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
 
     # Methods override these
@@ -100,7 +107,22 @@ class TunedClip:
         """The method's config section."""
         return self.cfg.TRAINER[self.section]
 
-    complete_cfg = staticmethod(complete_cfg)  # called before data are read
+    @classmethod
+    def complete_cfg(cls, cfg) -> None:
+        """Sets the keys that follow from the backbone. Called before data are read and before weights are loaded.
+
+        Raises:
+            ValueError: the backbone is unknown, or the method cannot use it.
+        """
+        complete_cfg(cfg)
+        name = cfg.MODEL.BACKBONE.NAME
+        if cls.one_image_feature and features_per_image(name) > 1:
+            raise ValueError(
+                f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
+                f"{features_per_image(name)}, one per query token: use another method or backbone"
+            )
+        if cls.needs_vit and not takes_image_tokens(name):
+            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name))
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
@@ -119,18 +141,17 @@ class TunedClip:
         self.precision = self.choose_precision()
         self.text_cache = TextCache()
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
-        self.clip = self.make_clip()
-        check_input_size(cfg, self.clip.visual.input_resolution)
+        self.backbone = self.make_backbone()
+        self.clip = self.backbone.model
+        preprocess.check_size(cfg, self.backbone.preprocess.size)
+        note = preprocess.differences(cfg, self.backbone.preprocess)
+        if note:
+            print(note)
         if not getattr(self.clip, "is_openai", True):
             print(activation_note(cfg.MODEL.BACKBONE))
-        if self.needs_vit and not hasattr(self.clip.visual, "transformer"):
-            name = cfg.MODEL.BACKBONE.NAME
-            raise ValueError(f"{cfg.TRAINER.NAME} needs a ViT as MODEL.BACKBONE.NAME, got the ResNet {name!r}")
-        self.image_encoder = image_encoder(self.clip.visual)
-        self.text_encoder = TextEncoder(self.clip)
-        self.image_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
-        self.text_encoder.recompute = cfg.MODEL.ACTIVATION_CHECKPOINTING
-        self.image_encoder.compiled = cfg.MODEL.COMPILE
+        self.image_encoder, self.text_encoder = self.backbone.image_encoder, self.backbone.text_encoder
+        self.backbone.recompute(cfg.MODEL.ACTIVATION_CHECKPOINTING)
+        self.backbone.compile(cfg.MODEL.COMPILE)
         self.template = self.prompt_template()
         self.packed_prompts = self.pack_prompts(classnames)
         print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
@@ -138,24 +159,25 @@ class TunedClip:
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
         self.clip_names = [name for names in self.sets.values() for name in names]
-        self.text_names = [name for name in self.clip_names if not name.startswith("visual.")]
+        self.text_names = [name for name in self.clip_names if not self.backbone.is_image(name)]
         self.tuned = self.build_tuned(classnames)
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)
 
-    def make_clip(self) -> nn.Module:
-        """Returns the frozen CLIP."""
-        backbone = self.cfg.MODEL.BACKBONE
-        return load_clip(backbone.NAME, self.precision, self.device, backbone.ACTIVATION)
+    def make_backbone(self) -> Backbone:
+        """Returns the frozen CLIP with what is known of it."""
+        section = self.cfg.MODEL.BACKBONE
+        return load_backbone(section.NAME, self.precision, self.device, section.ACTIVATION)
 
     def pack_prompts(self, classnames: list[str], template: str = "") -> PackedPrompts:
         """Returns the packed tokens of one prompt per class, on the device."""
-        return pack(tokenize(fill(template or self.template, classnames))).to(self.device)
+        prompts = fill(template or self.template, classnames)
+        return self.text_encoder.pack(self.text_encoder.tokenizer(prompts)).to(self.device)
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
         overrides = self._overrides(visual=True) if tuned else {}
-        return functional_call(self.image_encoder, overrides, (image.to(self.clip.dtype),)).float()
+        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),)).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
@@ -185,15 +207,14 @@ class TunedClip:
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         """Returns the tuned parameters of one encoder, by their names in it, in the dtype of CLIP's parameters."""
-        names = [name for name in self.clip_names if name.startswith("visual.") == visual]
-        prefix = "visual." if visual else ""
+        names = [name for name in self.clip_names if self.backbone.is_image(name) == visual]
         tensors = cast_like(self.tuned, self.clip, names)
-        return {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+        return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.clip.logit_scale.exp() * image_features @ text_features.t()
+            return self.backbone.logits(image_features, text_features)
 
     def autocast(self):
         """Returns a context that enables autocast only if PREC is amp: fp16 on CUDA, bf16 on the CPU."""

@@ -14,6 +14,7 @@ cfg_default.VERBOSE = True
 INPUT = cfg_default.INPUT = CN()
 INPUT.SIZE = (224, 224)  # height, width
 INPUT.INTERPOLATION = "bilinear"  # or bicubic, nearest
+INPUT.RESIZE_MODE = "shortest"  # test images: resize the shorter side and crop the centre; squash: both sides
 INPUT.EXIF_ORIENTATION = "ignore"  # or apply: turn images upright as their EXIF data say; own images: folder.yaml
 INPUT.TRANSFORMS = ()  # names from dassl.data.transforms.AVAI_CHOICES; their order has no effect
 INPUT.NO_TRANSFORM = False  # True: the loaders return PIL images

@@ -102,7 +102,7 @@ class Classifier:
     """
 
     def __init__(
-        self, state, file, classnames=None, *, template="", device=None, precision="", backbone="", clip_model=None
+        self, state, file, classnames=None, *, template="", device=None, precision="", backbone="", loaded=None
     ):
         self.state, self._file = state, file
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
@@ -112,12 +112,12 @@ class Classifier:
         self.classnames = check_classes(own if classnames is None else classnames, own)
         changes = {
             "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported
-            "MODEL.BACKBONE.NAME": os.fspath(backbone) or (state["meta"]["backbone"] if clip_model else ""),
+            "MODEL.BACKBONE.NAME": os.fspath(backbone) or (state["meta"]["backbone"] if loaded else ""),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }
         cfg = make_cfg(state, changes)
         with contextlib.redirect_stdout(io.StringIO()):  # hides the log that a training run starts with
-            self.trainer = make_bare(cfg, self.classnames, check_device(device), clip_model)
+            self.trainer = make_bare(cfg, self.classnames, check_device(device), loaded)
             self.preprocess = build_transform(cfg, is_train=False)
         if self.trainer.get_model_names() and not state["state_dict"]:
             raise FileNotFoundError(f"no checkpoint in {file}: the run has not saved one yet")
@@ -128,7 +128,7 @@ class Classifier:
     def with_classes(self, classnames: list[str], template: str = "") -> Classifier:
         """Returns a classifier for other classes, which shares this one's CLIP."""
         options = {**self._options, "template": template or self._options["template"]}
-        return Classifier(self.state, self._file, classnames, **options, clip_model=self.trainer.clip)
+        return Classifier(self.state, self._file, classnames, **options, loaded=self.trainer.backbone)
 
     def predict(self, images, batch_size: int = 32) -> Predictions:
         """Classifies images.
@@ -153,11 +153,14 @@ class Classifier:
         return Predictions(torch.cat(logits), self.classnames)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
-        """Returns normalised image features (B, E), fp32 on the CPU. `images` are as in `predict`."""
+        """Returns normalised image features (B, E), or of BLIP-2 (B, queries, E), fp32 on the CPU.
+
+        `images` are as in `predict`.
+        """
         trainer = self.trainer
         with torch.no_grad(), trainer.autocast():
             features = [trainer.encode_image(batch).float().cpu() for batch in self._batches(images, batch_size)]
-        return torch.cat([torch.empty(0, trainer.clip.text_projection.shape[1]), *features])
+        return torch.cat(features) if features else torch.empty(0, trainer.backbone.dim)
 
     def text_features(self) -> torch.Tensor:
         """Returns normalised text features (n_cls, E), fp32 on the CPU.
@@ -178,7 +181,7 @@ class Classifier:
         is_picture = isinstance(image, np.ndarray) and image.ndim in (2, 3) and image.shape[2:] in ((), (3,), (4,))
         if is_picture or isinstance(image, (str, os.PathLike, Image.Image)):
             return self.preprocess(self.read(image))
-        side = self.trainer.clip.visual.input_resolution
+        side = self.trainer.backbone.preprocess.size
         if isinstance(image, torch.Tensor) and image.is_floating_point() and image.shape == (3, side, side):
             return image.float().cpu()
         raise ValueError(

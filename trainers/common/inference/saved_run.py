@@ -7,12 +7,12 @@ import os
 from types import SimpleNamespace
 
 import torch
-from torch import nn
 
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from ..models.loading import check_named_by
+from ..models.backbone import Backbone
+from ..models.backbones import check_named_by
 from ..runs import checkpoint, known_plugins, record, tuned_weights
 from ..runs.checkpoint_file import BEST, POINTER
 
@@ -115,6 +115,7 @@ def make_cfg(state: dict, changes: dict | None = None):
     if not (changes or {}).get("MODEL.BACKBONE.NAME"):
         check_named_by(state["meta"])
     settings = {**state["settings"], "MODEL.BACKBONE.NAME": state["meta"]["backbone"], "MODEL.INIT_WEIGHTS": ""}
+    settings["MODEL.BACKBONE.PREPROCESS"] = False  # the run's INPUT keys are those that it was trained with
     settings.update({key: value for key, value in (changes or {}).items() if value not in ("", None)})
     for key, value in settings.items():
         *path, leaf = key.split(".")
@@ -129,19 +130,19 @@ def make_cfg(state: dict, changes: dict | None = None):
     return cfg
 
 
-def make_bare(cfg, classnames: list[str], device: torch.device | None = None, clip_model: nn.Module | None = None):
+def make_bare(cfg, classnames: list[str], device: torch.device | None = None, backbone: Backbone | None = None):
     """Builds the trainer `cfg.TRAINER.NAME` with class names but without data.
 
     Args:
         device: default: CUDA if available.
-        clip_model: the frozen CLIP of the config, if it is loaded already.
+        backbone: the frozen backbone of the config, if it is loaded already.
     """
     method = find_method(cfg.TRAINER.NAME)
 
     class Bare(method):
         @staticmethod
         def complete_cfg(cfg):
-            if clip_model is None:
+            if backbone is None:
                 method.complete_cfg(cfg)
 
         def build_data_loader(self):
@@ -150,8 +151,8 @@ def make_bare(cfg, classnames: list[str], device: torch.device | None = None, cl
             self.num_classes = len(classnames)
             self.lab2cname = dict(enumerate(classnames))
 
-        def make_clip(self):
-            return super().make_clip() if clip_model is None else clip_model
+        def make_backbone(self):
+            return super().make_backbone() if backbone is None else backbone
 
         def make_optimizer(self):
             return None, None

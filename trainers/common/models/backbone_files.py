@@ -20,10 +20,19 @@ with warnings.catch_warnings():
     from clip import clip
 
 MICRO = Path(__file__).resolve().parents[3] / "assets" / "micro_clip.pt"
-OPENAI_SIZES = {
-    "RN50": 224, "RN101": 224, "RN50x4": 288, "RN50x16": 384, "RN50x64": 448, "ViT-B/32": 224, "ViT-B/16": 224,
-    "ViT-L/14": 224, "ViT-L/14@336px": 336,
-}  # fmt: skip
+# Arguments of clip.model.CLIP: length of the features, image side, image layers, image width, patch, context length,
+# vocabulary, text width, text heads, text layers
+OPENAI = {
+    "RN50": (1024, 224, (3, 4, 6, 3), 64, None, 77, 49408, 512, 8, 12),
+    "RN101": (512, 224, (3, 4, 23, 3), 64, None, 77, 49408, 512, 8, 12),
+    "RN50x4": (640, 288, (4, 6, 10, 6), 80, None, 77, 49408, 640, 10, 12),
+    "RN50x16": (768, 384, (6, 8, 18, 8), 96, None, 77, 49408, 768, 12, 12),
+    "RN50x64": (1024, 448, (3, 15, 36, 10), 128, None, 77, 49408, 1024, 16, 12),
+    "ViT-B/32": (512, 224, 12, 768, 32, 77, 49408, 512, 8, 12),
+    "ViT-B/16": (512, 224, 12, 768, 16, 77, 49408, 512, 8, 12),
+    "ViT-L/14": (768, 224, 24, 1024, 14, 77, 49408, 768, 12, 12),
+    "ViT-L/14@336px": (768, 336, 24, 1024, 14, 77, 49408, 768, 12, 12),
+}
 SMALLEST_OPENAI = 200_000_000  # bytes; OpenAI's smallest file has 244 MB
 
 
@@ -41,14 +50,16 @@ def find_weights(name: str) -> str:
     if os.path.isfile(os.path.expanduser(name)):
         return os.path.expanduser(name)
     names = ["micro", *clip._MODELS]
-    raise ValueError(f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name)}")
+    raise ValueError(
+        f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name, names)}"
+    )
 
 
-def similar(name: str) -> str:
-    """Returns a hint with the most similar name, however it is written: "vit_b16" -> " (did you mean ViT-B/16?)"."""
-    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in ("micro", *clip._MODELS)}
-    nearest = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, 1, 0.6)
-    return f" (did you mean {plain[nearest[0]]}?)" if nearest else ""
+def similar(name: str, names: list[str], count: int = 1) -> str:
+    """Returns a hint with the most similar of `names`, however written: "vit_b16" -> " (did you mean ViT-B/16?)"."""
+    plain = {re.sub(r"[^a-z0-9]", "", known.lower()): known for known in names}
+    nearest = difflib.get_close_matches(re.sub(r"[^a-z0-9]", "", name.lower()), plain, count, 0.6)
+    return f" (did you mean {' or '.join(plain[key] for key in nearest)}?)" if nearest else ""
 
 
 def download_folder() -> str:
@@ -95,19 +106,28 @@ def read_file(name: str, path: str, shapes_only: bool = False) -> dict[str, torc
 def find_input_size(name: str) -> int | None:
     """Returns the side of a backbone's images in pixels; None for a name of another `clip` than OpenAI's."""
     if name in clip._MODELS:
-        return OPENAI_SIZES.get(name)
+        return OPENAI[name][1] if name in OPENAI else None
+    return _facts(name)[0]
+
+
+def is_resnet(name: str) -> bool:
+    """Whether the image encoder of a backbone is a ResNet."""
+    return name.startswith("RN") if name in clip._MODELS else _facts(name)[1]
+
+
+def _facts(name: str) -> tuple[int, bool]:
     path = find_weights(name)
     stat = os.stat(path)
-    return _input_size_of_file(name, path, (stat.st_size, stat.st_mtime_ns))
+    return _facts_of_file(name, path, (stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=None)
-def _input_size_of_file(name: str, path: str, version: tuple) -> int:
-    """Returns the input size of a file. `version` changes with its content."""
+def _facts_of_file(name: str, path: str, version: tuple) -> tuple[int, bool]:
+    """Returns the input size of a file, and whether it is a ResNet. `version` changes with its content."""
     tensors = read_file(name, path, shapes_only=True)
     try:
         check_names(tensors)
-        return input_size(tensors)
+        return input_size(tensors), "visual.attnpool.positional_embedding" in tensors
     except (IndexError, ValueError) as error:
         raise not_a_clip(name, str(error)) from error
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
-from functools import lru_cache
 
 import torch
 from torch import nn
 
-from dassl.config import get_cfg_default
-
-from .backbone_files import clip, find_input_size, find_weights, is_openai, not_a_clip, read_file
+from .backbone_files import clip, find_weights, is_openai, not_a_clip, read_file
 from .weights_digest import cached, fingerprint, weights_digest
 from .weights_file import check_names
 
 from clip.model import QuickGELU, build_model  # isort: skip  (after `clip`, which is imported without its warning)
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "amp")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # of the weights; at other precisions they are fp32
 ACTIVATIONS = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
 # Argument of `build_model` in the clip folders of MaPLe and PromptSRC that builds OpenAI's model, without prompts.
 NO_PROMPTS = {"trainer": "CoOp", "vision_depth": 0, "vision_ctx": 0, "language_depth": 0, "language_ctx": 0}
@@ -63,20 +61,31 @@ def load_clip(
     hashes = hashes_of(path, stat, lambda: state_dict)
     try:
         check_names(state_dict)
-        model = build(dict(state_dict))  # a copy: build_model deletes keys
-        half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
-        # build_model rounds to fp16. Loading again restores the full precision of fp32 checkpoints.
-        model.float().load_state_dict(state_dict)
+        model = openai_model(state_dict, precision, device, activation)
     except (AssertionError, KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
         raise not_a_clip(name, " ".join(str(error).split())[:200]) from error
-    set_activation(model, activation)
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
-    for parameter_name in half:
-        parameter = model.get_parameter(parameter_name)
-        parameter.data = parameter.data.to(dtype)
     model.fingerprint = hashes["fingerprint"]
     model.weights_digest = hashes["weights_digest"]
     model.is_openai = name in clip._MODELS or is_openai(path, stat)  # `clip` checks its downloads
+    return model
+
+
+def openai_model(
+    state_dict: dict[str, torch.Tensor], precision: str, device: torch.device | str, activation: str
+) -> nn.Module:
+    """Builds OpenAI's model with these weights, frozen and in eval mode. Arguments as in `load_clip`.
+
+    `clip` raises errors of several kinds if the weights are not those of such a model.
+    """
+    model = build(dict(state_dict))  # a copy: build_model deletes keys
+    half = [n for n, p in model.named_parameters() if p.dtype == torch.float16]
+    # build_model rounds to fp16. Loading again restores the full precision of fp32 checkpoints.
+    model.float().load_state_dict(state_dict)
+    set_activation(model, activation)
+    dtype = DTYPES.get(precision, torch.float32)
+    for name in half:
+        parameter = model.get_parameter(name)
+        parameter.data = parameter.data.to(dtype)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -84,31 +93,6 @@ def hashes_of(path: str, stat: os.stat_result, read_tensors) -> dict[str, str]:
     """Returns `weights_digest` and `fingerprint` of the weights at `path`. `read_tensors` is called if not cached."""
     functions = {"weights_digest": weights_digest, "fingerprint": fingerprint}
     return cached(path, stat, {name: lambda f=function: f(read_tensors()) for name, function in functions.items()})
-
-
-def check_named_by(meta: dict) -> None:
-    """Checks the backbone that a run or a checkpoint names, as `meta` has it, unless it is a name and not a path.
-
-    A file from elsewhere must not choose which weights are used. So the weights at the path must be those that it was
-    tuned on. The user can name any path.
-
-    Raises:
-        ValueError: there is no such file, or its weights have another digest (in older runs: another fingerprint).
-    """
-    name = str(meta["backbone"])
-    if name in ("micro", *clip._MODELS):
-        return
-    if name.startswith(("//", "\\\\")):  # Windows would log in to that computer
-        raise ValueError(f"the run names a backbone on another computer: pass --backbone {name} if you trust it")
-    path = find_weights(name)
-    stat = os.stat(path)
-    hashes = hashes_of(path, stat, lru_cache(maxsize=None)(lambda: read_file(name, path)))
-    key = "weights_digest" if meta.get("weights_digest") else "fingerprint"
-    if hashes[key] != meta.get(key):
-        raise ValueError(
-            f"the backbone {name} that the run names has other weights than those it was tuned on ({key} "
-            f"{hashes[key][:16]} instead of {str(meta.get(key))[:16]}): pass --backbone with the right file"
-        )
 
 
 def set_activation(model: nn.Module, activation: str) -> None:
@@ -138,43 +122,6 @@ def activation_note(backbone) -> str:
         f"Note: {backbone.NAME} is not a file of OpenAI's. Its activation is taken to be {used}. For weights made with "
         f'{other}, such as open_clip models {names} "quickgelu" in their name, set MODEL.BACKBONE.ACTIVATION {other}'
     )
-
-
-def complete_cfg(cfg) -> None:
-    """Checks the backbone, and sets INPUT.SIZE to its input size if it has Dassl's default. Loads no weights.
-
-    Raises:
-        ValueError: unknown backbone or activation, a file that is not a CLIP, or a size that does not fit the backbone.
-    """
-    check_activation(cfg.MODEL.BACKBONE.ACTIVATION)
-    name = cfg.MODEL.BACKBONE.NAME
-    side = find_input_size(name)
-    if side is None:  # known after the download
-        return
-    default = tuple(get_cfg_default().INPUT.SIZE)
-    if tuple(cfg.INPUT.SIZE) == default != (side, side):
-        frozen = cfg.is_frozen()
-        cfg.defrost()
-        cfg.INPUT.SIZE = (side, side)
-        if frozen:
-            cfg.freeze()
-        _note_input_size(name, cfg.INPUT.SIZE, default)
-    check_input_size(cfg, side)
-
-
-@lru_cache(maxsize=None)
-def _note_input_size(name: str, size: tuple, default: tuple) -> None:
-    """Prints once per process which input size is used."""
-    print(f"Note: INPUT.SIZE is {size}, the input size of {name}, instead of the default {default}")
-
-
-def check_input_size(cfg, side: int) -> None:
-    """Raises ValueError if INPUT.SIZE is not `side`, the input size of the backbone."""
-    if tuple(cfg.INPUT.SIZE) != (side, side):
-        raise ValueError(
-            f"INPUT.SIZE must be {(side, side)} for {cfg.MODEL.BACKBONE.NAME}, got {cfg.INPUT.SIZE!r}: "
-            f'add INPUT.SIZE "({side}, {side})", or leave it out'
-        )
 
 
 def read_state_dict(name: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Parameter sets: groups of CLIP's parameters that can be tuned, selected by module type and layer."""
+"""Parameter sets: groups of CLIP's parameters that can be tuned, selected by module type and place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import re
 import torch
 from torch import nn
 
+from . import places
+
 PARAMETER_SETS = {}
+# Modules that hold the layers of an encoder, which the short name of a layer leaves out
+CONTAINERS = {
+    "visual", "transformer", "resblocks", "text", "trunk", "blocks", "vision_model", "text_model", "encoder", "layers",
+    "layer",
+}  # fmt: skip
 
 
 def parameter_set(function):
@@ -17,68 +24,69 @@ def parameter_set(function):
     return function
 
 
-def _block_biases(transformer: nn.Module, prefix: str) -> list[list[str]]:
-    """All biases of each residual block, including those of LayerNorms and attention (as in BitFit)."""
+def _block_biases(model: nn.Module, image: bool) -> list[list[str]]:
+    """All biases of each transformer block, including those of LayerNorms and attention (as in BitFit)."""
     groups = []
-    for i, block in enumerate(transformer.resblocks):
-        names = [name for name, _ in block.named_parameters() if "bias" in name.rpartition(".")[2]]
-        groups.append([f"{prefix}.{i}.{name}" for name in names])
+    for block_name, block in places.blocks(model, image):
+        names = [f"{block_name}.{name}" for name, _ in block.named_parameters() if "bias" in name.rpartition(".")[2]]
+        groups.append([name for name in names if places.is_used(model, name)])
     return groups
 
 
-def _is_vit(clip_model: nn.Module) -> bool:
-    return hasattr(clip_model.visual, "transformer")
+def _norms(names: list[str]) -> list[list[str]]:
+    return [[f"{name}.weight", f"{name}.bias"] for name in names]
 
 
 @parameter_set
-def text_ffn_output_bias(clip_model):
+def text_ffn_output_bias(model):
     """FFN output bias of each text block: CLIPFit's choice, Table 5 (d) of the paper."""
-    return [[f"transformer.resblocks.{i}.mlp.c_proj.bias"] for i in range(len(clip_model.transformer.resblocks))]
+    return [names[-1:] for names in text_ffn_bias(model) if names]
 
 
 @parameter_set
-def text_ffn_bias(clip_model):
-    """Both FFN biases of each text block: Table 5 (c) of the paper."""
-    blocks = range(len(clip_model.transformer.resblocks))
-    return [[f"transformer.resblocks.{i}.mlp.{layer}.bias" for layer in ("c_fc", "c_proj")] for i in blocks]
+def text_ffn_bias(model):
+    """FFN biases of each text block: Table 5 (c) of the paper."""
+    groups = []
+    for block_name, block in places.blocks(model, image=False):
+        names = [f"{block_name}.{linear}.bias" for linear in places.ffn_linears(block)]
+        groups.append([name for name in names if places.is_used(model, name)])
+    return groups
 
 
 @parameter_set
-def text_block_bias(clip_model):
+def text_block_bias(model):
     """All biases of the text blocks: Table 5 (b) of the paper."""
-    return _block_biases(clip_model.transformer, "transformer.resblocks")
+    return _block_biases(model, image=False)
 
 
 @parameter_set
-def image_block_bias(clip_model):
-    """All biases of the image blocks; together with text_block_bias: Table 5 (a) of the paper."""
-    if not _is_vit(clip_model):
-        return []
-    return _block_biases(clip_model.visual.transformer, "visual.transformer.resblocks")
+def image_block_bias(model):
+    """All biases of the image blocks; together with text_block_bias: Table 5 (a) of the paper. Empty for a ResNet."""
+    return _block_biases(model, image=True)
 
 
 @parameter_set
-def image_layernorm(clip_model):
+def image_layernorm(model):
     """Weight and bias of each LayerNorm of the image encoder: CLIPFit's choice. Empty for a ResNet."""
-    return _norms(clip_model.visual, nn.LayerNorm, "visual.")
+    return _norms(places.norms(model, image=True))
 
 
 @parameter_set
-def image_batchnorm(clip_model):
-    """Weight and bias of each BatchNorm of a ResNet image encoder. Running statistics stay frozen."""
-    return _norms(clip_model.visual, nn.BatchNorm2d, "visual.")
+def image_block_layernorm(model):
+    """Weight and bias of the LayerNorms that image blocks have themselves, without those within attention or FFN."""
+    return _norms([name for name in places.norms(model, image=True) if places.is_block_norm(name)])
 
 
 @parameter_set
-def text_layernorm(clip_model):
-    """Weight and bias of each LayerNorm of the text encoder, including `ln_final`."""
-    blocks = _norms(clip_model.transformer, nn.LayerNorm, "transformer.")
-    return [*blocks, ["ln_final.weight", "ln_final.bias"]]
+def image_batchnorm(model):
+    """Weight and bias of each BatchNorm of the image encoder. Running statistics stay frozen."""
+    return _norms(places.norms(model, image=True, batch=True))
 
 
-def _norms(module: nn.Module, norm_type: type, prefix: str) -> list[list[str]]:
-    names = [name for name, m in module.named_modules() if isinstance(m, norm_type)]
-    return [[f"{prefix}{name}.weight", f"{prefix}{name}.bias"] for name in names]
+@parameter_set
+def text_layernorm(model):
+    """Weight and bias of each LayerNorm of the text encoder, including the final one."""
+    return _norms(places.norms(model, image=False))
 
 
 def layer_name(names: list[str]) -> str:
@@ -87,9 +95,8 @@ def layer_name(names: list[str]) -> str:
     Example: ["visual.transformer.resblocks.0.ln_1.weight", "visual.transformer.resblocks.0.ln_1.bias"] -> "0.ln_1".
     """
     path = os.path.commonprefix([name.split(".")[:-1] for name in names])
-    for encoder in ("visual", "transformer", "resblocks"):
-        if path[:1] == [encoder]:
-            path = path[1:]
+    while path and path[0] in CONTAINERS:
+        path = path[1:]
     return ".".join(path)
 
 
@@ -124,13 +131,14 @@ def select(clip_model: nn.Module, sets: tuple[str, ...], key: str) -> dict[str, 
     return selected
 
 
-def _empty_message(clip_model: nn.Module, name: str, sets: tuple[str, ...], key: str) -> str:
-    others = tuple(s for s in sets if PARAMETER_SETS[s.partition(":")[0]](clip_model))
+def _empty_message(model: nn.Module, name: str, sets: tuple[str, ...], key: str) -> str:
+    others = tuple(s for s in sets if PARAMETER_SETS[s.partition(":")[0]](model))
     remedy = f'remove it: {key} "{others}"' if others else "choose another set"
-    if name == "image_layernorm":
+    if name in ("image_layernorm", "image_block_layernorm") and image_batchnorm(model):
         remedy += f' or tune BatchNorms instead: {key} "{(*others, "image_batchnorm")}"'
-    architecture = "ViT" if _is_vit(clip_model) else "ResNet"
-    return f"{key}: the set {name!r} is empty for this backbone, whose image encoder is a {architecture}; {remedy}"
+    encoder, _, layers = name.partition("_")
+    missing = f"its {encoder} encoder has no {layers.replace('_', ' ')}"
+    return f"{key}: the set {name!r} is empty for this backbone: {missing}; {remedy}"
 
 
 def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> list[int]:

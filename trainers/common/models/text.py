@@ -22,7 +22,8 @@ from torch import nn
 
 from ..compat import attention
 from .blocks import run_block
-from .packed_prompts import PackedPrompts
+from .packed_prompts import PackedPrompts, pack
+from .tokenizers import OpenAITokenizer
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class TextEncoder(nn.Module):
     """Computes text features of packed prompts. Shares the modules of the CLIP it is built from."""
 
     recompute = False  # activation checkpointing
+    causal = True
+    tokenizer = OpenAITokenizer()
+    pack = staticmethod(pack)
 
     def __init__(self, clip_model: nn.Module):
         super().__init__()
@@ -53,6 +57,7 @@ class TextEncoder(nn.Module):
         self.transformer = clip_model.transformer
         self.ln_final = clip_model.ln_final
         self.text_projection = clip_model.text_projection
+        self.width, self.dim = clip_model.text_projection.shape
 
     def embed(self, packed: PackedPrompts) -> torch.Tensor:
         """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""

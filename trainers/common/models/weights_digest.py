@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -13,6 +14,9 @@ import torch
 from ..runs.files import write_atomically
 
 FOLDER = Path("~/.cache/clipfit/weights")
+WEIGHTS = re.compile(r"(model|pytorch_model|open_clip)[^/]*\.(safetensors|bin)")  # in folders of other libraries
+CONFIGS = ("config.json", "open_clip_config.json")
+NOT_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")  # change nothing in the features
 _in_process: dict[tuple, dict] = {}  # the same as in FOLDER, which may not be writable
 
 
@@ -37,6 +41,37 @@ def file_sha256(path: str) -> str:
         while block := file.read(2**22):
             sha.update(block)
     return sha.hexdigest()
+
+
+def weight_files(folder: str) -> list[str]:
+    """Returns the names of the files with weights in the folder of another library's model, sorted."""
+    return sorted(name for name in os.listdir(folder) if WEIGHTS.fullmatch(name))
+
+
+def folder_hashes(folder: str) -> dict[str, str]:
+    """Returns `weights_digest` and `fingerprint` of the model in a folder, without its library.
+
+    They are hashes of the bytes of its files with weights, and of its config, which says how they are used.
+    """
+    sha = hashlib.sha256()
+    for name in weight_files(folder):
+        path = os.path.join(folder, name)
+        content = cached(path, os.stat(path), {"sha256": lambda path=path: file_sha256(path)})["sha256"]
+        sha.update(f"{name} {content}\n".encode())
+    for name in CONFIGS:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            used = {key: value for key, value in values.items() if key not in NOT_CONFIG}
+            sha.update(json.dumps(used, sort_keys=True).encode())
+    digest = sha.hexdigest()
+    return {"weights_digest": digest, "fingerprint": digest[:16]}
+
+
+def with_config(hashes: dict[str, str], config: dict) -> dict[str, str]:
+    """Returns hashes of weights and of the config that says how they are used, for example with which activation."""
+    digest = hashlib.sha256((hashes["weights_digest"] + json.dumps(config, sort_keys=True)).encode()).hexdigest()
+    return {"weights_digest": digest, "fingerprint": digest[:16]}
 
 
 def cached(path: str, stat: os.stat_result, compute: dict) -> dict:

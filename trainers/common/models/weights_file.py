@@ -138,8 +138,13 @@ def check_names(tensors: dict[str, torch.Tensor]) -> None:
     # the number of layers in the stages of a ResNet varies: `load_state_dict` checks their names
     unexpected = sorted(name for name in tensors.keys() - expected if vit or not name.startswith("visual."))
     if missing or unexpected:
-        lists = [f"{len(names)} {kind} (e.g. {names[0]})" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip  # noqa: E501
-        raise ValueError(f"its {'ViT' if vit else 'ResNet'} has other tensors than OpenAI's: {', '.join(lists)}")
+        found = differences(missing=missing, unexpected=unexpected)
+        raise ValueError(f"its {'ViT' if vit else 'ResNet'} has other tensors than OpenAI's: {found}")
+
+
+def differences(**names: list[str]) -> str:
+    """Returns the numbers of names, with examples: "2 missing (e.g. visual.proj), 1 unexpected (e.g. head.bias)"."""
+    return ", ".join(f"{len(some)} {kind} (e.g. {some[0]})" for kind, some in names.items() if some)
 
 
 def _block_names(tensors: dict, prefix: str) -> set[str]:

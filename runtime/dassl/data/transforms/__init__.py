@@ -1,5 +1,5 @@
 """Image transforms by name."""
 
-from .transforms import AVAI_CHOICES, INTERPOLATION_MODES, build_transform, check_input
+from .transforms import AVAI_CHOICES, INTERPOLATION_MODES, RESIZE_MODES, build_transform, check_input
 
-__all__ = ["AVAI_CHOICES", "INTERPOLATION_MODES", "build_transform", "check_input"]
+__all__ = ["AVAI_CHOICES", "INTERPOLATION_MODES", "RESIZE_MODES", "build_transform", "check_input"]

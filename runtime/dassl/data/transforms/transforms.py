@@ -18,6 +18,7 @@ INTERPOLATION_MODES = {
     "bicubic": InterpolationMode.BICUBIC,
     "nearest": InterpolationMode.NEAREST,
 }
+RESIZE_MODES = ("shortest", "squash")
 
 
 class Random2DTranslation:
@@ -83,10 +84,11 @@ class InstanceNormalization:
 
 
 def check_input(c) -> None:
-    """Raises ValueError if c.SIZE, c.INTERPOLATION or c.EXIF_ORIENTATION is invalid; c is cfg.INPUT."""
+    """Raises ValueError if c.SIZE, c.INTERPOLATION, c.RESIZE_MODE or c.EXIF_ORIENTATION is invalid; c is cfg.INPUT."""
     if len(c.SIZE) != 2 or any(type(side) is not int or side < 1 for side in c.SIZE):
         raise ValueError(f"INPUT.SIZE must be (height, width) in pixels, such as (224, 224), got {tuple(c.SIZE)}")
     check_availability(c.INTERPOLATION, INTERPOLATION_MODES, key="INPUT.INTERPOLATION")
+    check_availability(c.RESIZE_MODE, RESIZE_MODES, key="INPUT.RESIZE_MODE")
     check_availability(c.EXIF_ORIENTATION, EXIF_CHOICES, key="INPUT.EXIF_ORIENTATION")
 
 
@@ -121,10 +123,12 @@ def _build_transform_train(cfg, choices, target_size: str, normalize) -> T.Compo
 
 def _build_transform_test(cfg, choices, target_size: str, normalize) -> T.Compose:
     c = cfg.INPUT
-    steps = [
+    squash = [(f"resize to {target_size}", T.Resize(c.SIZE, interpolation=_mode(c)))]
+    shortest = [
         (f"resize the smaller edge to {max(c.SIZE)}", T.Resize(max(c.SIZE), interpolation=_mode(c))),
         (f"{target_size} center crop", T.CenterCrop(c.SIZE)),
     ]
+    steps = squash if c.RESIZE_MODE == "squash" else shortest
     return _chain("test", c, choices, steps, ("normalize", "instance_norm"), normalize)
 
 

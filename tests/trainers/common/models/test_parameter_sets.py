@@ -15,6 +15,7 @@ COUNTS = {
     "text_block_bias": (72, 67_584),
     "image_block_bias": (72, 101_376),
     "image_layernorm": (52, 39_936),
+    "image_block_layernorm": (48, 36_864),
     "text_layernorm": (50, 25_600),
 }
 
@@ -97,11 +98,11 @@ def test_parameters_of_overlapping_sets_are_listed_once(vit_b16):
 
 def test_errors():
     vit, resnet = random_clip("tiny"), random_clip("tiny-RN")
-    with raises_user_error("KEY", "'ln'", "image_batchnorm, image_block_bias, image_layernorm"):
+    with raises_user_error("KEY", "'ln'", "image_batchnorm, image_block_bias, image_block_layernorm, image_layernorm"):
         select(vit, ("ln",), "KEY")
-    with raises_user_error("'image_layernorm'", "ResNet", "KEY \"('text_ffn_bias', 'image_batchnorm')\""):
+    with raises_user_error("'image_layernorm'", "image encoder", "KEY \"('text_ffn_bias', 'image_batchnorm')\""):
         select(resnet, ("text_ffn_bias", "image_layernorm"), "KEY")
-    with raises_user_error("KEY", "'image_batchnorm'", "ViT"):
+    with raises_user_error("KEY", "'image_batchnorm'", "no batchnorm"):
         select(vit, ("image_batchnorm",), "KEY")
     with raises_user_error("KEY", "0 to 2", "'text_ffn_output_bias:3'"):
         select(vit, ("text_ffn_output_bias:3",), "KEY")

@@ -1,0 +1,43 @@
+"""Tiny models of transformers: their folders, and as backbones."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.reference.transformers_zoo import SIDE, save_model, save_processor
+from trainers.common.models.backbones import load_backbone
+
+
+@pytest.fixture(scope="session")
+def transformers_folder(tmp_path_factory):
+    """Folder of each tiny model, written on first use. Do not modify them."""
+    saved = {}
+
+    def folder(name):
+        if name not in saved:
+            saved[name] = save_model(name, tmp_path_factory.mktemp("models") / name)
+            size = {"size": {"height": SIDE, "width": SIDE}, "do_center_crop": False, "resample": 3}
+            save_processor(saved[name], **size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+        return saved[name]
+
+    return folder
+
+
+@pytest.fixture
+def copied_transformers(transformers_folder, tmp_path):
+    """copied_transformers(name) returns a copy of a model's folder that a test may change."""
+    return lambda name: Path(shutil.copytree(transformers_folder(name), tmp_path / name))
+
+
+@pytest.fixture(scope="session")
+def transformers_backbone(transformers_folder):
+    """transformers_backbone(name) returns a tiny model, loaded once. Do not modify it."""
+    loaded = {}
+
+    def backbone(name):
+        if name not in loaded:
+            loaded[name] = load_backbone(transformers_folder(name))
+        return loaded[name]
+
+    return backbone

@@ -1,0 +1,92 @@
+"""Runs of methods on models of transformers."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+import train
+from tests.reference.transformers_library import (
+    assert_close,
+    library_logits,
+    library_model,
+    library_tokens,
+    random_images,
+)  # fmt: skip
+from tests.trainers.helpers import make_trainer
+from tests.user_errors import raises_user_error
+from tools import export
+from trainers.common.models.backbones import load_backbone
+
+transformers = pytest.importorskip("transformers")
+
+
+def test_maple_is_refused_before_anything_is_loaded(transformers_folder, digits_root, tmp_path):
+    with raises_user_error("MaPLe", "MODEL.BACKBONE.NAME", transformers_folder("SiglipModel")):
+        make_trainer("MaPLe", digits_root, transformers_folder("SiglipModel"), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["CoCoOp", "CLIP_Adapter", "TipAdapter", "TipAdapterF"])
+def test_methods_that_need_one_feature_per_image(method, transformers_folder, digits_root, tmp_path):
+    folder = transformers_folder("Blip2ForImageTextRetrieval")
+    with raises_user_error(method, "MODEL.BACKBONE.NAME", folder, "3, one per query token"):
+        make_trainer(method, digits_root, folder, tmp_path)
+
+
+@pytest.mark.parametrize("method", ["CoCoOp", "KgCoOp", "ProGrad", "CLIP_Adapter", "TipAdapterF", "ZeroshotCLIP2"])
+def test_methods(method, transformers_folder, digits_root, tmp_path):
+    keys = "TRAINER.COCOOP.CHUNK 20 TRAINER.TIP.SEARCH_STEP (3,2) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1".split()
+    trainer = make_trainer(
+        method, digits_root, transformers_folder("SiglipModel"), tmp_path, *keys, "TEST.SPLIT", "val"
+    )
+    before = [p.detach().clone() for p in trainer.tuned.parameters()]
+    trainer.train()
+    assert trainer.run.metrics
+    changed = [not torch.equal(*pair) for pair in zip(before, trainer.tuned.parameters(), strict=True)]
+    assert any(changed) == (method != "ZeroshotCLIP2")
+
+
+@pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval", "Blip2ForImageTextRetrieval"])
+def test_train_resume_predict_and_export(name, transformers_folder, digits_root, tmp_path, capsys):
+    from trainers.common import load_tuned
+
+    argv = ["--trainer", "CLIPFit", "--dataset-config-file", "configs/datasets/digits.yaml", "--root", str(digits_root)]
+    argv += ["--backbone", transformers_folder(name), "--output-dir", str(tmp_path), "--seed", "1"]
+    keys = [
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "DATASET.NUM_SHOTS",
+        "1",
+        "TRAINER.CLIPFIT.PREC",
+        "fp32",
+        "TEST.SPLIT",
+        "val",
+    ]
+    assert train.main([*argv, *keys, "OPTIM.MAX_EPOCH", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "not a file of OpenAI's" not in out and "not prepared" not in out
+    assert train.main([*argv, "--resume", str(tmp_path), *keys, "OPTIM.MAX_EPOCH", "2"]) == 0
+    assert "epoch [2/2]" in capsys.readouterr().out
+    identity = json.loads((tmp_path / "result.json").read_text())["identity"]
+    assert identity["backbone"] == transformers_folder(name) and len(identity["weights_digest"]) == 64
+    classifier = load_tuned(tmp_path, device="cpu")
+    images = random_images(4)
+    model = copy.deepcopy(classifier.trainer.clip)
+    for parameter, tensor in classifier.trainer.tuned.named_parameters():
+        model.get_parameter(parameter).data.copy_(tensor.data)
+    prompts = [classifier.trainer.template.format(c) for c in classifier.classnames]
+    with torch.no_grad():
+        expected = library_logits(model, {"pixel_values": images}, library_tokens(transformers_folder(name), prompts))[
+            0
+        ]
+    bias = classifier.trainer.backbone.logit_bias or 0
+    assert_close(classifier.predict(images).logits + bias, expected)
+
+    folder = tmp_path / "exported"
+    assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(folder)]) == 0
+    tokens = library_tokens(transformers_folder(name), prompts)
+    with torch.no_grad():
+        exported = library_logits(library_model(folder), {"pixel_values": images}, tokens)[0]
+    assert_close(exported, expected)
+    assert load_backbone(str(folder)).preprocess == classifier.trainer.backbone.preprocess

@@ -1,0 +1,190 @@
+"""A model of another library (open_clip, transformers) as a backbone: its own forward pass, with tensors put in place.
+
+Nothing of these models is rewritten, so features equal the library's. What our encoders of OpenAI's CLIP save is not
+saved here: prompts are encoded at full length, as many text towers attend to the padding or read the last token.
+
+- Tuned parameters: `functional_call` puts them in place of the model's.
+- Learned tokens: a hook replaces the output of the token embedding. The model sees the ids of a filler word there.
+- Activation checkpointing: each block is recomputed from its input and the parameters of its first pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ..compat import functional_call
+from . import places
+from .backbone import Backbone
+from .preprocess import Preprocess
+from .tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class PaddedPrompts:
+    """Tokens of n prompts, all of full length L, one prompt after the other. Attributes as in `PackedPrompts`."""
+
+    n: int
+    tokens: torch.Tensor  # (n L,)
+    classes: torch.Tensor  # (n L,) index of the prompt of each token
+
+    def to(self, device: torch.device | str) -> PaddedPrompts:
+        return replace(self, tokens=self.tokens.to(device), classes=self.classes.to(device))
+
+
+def pad(tokens: torch.Tensor, max_prefix: int = 0) -> PaddedPrompts:
+    """Returns tokenized prompts (n, L) as they are. `max_prefix` has no effect: no token is shared."""
+    n, length = tokens.shape
+    return PaddedPrompts(n, tokens.flatten(), torch.arange(n).repeat_interleave(length))
+
+
+class LibraryImage(nn.Module):
+    """Image encoder: calls `encode(image)` of the library. Its parameters are `model`'s, with that prefix."""
+
+    def __init__(self, model: nn.Module, encode: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.model = model
+        self.encode = encode
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
+        return self.encode(image)
+
+
+class LibraryText(nn.Module):
+    """Text encoder with the interface of `text.TextEncoder`, from the library's `encode(tokens)`.
+
+    Attributes:
+        width, dim: lengths of a token embedding and of a feature.
+        causal: whether a token attends to its predecessors only.
+    """
+
+    pack = staticmethod(pad)
+
+    def __init__(self, model: nn.Module, encode, embedding: str, tokenizer: Tokenizer, dim: int, causal: bool):
+        """
+        Args:
+            encode: tokens (n, L) -> features (n, dim), not normalised.
+            embedding: name of the token embedding in `model`.
+        """
+        super().__init__()
+        self.model = model
+        self.encode = encode
+        self.embedding = embedding
+        self.tokenizer = tokenizer
+        self.dim = dim
+        self.causal = causal
+        self.width = self.token_embedding.embedding_dim
+        self.learned: torch.Tensor | None = None  # (B n, L, d): output of the embedding in the current pass
+        self.token_embedding.register_forward_hook(self._embed_learned)
+
+    @property
+    def token_embedding(self) -> nn.Module:
+        return self.model.get_submodule(self.embedding)
+
+    def _embed_learned(self, module, inputs, output):
+        # A copy, as some models (BLIP) add the positions in place
+        return output if self.learned is None else self.learned.to(output.dtype, copy=True)
+
+    def embed(self, packed: PaddedPrompts) -> torch.Tensor:
+        """Returns token embeddings (1, n L, d) without positional embeddings."""
+        return self.token_embedding(packed.tokens)[None]
+
+    def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None) -> torch.Tensor:
+        """Computes text features of prompts.
+
+        Args:
+            x: (B, n L, d) embeddings of the tokens, including learned ones; None: the token embeddings.
+            start: has no effect; `constant_start` returns None.
+
+        Returns:
+            (n, dim) features, not normalised; (B, n, dim) if x is given.
+        """
+        tokens = packed.tokens.view(packed.n, -1)  # (n, L)
+        if x is None:
+            return self.encode(tokens)
+        B, n, length = x.shape[0], *tokens.shape
+        self.learned = x.reshape(B * n, length, -1)
+        try:
+            return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
+        finally:
+            self.learned = None
+
+    def constant_start(self, packed: PaddedPrompts, tuned: list[str]) -> None:
+        """Returns None: nothing is kept between steps."""
+
+
+class LibraryBackbone(Backbone):
+    """A frozen model of another library. The loaders set its attributes; see `Backbone`."""
+
+    takes_image_tokens = False
+    scale: torch.Tensor | None = None  # the logit scale, if it is not exp(model.logit_scale)
+
+    def __init__(
+        self,
+        name: str,
+        library: str,
+        model: nn.Module,
+        image_encoder: LibraryImage,
+        text_encoder: LibraryText,
+        preprocess: Preprocess,
+    ):
+        self.name = name
+        self.library = library
+        self.model = model
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.preprocess = preprocess
+        self.activation = ""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.text_encoder.token_embedding.weight.dtype
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        return super().logit_scale if self.scale is None else self.scale
+
+    def name_in_encoder(self, name: str) -> str:
+        return f"model.{name}"
+
+    def recompute(self, enabled: bool) -> None:
+        for image in (True, False):
+            for _, block in places.blocks(self.model, image):
+                recompute_block(block, enabled)
+
+    def compile(self, enabled: bool) -> None:
+        if enabled:
+            raise ValueError(f"MODEL.COMPILE True needs a ViT of OpenAI's CLIP, got {self.name}: set it to False")
+
+
+def recompute_block(block: nn.Module, enabled: bool) -> None:
+    """Makes the backward pass recompute a block from its input, or no longer.
+
+    The parameters of the first pass are kept for that: in the backward pass, `functional_call` has put back the frozen
+    ones.
+    """
+    block.__dict__.pop("forward", None)
+    if not enabled:
+        return
+    plain = block.forward
+
+    def forward(*args, **kwargs):
+        if not torch.is_grad_enabled():
+            return plain(*args, **kwargs)
+        parameters = dict(block.named_parameters())
+
+        def run(*args):
+            block.forward = plain
+            try:
+                return functional_call(block, parameters, args, kwargs)
+            finally:
+                block.forward = forward
+
+        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False)
+
+    block.forward = forward

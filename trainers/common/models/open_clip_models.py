@@ -1,0 +1,264 @@
+"""Models of open_clip as backbones. `open_clip_sources` lists their names.
+
+A model with the structure of OpenAI's CLIP uses our encoders, which are faster. Any other runs open_clip's own forward
+pass. Both have the activation, the number of heads and the preprocessing of their config.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import nn
+
+from .backbone import Backbone
+from .backbone_files import read_file
+from .image import image_encoder
+from .library import LibraryBackbone, LibraryImage, LibraryText
+from .loading import DTYPES, hashes_of, openai_model
+from .open_clip_sources import CONFIG, KEY, WEIGHTS, Source, find_source
+from .open_clip_tokenizers import load_tokenizer
+from .preprocess import Preprocess
+from .text import TextEncoder
+from .tokenizers import LibraryTokenizer, OpenAITokenizer
+from .weights_digest import folder_hashes, with_config
+from .weights_file import VOCAB_SIZE, differences
+
+from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
+
+# Keys of a config with OpenAI's structure. Any other key may change the structure.
+OPENAI_KEYS = {
+    "": {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg"},
+    "vision_cfg": {"image_size", "layers", "width", "patch_size", "head_width"},
+    "text_cfg": {"context_length", "vocab_size", "width", "heads", "layers"},
+}
+
+
+def preprocess(name: str) -> Preprocess:
+    """Returns how images become the input of a model. Loads no weights.
+
+    Raises:
+        ValueError: open_clip is not installed, or the name, its tag or its config is invalid.
+        FileNotFoundError: the config is on the hub and cannot be downloaded.
+    """
+    return find_source(name).preprocess
+
+
+def load(name: str, precision: str, device: torch.device | str) -> Backbone:
+    """Returns the frozen model as a backbone, in eval mode.
+
+    Args:
+        precision: "fp32", "amp" (fp32 weights), "fp16" or "bf16". With OpenAI's structure these cast the matrices
+            only. Other models are cast as a whole, including LayerNorms and the statistics of BatchNorms; only the
+            logit scale stays fp32. Tuned parameters have fp32 masters in either case.
+
+    Raises:
+        ValueError: as in `preprocess`; the tokenizer is missing; the weights are corrupted or of another architecture.
+        FileNotFoundError: a download failed.
+    """
+    source = find_source(name)
+    is_openai = has_openai_structure(source.config)
+    tokenizer = OpenAITokenizer() if is_openai else load_tokenizer(source)  # before the weights, as it may be missing
+    with torch.device("meta" if is_openai else "cpu"):  # of the former, only the names and shapes are used
+        model = new_model(source)
+    path = source.find_weights()
+    stat = os.stat(path)
+    tensors = read_file(name, path)
+    if source.folder:
+        hashes = folder_hashes(source.folder)
+    else:
+        hashes = with_config(hashes_of(path, stat, lambda: tensors), source.config)
+    tensors = renamed(tensors, model)
+    check_tensors(name, tensors, model.state_dict())
+    if is_openai:
+        activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
+        backbone = openai_backbone(source, openai_model(tensors, precision, device, activation))
+    else:
+        model.load_state_dict(tensors)
+        backbone = library_backbone(source, model, tokenizer, precision, device)
+    backbone.model.fingerprint, backbone.model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
+    return backbone
+
+
+class OpenClipBackbone(LibraryBackbone):
+    """A model of open_clip that runs open_clip's own forward pass.
+
+    Attributes:
+        config: open_clip's config of the model.
+    """
+
+    config: dict = {}
+
+    def save(self, folder: str, state: dict[str, torch.Tensor]) -> None:
+        """Writes the model with other weights to a folder, in the layout of open_clip's repositories on the hub."""
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(tensors, os.path.join(folder, WEIGHTS[0]), {"format": "pt"})
+        keys = {key.replace("PIXEL_", "").lower(): value for key, value in self.preprocess.keys().items()}
+        del keys["size"]  # in the config of the model
+        with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
+            json.dump({"model_cfg": self.config, "preprocess_cfg": keys}, file, indent=1)
+
+
+def known() -> list[str]:
+    """Returns the names of all weights that open_clip knows. Raises ImportError if it is not installed."""
+    import open_clip
+
+    return [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+
+
+def is_published(name: str) -> bool:
+    """Whether open_clip lists these weights."""
+    return name in known()
+
+
+def takes_image_tokens(name: str) -> bool:
+    """Whether the image encoder is a ViT with OpenAI's structure. Loads no weights. Raises as `preprocess`."""
+    config = find_source(name).config
+    return has_openai_structure(config) and not is_resnet(config)
+
+
+def outline(name: str) -> Backbone:
+    """Returns a model without weights and tokenizer, on the device "meta". Raises as `preprocess`."""
+    source = find_source(name)
+    vision, text = source.config["vision_cfg"], source.config["text_cfg"]
+    with torch.device("meta"):
+        if not has_openai_structure(source.config):
+            tokenizer = LibraryTokenizer(None, None, text.get("context_length", 77), 0, 0, 0)
+            return library_backbone(source, new_model(source), tokenizer, "fp32", "meta")
+        layers = tuple(vision["layers"]) if is_resnet(source.config) else vision["layers"]
+        image = (vision.get("image_size", 224), layers, vision["width"], vision.get("patch_size", 16))
+        text_sizes = (text.get("width", 512), text.get("heads", 8), text.get("layers", 12))
+        model = CLIP(source.config["embed_dim"], *image, 77, VOCAB_SIZE, *text_sizes).eval().requires_grad_(False)
+    return openai_backbone(source, model)
+
+
+def is_resnet(config: dict) -> bool:
+    return isinstance(config["vision_cfg"]["layers"], (list, tuple))
+
+
+def has_openai_structure(config: dict) -> bool:
+    """Whether OpenAI's code, which finds the sizes in the weights, builds the same model and takes the same tokens."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if any((config[key] if key else config).keys() - allowed for key, allowed in OPENAI_KEYS.items()):
+        return False
+    side, width = vision.get("image_size", 224), text.get("width", 512)
+    patch = 32 if is_resnet(config) else vision.get("patch_size", 16)
+    sizes_are_found = isinstance(side, int) and side % patch == 0
+    # its number of heads, which is replaced, must divide the width
+    divides = all(n >= 64 and n % (n // 64) == 0 for n in ((width,) if is_resnet(config) else (width, vision["width"])))
+    is_openai_text = text.get("context_length", 77) == 77 and text.get("vocab_size", VOCAB_SIZE) == VOCAB_SIZE
+    return sizes_are_found and divides and is_openai_text
+
+
+def new_model(source: Source) -> nn.Module:
+    """Returns open_clip's model with random weights, on the default device. Downloads no weights of its parts.
+
+    Raises:
+        ValueError: the config is invalid, or names a text encoder of the hub whose config is missing.
+    """
+    import open_clip
+
+    config = deepcopy(source.config)
+    config["vision_cfg"]["timm_model_pretrained"] = config["text_cfg"]["hf_model_pretrained"] = False
+    custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
+    kind = open_clip.CLIP
+    if custom_text:
+        kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
+    try:
+        return kind(**config)
+    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{KEY} {source.name}: open_clip cannot build this model ({reason})") from error
+
+
+def renamed(tensors: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the weights under today's names. Former versions of open_clip wrote some models otherwise."""
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    expected = model.state_dict()
+    if "positional_embedding" in tensors and hasattr(model, "text"):
+        tensors = convert_to_custom_text_state_dict(tensors)
+    constants = {name for name in tensors if name.endswith("embeddings.position_ids")} - expected.keys()
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in constants}
+    for name in {"logit_scale", "logit_bias"} & tensors.keys() & expected.keys():  # of shape () or (1,)
+        tensors[name] = tensors[name].reshape(expected[name].shape)
+    return tensors
+
+
+def check_tensors(name: str, tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError unless the tensors have the names and shapes of those expected.
+
+    Nothing is resized: open_clip would interpolate positional embeddings of another image size or context length.
+    """
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in tensors and tensors[key].shape != tensor.shape
+    ]
+    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    found = differences(missing=missing, unexpected=unexpected, **{"of another shape": shapes})
+    if found:
+        raise ValueError(f"{KEY} {name}: the weights have other tensors than this architecture: {found}")
+
+
+def openai_backbone(source: Source, model: nn.Module) -> Backbone:
+    """Returns a model of OpenAI's class as a backbone of open_clip's."""
+    set_heads(model, source.config)
+    activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
+    backbone = Backbone(source.name, model, image_encoder(model.visual), TextEncoder(model))
+    backbone.library, backbone.preprocess, backbone.activation = "open_clip", source.preprocess, activation
+    return backbone
+
+
+def set_heads(model: nn.Module, config: dict) -> None:
+    """Sets the number of attention heads. OpenAI's code has one per 64 channels, as weights do not tell."""
+    head_width = config["vision_cfg"].get("head_width", 64)
+    for block in model.transformer.resblocks:
+        _set_heads(block.attn, config["text_cfg"].get("heads", 8))
+    if hasattr(model.visual, "attnpool"):
+        model.visual.attnpool.num_heads = config["vision_cfg"]["width"] * 32 // head_width
+    else:
+        for block in model.visual.transformer.resblocks:
+            _set_heads(block.attn, config["vision_cfg"]["width"] // head_width)
+
+
+def _set_heads(attention: nn.MultiheadAttention, heads: int) -> None:
+    attention.num_heads, attention.head_dim = heads, attention.embed_dim // heads
+
+
+def library_backbone(
+    source: Source, model: nn.Module, tokenizer: LibraryTokenizer, precision: str, device: torch.device | str
+) -> LibraryBackbone:
+    """Returns open_clip's own model, frozen and in eval mode."""
+    model.to(device).eval().requires_grad_(False)
+    if precision in DTYPES:
+        scale = model.logit_scale.detach().clone()
+        model.to(DTYPES[precision])
+        model.logit_scale.data = scale  # 100 has an error of 0.05 % in fp16
+    text_config = source.config["text_cfg"]
+    if hasattr(model, "text"):
+        model.text_roots = ("text",)  # not the decoder of CoCa
+    encode_text = partial(model.encode_text, normalize=False)
+    causal = "hf_model_name" not in text_config and not text_config.get("no_causal_mask", False)
+    text = LibraryText(model, encode_text, token_embedding(model), tokenizer, source.config["embed_dim"], causal)
+    image = LibraryImage(model, partial(model.encode_image, normalize=False))
+    backbone = OpenClipBackbone(source.name, "open_clip", model, image, text, source.preprocess)
+    backbone.config = source.config
+    if getattr(model, "logit_bias", None) is not None:
+        backbone.logit_bias = float("nan") if model.logit_bias.is_meta else float(model.logit_bias)
+    return backbone
+
+
+def token_embedding(model: nn.Module) -> str:
+    """Returns the name of the token embedding."""
+    text = getattr(model, "text", model)
+    if hasattr(text, "token_embedding"):
+        found = text.token_embedding
+    else:  # a model of transformers
+        found = text.transformer.get_input_embeddings()
+    return next(name for name, module in model.named_modules() if module is found)

@@ -1,0 +1,96 @@
+"""Finds modules of a model by type and place, so that a parameter set needs no names of an architecture.
+
+A model may say where its towers are: `image_roots` and `text_roots`, tuples of module names. By default `visual` is
+the image encoder and everything else the text encoder, as in OpenAI's CLIP. `unused` has the names of parts within the
+towers that features do not depend on, such as "crossattention": no set has their parameters.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+IMAGE_ROOTS = ("visual",)
+
+
+def within(name: str, roots: tuple[str, ...]) -> bool:
+    """Whether a module or parameter is one of `roots`, or is in one of them."""
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def is_image(model: nn.Module, name: str) -> bool:
+    """Whether a module or parameter belongs to the image encoder."""
+    return within(name, getattr(model, "image_roots", IMAGE_ROOTS))
+
+
+def is_text(model: nn.Module, name: str) -> bool:
+    """Whether a module or parameter belongs to the text encoder."""
+    roots = getattr(model, "text_roots", None)
+    return not is_image(model, name) if roots is None else within(name, roots)
+
+
+def is_used(model: nn.Module, name: str) -> bool:
+    """Whether features depend on a module or parameter of a tower."""
+    return not set(getattr(model, "unused", ())) & set(name.split("."))
+
+
+def modules(model: nn.Module, image: bool) -> list[tuple[str, nn.Module]]:
+    """Returns the modules of one encoder with their names, in the order of their registration."""
+    belongs = is_image if image else is_text
+    named = [(name, module) for name, module in model.named_modules() if name and belongs(model, name)]
+    return [(name, module) for name, module in named if is_used(model, name)]
+
+
+def blocks(model: nn.Module, image: bool) -> list[tuple[str, nn.Module]]:
+    """Returns the transformer blocks of one encoder with their names: the largest list of equal modules with attention.
+
+    Empty for a convolutional network.
+    """
+    lists = [
+        (sum(p.numel() for p in module.parameters()), name, module)
+        for name, module in modules(model, image)
+        if isinstance(module, (nn.ModuleList, nn.Sequential)) and _is_list_of_blocks(module)
+    ]
+    if not lists:
+        return []
+    _, name, found = max(lists, key=lambda entry: entry[0])
+    return [(f"{name}.{i}", block) for i, block in found.named_children()]
+
+
+def _is_list_of_blocks(module: nn.Module) -> bool:
+    children = list(module.children())
+    same = len({type(child) for child in children}) == 1
+    return same and any(_is_attention(name) for name, _ in children[0].named_modules())
+
+
+def _is_attention(name: str) -> bool:
+    return any("attn" in part or "attention" in part for part in name.split("."))
+
+
+def ffn_linears(block: nn.Module) -> list[str]:
+    """Returns the names of a block's linear layers with a bias that are not part of attention, in forward order."""
+    return [
+        name
+        for name, module in block.named_modules()
+        if isinstance(module, nn.Linear) and module.bias is not None and not _is_attention(name)
+    ]
+
+
+def norms(model: nn.Module, image: bool, batch: bool = False) -> list[str]:
+    """Returns the names of the LayerNorms, or of the BatchNorms, of one encoder that have a weight and a bias."""
+    return [
+        name
+        for name, module in modules(model, image)
+        if (isinstance(module, nn.modules.batchnorm._BatchNorm) if batch else _is_layernorm(module))
+        and getattr(module, "weight", None) is not None
+        and getattr(module, "bias", None) is not None
+    ]
+
+
+def _is_layernorm(module: nn.Module) -> bool:
+    return isinstance(module, nn.LayerNorm) or "LayerNorm" in type(module).__name__
+
+
+def is_block_norm(name: str) -> bool:
+    """Whether a LayerNorm is a block's own: "visual.trunk.blocks.0.norm1", not "visual.trunk.blocks.0.attn.norm"."""
+    parts = name.split(".")
+    return len(parts) > 1 and parts[-2].isdecimal()

@@ -1,0 +1,80 @@
+"""Tokenizers with one interface, so that prompts and learned tokens are placed without knowing whose they are."""
+
+from __future__ import annotations
+
+import torch
+
+from .backbone_files import clip
+
+
+class Tokenizer:
+    """Turns prompts into token ids. A subclass defines `ids` and `__call__`.
+
+    Attributes:
+        context_length: tokens of a tokenized prompt, special ones included.
+        start: number of special tokens before the text.
+        filler: id where a learned token is; the model computes its mask and the pooled token from the ids.
+    """
+
+    context_length = 77
+    start = 1
+    filler = 0
+
+    def __call__(self, prompts: list[str]) -> torch.Tensor:
+        """Returns token ids (n, context_length), int64.
+
+        Raises:
+            ValueError: a prompt has too many tokens.
+        """
+        raise NotImplementedError
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Returns the number of tokens of each text, without special ones."""
+        raise NotImplementedError
+
+    def too_long(self, prompt: str) -> ValueError:
+        return ValueError(
+            f"a prompt may have at most {self.context_length} tokens, got {prompt!r}: "
+            "shorten the class name, DATASET.TEMPLATE or the context"
+        )
+
+
+class OpenAITokenizer(Tokenizer):
+    """CLIP's: start of text, the text, end of text (the largest id), zeros."""
+
+    def __call__(self, prompts):
+        try:
+            return clip.tokenize(prompts).long()
+        except RuntimeError:
+            for prompt in prompts:
+                try:
+                    clip.tokenize(prompt)
+                except RuntimeError:
+                    raise self.too_long(prompt) from None
+            raise
+
+    def count(self, texts):
+        return (self(texts).argmax(dim=-1) - 1).tolist()
+
+
+class LibraryTokenizer(Tokenizer):
+    """A tokenizer of another library, which would cut off long prompts in silence."""
+
+    def __init__(self, tokenize, ids, context_length: int, start: int, end: int, filler: int):
+        """
+        Args:
+            tokenize: prompts -> token ids (n, context_length), padded as the model expects.
+            ids: text -> list of its token ids without special ones.
+            start, end: number of special tokens before and after the text.
+        """
+        self.tokenize, self.ids = tokenize, ids
+        self.context_length, self.start, self.end, self.filler = context_length, start, end, filler
+
+    def __call__(self, prompts):
+        for prompt, length in zip(prompts, self.count(prompts)):
+            if self.start + length + self.end > self.context_length:
+                raise self.too_long(prompt)
+        return self.tokenize(list(prompts)).long()
+
+    def count(self, texts):
+        return [len(self.ids(text)) for text in texts]
