@@ -27,6 +27,10 @@ VIT = {
     "visual.class_embedding", "visual.positional_embedding", "visual.proj", "visual.conv1.weight",
     "visual.ln_pre.weight", "visual.ln_pre.bias", "visual.ln_post.weight", "visual.ln_post.bias",
 }  # fmt: skip
+OTHER_NAMES = {  # beginnings of names in other libraries' files, and what to do
+    ("vision_model.", "text_model."): "transformers: give the folder with the file and config.json",
+    ("text.", "visual.trunk.", "logit_bias"): "open_clip: give open_clip:ARCHITECTURE/ and the path",
+}
 RESNET = {"visual.conv1.weight", "visual.attnpool.positional_embedding"} | {
     f"visual.layer{i}.0.conv1.weight" for i in range(1, 5)
 }
@@ -130,7 +134,13 @@ def check_names(tensors: dict[str, torch.Tensor]) -> None:
     resnet = any(name.startswith("visual.layer") for name in tensors)
     if vit == resnet:
         names = ", ".join(sorted(tensors)[:3]) or "no tensors"
-        raise ValueError(f"it has no image encoder with names such as visual.conv1.weight, but {names}, ...")
+        known = (
+            f"; these are names of {advice}"
+            for start, advice in OTHER_NAMES.items()
+            if any(n.startswith(start) for n in tensors)
+        )
+        other = next(known, "")
+        raise ValueError(f"it has no image encoder with names such as visual.conv1.weight, but {names}, ..." + other)
     expected = TEXT | (VIT if vit else RESNET) | _block_names(tensors, "transformer.resblocks.")
     if vit:
         expected |= _block_names(tensors, "visual.transformer.resblocks.")

@@ -116,8 +116,11 @@ def test_other_models_are_named(tmp_path):
     with raises_user_error("ResNet", "1 missing", "visual.layer2.0.conv1.weight"):
         load_clip(str(tmp_path / "r.pt"))
     torch.save({"text_model.embeddings.position_ids": torch.zeros(1)}, tmp_path / "hf.pt")
-    with raises_user_error(tmp_path / "hf.pt", "text_model.embeddings.position_ids"):
+    with raises_user_error(tmp_path / "hf.pt", "text_model.embeddings.position_ids", "transformers", "config.json"):
         load_clip(str(tmp_path / "hf.pt"))
+    torch.save({"visual.trunk.norm.weight": torch.zeros(1)}, tmp_path / "siglip.pt")
+    with raises_user_error(tmp_path / "siglip.pt", "open_clip:ARCHITECTURE"):
+        load_clip(str(tmp_path / "siglip.pt"))
     torch.save({**prefixed("model."), **prefixed("module.")}, tmp_path / "two.pt")
     with raises_user_error(tmp_path / "two.pt", "several models"):
         load_clip(str(tmp_path / "two.pt"))
