@@ -154,10 +154,10 @@ def _seeded(name: str, seed: int) -> dict[str, torch.Tensor]:
                 tensor.uniform_(0.5, 1.5)
             elif key.endswith(("bias", "running_mean")):
                 tensor.normal_(0, 0.1)
-            elif (
-                tensor.dim() == 1 and tensor.is_floating_point()
-            ):  # norms, layer scales, the embedding of a class token
+            elif tensor.dim() == 1 and tensor.is_floating_point():  # norms, layer scales, a class token
                 tensor.normal_(1, 0.1)
+            elif key == "text_decoder.text_projection":  # CoCa's, which open_clip does not initialise
+                tensor.normal_(0, 0.1)
     torch.random.set_rng_state(rng)
     return made.state_dict()
 

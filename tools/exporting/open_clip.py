@@ -29,6 +29,7 @@ def write(classifier, folder: str) -> None:
     trainer = classifier.trainer
     check_is_clip(trainer, "open_clip")
     if own_format(trainer.backbone):
+        write_json(folder, "clip_tuned.json", trainer.backbone.config)
         return trainer.backbone.save(folder, merged_weights(trainer))
     save_file(merged_weights(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
     model = model_config(architecture(trainer))

@@ -8,7 +8,7 @@
 A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`,
 `takes_image_tokens(name)` and `outline(name)` load no weights and raise ValueError for an unknown name;
 `load(name, precision, device)` loads them; `known()` lists names. It may have `is_published(name)`: whether the library
-lists these weights.
+lists these weights; and `file_hashes(name)`: the identity of weights in a local file, None for another name.
 """
 
 from __future__ import annotations
@@ -148,9 +148,12 @@ def check_named_by(meta: dict) -> None:
     if os.path.isdir(path):
         hashes = folder_hashes(path)
     elif prefix in PREFIXES:
-        if getattr(library_of(name), "is_published", lambda name: False)(name):
+        library = library_of(name)
+        if getattr(library, "is_published", lambda name: False)(name):
             return
-        raise ValueError(f"the run names the backbone {name}: pass --backbone {name} if you trust its weights")
+        hashes = getattr(library, "file_hashes", lambda name: None)(name)
+        if hashes is None:
+            raise ValueError(f"the run names the backbone {name}: pass --backbone {name} if you trust its weights")
     else:
         path = find_weights(name)
         stat = os.stat(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from .backbone_files import read_file
 from .image import image_encoder
 from .library import LibraryBackbone, LibraryImage, LibraryText
 from .loading import DTYPES, hashes_of, openai_model
-from .open_clip_sources import CONFIG, KEY, WEIGHTS, Source, find_source
+from .open_clip_sources import CONFIG, KEY, WEIGHTS, Source, find_source, fits
 from .open_clip_tokenizers import load_tokenizer
 from .preprocess import Preprocess
 from .text import TextEncoder
@@ -67,10 +67,7 @@ def load(name: str, precision: str, device: torch.device | str) -> Backbone:
     path = source.find_weights()
     stat = os.stat(path)
     tensors = read_file(name, path)
-    if source.folder:
-        hashes = folder_hashes(source.folder)
-    else:
-        hashes = with_config(hashes_of(path, stat, lambda: tensors), source.config)
+    hashes = identity(source, path, stat, lambda: tensors)
     tensors = renamed(tensors, model)
     check_tensors(name, tensors, model.state_dict())
     if is_openai:
@@ -81,6 +78,22 @@ def load(name: str, precision: str, device: torch.device | str) -> Backbone:
         backbone = library_backbone(source, model, tokenizer, precision, device)
     backbone.model.fingerprint, backbone.model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
     return backbone
+
+
+def identity(source: Source, path: str, stat: os.stat_result, read_tensors) -> dict[str, str]:
+    """Returns the hashes of a model whose weights are at `path`. Arguments as in `hashes_of`."""
+    if source.folder:
+        return folder_hashes(source.folder)
+    return with_config(hashes_of(path, stat, read_tensors), source.config)
+
+
+def file_hashes(name: str) -> dict[str, str] | None:
+    """Returns the hashes of open_clip:ARCHITECTURE/FILE; None for another name. Opens no file of another computer."""
+    prefix, _, rest = name.partition(":")
+    path = os.path.expanduser(rest.partition("/")[2])
+    if prefix != "open_clip" or path.startswith(("//", "\\\\")) or not os.path.isfile(path):
+        return None
+    return identity(find_source(name), path, os.stat(path), lru_cache(maxsize=None)(lambda: read_file(name, path)))
 
 
 class OpenClipBackbone(LibraryBackbone):
@@ -102,13 +115,20 @@ class OpenClipBackbone(LibraryBackbone):
         del keys["size"]  # in the config of the model
         with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
             json.dump({"model_cfg": self.config, "preprocess_cfg": keys}, file, indent=1)
+        tokenize = self.text_encoder.tokenizer.tokenize
+        if hasattr(tokenize, "save_pretrained"):  # of transformers: open_clip reads it from the folder
+            tokenize.save_pretrained(folder)
 
 
 def known() -> list[str]:
     """Returns the names of all weights that open_clip knows. Raises ImportError if it is not installed."""
     import open_clip
 
-    return [f"open_clip:{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+    return [
+        f"open_clip:{architecture}/{tag}"
+        for architecture, tag in open_clip.list_pretrained()
+        if fits(open_clip.get_pretrained_cfg(architecture, tag), open_clip.get_model_config(architecture))
+    ]
 
 
 def is_published(name: str) -> bool:

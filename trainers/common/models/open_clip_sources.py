@@ -16,6 +16,7 @@ from functools import lru_cache, partial
 
 from .backbone_files import similar
 from .preprocess import Preprocess
+from .weights_digest import weight_files
 
 REQUIREMENT = "open_clip_torch>=2.24,<4"  # as in requirements-optional.txt
 CONFIG = "open_clip_config.json"
@@ -97,13 +98,18 @@ def _unknown_tag(architecture: str, tag: str, tags: list[str]) -> ValueError:
     return ValueError(f"{KEY}: {tag!r} is neither a tag of {architecture} nor a file{hint}")
 
 
-def _check_activation(architecture: str, tag: str, entry: dict, config: dict) -> None:
-    """Raises ValueError if the weights of a tag were trained with QuickGELU, and the architecture has GELU.
+def fits(entry: dict, config: dict) -> bool:
+    """Whether an architecture has the activation that the weights of a tag were trained with.
 
-    The reverse cannot happen: open_clip lists for "...-quickgelu" only such tags. One architecture whose name does not
-    tell (roberta-ViT-B-32) has QuickGELU by its config, which is right.
+    GELU weights in an architecture with QuickGELU cannot happen: open_clip lists for "...-quickgelu" only tags with
+    QuickGELU. One architecture whose name does not tell (roberta-ViT-B-32) has QuickGELU by its config.
     """
-    if not entry.get("quick_gelu") or config.get("quick_gelu"):
+    return bool(config.get("quick_gelu")) or not entry.get("quick_gelu")
+
+
+def _check_activation(architecture: str, tag: str, entry: dict, config: dict) -> None:
+    """Raises ValueError unless the activation `fits`."""
+    if fits(entry, config):
         return
     raise ValueError(
         f"{KEY}: the weights {tag} of {architecture} were trained with QuickGELU, but this architecture has GELU: "
@@ -211,7 +217,7 @@ def read_config(path: str) -> tuple[dict, dict]:
 
 def _weights_in(folder: str) -> str:
     """Returns the path of the weights in a folder: a file with a name that open_clip uses, or the only one."""
-    files = [name for name in sorted(os.listdir(folder)) if name.endswith((".safetensors", ".bin", ".pth", ".pt"))]
+    files = weight_files(folder)
     found = [name for name in WEIGHTS if name in files] or files
     if not found or (len(found) > 1 and found[0] not in WEIGHTS):
         kind = "several files" if found else "no file"

@@ -11,14 +11,15 @@ import safetensors.torch
 import torch
 
 import train  # noqa: F401  (makes dassl importable)
+import trainers.common.tuned_clip  # noqa: F401  (registers the keys of MODEL.BACKBONE)
 from dassl.config import get_cfg_default
 from tests.reference import open_clip_models as reference
 from tests.user_errors import raises_user_error
 from trainers.common.models import open_clip_models, open_clip_sources, open_clip_tokenizers
-from trainers.common.models.backbones import complete_cfg, load_backbone
+from trainers.common.models.backbones import check_named_by, complete_cfg, load_backbone
 from trainers.common.models.open_clip_sources import CONFIG, find_source
 from trainers.common.models.preprocess import Preprocess
-from trainers.common.models.weights_digest import fingerprint, weights_digest, with_config
+from trainers.common.models.weights_digest import fingerprint, folder_hashes, weights_digest, with_config
 
 KEY = "MODEL.BACKBONE.NAME"
 
@@ -170,7 +171,7 @@ def write_folder(folder: Path, family: str, weights: str = "open_clip_model.safe
 @pytest.mark.parametrize("family", ["tiny-ViT-quickgelu", "tiny-CoCa"])
 @torch.no_grad()
 def test_a_folder(family, tmp_path):
-    name = write_folder(tmp_path / "x", family, "w.safetensors", mean=[0.1, 0.2, 0.3], resize_mode="squash")
+    name = write_folder(tmp_path / "x", family, "model.safetensors", mean=[0.1, 0.2, 0.3], resize_mode="squash")
     cfg = cfg_of(name)
     complete_cfg(cfg)
     assert tuple(cfg.INPUT.SIZE) == (32, 32) and list(cfg.INPUT.PIXEL_MEAN) == [0.1, 0.2, 0.3]
@@ -182,16 +183,73 @@ def test_a_folder(family, tmp_path):
     assert backbone.activation == ("quick_gelu" if family == "tiny-ViT-quickgelu" else "")
 
 
+@pytest.mark.parametrize("family", ["tiny-ViT", "tiny-EVA02"])
+def test_a_run_may_name_files_with_the_weights_that_it_was_tuned_on(family, file, tmp_path):
+    folder = write_folder(tmp_path / "x", family)
+    for name in (file(family), folder):
+        meta = {"backbone": name, **load_backbone(name).identity()}
+        check_named_by(meta)
+        with raises_user_error(name, "--backbone"):
+            check_named_by({**meta, "weights_digest": "0" * 64})
+    check_named_by({"backbone": "open_clip:ViT-B-16/laion2b_s34b_b88k"})
+    remote = f"open_clip:{family}/" + "//server/share/w.pt"
+    for name in ("hf-hub:a/b", "open_clip:ViT-B-16/no-tag", "open_clip:ViT-B-16/openai", remote):
+        with raises_user_error(f"--backbone {name}"):
+            check_named_by({"backbone": name, "weights_digest": "0" * 64})
+
+
+def test_the_digest_of_a_folder_covers_its_weights(tmp_path):
+    """Whatever their file is called: a name that the digest leaves out is not read."""
+    names = ("open_clip_model.safetensors", "model.safetensors", "pytorch_model.bin", "mine.safetensors", "mine.pt")
+    loaded = []
+    for i, weights in enumerate(names):
+        folder = Path(write_folder(tmp_path / str(i), "tiny-ViT", weights))
+        try:
+            find_source(str(folder))
+        except ValueError:
+            continue
+        loaded.append(weights)
+        before = folder_hashes(str(folder))
+        (folder / weights).write_bytes((folder / weights).read_bytes()[:-1] + b"x")
+        assert folder_hashes(str(folder)) != before, weights
+    assert loaded == list(names[:3])
+
+
+def test_names_that_are_listed_are_accepted():
+    names = open_clip_models.known()
+    assert len(names) > 100 and len(set(names)) == len(names)
+    for name in names:
+        find_source(name)
+
+
+@pytest.mark.parametrize("family", ["tiny-SigLIP", "tiny-CLIPA", "tiny-CoCa"])
+@torch.no_grad()
+def test_an_exported_model_loads_with_its_tokenizer(family, file, tmp_path):
+    """Also where the tokenizer that the config names is not available."""
+    backbone = load_backbone(file(family))
+    tokens = backbone.text_encoder.tokenizer(["a photo of the cat"])
+    backbone.config = json.loads(json.dumps(backbone.config))
+    if "hf_tokenizer_name" in backbone.config["text_cfg"]:
+        backbone.config["text_cfg"]["hf_tokenizer_name"] = "elsewhere/tokenizer"
+    state = {name: tensor + 0.1 * tensor.is_floating_point() for name, tensor in backbone.model.state_dict().items()}
+    (tmp_path / "export").mkdir()
+    backbone.save(str(tmp_path / "export"), state)
+    again = load_backbone(str(tmp_path / "export"))
+    assert torch.equal(again.text_encoder.tokenizer(["a photo of the cat"]), tokens)
+    assert again.preprocess == backbone.preprocess
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.model.state_dict().items())
+
+
 def test_folders_that_are_none(tmp_path):
-    several = Path(write_folder(tmp_path / "several", "tiny-ViT", "a.safetensors"))
-    (several / "b.bin").write_bytes(b"")
+    several = Path(write_folder(tmp_path / "several", "tiny-ViT", "model_a.safetensors"))
+    (several / "model_b.bin").write_bytes(b"")
     with raises_user_error(KEY, several, "several", "open_clip_model.safetensors"):
         find_source(str(several))
-    for name in ("a.safetensors", "b.bin"):
+    for name in ("model_a.safetensors", "model_b.bin"):
         (several / name).unlink()
     with raises_user_error(KEY, several, "no file"):
         find_source(str(several))
-    (several / "w.bin").write_bytes(b"")
+    (several / "model.bin").write_bytes(b"")
     for content in ("{", "[]", "{}", '{"model_cfg": {"embed_dim": 64}}'):
         (several / CONFIG).write_text(content)
         with raises_user_error(several / CONFIG, "model_cfg"):
