@@ -25,8 +25,8 @@ import torch  # noqa: E402
 
 from runtime.user_errors import exit_code, one_line  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
-from tools.exporting import TARGETS  # noqa: E402
-from tools.exporting.common import describe, write_json  # noqa: E402
+from tools.exporting import TARGETS, own_library  # noqa: E402
+from tools.exporting.common import describe, own_format, write_json  # noqa: E402
 
 TOLERANCE = 1e-5  # maximum difference in cosine similarity
 
@@ -82,13 +82,14 @@ def run(args) -> None:
     if args.to == "delta" and (args.classes or args.template):
         raise ValueError("--classes and --template have no effect with --to delta: give them when loading it")
     classifier = load(args, precision="fp32", device="cpu")
+    writer = own_library if own_format(classifier.trainer.backbone) == args.to else target
     os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder) or ".", prefix=".export-") as temporary:
         unfinished = os.path.join(temporary, "folder")
         os.mkdir(unfinished)
-        extra = target.write(classifier, unfinished) or {}
+        extra = writer.write(classifier, unfinished) or {}
         write_json(unfinished, "classes.json", {**describe(classifier), **extra})
-        verify(target, classifier, unfinished)
+        verify(writer, classifier, unfinished)
         for name in os.listdir(unfinished):  # safetensors writes files that only the owner can read
             shutil.copymode(os.path.join(unfinished, "classes.json"), os.path.join(unfinished, name))
         output_folder(args)  # again: files may have been added in the meantime
@@ -112,7 +113,7 @@ def replace(folder: str, new: str, former: str) -> None:
         raise
 
 
-def verify(target, classifier, folder: str) -> None:
+def verify(writer, classifier, folder: str) -> None:
     """Loads the export and compares its logits with those of the run.
 
     Raises ValueError if they differ, and FloatingPointError if those of the run are infinite or NaN.
@@ -121,7 +122,7 @@ def verify(target, classifier, folder: str) -> None:
     images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier.predict(images)  # raises if the logits are infinite or NaN, even without the target library
     try:
-        difference = target.check(classifier, folder, images)
+        difference = writer.check(classifier, folder, images)
     except ImportError as error:
         print(f"Skipping the comparison of the logits: {one_line(error)}")
         return

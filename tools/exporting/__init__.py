@@ -7,9 +7,11 @@ Each module has:
   logits.
 - `FILES`: the names of all files that `write` may write.
 - `USAGE`: Python code that loads the export.
+
+A model of another library (open_clip, transformers) is written by `own_library` in the format of that library.
 """
 
-from . import head, huggingface, onnx, open_clip, openai, tuned_weights
+from . import head, huggingface, onnx, open_clip, openai, own_library, tuned_weights  # noqa: F401
 
 TARGETS = {
     "openai": openai,

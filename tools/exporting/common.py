@@ -4,7 +4,6 @@ import json
 import os
 
 import torch
-import torch.nn.functional as F
 
 from trainers.common.prompts import fill
 from trainers.common.trainer import ClipTrainer
@@ -108,15 +107,3 @@ def write_json(folder: str, name: str, content) -> None:
 def max_difference(classifier, images: torch.Tensor, logits: torch.Tensor) -> float:
     """Returns the maximum difference of `logits` (B, n_cls) from the run's logits for `images` (B, 3, side, side)."""
     return (classifier.predict(images).logits - logits.detach().float().cpu()).abs().max().item()
-
-
-@torch.no_grad()
-def reloaded_difference(classifier, folder: str, images: torch.Tensor) -> float:
-    """Returns `max_difference` of the logits of the model in `folder`, loaded with its own library."""
-    from trainers.common.models.backbones import load_backbone
-
-    backbone = load_backbone(folder)
-    prompts = describe(classifier)["prompts"]
-    text = backbone.text_encoder(backbone.text_encoder.pack(backbone.text_encoder.tokenizer(prompts)))
-    image = F.normalize(backbone.image_encoder(images), dim=-1)
-    return max_difference(classifier, images, backbone.logits(image, F.normalize(text, dim=-1)))

@@ -5,17 +5,7 @@ import os
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 
-from .common import (
-    architecture,
-    check_is_clip,
-    describe,
-    max_difference,
-    merged_weights,
-    own_format,
-    preprocessing,
-    reloaded_difference,
-    write_json,
-)
+from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
 FILES = (
     "model.safetensors", "config.json", "preprocessor_config.json", "vocab.json", "merges.txt",
@@ -54,8 +44,6 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "huggingface")
-    if own_format(trainer.backbone):
-        return trainer.backbone.save(folder, merged_weights(trainer))
     size = architecture(trainer)
     if not size["vit"]:
         raise ValueError(
@@ -154,8 +142,6 @@ def write_tokenizer(folder: str, context: int) -> None:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
-    if own_format(classifier.trainer.backbone):
-        return reloaded_difference(classifier, folder, images)
     from transformers import CLIPModel, CLIPProcessor
     from transformers.utils import logging
 

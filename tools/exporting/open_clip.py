@@ -4,17 +4,7 @@ import os
 
 import torch
 
-from .common import (
-    architecture,
-    check_is_clip,
-    describe,
-    max_difference,
-    merged_weights,
-    own_format,
-    preprocessing,
-    reloaded_difference,
-    write_json,
-)
+from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
 
 FILES = ("open_clip_model.safetensors", "clip_tuned.json", "open_clip_config.json")
 USAGE = """import open_clip
@@ -28,9 +18,6 @@ def write(classifier, folder: str) -> None:
 
     trainer = classifier.trainer
     check_is_clip(trainer, "open_clip")
-    if own_format(trainer.backbone):
-        write_json(folder, "clip_tuned.json", trainer.backbone.config)
-        return trainer.backbone.save(folder, merged_weights(trainer))
     save_file(merged_weights(trainer), os.path.join(folder, "open_clip_model.safetensors"), {"format": "pt"})
     model = model_config(architecture(trainer))
     preprocess = preprocessing(trainer.cfg)
@@ -63,8 +50,6 @@ def model_config(size: dict) -> dict:
 
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
-    if own_format(classifier.trainer.backbone):
-        return reloaded_difference(classifier, folder, images)
     import open_clip
 
     open_clip.add_model_config(os.path.join(folder, "clip_tuned.json"))

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from . import places
+from .image import image_encoder
 from .preprocess import Preprocess
+from .text import TextEncoder
 
 
 class Backbone:
@@ -30,13 +32,13 @@ class Backbone:
     library = "openai"
     logit_bias: float | None = None  # a constant, which the softmax cancels
 
-    def __init__(self, name: str, model: nn.Module, image_encoder: nn.Module, text_encoder: nn.Module):
+    def __init__(self, name: str, model: nn.Module, activation: str):
         self.name = name
         self.model = model
-        self.image_encoder = image_encoder
-        self.text_encoder = text_encoder
+        self.image_encoder = image_encoder(model.visual)
+        self.text_encoder = TextEncoder(model)
         self.preprocess = Preprocess(model.visual.input_resolution)
-        self.activation = ""
+        self.activation = activation
         self.takes_image_tokens = hasattr(model.visual, "transformer")
 
     @property

@@ -19,16 +19,13 @@ from functools import lru_cache
 from types import ModuleType
 
 import torch
-from torch import nn
 
 from dassl.config import cfg_default
 
 from . import loading
 from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
-from .image import image_encoder
 from .preprocess import Preprocess, follow
-from .text import TextEncoder
 from .weights_digest import folder_hashes
 
 from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
@@ -105,14 +102,7 @@ def load_backbone(
     library = library_of(name)
     if library:
         return library.load(name, precision, device)
-    return as_backbone(name, loading.load_clip(name, precision, device, activation), activation)
-
-
-def as_backbone(name: str, model: nn.Module, activation: str) -> Backbone:
-    """Returns OpenAI's model with our encoders."""
-    backbone = Backbone(name, model, image_encoder(model.visual), TextEncoder(model))
-    backbone.activation = activation
-    return backbone
+    return Backbone(name, loading.load_clip(name, precision, device, activation), activation)
 
 
 def outline(name: str) -> Backbone:
@@ -124,7 +114,7 @@ def outline(name: str) -> Backbone:
         return load_backbone(name)
     with torch.device("meta"):
         model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
-    return as_backbone(name, model, "quick_gelu")
+    return Backbone(name, model, "quick_gelu")
 
 
 def check_named_by(meta: dict) -> None:

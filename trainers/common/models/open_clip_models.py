@@ -16,13 +16,11 @@ from torch import nn
 
 from .backbone import Backbone
 from .backbone_files import read_file
-from .image import image_encoder
 from .library import LibraryBackbone, LibraryImage, LibraryText
 from .loading import DTYPES, hashes_of, openai_model
 from .open_clip_sources import CONFIG, KEY, WEIGHTS, Source, find_source, fits
 from .open_clip_tokenizers import load_tokenizer
 from .preprocess import Preprocess
-from .text import TextEncoder
 from .tokenizers import LibraryTokenizer, OpenAITokenizer
 from .weights_digest import folder_hashes, with_config
 from .weights_file import VOCAB_SIZE, differences
@@ -71,8 +69,7 @@ def load(name: str, precision: str, device: torch.device | str) -> Backbone:
     tensors = renamed(tensors, model)
     check_tensors(name, tensors, model.state_dict())
     if is_openai:
-        activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
-        backbone = openai_backbone(source, openai_model(tensors, precision, device, activation))
+        backbone = openai_backbone(source, openai_model(tensors, precision, device, activation_of(source.config)))
     else:
         model.load_state_dict(tensors)
         backbone = library_backbone(source, model, tokenizer, precision, device)
@@ -115,6 +112,8 @@ class OpenClipBackbone(LibraryBackbone):
         del keys["size"]  # in the config of the model
         with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
             json.dump({"model_cfg": self.config, "preprocess_cfg": keys}, file, indent=1)
+        with open(os.path.join(folder, "clip_tuned.json"), "w", encoding="utf-8") as file:
+            json.dump(self.config, file, indent=1)  # for open_clip.add_model_config
         tokenize = self.text_encoder.tokenizer.tokenize
         if hasattr(tokenize, "save_pretrained"):  # of transformers: open_clip reads it from the folder
             tokenize.save_pretrained(folder)
@@ -155,6 +154,10 @@ def outline(name: str) -> Backbone:
         text_sizes = (text.get("width", 512), text.get("heads", 8), text.get("layers", 12))
         model = CLIP(source.config["embed_dim"], *image, 77, VOCAB_SIZE, *text_sizes).eval().requires_grad_(False)
     return openai_backbone(source, model)
+
+
+def activation_of(config: dict) -> str:
+    return "quick_gelu" if config.get("quick_gelu") else "gelu"
 
 
 def is_resnet(config: dict) -> bool:
@@ -229,9 +232,8 @@ def check_tensors(name: str, tensors: dict[str, torch.Tensor], expected: dict[st
 def openai_backbone(source: Source, model: nn.Module) -> Backbone:
     """Returns a model of OpenAI's class as a backbone of open_clip's."""
     set_heads(model, source.config)
-    activation = "quick_gelu" if source.config.get("quick_gelu") else "gelu"
-    backbone = Backbone(source.name, model, image_encoder(model.visual), TextEncoder(model))
-    backbone.library, backbone.preprocess, backbone.activation = "open_clip", source.preprocess, activation
+    backbone = Backbone(source.name, model, activation_of(source.config))
+    backbone.library, backbone.preprocess = "open_clip", source.preprocess
     return backbone
 
 

@@ -12,10 +12,10 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 from .backbone_files import similar
-from .preprocess import Preprocess
+from .preprocess import Preprocess, note
 from .weights_digest import weight_files
 
 REQUIREMENT = "open_clip_torch>=2.24,<4"  # as in requirements-optional.txt
@@ -143,17 +143,11 @@ def _preprocess_of_file(name: str, architecture: str, config: dict) -> Preproces
     if len(known) == 1:
         return known.pop()
     if known:
-        _note_statistics(name, architecture)
+        note(
+            f"weights of {architecture} differ in the statistics of their images. For {name} OpenAI's are used; "
+            "set INPUT.PIXEL_MEAN and INPUT.PIXEL_STD if it was trained with others"
+        )
     return _preprocess(name, config, {})
-
-
-@lru_cache(maxsize=None)
-def _note_statistics(name: str, architecture: str) -> None:
-    """Prints once per process that the file does not tell how it was trained."""
-    print(
-        f"Note: weights of {architecture} differ in the statistics of their images. For {name} OpenAI's are used; "
-        "set INPUT.PIXEL_MEAN and INPUT.PIXEL_STD if it was trained with others"
-    )
 
 
 def _of_hub(name: str, repository: str) -> Source:

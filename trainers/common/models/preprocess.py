@@ -61,7 +61,8 @@ def follow(cfg, preprocess: Preprocess) -> None:
         if frozen:
             cfg.freeze()
         if "SIZE" in changes:
-            _note_size(cfg.MODEL.BACKBONE.NAME, cfg.INPUT.SIZE, tuple(default.SIZE))
+            size, name = cfg.INPUT.SIZE, cfg.MODEL.BACKBONE.NAME
+            note(f"INPUT.SIZE is {size}, the input size of {name}, instead of the default {tuple(default.SIZE)}")
     check_size(cfg, preprocess.size)
     if cfg.INPUT.RESIZE_MODE not in RESIZE_MODES:
         raise ValueError(f"INPUT.RESIZE_MODE must be one of {RESIZE_MODES}, got {cfg.INPUT.RESIZE_MODE!r}")
@@ -72,9 +73,9 @@ def _plain(value):
 
 
 @lru_cache(maxsize=None)
-def _note_size(name: str, size: tuple, default: tuple) -> None:
-    """Prints once per process which input size is used."""
-    print(f"Note: INPUT.SIZE is {size}, the input size of {name}, instead of the default {default}")
+def note(text: str) -> None:
+    """Prints a note once per process."""
+    print(f"Note: {text}")
 
 
 def check_size(cfg, side: int | None) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from functools import lru_cache
 
-from .preprocess import Preprocess
+from .preprocess import Preprocess, note
 from .tokenizers import LibraryTokenizer
 from .transformers_files import TOKENIZER_FILES, read_json, reason
 
@@ -30,7 +29,7 @@ def read_preprocess(folder: str, default: Preprocess, size: int | None) -> Prepr
     """
     values = read_json(folder, "preprocessor_config.json") or read_json(folder, "processor_config.json")
     if not values:
-        _note(f"{folder} has no preprocessor_config.json: images are prepared as is usual for this model")
+        note(f"{folder} has no preprocessor_config.json: images are prepared as is usual for this model")
     try:
         return _preprocess(folder, values.get("image_processor", values), default, size)
     except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -43,14 +42,14 @@ def _preprocess(folder: str, values: dict, default: Preprocess, size: int | None
     side = size or cropped or resized or 289  # ALIGN's
     for given in (resized, cropped):
         if given not in (None, side):
-            _note(f"the image processor of {folder} has size {given}, images are resized to {side} at once")
+            note(f"the image processor of {folder} has size {given}, images are resized to {side} at once")
     mean, std = _statistics(values, default)
     interpolation = default.interpolation
     if "resample" in values:
         interpolation = INTERPOLATIONS.get(values["resample"])
         if interpolation is None:
             interpolation = "bicubic"
-            _note(f"the image processor of {folder} has resample {values['resample']}, images are resized with bicubic")
+            note(f"the image processor of {folder} has resample {values['resample']}, images are resized with bicubic")
     return Preprocess(side, mean, std, interpolation, mode)
 
 
@@ -95,12 +94,6 @@ def _statistics(values: dict, default: Preprocess) -> tuple[tuple, tuple]:
     if len(means) != 3 or len(stds) != 3 or 0 in stds:
         raise ValueError(f"mean {means}, std {stds}")
     return tuple(round((b + m) / a, 8) for m in means), tuple(round(s / a, 8) for s in stds)
-
-
-@lru_cache(maxsize=None)
-def _note(text: str) -> None:
-    """Prints a note once per process."""
-    print(f"Note: {text}")
 
 
 def check_tokenizer(name: str, folder: str) -> None:

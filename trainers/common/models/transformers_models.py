@@ -15,11 +15,11 @@ from torch import nn
 from . import transformers_files as files
 from . import transformers_inputs as inputs
 from .library import LibraryBackbone, LibraryImage, LibraryText
+from .loading import DTYPES
 from .preprocess import Preprocess
 from .transformers_features import feature_length, image_features, logit_bias, logit_scale, text_features
 from .weights_digest import folder_hashes
 
-HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 EMBEDDINGS = ("token_embedding", "word_embeddings")
 SIGLIP = Preprocess(None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", "squash")
 
@@ -134,7 +134,7 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
     model = files.read_model(name, folder, config)
     model.fingerprint, model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
     scale, bias = logit_scale(model).to(device), logit_bias(model)  # fp32 at every precision
-    model.to(device, HALF.get(precision, torch.float32))
+    model.to(device, DTYPES.get(precision, torch.float32))
     backbone = as_backbone(name, folder, model)
     backbone.scale, backbone.logit_bias = scale, bias
     return backbone
