@@ -37,6 +37,11 @@ OTHERS = {  # not in the paper
     "ImageNetR": ("a photo of a {}.", (200, None, None, 30000)),
     "Digits": ("a photo of the number {}.", (10, 898, 359, 540)),
     "Folder": ("a photo of a {}.", ()),
+    "FMoWWilds": ("satellite photo of a {}.", (62, 76863, 19915, 22108)),
+    "FMoWWildsID": ("satellite photo of a {}.", (62, 76863, 19915, 11327)),
+    "Camelyon17Wilds": ("a histopathology slide showing {}.", (2, 302436, 34904, 85054)),
+    "IWildCamWilds": ("a photo of {}.", (182, 129809, 14961, 42791)),
+    "IWildCamWildsID": ("a photo of {}.", (182, 129809, 14961, 8154)),
     "CapitalLetters": ("a photo of the capital letter {}.", (24, 1200, 480, 720)),
     "Symbols": ("a photo of a {}.", (7, 350, 140, 210)),
     "DigitsRotated": ("a photo of the number {}.", (10, None, None, 540)),
@@ -64,7 +69,9 @@ def test_facts_are_the_published_ones():
 def test_order_is_the_papers():
     names = list(catalogue.entries())
     assert names[:15] == [*list(TABLE_8)[:11], "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
-    assert names[15:] == ["CapitalLetters", "Digits", "DigitsRotated", "DigitsNoisy", "Folder", "Symbols"]
+    wilds = ["FMoWWilds", "FMoWWildsID", "Folder", "IWildCamWilds", "IWildCamWildsID"]
+    digits = ["Digits", "DigitsRotated", "DigitsNoisy"]
+    assert names[15:] == ["Camelyon17Wilds", "CapitalLetters", *digits, *wilds, "Symbols"]
     assert sorted(["of tomorrow", *reversed(names)], key=catalogue.order) == [*names, "of tomorrow"]
     orders = [entry.paper_order for entry in catalogue.entries().values()]
     assert orders == [*range(1, 12), *[None] * (len(names) - 11)]

@@ -95,8 +95,11 @@ FIELDS = {
     "shots": Field(int, "training images per class; -1: all", required=True),
     "seed": Field(int, "seed", required=True),
     "root": Field(str, "folder with the datasets"),
+    "metric": Field(str, "name in `metrics` of the result that methods are compared by; `accuracy` for most datasets"),
     "metrics": Field(
-        dict, "by split: `accuracy`, `error_rate`, `macro_f1` in percent; `total`, `correct`", required=True
+        dict,
+        "by split: `accuracy`, `error_rate`, `macro_f1` and the dataset's own in percent; `total`, `correct`",
+        required=True,
     ),
     "eval_only": Field(bool, "whether it is an evaluation", required=True),
     "epochs": Field(int, "epochs to train; 0 in an evaluation"),
@@ -136,7 +139,7 @@ FINAL_MODEL = "TEST.FINAL_MODEL"
 # Settings that differ between the runs of one experiment: seeds, datasets, shots, base and new classes.
 PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
 # Settings that belong to a dataset, for all methods.
-PER_DATASET = ("DATASET.TEMPLATE", "DATASET.FOLDER")
+PER_DATASET = ("DATASET.TEMPLATE", "DATASET.FOLDER", "DATASET.WILDS")
 # Settings that have no effect on methods without training.
 OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS")
 # Methods without training images, for logs and for records without identity.zero_shot.
