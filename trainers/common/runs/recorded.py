@@ -100,6 +100,10 @@ class RecordedRun:
             keys = self.run.images.keys if own_images(self) else None
             leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()
+        self.begin_record()
+
+    def begin_record(self) -> None:
+        """Writes the run record at the start of training. Empty in trainers that keep no files."""
         record.begin(self)
 
     def report_equal_content(self) -> None:
