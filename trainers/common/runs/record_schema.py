@@ -74,6 +74,7 @@ IDENTITY = {
     "backbone": Field(str, "CLIP: name or path", required=True),
     "fingerprint": Field(str, "hash of a sample of its weights", required=True),
     "weights_digest": Field(str, "SHA-256 of all its weights, as fp32"),
+    "input": Field(dict, "config keys below `INPUT` with the values that it expects"),
     "precision": Field(str, "of the weights and the forward pass", required=True),
     "tune": Field(list, "parameter sets that are tuned"),
     "template": Field(str, "prompt template"),
