@@ -5,7 +5,6 @@ import os
 
 import torch
 
-from trainers.common.prompts import fill
 from trainers.common.trainer import ClipTrainer
 
 OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
@@ -92,7 +91,7 @@ def describe(classifier) -> dict:
         "epoch": classifier.state.get("epoch"),
         "classnames": classifier.classnames,
         "template": trainer.template if has_prompts else None,
-        "prompts": fill(trainer.template, classifier.classnames) if has_prompts else None,
+        "prompts": [own[0] if len(own) == 1 else own for own in trainer.prompts] if has_prompts else None,
         "logit_scale": trainer.backbone.logit_scale.item(),
         "preprocessing": preprocessing(trainer.cfg),
     }
