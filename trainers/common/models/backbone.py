@@ -99,5 +99,5 @@ class Backbone:
         return {
             "fingerprint": self.model.fingerprint,
             "weights_digest": getattr(self.model, "weights_digest", ""),
-            "input": self.preprocess.keys(),
+            "input": {**self.preprocess.keys(), "SIZE": [self.preprocess.size] * 2},  # lists, as in JSON
         }
