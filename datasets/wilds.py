@@ -21,7 +21,7 @@ NAMES = ("clip", "dassl")
 
 
 class WildsDataset(FewShotDataset):
-    """A dataset of WILDS. A subclass sets `templates` and implements `label_names` and `read_rows`.
+    """A dataset of WILDS. A subclass implements `label_names` and `read_rows`.
 
     The few-shot images are sampled as in the other datasets: per class, not per domain.
     """
@@ -29,7 +29,6 @@ class WildsDataset(FewShotDataset):
     val_split = VAL_SPLITS["ood"]  # name in the package
     test_split = "test"  # of the variants: id_test, images from the domains of the training images
     names = NAMES[0]
-    templates = ()  # prompt ensemble; the first one is `template`
 
     def __init__(self, cfg):
         options = cfg.DATASET.WILDS

@@ -19,8 +19,7 @@ NAMES = {
 class Camelyon17Wilds(WildsDataset):
     dataset_dir = "camelyon17_v1.0"
     image_dir = "patches"
-    templates = ("a histopathology slide showing {}.", "histopathology image of {}.")  # of CLIP_benchmark
-    template = templates[0]
+    template = "a histopathology slide showing {}."  # ensemble: configs/templates/wilds_camelyon17.txt
     counts = (2, 302_436, 34_904, 85_054)
 
     def label_names(self):

@@ -23,20 +23,12 @@ CATEGORIES = (
     "toll_booth", "tower", "tunnel_opening", "waste_disposal", "water_treatment_facility", "wind_farm", "zoo",
 )  # fmt: skip
 OTHER = "Other"  # countries without a region; no region of the metric
-# Prompts of WiSE-FT and FLYP without those that only correct the article ("an airport").
-PLACES = ("", " in asia", " in africa", " in the americas", " in europe", " in oceania")
-TEMPLATES = (
-    *(f"{view} photo of a {{}}{place}." for place in PLACES for view in ("satellite", "aerial")),
-    "a photo of a {}.",
-    "{}.",
-)
 
 
 @DATASET_REGISTRY.register()
 class FMoWWilds(WildsDataset):
     dataset_dir = "fmow_v1.1"
-    template = TEMPLATES[0]
-    templates = TEMPLATES
+    template = "satellite photo of a {}."  # ensemble: configs/templates/wilds_fmow.txt
     counts = (62, 76_863, 19_915, 22_108)
     metric = "worst_region_accuracy"
     domains = ("Africa", "Americas", "Asia", "Europe", "Oceania", OTHER)

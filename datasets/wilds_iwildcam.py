@@ -19,8 +19,7 @@ class IWildCamWilds(WildsDataset):
 
     dataset_dir = "iwildcam_v2.0"
     image_dir = "train"  # the images of all splits
-    templates = ("a photo of {}.", "{} in the wild.")  # of WiSE-FT
-    template = templates[0]
+    template = "a photo of {}."  # ensemble: configs/templates/wilds_iwildcam.txt
     counts = (182, 129_809, 14_961, 42_791)
     metric = "macro_f1"
 

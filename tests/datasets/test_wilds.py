@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import train
+from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets.wilds_fmow import split_of, utc_year
 from tests.datasets import mini
@@ -18,6 +19,7 @@ from tests.datasets.mini_raw import BUILDERS
 from tests.user_errors import assert_facts, raises_user_error
 from tools.reporting.run import read_record
 from tools.reporting.tables import metric_notes
+from trainers.common import prompt_ensemble
 
 needs_wilds = pytest.mark.skipif(not importlib.util.find_spec("wilds"), reason="the package wilds is not installed")
 
@@ -116,6 +118,15 @@ def test_few_shots_with_other_validation_images(roots):
     assert names_of(few["ood"].train_x) == names_of(few["id"].train_x)
     assert not set(names_of(few["ood"].val)) & set(names_of(few["id"].val))
     assert names_of(build(roots, "FMoWWilds", shots=1, seed=1).val) == names_of(few["ood"].val)
+
+
+@pytest.mark.parametrize("name, count", [("FMoWWilds", 14), ("Camelyon17Wilds", 2), ("IWildCamWilds", 2)])
+def test_the_prompt_is_the_first_of_the_ensemble(name, count):
+    cls = DATASET_REGISTRY.get(name)
+    cfg = get_cfg_default()
+    cfg.DATASET.TEMPLATES = f"configs/templates/{cls.__module__.partition('.')[2]}.txt"
+    prompt_ensemble.complete_cfg(cfg)
+    assert cfg.DATASET.TEMPLATES[0] == cls.template and len(cfg.DATASET.TEMPLATES) == count
 
 
 def test_wrong_options(roots):

@@ -56,7 +56,8 @@ def identity_of(cfg, args, method: str, shots: int, pools: list, model: dict) ->
     section = find_method(cfg.TRAINER.NAME).section
     keys = settings(cfg, section)
     if method in NOT_TRAINED:
-        keys = {key: value for key, value in keys.items() if key.startswith(("INPUT.", f"TRAINER.{section}."))}
+        prompts = ("DATASET.TEMPLATE", "DATASET.DESCRIPTIONS_DIGEST") if method == TEXT else ()
+        keys = {key: keys[key] for key in keys if key.startswith(("INPUT.", f"TRAINER.{section}.", *prompts))}
     if method == NEAREST_MEAN:
         model = {key: value for key, value in model.items() if key != "template"}
     return {
