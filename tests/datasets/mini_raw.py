@@ -197,6 +197,24 @@ def iwildcam(root):
     return list(IWILDCAM), 40
 
 
+NUMBERS = [100, 3, 20, 1000, 7, 15, 230, 2, 9, 41, 8, 77, 500, 31]  # of ImageNet's images, not in order
+
+
+def mini_imagenet(name, positions=range(2, 13)):
+    """Returns a builder of a list of Mini-ImageNet and of ImageNet's images, 14 per class."""
+
+    def make(root):
+        imagenet = Path(root) / "imagenet"
+        for wnid in WNIDS:
+            write_images(imagenet / "images" / "train" / wnid, [f"{wnid}_{number}.jpg" for number in NUMBERS])
+        (imagenet / "classnames.txt").write_text(CLASSNAMES_TXT)
+        rows = [(f"{wnid}{position:08d}.jpg", wnid) for wnid in WNIDS[::-1] for position in positions]
+        write_table(Path(root) / "mini-imagenet" / f"{name}.csv", ("filename", "label"), rows)
+        return NAMES, None if name == "train" else len(rows)
+
+    return make
+
+
 BUILDERS = {
     "Caltech101": folders(
         "caltech-101/101_ObjectCategories",
@@ -230,6 +248,9 @@ BUILDERS = {
     "ImageNetR": variant(
         "imagenet-rendition", "imagenet-r", ["n01443537", "n01484850"], ["goldfish", "great white shark"]
     ),
+    "MiniImageNet": mini_imagenet("test"),
+    "MiniImageNetVal": mini_imagenet("val"),
+    "MiniImageNetTrain": mini_imagenet("train"),
     "FMoWWilds": fmow,
     "FMoWWildsID": fmow,
     "Camelyon17Wilds": camelyon17,

@@ -17,7 +17,7 @@ from tests.user_errors import assert_facts, raises_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))
-TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"}
+TEST_ONLY = {"ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR", "MiniImageNet", "MiniImageNetVal"}
 
 
 @pytest.fixture(scope="module")
