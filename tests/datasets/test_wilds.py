@@ -19,6 +19,7 @@ from tests.datasets.mini_raw import BUILDERS
 from tests.user_errors import assert_facts, raises_user_error
 from tools.reporting.run import read_record
 from tools.reporting.tables import metric_notes
+from tools.sweeping.choosing import result_on_val
 from trainers.common import prompt_ensemble
 
 needs_wilds = pytest.mark.skipif(not importlib.util.find_spec("wilds"), reason="the package wilds is not installed")
@@ -240,3 +241,10 @@ def test_the_package_agrees_on_random_predictions(roots, name):
     if name == "FMoWWilds":
         own = ours.more_metrics(ours.test, (predicted == subset.y_array).tolist())
         assert own["worst_region_accuracy"] == pytest.approx(100 * results["acc_worst_region"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name, metric", METRICS.items())
+def test_choices_on_validation_images_use_the_metric(roots, tmp_path, name, metric):
+    assert zero_shot(roots, name, tmp_path / "run", "TEST.SPLIT", "val") == 0
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result_on_val(SimpleNamespace(output=tmp_path / "run")) == record["metrics"]["val"][metric]

@@ -208,6 +208,16 @@ def test_other_settings_are_refused(run, tmp_path):
     assert (tmp_path / "out" / "CLIPFit_5way_1shot" / "episodes.csv").read_bytes() == before
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"identity": 1}'])
+def test_a_corrupted_record(run, tmp_path, content):
+    path = tmp_path / "out" / "NearestMean_5way_1shot" / "episodes.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    code, _, err = run("--episodes", "2", *FAST[:1], *FAST[-2:])
+    assert code == 1 and path.read_text() == content
+    assert_facts(err, path, "corrupted")
+
+
 @pytest.mark.parametrize(
     "options, facts",
     [

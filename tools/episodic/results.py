@@ -51,7 +51,7 @@ class Results:
         record = self.read_record()
         if record is None:
             return
-        old, new = record.get("identity", {}), json.loads(json.dumps(self.identity))
+        old, new = record["identity"], json.loads(json.dumps(self.identity))
         differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if differing:
             key = differing[0]
@@ -68,11 +68,14 @@ class Results:
     def read_record(self) -> dict | None:
         try:
             with open(self.path(RECORD), encoding="utf-8") as file:
-                return json.load(file)
+                record = json.load(file)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise ValueError(f"{self.path(RECORD)} is not valid JSON ({error}): delete the folder") from None
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("identity"), dict):
+            raise ValueError(f"{self.path(RECORD)} is corrupted: delete the folder to start again")
+        return record
 
     def start(self):
         """Writes both files as far as there are episodes. Returns the open CSV file, to which `add` appends."""
