@@ -154,8 +154,8 @@ def test_every_method_is_trained_as_in_a_run(run, tmp_path, digits_root, method,
 
     class WithFiles(find_method(method)):
         episode = None
-        build_data_loader = trained.in_memory(method).build_data_loader
-        make_backbone = trained.in_memory(method).make_backbone
+        build_data_loader = trained.InMemory.build_data_loader
+        make_backbone = trained.InMemory.make_backbone
 
     args = episodes.parse_args(["digits", "--root", str(digits_root), "--output", str(tmp_path / "x"), *options])
     cfg = make_cfg(args, method, 2)

@@ -19,61 +19,63 @@ from .sampling import Episode, EpisodeDataset
 load_once = functools.lru_cache(maxsize=2)(load_backbone)  # for all episodes; methods may differ in their precision
 
 
+class InMemory:
+    """Mixin for the trainer of a method: the data of an episode, a CLIP that is loaded once, and no files."""
+
+    def __init__(self, cfg, episode: Episode):
+        self.episode = episode
+        super().__init__(cfg)
+
+    def build_data_loader(self):
+        cfg = self.cfg
+        data = EpisodeDataset(self.episode)
+        options = cfg.DATALOADER.TRAIN_X
+        self.train_loader_x = build_data_loader(
+            cfg, options.SAMPLER, data.train_x, options.BATCH_SIZE, tfm=build_transform(cfg, is_train=True)
+        )
+        self.test_loader = build_data_loader(
+            cfg,
+            data_source=data.test,
+            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+            tfm=build_transform(cfg, is_train=False),
+            is_train=False,
+        )
+        self.dm = SimpleNamespace(dataset=data)
+        self.train_loader_u = self.val_loader = None
+        self.num_classes, self.lab2cname = data.num_classes, data.lab2cname
+
+    def make_backbone(self):
+        section = self.cfg.MODEL.BACKBONE
+        backbone = load_once(section.NAME, self.precision, self.device, section.ACTIVATION)
+        set_random_seed(self.episode.seed)  # now, because the first episode uses random numbers to load CLIP
+        return backbone
+
+    def begin_record(self):
+        pass
+
+    def init_writer(self, log_dir):
+        pass
+
+    def resume_model_if_exist(self, directory):
+        return 0
+
+    def save_model(self, *args, **kwargs):
+        pass
+
+    def fit(self):
+        """Trains as `train` does, without the final test."""
+        self.before_train()
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+
+
 @functools.cache
 def in_memory(name: str) -> type:
-    """Returns the trainer class of a method with the data of an episode, without files."""
-    method = find_method(name)
-
-    class InMemory(method):
-        def __init__(self, cfg, episode: Episode):
-            self.episode = episode
-            super().__init__(cfg)
-
-        def build_data_loader(self):
-            cfg = self.cfg
-            data = EpisodeDataset(self.episode)
-            build = functools.partial(build_data_loader, cfg)
-            options = cfg.DATALOADER.TRAIN_X
-            self.dm = SimpleNamespace(dataset=data)
-            self.train_loader_x = build(
-                options.SAMPLER, data.train_x, options.BATCH_SIZE, tfm=build_transform(cfg, is_train=True)
-            )
-            self.test_loader = build(
-                data_source=data.test,
-                batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-                tfm=build_transform(cfg, is_train=False),
-                is_train=False,
-            )
-            self.train_loader_u = self.val_loader = None
-            self.num_classes, self.lab2cname = data.num_classes, data.lab2cname
-
-        def make_backbone(self):
-            section = self.cfg.MODEL.BACKBONE
-            backbone = load_once(section.NAME, self.precision, self.device, section.ACTIVATION)
-            set_random_seed(self.episode.seed)  # now, because the first episode uses random numbers to load CLIP
-            return backbone
-
-        def begin_record(self):
-            pass
-
-        def init_writer(self, log_dir):
-            pass
-
-        def resume_model_if_exist(self, directory):
-            return 0
-
-        def save_model(self, *args, **kwargs):
-            pass
-
-        def fit(self):
-            self.before_train()
-            for epoch in range(self.start_epoch, self.max_epoch):
-                self.epoch = epoch
-                self.before_epoch()
-                self.run_epoch()
-                self.after_epoch()
-
-    return InMemory
+    """Returns the trainer class of a method with `InMemory`."""
+    return type(name, (InMemory, find_method(name)), {})
 
 
 def accuracy(cfg, episode: Episode) -> float:
