@@ -84,7 +84,9 @@ def test_train_resume_predict_and_export(name, transformers_folder, digits_root,
     assert_close(classifier.predict(images).logits + bias, expected)
 
     folder = tmp_path / "exported"
+    capsys.readouterr()
     assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(folder)]) == 0
+    assert f"{type(model).__name__}.from_pretrained(folder)" in capsys.readouterr().out
     tokens = library_tokens(transformers_folder(name), prompts)
     with torch.no_grad():
         exported = library_logits(library_model(folder), {"pixel_values": images}, tokens)[0]
