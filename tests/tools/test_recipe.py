@@ -130,5 +130,5 @@ def test_rules_for_every_method_come_first():
     table = {"M": {"p": [{"config": "a", "X.Y": 1}]}, "every": [{"shots": "all", "X.Y": 2, "X.Z": 2}]}
     assert recipe("M", "p", "dtd", -1, table=table) == ("a", {"X.Y": 1, "X.Z": 2})
     assert recipe("M", "p", "dtd", 16, table=table) == ("a", {"X.Y": 1})
-    assert recipe("CLIPFit", "fewshot", "dtd", -1)[1]["OPTIM.MAX_EPOCH"] == 10
+    assert recipe("CLIPFit", "fewshot", "dtd", -1)[1]["OPTIM.MAX_EPOCH"] == 30
     assert recipe("every", "fewshot", "dtd") == recipe("unknown", "fewshot", "dtd")
