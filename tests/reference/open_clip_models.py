@@ -23,7 +23,7 @@ TRUNKS = {
     "clipfit_siglip": ("vit_base_patch16_siglip_224", {"img_size": 64, **TRANSFORMER}),
     "clipfit_eva02": ("eva02_base_patch16_clip_224", {"img_size": 64, **TRANSFORMER}),
     "clipfit_fastvit": ("fastvit_mci0", {"layers": (1, 1, 1, 1), "embed_dims": (16, 32, 64, 64)}),
-    "clipfit_mci": ("vit_base_mci_224", {"img_size": 64, "depth": 1}),
+    "clipfit_mci": ("vit_base_mci_224", {"img_size": 64, "depth": 2}),
     "clipfit_pe": ("vit_pe_core_base_patch16_224", {"img_size": 64, **TRANSFORMER}),
 }
 
