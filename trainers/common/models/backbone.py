@@ -97,9 +97,10 @@ class Backbone:
         """Number of blocks of the image and of the text encoder, where both take learned tokens."""
         return len(self.model.visual.transformer.resblocks), len(self.model.transformer.resblocks)
 
-    def identity(self) -> dict[str, str]:
-        """Returns the hashes of the weights, for records and checkpoints."""
+    def identity(self) -> dict:
+        """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {
             "fingerprint": self.model.fingerprint,
             "weights_digest": getattr(self.model, "weights_digest", ""),
+            "input": {**self.preprocess.keys(), "SIZE": [self.preprocess.size] * 2},  # lists, as in JSON
         }
