@@ -32,9 +32,9 @@ REFUSED = {
     "tiny-PE-Core": "fixed number of tokens",
 }
 FORMULAS = [
-    "tiny-ViT-context", "tiny-SigLIP", "tiny-CLIPA", "tiny-MobileCLIP-B", "tiny-CoCa", "tiny-MetaCLIP2", "tiny-HF-text",
-    "CLIPModel", "MetaClip2Model", "SiglipModel", "Siglip2Model", "AltCLIPModel", "ChineseCLIPModel",
-    "BlipForImageTextRetrieval", "Blip2ForImageTextRetrieval",
+    "tiny-ViT-context", "tiny-SigLIP", "tiny-CLIPA", "tiny-MobileCLIP-B", "tiny-MobileCLIP2-L", "tiny-CoCa",
+    "tiny-MetaCLIP2", "tiny-HF-text", "CLIPModel", "MetaClip2Model", "SiglipModel", "Siglip2Model", "AltCLIPModel",
+    "ChineseCLIPModel", "BlipForImageTextRetrieval", "Blip2ForImageTextRetrieval",
 ]  # fmt: skip
 CLASSES = ["cat", "dog", "two"]
 LABEL = torch.tensor([0, 1, 2, 2])
