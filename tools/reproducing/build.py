@@ -7,7 +7,7 @@ from .plan import Plan
 from .rehearsal import MARK, WATERMARK
 from .rows import MostChanged
 from .studies import Study
-from .tables import accuracy_block, curve_block
+from .tables import accuracy_block, bars_block, curve_block
 
 
 def blocks_of(studies: list[Study], plan: Plan, done, args) -> list[Block]:
@@ -38,6 +38,8 @@ def block_of(study: Study, show: str, cells: list, done, args) -> list[Block]:
         return efficiency_blocks(study, cells, done)
     if show == "curve":
         return [curve_block(study, cells, done)]
+    if show == "bars":
+        return [bars_block(study, cells, done)]
     if show in ("accuracy", "averages"):
         return [accuracy_block(study, cells, done, with_datasets=show == "accuracy")]
     from .pictures import picture_block  # imports torch and loads CLIP

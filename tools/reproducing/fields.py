@@ -5,7 +5,7 @@ import string
 
 from tools.recipe import ALL
 
-PLACEHOLDERS = ("dataset", "row", "shots", "column")  # in `paper`
+PLACEHOLDERS = ("dataset", "row", "shots", "regime", "column")  # in `paper`
 TYPES = {str: "text", list: "a list", dict: "a mapping", int: "a whole number", bool: "true or false"}
 
 

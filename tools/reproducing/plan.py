@@ -128,6 +128,7 @@ def sweep_args(study: Study, row: Row, args, **others) -> argparse.Namespace:
         "datasets": args.datasets or (["all"] if study.datasets == PAPER else list(study.datasets)),
         "targets": [], "shots": list(args.shots or study.shots),
         "seeds": seeds[:1] if getattr(trainer, "zero_shot", False) else seeds,
+        "start_from": row.start_from or None,
     }  # fmt: skip
     if study.protocol in ("cross_dataset", "domain_shift"):
         own["targets"] = args.targets or list(study.targets)

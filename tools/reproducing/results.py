@@ -114,6 +114,9 @@ def printed(study: Study, row: Row, dataset: str, column: str, shots: int) -> fl
     if not study.paper or row.paper == NO_PAPER or ("{dataset}" not in study.paper and dataset != AVERAGE):
         return None
     name = row.paper or paper.METHODS.get(row.method, row.method)
-    values = {"dataset": dataset, "row": name, "column": COLUMNS.get(column, column), "shots": shots_name(shots)}
-    value = paper.look_up(study.paper.format(**values).split("/"))
+    values = {
+        "dataset": dataset, "column": COLUMNS.get(column, column), "shots": shots_name(shots),
+        "regime": "high_data" if shots < 0 else "low_data",
+    }  # fmt: skip
+    value = paper.look_up(study.paper.replace("{row}", name).format(**values).split("/"))
     return value if isinstance(value, (int, float)) else None

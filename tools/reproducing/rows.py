@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from .fields import check_fields, text_of, texts
 
-ROW_FIELDS = {"method": (str,), "keys": (dict,), "rehearsal": (dict,), "paper": (str,)}
+ROW_FIELDS = {"method": (str,), "keys": (dict,), "rehearsal": (dict,), "paper": (str,), "start_from": (str,)}
 MOST_CHANGED_FIELDS = {"most_changed": (str,), "count": (int,), "run": (str,)}
 
 
@@ -27,6 +27,7 @@ class Row:
         paper: name in the paper's results; "" for the method's.
         x: of a row of `vary` or `values`: the varied values.
         curve: name of its curve in a plot over the varied values.
+        start_from: method whose tuned parameters of CLIP the row starts from.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     paper: str = ""
     x: tuple = ()
     curve: str = ""
+    start_from: str = ""
 
 
 def make_rows(content: dict, where: str, rehearse: bool) -> tuple[Row, ...]:
@@ -119,7 +121,8 @@ def make_row(name: str, content, where: str, rehearse: bool) -> Row:
         for field in ("keys", "rehearsal")
     )
     keys = {**keys, **rehearsal} if rehearse else keys
-    return Row(name, content.get("method", "CLIPFit"), keys, content.get("paper", ""))
+    start_from = content.get("start_from", "")
+    return Row(name, content.get("method", "CLIPFit"), keys, content.get("paper", ""), start_from=start_from)
 
 
 def varied_row(method: str, keys: dict, methods: tuple[str, ...]) -> Row:

@@ -17,14 +17,15 @@ ALL = "all"
 PAPER = "paper"  # of `datasets`: the eleven of the papers
 NO_PAPER = "none"  # of a row's `paper`: the paper does not print it
 SHOWS = (
-    "accuracy", "averages", "curve", "efficiency", "datasets", "change", "gradients", "iterations", "embedding",
+    "accuracy", "averages", "bars", "curve", "efficiency", "datasets", "change", "gradients", "iterations", "embedding",
 )  # fmt: skip
 TRACED = ("gradients", "iterations")  # need runs with TRAIN.TRACE True
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 FIELDS = {
     "title": (str,), "protocol": (str,), "methods": (list,), "rows": (dict,), "vary": (dict,), "values": (dict,),
     "rehearsal": (dict,), "shots": (list,), "datasets": (list, str), "targets": (list,), "seeds": (list,),
-    "show": (list, str), "tensors": (list,), "paper": (str,), "notes": (list,), "in_all": (bool,),
+    "show": (list, str), "tensors": (list,), "paper": (str,), "notes": (list,), "other_data": (bool,),
+    "in_all": (bool,),
 }  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class Study:
     tensors: tuple[str, ...]
     paper: str
     notes: tuple[str, ...]
+    other_data: bool  # the printed numbers are of other or unknown datasets and backbones
     in_all: bool  # False for a study that is not one of the paper's tables, figures and experiments
 
     @property
@@ -118,5 +120,5 @@ def make_study(name: str, content, where: str, rehearse: bool = False) -> Study:
         name, content["title"], protocol, rows, shots, datasets if datasets == PAPER else texts(datasets, where),
         texts(content.get("targets", []), where), numbers(content.get("seeds", [1, 2, 3]), 0, f"{where}: seeds"), shows,
         varied, texts(content.get("tensors", []), where), content.get("paper", ""),
-        tuple(flat(content.get("notes", []))), content.get("in_all", True),
+        tuple(flat(content.get("notes", []))), content.get("other_data", False), content.get("in_all", True),
     )  # fmt: skip

@@ -8,6 +8,7 @@ from tools.reporting.stats import Stat
 from tools.reporting.text import number
 from tools.reporting.varied_plots import draw
 
+from .bars import draw_bars
 from .blocks import Block
 from .plan import Cell
 from .results import AVERAGE, HOLE, Results, printed, results_of, row_label
@@ -22,6 +23,10 @@ PAIRS = {
 PRINTED = (
     "“paper”: the number that the paper prints, a mean of three seeds; * marks those that are outside the 95 % "
     "prediction interval for the mean of three more seeds, given the variation of ours."
+)
+PRINTED_ON_OTHER_DATA = (
+    "“paper”: the number that is printed, on datasets, with a backbone and with settings that are not known, so that "
+    "only the order of the rows can be compared."
 )
 MAX_MISSING = 5  # runs that a note names
 
@@ -39,11 +44,15 @@ def accuracy_block(study: Study, cells: list[Cell], done, with_datasets: bool = 
         builder.add_group(AVERAGE, average_title(results), {row: results.average(row) for row in results.values})
     for dataset in results.datasets if with_datasets else ():
         builder.add_group(dataset, dataset, {row: found.get(dataset, {}) for row, found in results.values.items()})
-    caption = [ACCURACY, PAIRS.get(study.protocol, ""), PRINTED if builder.with_paper else ""]
+    caption = [ACCURACY, PAIRS.get(study.protocol, ""), printed_caption(study) if builder.with_paper else ""]
     block = Block(study.name, study.name, study.title, " ".join(filter(None, caption)), text_columns=2)
     block.columns, block.table, block.csv, block.holes = builder.columns, builder.table, builder.csv, builder.holes
     block.notes = missing_notes(results)
     return block
+
+
+def printed_caption(study: Study) -> str:
+    return PRINTED_ON_OTHER_DATA if study.other_data else PRINTED
 
 
 def average_title(results: Results) -> str:
@@ -85,11 +94,14 @@ class TableBuilder:
         self.table, self.csv, self.holes = [], [], 0
 
     def printed(self, label: str, group: str, column: str) -> float | None:
-        """Returns the paper's number. None for another backbone, or for an average over other datasets."""
-        if not self.comparable or (group == AVERAGE and set(self.results.averaged) != self.paper_datasets()):
+        """Returns the paper's number. None for another backbone or average, unless the study says `other_data`."""
+        same_data = group != AVERAGE or set(self.results.averaged) == self.paper_datasets()
+        if not self.study.other_data and not (self.comparable and same_data):
             return None
         row, shots = self.rows[label]
-        return printed(self.study, row, group, column, int(column) if column.isdigit() else shots)
+        if self.study.protocol == "fewshot":
+            shots = int(column) if column.isdigit() else -1
+        return printed(self.study, row, group, column, shots)
 
     def paper_datasets(self) -> set[str]:
         """Returns the datasets of the paper's average."""
@@ -113,7 +125,8 @@ class TableBuilder:
                 unrounded.update({column: stat and stat.mean, f"{column} std": stat and stat.std})
                 if self.with_paper:
                     reference = self.printed(label, group, column)
-                    mark = "*" if stat and reference is not None and paper.outside(stat, reference, False) else ""
+                    compared = stat and reference is not None and not self.study.other_data
+                    mark = "*" if compared and paper.outside(stat, reference, False) else ""
                     ours_and_paper.append("" if reference is None else f"{reference:.2f}{mark}")
                     unrounded[f"{column} paper"] = reference
                 texts += ours_and_paper
@@ -121,6 +134,19 @@ class TableBuilder:
             seed_count = "-".join(map(str, dict.fromkeys([*seeds[:1], *seeds[-1:]])))
             self.table.append([title, label, *texts, seed_count or "0"])
             self.csv.append({**unrounded, "seeds": seed_count})
+
+
+def bars_block(study: Study, cells: list[Cell], done) -> Block:
+    """Returns the table of the averages, and a bar chart of them: a group of bars per column, a bar per row."""
+    block = accuracy_block(study, cells, done, with_datasets=False)
+    results = results_of(study, cells, done)
+    averages = {row.name: results.average(row.name) for row in study.rows if row.name in results.values}
+    if any(averages.values()):
+        block.figure = draw_bars(averages, results.columns, {row.name: row.method for row in study.rows})
+        block.caption += " The bars show the table; black lines: one standard deviation."
+    else:
+        block.notes.append("No plot: no row has its average.")
+    return block
 
 
 def curve_block(study: Study, cells: list[Cell], done) -> Block:
