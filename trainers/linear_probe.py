@@ -116,10 +116,11 @@ class LinearProbe(ClipTrainer):
 
     def build_clip(self, classnames):
         super().build_clip(classnames)
-        if self.text_names:
+        names = [name for name in self.clip_names if not self.backbone.is_image(name)]
+        if names:
             raise ValueError(
-                "TRAINER.LINEAR_PROBE.TUNE must name parameter sets of the image encoder, as text features have no "
-                f"part in the training of a probe, got {tuple(self.options.TUNE)}"
+                "TRAINER.LINEAR_PROBE.TUNE must name parameter sets of the image encoder, as a probe has no other "
+                f"gradient, got {tuple(self.options.TUNE)} with {names[0]}"
             )
         if self.zero_shot_init:
             self.tuned.fill(self.backbone.logit_scale * self.text_features(), torch.zeros(len(classnames)))
