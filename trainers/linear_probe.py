@@ -14,8 +14,6 @@ Deliberate differences from the official codes:
 - Image parameter sets can be tuned together with the classifier (TRAINER.LINEAR_PROBE.TUNE "('image_layernorm',)").
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -84,7 +82,7 @@ class LinearProbe(ClipTrainer):
         for name, choices in CHOICES.items():
             if options[name] not in choices:
                 raise ValueError(f"TRAINER.LINEAR_PROBE.{name} must be one of {choices}, got {options[name]!r}")
-        if not 0 <= options.C < math.inf:
+        if options.C < 0:
             raise ValueError(f"TRAINER.LINEAR_PROBE.C must be positive, or 0 to search it, got {options.C}")
         self.trainable = options.SOLVER == "sgd"
         self.zero_shot_init = self.trainable and options.INIT == "zero_shot"
@@ -220,13 +218,12 @@ class LinearProbe(ClipTrainer):
             val = self.arrays(self.dm.dataset.val)
             classifier, C, accuracy = logistic_regression.fit_best(train, val)
             print(f"Chosen on {len(val[1]):,} validation images: C {C:.4g}, accuracy {100 * accuracy:.2f}%")
-        if max(classifier.n_iter_) >= logistic_regression.MAX_ITERATIONS:
-            print(
-                f"Note: logistic regression has not converged after {logistic_regression.MAX_ITERATIONS:,} iterations"
-            )
+        if max(classifier.n_iter_) >= classifier.max_iter:
+            print(f"Note: logistic regression has not converged after {classifier.max_iter:,} iterations")
         self.tuned.fill(*logistic_regression.weights(classifier))
         self.tuned_changed()
 
-    def arrays(self, images) -> list:
-        """Returns features (n, D) and labels (n,) of images, as NumPy arrays."""
-        return [tensor.cpu().numpy() for tensor in self.features_of(images)]
+    def arrays(self, images) -> tuple:
+        """Returns features (n, D) and labels (n,) of images, as NumPy arrays of float64 and int64."""
+        features, labels = self.features_of(images)
+        return features.double().cpu().numpy(), labels.cpu().numpy()
