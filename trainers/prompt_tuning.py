@@ -1,4 +1,4 @@
-"""Prompt tuning: learned tokens before the dataset's prompt, beside the image patches, or both.
+"""Prompt tuning: learned tokens before the dataset's prompt, after the image patches, or both.
 
 - Text: "<start> v1 ... vM a photo of a cat. <end>", as in The Power of Scale for Parameter-Efficient Prompt Tuning,
   https://arxiv.org/abs/2104.08691. The dataset's prompt stays in words. CoOp learns it instead.

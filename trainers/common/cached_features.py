@@ -46,7 +46,7 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
 
 
 class FeatureLoader:
-    """Batches of features (B, D) in the place of images, sampled as `loader` samples its images."""
+    """Batches of features (B, D) instead of images, sampled as `loader` samples its images."""
 
     def __init__(self, features: torch.Tensor, labels: torch.Tensor, loader):
         self.features = features
