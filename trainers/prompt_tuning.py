@@ -24,6 +24,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common import prompt_ensemble
 from .common.models import places
 from .common.prompt_learner import PromptLearner, check_context, placeholders, random_context
 from .common.trainer import ClipTrainer
@@ -73,15 +74,17 @@ class PromptTuning(ClipTrainer):
         n_ctx = self.options.N_CTX
         encoders = ENCODERS[self.options.ENCODERS]
         tuned = nn.Module()
+        self.learners = []  # for each pass of the text encoder; they share the learned tokens
         if "text" in encoders:
             depth = self.depth("text")
-            text = f"{placeholders(n_ctx)} {self.template}"
-            tuned.prompt_learner = PromptLearner(
-                self.text_encoder, classnames, text, random_context(self.text_encoder, n_ctx)
-            )
+            ctx = random_context(self.text_encoder, n_ctx)
+            for prompts in prompt_ensemble.passes(self.prompts)[0]:
+                self.learners.append(PromptLearner(self.text_encoder, prompts, f"{placeholders(n_ctx)} {{}}", ctx))
+                self.learners[-1].ctx = self.learners[0].ctx
+            tuned.prompt_learner = self.learners[0]
             if depth > 1:
                 tuned.deep_text_tokens = nn.Parameter(random_context(self.text_encoder, depth - 1, n_ctx))
-            print(f'Learned text tokens: {n_ctx} in {depth} blocks, "{text}"')
+            print(f"Learned text tokens: {n_ctx} in {depth} blocks, before the prompt")
         if "image" in encoders:
             depth = self.depth("image")
             tuned.image_tokens = nn.Parameter(self.random_image_tokens(depth, n_ctx))
@@ -97,13 +100,12 @@ class PromptTuning(ClipTrainer):
         return torch.empty(*shape, width).uniform_(-bound, bound)
 
     def text_features(self):
-        learner = getattr(self.tuned, "prompt_learner", None)
-        if learner is None:
+        if not self.learners:
             return super().text_features()
-        inputs = {"x": learner()}
-        if hasattr(self.tuned, "deep_text_tokens"):
-            inputs["deep"] = tuple(self.tuned.deep_text_tokens)
-        return self.encode_text(learner.packed_prompts, **inputs)[0]  # (n_cls, E)
+        deep = tuple(getattr(self.tuned, "deep_text_tokens", ()))
+        inputs = {"deep": deep} if deep else {}
+        passes = [self.encode_text(learner.packed_prompts, x=learner(), **inputs)[0] for learner in self.learners]
+        return self.class_features(passes)  # (n_cls, E)
 
     def image_features(self, image, tuned=True):
         if not tuned or not hasattr(self.tuned, "image_tokens"):

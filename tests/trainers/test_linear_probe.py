@@ -167,7 +167,7 @@ def loaded(make, tmp_path, *options, classnames=None, **kwargs):
     trainer = make("LinearProbe", *options, output=tmp_path / "other", **kwargs)
     if classnames:
         trainer.dm.dataset._classnames = classnames
-        trainer.packed_prompts = trainer.pack_prompts(classnames)
+        trainer.prepare_prompts(classnames)
         trainer.text_cache.zero_shot = None
     trainer.load_model(str(tmp_path / "base"), epoch=1)
     trainer.set_model_mode("eval")

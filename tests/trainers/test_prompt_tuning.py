@@ -52,6 +52,25 @@ def test_words_after_the_class_name(make, template):
         assert torch.allclose(trainer.model_inference(image), plain.logits(image), atol=1e-4)
 
 
+def test_several_prompts_per_class_share_the_tokens(make, monkeypatch):
+    """The mean of the features of two templates, in one pass of the text encoder and in two."""
+    templates = ["a photo of the {}.", "{} texture."]
+    keys = ("DATASET.TEMPLATES", str(tuple(templates)), *FEW)
+    gradients = []
+    for limit in (1024, 5):
+        monkeypatch.setattr("trainers.common.prompt_ensemble.PROMPTS_PER_PASS", limit)
+        trainer = make("PromptTuning", f"{KEY}.TEXT_DEPTH", "2", *keys)
+        assert len(trainer.learners) == (1 if limit > 5 else 2)
+        texts = [plain_like(trainer, template).text() for template in templates]
+        expected = torch.nn.functional.normalize(sum(texts) / 2, dim=-1)
+        text = trainer.text_features()
+        assert torch.allclose(text, expected, atol=1e-5)
+        text[0, 0].backward()
+        gradients.append(trainer.tuned.prompt_learner.ctx.grad)
+        assert set(trainer.tuned.state_dict()) == {"prompt_learner.ctx", "deep_text_tokens", "image_tokens"}
+    assert gradients[0].norm() > 0 and torch.allclose(*gradients, rtol=1e-3, atol=1e-7)
+
+
 def test_tokens_of_the_images_start_as_in_vpt(make):
     trainer = make("PromptTuning", f"{KEY}.N_CTX", "50", f"{KEY}.IMAGE_DEPTH", "2")
     tokens = trainer.tuned.image_tokens

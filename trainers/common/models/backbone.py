@@ -104,9 +104,10 @@ class Backbone:
         length = max((len(tensor) for tensor in tensors.values()), default=0)
         return {self.name_in_encoder(name): tensor for name, tensor in tensors.items()}, length
 
-    def identity(self) -> dict[str, str]:
-        """Returns the hashes of the weights, for records and checkpoints."""
+    def identity(self) -> dict:
+        """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {
             "fingerprint": self.model.fingerprint,
             "weights_digest": getattr(self.model, "weights_digest", ""),
+            "input": {**self.preprocess.keys(), "SIZE": [self.preprocess.size] * 2},  # lists, as in JSON
         }
