@@ -24,8 +24,8 @@ class PromptLearner(nn.Module):
     def __init__(self, text_encoder: TextEncoder, classnames, text: str, ctx: torch.Tensor, position: str = "end"):
         """
         Args:
-            text: the context in words, with "X" for each learned token without a word. If it has "{}" for the class
-                name, it is the whole prompt, which starts with the learned tokens; `position` has no effect.
+            text: the context in words, with "X" for each learned token without a word; or a whole prompt that starts
+                with it, with " {}" for the class name.
             ctx: initial vectors of the first tokens of `text`: (n_ctx, d), or (n_cls, n_ctx, d) for one set per class.
             position: where the class name goes: "end", "front", or "middle" (after the first half of the context).
         """
@@ -58,7 +58,7 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     """Returns tokens (n_cls, context_length) of "<text> <class name>.", with id -1 - i for the i-th learned token.
 
     If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids. If it has
-    "{}", the prompts are `text` with the class name there.
+    " {}" for the class name, it is the whole prompt.
 
     Raises:
         ValueError: `text` has fewer than `n_ctx` tokens, or a prompt is too long.
@@ -72,16 +72,14 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     #                        <s> -1   -2   of   a   cat  .  <e>  0 ...
     # With the text "X X {}", n_ctx 2 and "a photo of a cat." instead of a class name:
     #                        <s> -1   -2   a    photo  of  a  cat  .  <e>  0 ...
-    is_prompt = "{}" in text
-    tokens = tokenizer(fill(text if is_prompt else text + " {}.", classnames))
+    template = text if "{}" in text else text + " {}."
+    text = template.partition(" {}")[0]
+    tokens = tokenizer(fill(template, classnames))
     name_lengths = tokenizer.count(fill("{}", classnames))
-    n_text = tokenizer.count([text.partition("{}")[0].strip()])[0]
+    n_text = tokenizer.count([text])[0]
     if n_text < n_ctx:
         raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")
     learned = -1 - torch.arange(n_ctx)
-    if is_prompt:
-        tokens[:, tokenizer.start : tokenizer.start + n_ctx] = learned
-        return tokens
     name_at = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
     for row, length in zip(tokens[:, tokenizer.start :], name_lengths):
         context = torch.cat([learned, row[n_ctx:n_text]])
