@@ -103,8 +103,7 @@ class PromptTuning(ClipTrainer):
         if not self.learners:
             return super().text_features()
         deep = tuple(getattr(self.tuned, "deep_text_tokens", ()))
-        inputs = {"deep": deep} if deep else {}
-        passes = [self.encode_text(learner.packed_prompts, x=learner(), **inputs)[0] for learner in self.learners]
+        passes = [self.encode_text(learner.packed_prompts, x=learner(), deep=deep)[0] for learner in self.learners]
         return self.class_features(passes)  # (n_cls, E)
 
     def image_features(self, image, tuned=True):
