@@ -186,7 +186,7 @@ def test_onnx(call, run_of, tmp_path, method):
 
 
 PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2"}  # supported by openai, open_clip and huggingface
-HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF"}
+HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 
 

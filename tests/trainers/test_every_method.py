@@ -232,6 +232,8 @@ ON_VIT_B16 = {
     "ProGrad": ({"ctx": (16, 512)}, 8_192),
     "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
+    "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
+    "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
 }
 

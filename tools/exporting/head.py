@@ -18,8 +18,8 @@ def write(classifier, folder: str) -> dict:
     trainer = classifier.trainer
     if overrides(trainer, "logits", "model_inference"):
         raise ValueError(
-            f"--to head does not support {trainer.cfg.TRAINER.NAME}, which has no weight vector per class; "
-            "use --to onnx or delta"
+            f"--to head does not support {trainer.cfg.TRAINER.NAME}, whose logits are not cosine similarities "
+            "with a vector per class; use --to onnx or delta"
         )
     head = {"weight": classifier.text_features(), "logit_scale": trainer.backbone.logit_scale.float().cpu()}
     save_file(head, os.path.join(folder, "head.safetensors"), {"format": "pt"})

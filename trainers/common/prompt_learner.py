@@ -24,7 +24,8 @@ class PromptLearner(nn.Module):
     def __init__(self, text_encoder: TextEncoder, classnames, text: str, ctx: torch.Tensor, position: str = "end"):
         """
         Args:
-            text: the context in words, with "X" for each learned token without a word.
+            text: the context in words, with "X" for each learned token without a word; or a whole prompt that starts
+                with it, with " {}" for the class name.
             ctx: initial vectors of the first tokens of `text`: (n_ctx, d), or (n_cls, n_ctx, d) for one set per class.
             position: where the class name goes: "end", "front", or "middle" (after the first half of the context).
         """
@@ -57,7 +58,8 @@ class PromptLearner(nn.Module):
 def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
     """Returns tokens (n_cls, context_length) of "<text> <class name>.", with id -1 - i for the i-th learned token.
 
-    If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids.
+    If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids. If it has
+    " {}" for the class name, it is the whole prompt.
 
     Raises:
         ValueError: `text` has fewer than `n_ctx` tokens, a prompt is too long, or the tokenizer splits the text or a
@@ -70,7 +72,11 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     #   position "front"     <s> cat  -1   -2   -3  -4   .  <e>  0 ...
     # With n_ctx 2 and position "end", only "a photo" is learned:
     #                        <s> -1   -2   of   a   cat  .  <e>  0 ...
-    tokens = tokenizer(fill(text + " {}.", classnames))
+    # With the text "X X {}", n_ctx 2 and "a photo of a cat." instead of a class name:
+    #                        <s> -1   -2   a    photo  of  a  cat  .  <e>  0 ...
+    template = text if "{}" in text else text + " {}."
+    text = template.partition(" {}")[0]
+    tokens = tokenizer(fill(template, classnames))
     n_text = tokenizer.count([text])[0]
     if n_text < n_ctx:
         raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")

@@ -133,9 +133,14 @@ class TunedClip:
                 f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
                 f"{features_per_image(name)}, one per query token: use another method or backbone"
             )
-        reason = image_tokens_obstacle(name) if cls.needs_vit else ""
+        reason = image_tokens_obstacle(name) if cls.inserts_image_tokens(cfg) else ""
         if reason:
             raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
+
+    @classmethod
+    def inserts_image_tokens(cls, cfg) -> bool:
+        """Whether the method inserts learned tokens into the image encoder with these settings."""
+        return cls.needs_vit
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not

@@ -17,6 +17,9 @@ ALLOWED = {
     "finite": set(),
     "leakage": set(),
     "losses": set(),
+    "cached_features": set(),
+    "logistic_regression": set(),
+    "selective": set(),
     "models": {"runs"},
     "runs": set(),
     "prompts": {"models"},
@@ -27,7 +30,10 @@ ALLOWED = {
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
-METHODS_MAY = {"models", "runs", "prompts", "prompt_learner", "losses", "trainer"}
+METHODS_MAY = {
+    "models", "runs", "prompts", "prompt_ensemble", "prompt_learner", "losses", "trainer", "cached_features",
+    "logistic_regression", "selective",
+}  # fmt: skip
 
 
 def imported(path: Path):

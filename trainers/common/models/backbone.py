@@ -97,6 +97,16 @@ class Backbone:
         """Number of blocks of the image and of the text encoder, where both take learned tokens."""
         return len(self.model.visual.transformer.resblocks), len(self.model.transformer.resblocks)
 
+    def identity_projection(self) -> tuple[dict[str, torch.Tensor], int]:
+        """Returns tensors that leave out the projection of the image features, if they are put in its place.
+
+        Returns:
+            name in the image encoder -> tensor, and the length of the features then; ({}, 0) without a projection.
+        """
+        tensors = places.identity_projection(self.model)
+        length = max((len(tensor) for tensor in tensors.values()), default=0)
+        return {self.name_in_encoder(name): tensor for name, tensor in tensors.items()}, length
+
     def identity(self) -> dict:
         """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {

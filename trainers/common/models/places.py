@@ -7,9 +7,15 @@ towers that features do not depend on, such as "crossattention": no set has thei
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 IMAGE_ROOTS = ("visual",)
+# Matrices that end an image encoder: (D, dim) that features are multiplied with, or the (dim, D) of a linear layer
+IMAGE_PROJECTIONS = ("visual.proj",)
+IMAGE_PROJECTION_LAYERS = (
+    "visual.head.proj", "visual.trunk.head", "visual.trunk.head.fc", "visual_projection", "vision_proj",
+)  # fmt: skip
 
 
 def within(name: str, roots: tuple[str, ...]) -> bool:
@@ -116,3 +122,22 @@ def is_block_norm(name: str) -> bool:
     """Whether a LayerNorm is a block's own: "visual.trunk.blocks.0.norm1", not "visual.trunk.blocks.0.attn.norm"."""
     parts = name.split(".")
     return len(parts) > 1 and parts[-2].isdecimal()
+
+
+def identity_projection(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns name -> tensor for the projection that ends the image encoder, such that it does nothing.
+
+    Empty if the encoder has none that is linear, as ResNets, whose attention pooling projects.
+    """
+    parameters = dict(model.named_parameters())
+    for name in IMAGE_PROJECTIONS:
+        if name in parameters:
+            return {name: torch.eye(len(parameters[name])).to(parameters[name])}
+    for name in IMAGE_PROJECTION_LAYERS:
+        weight, bias = parameters.get(f"{name}.weight"), parameters.get(f"{name}.bias")
+        if weight is not None and weight.dim() == 2:
+            tensors = {f"{name}.weight": torch.eye(weight.shape[1]).to(weight)}
+            if bias is not None:
+                tensors[f"{name}.bias"] = bias.new_zeros(weight.shape[1])
+            return tensors
+    return {}

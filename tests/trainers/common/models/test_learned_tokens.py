@@ -18,6 +18,7 @@ from tests.user_errors import raises_user_error
 from tools.exporting import huggingface as exported
 from trainers.common.models import backbones, places
 from trainers.maple import MaPLe
+from trainers.prompt_tuning import PromptTuning
 
 from ...helpers import make_cfg
 
@@ -53,25 +54,31 @@ def name_of(request, transformers_folder):
 
 
 @pytest.fixture
-def maple(name_of, digits_root, tmp_path):
-    """family -> MaPLe with random learned tokens on it, without a data loader or an optimiser"""
+def build(name_of, digits_root, tmp_path):
+    """method, family -> the method on it with other learned tokens, without a data loader or an optimiser"""
 
-    def maple(family, *opts):
+    def build(method, family, *opts):
         section = cfg_default.MODEL.BACKBONE.clone()
         section.NAME = name_of(family)
         side = backbones.preprocess_of(section).size
-        keys = ("INPUT.SIZE", f"({side},{side})", "TRAINER.MAPLE.PROMPT_DEPTH", "2", "TRAINER.MAPLE.PREC", "fp32")
-        trainer = MaPLe.__new__(MaPLe)
-        trainer.cfg = make_cfg("MaPLe", digits_root, name_of(family), tmp_path, *keys, *opts)
+        keys = ("INPUT.SIZE", f"({side},{side})", f"TRAINER.{method.section}.PREC", "fp32")
+        trainer = method.__new__(method)
+        trainer.cfg = make_cfg(method.__name__, digits_root, name_of(family), tmp_path, *keys, *opts)
         trainer.device = torch.device("cpu")
         torch.manual_seed(0)
         trainer.build_clip(CLASSES)
         rng = torch.Generator().manual_seed(1)
-        for p in trainer.tuned.prompt_learner.parameters():
-            p.data += 0.05 * torch.randn(p.shape, generator=rng)
+        for name, p in trainer.tuned.named_parameters():
+            if name not in trainer.clip_names:
+                p.data += 0.05 * torch.randn(p.shape, generator=rng)
         return trainer
 
-    return maple
+    return build
+
+
+@pytest.fixture
+def maple(build):
+    return lambda family, *opts: build(MaPLe, family, "TRAINER.MAPLE.PROMPT_DEPTH", "2", *opts)
 
 
 def images(trainer):
@@ -254,3 +261,28 @@ def test_hooks_are_removed_after_an_error(maple):
     with pytest.raises(RuntimeError):
         encoder(torch.zeros(1, 3, 32, 32), [torch.zeros(2, 7)])
     assert not any(block._forward_pre_hooks or block._forward_hooks for block in encoder.blocks)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompt_tuning_with_the_tokens_of_maple_has_its_logits(family, name_of, build, maple, monkeypatch):
+    keys = "N_CTX 2 IMAGE_DEPTH 2 TEXT_DEPTH 2 ENCODERS".split()
+    keys = [key if key.isdecimal() else f"TRAINER.PROMPT_TUNING.{key}" for key in keys]
+    if family in REFUSED:
+        text_only = build(PromptTuning, family, *keys, "text")
+        assert text_only.text_features().requires_grad
+        monkeypatch.setattr(backbones, "load_backbone", None)
+        with raises_user_error("PromptTuning", "MODEL.BACKBONE.NAME", name_of(family), REFUSED[family]):
+            build(PromptTuning, family, *keys, "both")
+        return
+    trainer, other = (
+        build(PromptTuning, family, *keys, "both", "DATASET.TEMPLATE", "{}."),
+        maple(family, "TRAINER.MAPLE.CTX_INIT", ""),
+    )
+    learner = other.tuned.prompt_learner
+    with torch.no_grad():
+        trainer.tuned.prompt_learner.ctx.copy_(learner.ctx)
+        trainer.tuned.deep_text_tokens.copy_(torch.stack(list(learner.compound_prompts_text)))
+        trainer.tuned.image_tokens.copy_(torch.stack(learner.image_prompts()))
+    (logits, loss, found), (expected, _, _) = (gradients(t, images(t)) for t in (trainer, other))
+    assert (logits - expected).norm() <= 1e-5 * expected.norm()
+    assert len(found) == 3 and all(gradient.norm() > 0 for gradient in found.values())

@@ -178,6 +178,36 @@ def test_learned_tokens_with_the_embeddings_of_words_are_the_prompt(name, load):
     assert difference(features(backbone, images(backbone, 1))[1], plain) == 0  # nothing is left behind
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_learned_tokens_before_a_whole_prompt(name, load):
+    """The prompts of PromptTuning, with words after the class name."""
+    backbone, _ = load(name)
+    text = backbone.text_encoder
+    plain = features(backbone, images(backbone, 1), [f"a photo of the {name} house." for name in CLASSES])[1]
+    learner = PromptLearner(text, CLASSES, "X X of the {} house.", word_context(text, "a photo", 2))
+    assert difference(text(learner.packed_prompts, learner())[0], plain) < 1e-5
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_features_before_the_projection(name, load):
+    """open_clip's projection of them gives open_clip's features."""
+    backbone, theirs = load(name)
+    tensors, length = backbone.identity_projection()
+    if name in ("tiny-RN", "tiny-SigLIP"):  # attention pooling has no linear projection of its own
+        assert (tensors, length) == ({}, 0)
+        return
+    image = images(backbone)
+    unprojected = functional_call(backbone.image_encoder, tensors, (image,))
+    assert unprojected.shape == (3, length)
+    prefix = "" if isinstance(backbone, LibraryBackbone) else "visual."
+    matrix, *bias = [theirs.get_parameter(prefix + name.replace("model.", "", 1)) for name in tensors]
+    matrix = matrix.t() if next(iter(tensors)).endswith("proj") else matrix
+    projected = F.linear(unprojected, matrix, *bias)
+    assert difference(projected, theirs.encode_image(image, normalize=False)) < 1e-5
+
+
 @pytest.mark.parametrize("name", ["tiny-EVA02", "tiny-PE-Core", "tiny-ViT-context", *BIDIRECTIONAL])
 @torch.no_grad()
 def test_later_tokens_and_a_shorter_sequence_change_features_unless_attention_is_causal(name, load):

@@ -17,11 +17,13 @@ from tests.reference.transformers_library import (
 from tests.reference.transformers_zoo import MODELS
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import raises_user_error
+from trainers.common.compat import functional_call
 from trainers.common.models import places, transformers_models
 from trainers.common.models.backbones import load_backbone, outline
 from trainers.common.models.parameter_sets import PARAMETER_SETS, select
 
 transformers = pytest.importorskip("transformers")
+WITHOUT_PROJECTION = ("SiglipModel", "Siglip2Model", "Blip2ForImageTextRetrieval", "AlignModel")  # of single features
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -84,6 +86,21 @@ def test_the_model_is_frozen_and_knows_its_identity(
     next(changed.parameters()).data.flatten()[0] += 1
     changed.save_pretrained(folder)
     assert load_backbone(str(folder)).identity() != identity
+
+
+@every_model
+@torch.no_grad()
+def test_features_before_the_projection(transformers_backbone, name):
+    """The model's projection of them gives its features."""
+    backbone, image = transformers_backbone(name), random_images()
+    tensors, length = backbone.identity_projection()
+    if not hasattr(backbone.model, "visual_projection") and not hasattr(backbone.model, "vision_proj"):
+        assert (tensors, length) == ({}, 0) and name in WITHOUT_PROJECTION
+        return
+    unprojected = functional_call(backbone.image_encoder, tensors, (image,))
+    assert unprojected.shape[-1] == length and name not in WITHOUT_PROJECTION
+    layer = backbone.model.get_submodule(next(iter(tensors)).split(".")[1])
+    assert_close(F.normalize(layer(unprojected), dim=-1), features(backbone, image)[0])
 
 
 @every_model
