@@ -18,6 +18,7 @@ from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
 from .models.backbones import complete_cfg, features_per_image, load_backbone, takes_image_tokens
+from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
@@ -74,15 +75,20 @@ class TunedClip:
         return get_template(self.cfg)
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
-        """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it."""
+        """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
+
+        Its attribute `inserted`, if it has one, maps "image" and "text" to the `InsertedModules` of an encoder.
+        """
         return nn.Module()
 
     def text_features(self) -> torch.Tensor:
         """Returns normalised text features (n_cls, E), fp32, with the current tuned parameters."""
-        if self.text_names:
+        if self.text_names or "text" in self.inserted:
             if self.text_cache.start is None:
+                blocks = self.inserted["text"].numbers() if "text" in self.inserted else ()
                 with torch.inference_mode(False), self.autocast():
-                    self.text_cache.start = self.text_encoder.constant_start(self.packed_prompts, self.text_names)
+                    start = self.text_encoder.constant_start(self.packed_prompts, self.text_names, blocks)
+                self.text_cache.start = start
             return self.encode_text(self.packed_prompts, start=self.text_cache.start)
         return self.zero_shot_features()
 
@@ -161,6 +167,7 @@ class TunedClip:
         self.clip_names = [name for names in self.sets.values() for name in names]
         self.text_names = [name for name in self.clip_names if not self.backbone.is_image(name)]
         self.tuned = self.build_tuned(classnames)
+        self.inserted = getattr(self.tuned, "inserted", {})
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)
 
@@ -176,8 +183,8 @@ class TunedClip:
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
-        overrides = self._overrides(visual=True) if tuned else {}
-        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),)).float()
+        overrides, inputs = (self._overrides(visual=True), self._insertions("image")) if tuned else ({}, {})
+        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),), inputs).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
@@ -189,6 +196,7 @@ class TunedClip:
         `inputs` are passed to TextEncoder.forward. If they include `x`, the result is (B, n, E).
         """
         overrides = self._overrides(visual=False) if tuned else {}
+        inputs.update(self._insertions("text") if tuned else {})
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
@@ -210,6 +218,12 @@ class TunedClip:
         names = [name for name in self.clip_names if self.backbone.is_image(name) == visual]
         tensors = cast_like(self.tuned, self.clip, names)
         return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
+
+    def _insertions(self, encoder: str) -> dict[str, Insertions]:
+        """Returns the argument of an encoder, "image" or "text", with what is inserted into it, if anything is."""
+        if encoder not in self.inserted:
+            return {}
+        return {"inserted": self.inserted[encoder](self.backbone.dtype)}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""

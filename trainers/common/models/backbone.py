@@ -94,6 +94,10 @@ class Backbone:
         """Number of blocks of the image and of the text encoder, where both take learned tokens."""
         return len(self.model.visual.transformer.resblocks), len(self.model.transformer.resblocks)
 
+    def insertion_points(self, image: bool) -> list[dict[str, tuple[str, int]]]:
+        """Returns where modules can be inserted into each block of one encoder; see `places.insertion_points`."""
+        return places.insertion_points(self.model, image)
+
     def identity(self) -> dict[str, str]:
         """Returns the hashes of the weights, for records and checkpoints."""
         return {

@@ -70,6 +70,11 @@ def takes_image_tokens(name: str) -> bool:
     return library.takes_image_tokens(name) if library else not is_resnet(name)
 
 
+def takes_image_insertions(name: str) -> bool:
+    """Whether modules can be inserted into the blocks of the image encoder. Loads no weights. Text encoders all do."""
+    return bool(outline(name).insertion_points(image=True)) if library_of(name) else not is_resnet(name)
+
+
 def features_per_image(name: str) -> int:
     """Returns the number of features of an image: 1, but with BLIP-2. Loads no weights."""
     return getattr(library_of(name), "features_per_image", lambda name: 1)(name)

@@ -5,6 +5,7 @@ saved here: prompts are encoded at full length, as many text towers attend to th
 
 - Tuned parameters: `functional_call` puts them in place of the model's.
 - Learned tokens: a hook replaces the output of the token embedding. The model sees the ids of a filler word there.
+- Insertions: hooks at the last linear layers of attention and FFN of each block (`library_insertions`).
 - Activation checkpointing: each block is recomputed from its input and the parameters of its first pass.
 """
 
@@ -20,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from ..compat import functional_call
 from . import places
 from .backbone import Backbone
+from .insertions import Insertions
+from .library_insertions import BlockHooks, inserted_in, set_inserted
 from .preprocess import Preprocess
 from .tokenizers import Tokenizer
 
@@ -49,10 +52,12 @@ class LibraryImage(nn.Module):
         super().__init__()
         self.model = model
         self.encode = encode
+        self.hooks = BlockHooks(model, image=True)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, inserted: Insertions | None = None) -> torch.Tensor:
         """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
-        return self.encode(image)
+        with self.hooks.inserting(inserted):
+            return self.encode(image)
 
 
 class LibraryText(nn.Module):
@@ -79,6 +84,7 @@ class LibraryText(nn.Module):
         self.dim = dim
         self.causal = causal
         self.width = self.token_embedding.embedding_dim
+        self.hooks = BlockHooks(model, image=False)
         self.learned: torch.Tensor | None = None  # (B n, L, d): output of the embedding in the current pass
         self.token_embedding.register_forward_hook(self._embed_learned)
 
@@ -94,27 +100,31 @@ class LibraryText(nn.Module):
         """Returns token embeddings (1, n L, d) without positional embeddings."""
         return self.token_embedding(packed.tokens)[None]
 
-    def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None) -> torch.Tensor:
+    def forward(
+        self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None, inserted: Insertions | None = None
+    ) -> torch.Tensor:
         """Computes text features of prompts.
 
         Args:
             x: (B, n L, d) embeddings of the tokens, including learned ones; None: the token embeddings.
             start: has no effect; `constant_start` returns None.
+            inserted: what is inserted into the blocks.
 
         Returns:
             (n, dim) features, not normalised; (B, n, dim) if x is given.
         """
         tokens = packed.tokens.view(packed.n, -1)  # (n, L)
-        if x is None:
-            return self.encode(tokens)
-        B, n, length = x.shape[0], *tokens.shape
-        self.learned = x.reshape(B * n, length, -1)
-        try:
-            return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
-        finally:
-            self.learned = None
+        with self.hooks.inserting(inserted):
+            if x is None:
+                return self.encode(tokens)
+            B, n, length = x.shape[0], *tokens.shape
+            self.learned = x.reshape(B * n, length, -1)
+            try:
+                return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
+            finally:
+                self.learned = None
 
-    def constant_start(self, packed: PaddedPrompts, tuned: list[str]) -> None:
+    def constant_start(self, packed: PaddedPrompts, tuned: list[str], inserted=()) -> None:
         """Returns None: nothing is kept between steps."""
 
 
@@ -165,8 +175,8 @@ class LibraryBackbone(Backbone):
 def recompute_block(block: nn.Module, enabled: bool) -> None:
     """Makes the backward pass recompute a block from its input, or no longer.
 
-    The parameters of the first pass are kept for that: in the backward pass, `functional_call` has put back the frozen
-    ones.
+    The parameters of the first pass, and what was inserted, are kept for that: in the backward pass, `functional_call`
+    has put back the frozen ones.
     """
     block.__dict__.pop("forward", None)
     if not enabled:
@@ -176,12 +186,13 @@ def recompute_block(block: nn.Module, enabled: bool) -> None:
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        parameters = dict(block.named_parameters())
+        parameters, inserted = dict(block.named_parameters()), inserted_in(block)
 
         def run(*args):
             block.forward = plain
             try:
-                return functional_call(block, parameters, args, kwargs)
+                with set_inserted({block: inserted}):
+                    return functional_call(block, parameters, args, kwargs)
             finally:
                 block.forward = forward
 
