@@ -11,6 +11,7 @@ from tests.user_errors import raises_user_error
 from .compare import FEW, TEMPLATE, assert_same_loss_and_gradients, assert_same_trajectory, move, names_of, plain_clip
 from .helpers import batch_of, train_step
 
+TEMPLATES = (TEMPLATE, "a drawing of {}.")
 METHODS = {"Adapter": PlainAdapter, "Compacter": PlainCompacter, "CompacterPP": PlainCompacter}
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -110,15 +111,34 @@ def test_the_teacher_sees_nothing_of_it(make, method):
 
 
 @every_method
-def test_matrices_are_made_once_per_pass(make, method, monkeypatch):
-    trainer = make(method, *FEW)
+def test_matrices_are_made_once_per_step(make, method, monkeypatch):
+    """Also if several prompts per class need several passes of the text encoder."""
+    monkeypatch.setattr("trainers.common.prompt_ensemble.PROMPTS_PER_PASS", 5)
+    trainer = make(method, *FEW, "DATASET.TEMPLATES", str(TEMPLATES))
+    assert len(trainer.packed_prompts) == 2
     calls = []
     modules = type(trainer.tuned.inserted["image"])
-    monkeypatch.setattr(
-        modules, "tensors", lambda self, module, plain=modules.tensors: calls.append(1) or plain(self, module)
-    )
+    tensors = modules.tensors
+    monkeypatch.setattr(modules, "tensors", lambda self, module: calls.append(1) or tensors(self, module))
+    trainer.text_features()  # of the constant activations
+    calls.clear()
     train_step(trainer, batch_of(trainer))
     assert len(calls) == sum(len(at) for part in trainer.tuned.inserted.values() for at in part.blocks.values())
+
+
+def test_several_prompts_per_class(make, monkeypatch):
+    monkeypatch.setattr("trainers.common.prompt_ensemble.PROMPTS_PER_PASS", 5)
+    trainer = make("Compacter", *FEW, "DATASET.TEMPLATES", str(TEMPLATES))
+    learned = dict(trainer.tuned.named_parameters())
+    plain = [PlainCompacter(plain_clip(trainer), names_of(trainer), template, learned) for template in TEMPLATES]
+    for one in plain[1:]:
+        move(trainer, one)
+    plain[0].parameters = plain[1].parameters
+    with torch.no_grad():
+        mean = sum(one.text() for one in plain)
+        expected = mean / mean.norm(dim=-1, keepdim=True)
+        assert torch.allclose(trainer.text_features(), expected, atol=1e-5)
+        assert (expected - trainer.zero_shot_features()).norm() > 0.1
 
 
 def test_text_is_encoded_once_if_only_images_have_adapters(make):
@@ -133,7 +153,7 @@ def test_text_is_encoded_once_if_only_images_have_adapters(make):
 def test_text_blocks_before_the_first_adapter_are_computed_once(make):
     trainer = make("Adapter", "TRAINER.ADAPTER.BLOCKS", "last1")
     trainer.text_features()
-    assert trainer.text_cache.start.blocks == len(trainer.clip.transformer.resblocks) - 1
+    assert trainer.text_cache.starts[0].blocks == len(trainer.clip.transformer.resblocks) - 1
 
 
 def test_a_resnet_takes_adapters_in_its_text_encoder(make, tiny_rn):

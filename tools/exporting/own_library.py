@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from trainers.common.models.backbones import load_backbone
 
-from .common import check_is_clip, describe, max_difference, merged_weights, own_format
+from .common import check_is_clip, class_features, max_difference, merged_weights, own_format
 
 
 def write(classifier, folder: str) -> None:
@@ -17,7 +17,7 @@ def write(classifier, folder: str) -> None:
 @torch.no_grad()
 def check(classifier, folder: str, images: torch.Tensor) -> float:
     backbone = load_backbone(folder)
-    prompts = describe(classifier)["prompts"]
-    text = backbone.text_encoder(backbone.text_encoder.pack(backbone.text_encoder.tokenizer(prompts)))
+    encoder = backbone.text_encoder
+    text = class_features(classifier, lambda prompts: encoder(encoder.pack(encoder.tokenizer(prompts))))
     image = F.normalize(backbone.image_encoder(images), dim=-1)
-    return max_difference(classifier, images, backbone.logits(image, F.normalize(text, dim=-1)))
+    return max_difference(classifier, images, backbone.logits(image, text))

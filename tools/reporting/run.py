@@ -54,6 +54,7 @@ class Run:
     untrained: bool = False  # an evaluation of pretrained CLIP with a trainable method
     config: str = ""  # name of the method's config file
     command: list = field(default_factory=list)  # command line, as far as recorded
+    backbone_input: dict = field(default_factory=dict)  # config keys with the values that the backbone expects
     zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
     choice: Choice | None = None  # of a test: how its training was chosen on validation images
     remark: str = ""  # of an unfinished run: where it ended
@@ -106,6 +107,7 @@ def from_record(record: dict, path: Path) -> Run:
         classnames=identity.get("classnames"),
         config=config_name(command),
         command=command,
+        backbone_input={f"INPUT.{key}": value for key, value in (identity.get("input") or {}).items()},
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
         extra={key: record.get(key) for key in EXTRA},
     )

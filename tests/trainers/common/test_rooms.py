@@ -21,9 +21,10 @@ ALLOWED = {
     "runs": set(),
     "prompts": {"models"},
     "prompt_learner": {"models", "prompts"},
-    "tuned_clip": {"models", "prompts"},
-    "trainer": {"models", "runs", "tuned_clip"},
-    "inference": {"models", "runs", "prompts", "tuned_clip", "trainer"},
+    "prompt_ensemble": {"prompts"},
+    "tuned_clip": {"models", "prompts", "prompt_ensemble"},
+    "trainer": {"models", "runs", "prompt_ensemble", "tuned_clip"},
+    "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
 METHODS_MAY = {"models", "runs", "prompts", "prompt_learner", "losses", "trainer"}

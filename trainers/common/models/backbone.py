@@ -98,9 +98,10 @@ class Backbone:
         """Returns where modules can be inserted into each block of one encoder; see `places.insertion_points`."""
         return places.insertion_points(self.model, image)
 
-    def identity(self) -> dict[str, str]:
-        """Returns the hashes of the weights, for records and checkpoints."""
+    def identity(self) -> dict:
+        """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {
             "fingerprint": self.model.fingerprint,
             "weights_digest": getattr(self.model, "weights_digest", ""),
+            "input": {**self.preprocess.keys(), "SIZE": [self.preprocess.size] * 2},  # lists, as in JSON
         }

@@ -59,12 +59,8 @@ class InsertedModules(nn.Module):
             {str(i): nn.ModuleDict({place: make(width) for place, width in at.items()}) for i, at in widths.items()}
         )
 
-    def numbers(self) -> list[int]:
-        """Returns the numbers of the blocks with a module."""
-        return [int(i) for i in self.blocks]
-
     def tensors(self, module: nn.Module) -> tuple[torch.Tensor, ...]:
-        """Returns the arguments of a module's function. Called once per pass, not once per token."""
+        """Returns the arguments of a module's function. Called once per step, not once per token."""
         return module.tensors()
 
     def forward(self, dtype: torch.dtype) -> Insertions:

@@ -141,9 +141,13 @@ class RecordedRun:
         if self.run.lock:
             self.run.lock.check()
 
+    def files_read(self) -> dict:
+        """Returns the content of the user's files that the trained model needs: name -> JSON value."""
+        return {}
+
     def model_identity(self) -> dict:
         """Returns the fields of the identity that depend on the model. They are unknown for a plain Dassl trainer."""
-        return {"fingerprint": "", "weights_digest": "", "precision": "", "tune": [], "template": ""}
+        return {"fingerprint": "", "weights_digest": "", "input": {}, "precision": "", "tune": [], "template": ""}
 
     # Saving and loading. If a plugin overrides one of these methods, its version is called.
 
