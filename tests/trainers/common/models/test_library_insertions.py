@@ -235,3 +235,19 @@ def test_openais_weights_in_transformers_learn_the_same(method, tiny, digits_roo
     for name, p in ours.tuned.named_parameters():
         q = theirs.tuned.get_parameter(name)
         assert p.grad.norm() > 0 and (p.grad - q.grad).norm() <= 1e-4 * p.grad.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "amp"])
+@pytest.mark.parametrize("name", ["tiny-EVA02", "tiny-HF-text", "SiglipModel", "Blip2ForImageTextRetrieval"])
+def test_precisions(build, name, precision):
+    losses = []
+    for value in ("fp32", precision):
+        trainer = build(name, "TRAINER.ADAPTER.PREC", value)
+        side = trainer.backbone.preprocess.size
+        image = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+        with trainer.autocast():
+            loss = trainer.losses(image, torch.tensor([2, 0, 1]))[1]["ce"]
+        loss.backward()
+        losses.append(loss.item())
+        assert all(p.dtype == p.grad.dtype == torch.float32 and p.grad.any() for p in trainer.tuned.parameters())
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
