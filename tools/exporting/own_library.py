@@ -4,14 +4,31 @@ import torch
 import torch.nn.functional as F
 
 from trainers.common.models.backbones import load_backbone
+from trainers.common.models.preprocess import differences
 
+from . import open_clip
 from .common import check_is_clip, class_features, max_difference, merged_weights, own_format
+
+
+def usage(classifier) -> str:
+    """Returns Python code that loads the export."""
+    backbone = classifier.trainer.backbone
+    if own_format(backbone) == "open_clip":
+        return open_clip.USAGE
+    name = type(backbone.model).__name__
+    return (
+        f"from transformers import AutoProcessor, {name}\n"
+        f"model, processor = {name}.from_pretrained(folder), AutoProcessor.from_pretrained(folder)"
+    )
 
 
 def write(classifier, folder: str) -> None:
     trainer = classifier.trainer
     check_is_clip(trainer, own_format(trainer.backbone))
     trainer.backbone.save(folder, merged_weights(trainer))
+    note = differences(trainer.cfg, trainer.backbone.preprocess)
+    if note:
+        print(f"{note}. The export has what the backbone expects, classes.json what the run used")
 
 
 @torch.no_grad()

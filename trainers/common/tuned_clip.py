@@ -18,7 +18,7 @@ from . import prompt_ensemble
 from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
-from .models.backbones import complete_cfg, features_per_image, load_backbone, takes_image_tokens
+from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
 from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
@@ -35,8 +35,8 @@ cfg_default.MODEL.COMPILE = False
 # Capture the forward and backward pass of a training step as one CUDA graph (GPU only)
 cfg_default.MODEL.CUDA_GRAPH = True
 NEEDS_VIT = (
-    "{method} inserts learned tokens into the image encoder, which needs a ViT of OpenAI's architecture as "
-    "MODEL.BACKBONE.NAME, got {backbone!r}: use ViT-B/16, ViT-B/32 or ViT-L/14"
+    "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
+    "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16-SigLIP/webli"
 )
 
 
@@ -139,8 +139,9 @@ class TunedClip:
                 f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
                 f"{features_per_image(name)}, one per query token: use another method or backbone"
             )
-        if cls.needs_vit and not takes_image_tokens(name):
-            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name))
+        reason = image_tokens_obstacle(name) if cls.needs_vit else ""
+        if reason:
+            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not

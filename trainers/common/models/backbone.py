@@ -26,7 +26,6 @@ class Backbone:
         preprocess: how images become its input.
         dim: length of the features.
         activation: name of the function in the FFNs, for records; "" if the architecture says it.
-        takes_image_tokens: whether `image_encoder` takes learned tokens as its second argument (`image.ViT`).
     """
 
     library = "openai"
@@ -39,7 +38,6 @@ class Backbone:
         self.text_encoder = TextEncoder(model)
         self.preprocess = Preprocess(model.visual.input_resolution)
         self.activation = activation
-        self.takes_image_tokens = hasattr(model.visual, "transformer")
 
     @property
     def dim(self) -> int:
@@ -83,6 +81,11 @@ class Backbone:
     def compile(self, enabled: bool) -> None:
         """If enabled, the blocks of the image encoder are compiled in training."""
         self.image_encoder.compiled = enabled
+
+    @property
+    def image_tokens_obstacle(self) -> str:
+        """Why `image_encoder` takes no learned tokens as its second argument (`image.ViT`); "" if it takes them."""
+        return "" if hasattr(self.model.visual, "transformer") else "its image encoder is a ResNet"
 
     @property
     def image_width(self) -> int:

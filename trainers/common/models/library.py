@@ -4,7 +4,8 @@ Nothing of these models is rewritten, so features equal the library's. What our 
 saved here: prompts are encoded at full length, as many text towers attend to the padding or read the last token.
 
 - Tuned parameters: `functional_call` puts them in place of the model's.
-- Learned tokens: a hook replaces the output of the token embedding. The model sees the ids of a filler word there.
+- Learned tokens of prompts: a hook replaces the output of the token embedding. The model sees the ids of a filler word
+  there. Learned tokens at the blocks: see `learned_tokens`.
 - Insertions: hooks at the last linear layers of attention and FFN of each block (`library_insertions`).
 - Activation checkpointing: each block is recomputed from its input and the parameters of its first pass.
 """
@@ -12,7 +13,7 @@ saved here: prompts are encoded at full length, as many text towers attend to th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -22,7 +23,9 @@ from ..compat import functional_call
 from . import places
 from .backbone import Backbone
 from .insertions import Insertions
+from .learned_tokens import image_tokens, obstacle, text_tokens
 from .library_insertions import BlockHooks, inserted_in, set_inserted
+from .packed_prompts import move
 from .preprocess import Preprocess
 from .tokenizers import Tokenizer
 
@@ -34,9 +37,11 @@ class PaddedPrompts:
     n: int
     tokens: torch.Tensor  # (n L,)
     classes: torch.Tensor  # (n L,) index of the prompt of each token
+    learned_rows: torch.Tensor | None = None
+    learned_index: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> PaddedPrompts:
-        return replace(self, tokens=self.tokens.to(device), classes=self.classes.to(device))
+        return move(self, device)
 
 
 def pad(tokens: torch.Tensor, max_prefix: int = 0) -> PaddedPrompts:
@@ -46,17 +51,28 @@ def pad(tokens: torch.Tensor, max_prefix: int = 0) -> PaddedPrompts:
 
 
 class LibraryImage(nn.Module):
-    """Image encoder: calls `encode(image)` of the library. Its parameters are `model`'s, with that prefix."""
+    """Image encoder: calls `encode(image)` of the library. Its parameters are `model`'s, with that prefix.
+
+    Attributes:
+        blocks: transformer blocks; empty for a convolutional network.
+        norm: [the LayerNorm before the first block], or [None].
+    """
 
     def __init__(self, model: nn.Module, encode: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
         self.model = model
         self.encode = encode
+        self.blocks = [block for _, block in places.blocks(model, image=True)]
+        self.norm = [places.norm_before_blocks(model)]  # in a list, so that it is not registered a second time
         self.hooks = BlockHooks(model, image=True)
 
-    def forward(self, image: torch.Tensor, inserted: Insertions | None = None) -> torch.Tensor:
-        """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
-        with self.hooks.inserting(inserted):
+    def forward(self, image: torch.Tensor, prompts=(), inserted: Insertions | None = None) -> torch.Tensor:
+        """Returns image features (B, dim), not normalised, of images (B, 3, H, W).
+
+        `prompts[i]` (n_ctx, D) are learned tokens at block i, as in `image.ViT`. `inserted` is what is inserted into
+        the blocks.
+        """
+        with self.hooks.inserting(inserted), image_tokens(self.blocks, prompts, *self.norm):
             return self.encode(image)
 
 
@@ -66,6 +82,7 @@ class LibraryText(nn.Module):
     Attributes:
         width, dim: lengths of a token embedding and of a feature.
         causal: whether a token attends to its predecessors only.
+        blocks: transformer blocks.
     """
 
     pack = staticmethod(pad)
@@ -84,6 +101,7 @@ class LibraryText(nn.Module):
         self.dim = dim
         self.causal = causal
         self.width = self.token_embedding.embedding_dim
+        self.blocks = [block for _, block in places.blocks(model, image=False)]
         self.hooks = BlockHooks(model, image=False)
         self.learned: torch.Tensor | None = None  # (B n, L, d): output of the embedding in the current pass
         self.token_embedding.register_forward_hook(self._embed_learned)
@@ -101,12 +119,18 @@ class LibraryText(nn.Module):
         return self.token_embedding(packed.tokens)[None]
 
     def forward(
-        self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None, inserted: Insertions | None = None
+        self,
+        packed: PaddedPrompts,
+        x: torch.Tensor | None = None,
+        deep=(),
+        start=None,
+        inserted: Insertions | None = None,
     ) -> torch.Tensor:
         """Computes text features of prompts.
 
         Args:
             x: (B, n L, d) embeddings of the tokens, including learned ones; None: the token embeddings.
+            deep: learned tokens at the blocks after the first, as in `text.TextEncoder`.
             start: has no effect; `constant_start` returns None.
             inserted: what is inserted into the blocks.
 
@@ -120,7 +144,8 @@ class LibraryText(nn.Module):
             B, n, length = x.shape[0], *tokens.shape
             self.learned = x.reshape(B * n, length, -1)
             try:
-                return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
+                with text_tokens(self.blocks, packed, deep):
+                    return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
             finally:
                 self.learned = None
 
@@ -131,7 +156,6 @@ class LibraryText(nn.Module):
 class LibraryBackbone(Backbone):
     """A frozen model of another library. The loaders set its attributes; see `Backbone`."""
 
-    takes_image_tokens = False
     scale: torch.Tensor | None = None  # the logit scale, if it is not exp(model.logit_scale)
 
     def __init__(
@@ -159,6 +183,18 @@ class LibraryBackbone(Backbone):
     def logit_scale(self) -> torch.Tensor:
         return super().logit_scale if self.scale is None else self.scale
 
+    @property
+    def image_tokens_obstacle(self) -> str:
+        return obstacle(self.image_encoder, self.preprocess.size, self.dtype)
+
+    @property
+    def image_width(self) -> int:
+        return places.width(self.image_encoder.blocks[0])
+
+    @property
+    def n_blocks(self) -> tuple[int, int]:
+        return len(self.image_encoder.blocks), len(self.text_encoder.blocks)
+
     def name_in_encoder(self, name: str) -> str:
         return f"model.{name}"
 
@@ -176,26 +212,34 @@ def recompute_block(block: nn.Module, enabled: bool) -> None:
     """Makes the backward pass recompute a block from its input, or no longer.
 
     The parameters of the first pass, and what was inserted, are kept for that: in the backward pass, `functional_call`
-    has put back the frozen ones.
+    has put back the frozen ones. The block's own hooks run once, outside of what is recomputed.
     """
     block.__dict__.pop("forward", None)
     if not enabled:
         return
-    plain = block.forward
+    plain = _PlainForward(block)
 
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        parameters, inserted = dict(block.named_parameters()), inserted_in(block)
+        parameters, inserted = dict(plain.named_parameters()), inserted_in(block)
 
         def run(*args):
-            block.forward = plain
-            try:
-                with set_inserted({block: inserted}):
-                    return functional_call(block, parameters, args, kwargs)
-            finally:
-                block.forward = forward
+            with set_inserted({block: inserted}):
+                return functional_call(plain, parameters, args, kwargs)
 
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False)
 
     block.forward = forward
+
+
+class _PlainForward(nn.Module):
+    """Calls the forward pass of a block without its hooks."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block = block
+        self.plain = block.forward
+
+    def forward(self, *args, **kwargs):
+        return self.plain(*args, **kwargs)

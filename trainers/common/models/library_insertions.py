@@ -20,7 +20,7 @@ class BlockHooks:
     def __init__(self, model: nn.Module, image: bool):
         self.model = model
         self.image = image
-        self.blocks: list[nn.Module] = []
+        self.blocks: list[nn.Module] = []  # those with hooks
 
     @contextmanager
     def inserting(self, inserted: Insertions | None):

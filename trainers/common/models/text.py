@@ -24,7 +24,7 @@ from torch import nn
 from ..compat import attention
 from .blocks import run_block
 from .insertions import Insertions
-from .packed_prompts import PackedPrompts, pack
+from .packed_prompts import PackedPrompts, pack, replace_rows
 from .tokenizers import OpenAITokenizer
 
 
@@ -78,7 +78,8 @@ class TextEncoder(nn.Module):
         Args:
             packed: from `pack`, on the encoder's device.
             x: (B, T, d) embeddings of the packed tokens, including learned ones; None: the token embeddings.
-            deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces rows 1 to n_ctx before block i + 1 (MaPLe).
+            deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces the learned tokens before block i + 1 (MaPLe).
+                `PromptLearner.packed_prompts` knows their rows.
             start: from `constant_start` for these prompts; then `x` is ignored.
             inserted: what is inserted into the blocks.
 
@@ -106,7 +107,7 @@ class TextEncoder(nn.Module):
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
             if 0 < i <= len(deep):
-                x = replace_rows(x, 1, deep[i - 1])
+                x = replace_rows(x, packed.learned_rows, packed.learned_index, deep[i - 1])
             rows = packed.eot_rows if i == len(blocks) - 1 else None
             attend_packed = partial(attend, packed=packed, rows=rows)
             here = inserted.get(i) if inserted else None
@@ -141,12 +142,6 @@ class TextEncoder(nn.Module):
         x = self.run_blocks(x, packed, end=blocks)
         bias = self.transformer.resblocks[max(blocks - 1, 0)].mlp.c_proj.bias
         return Start(blocks, x, bias.detach().clone())
-
-
-def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tensor:
-    """Returns x (B, T, d) with x[:, start : start + n] replaced by rows (n, d) or (B, n, d)."""
-    rows = rows.to(x.dtype).expand(x.shape[0], -1, -1)
-    return torch.cat([x[:, :start], rows, x[:, start + rows.shape[1] :]], dim=1)
 
 
 def attend(qkv: torch.Tensor, heads: int, packed: PackedPrompts, rows: torch.Tensor | None = None) -> torch.Tensor:

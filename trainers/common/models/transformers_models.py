@@ -97,11 +97,6 @@ def known() -> list[str]:
     return [f"transformers:FOLDER, transformers:ORGANISATION/NAME ({', '.join(FAMILIES)})"]
 
 
-def takes_image_tokens(name: str) -> bool:
-    """Returns False: images go through the library's own encoders."""
-    return False
-
-
 def features_per_image(name: str) -> int:
     """Returns the number of features of an image: of BLIP-2, one per query token. Raises as `preprocess`."""
     family, config = read_config(name, files.find_folder(name))

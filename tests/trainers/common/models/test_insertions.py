@@ -1,5 +1,7 @@
 """Insertions into the blocks of our encoders: with learned tokens, cut rows, recomputation and compilation at once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from trainers.common.models.image import ViT
 from trainers.common.models.insertions import PLACES, Inserted
 from trainers.common.models.packed_prompts import pack
 from trainers.common.models.places import insertion_points
-from trainers.common.models.text import TextEncoder, replace_rows
+from trainers.common.models.text import TextEncoder
 from trainers.common.prompts import tokenize
 
 CLIP = random_clip("tiny")
@@ -70,21 +72,27 @@ def test_image_features_with_learned_tokens(numbers, recompute):
     assert_same(ours, visual.ln_post(x[0]) @ visual.proj, [*leaves, prompt])
 
 
+def with_tokens(x, tokens):
+    """x (B, T, d) with learned tokens in the rows from 1."""
+    return torch.cat([x[:, :1], tokens.expand(len(x), -1, -1), x[:, 1 + len(tokens) :]], dim=1)
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("numbers", [range(N_TEXT), [N_TEXT - 1], [1]], ids=["all", "last", "middle"])
 def test_text_features_with_learned_tokens(numbers, recompute):
-    tokens, packed = tokenize(PROMPTS), pack(tokenize(PROMPTS))
+    tokens, learned = tokenize(PROMPTS), torch.arange(2)
+    packed = replace(pack(tokens), learned_rows=learned + 1, learned_index=learned)
     insertions, leaves = adapters(numbers)
     ctx, deep = random(2, 128, seed=1).requires_grad_(), random(2, 128, seed=2).requires_grad_()
     encoder = TextEncoder(CLIP)
     encoder.recompute = recompute
-    embedding = replace_rows(encoder.embed(packed), 1, ctx)
+    embedding = with_tokens(encoder.embed(packed), ctx)
     ours = encoder(packed, embedding, deep=(deep,), inserted=insertions)[0]
 
-    x = replace_rows(CLIP.token_embedding(tokens), 1, ctx) + CLIP.positional_embedding
+    x = with_tokens(CLIP.token_embedding(tokens), ctx) + CLIP.positional_embedding
     mask = torch.full((77, 77), float("-inf")).triu(1)
     for i, block in enumerate(CLIP.transformer.resblocks):
-        x = replace_rows(x, 1, deep) if i == 1 else x
+        x = with_tokens(x, deep) if i == 1 else x
         x = plain_block(block, x.transpose(0, 1), insertions.get(i), mask).transpose(0, 1)
     plain = CLIP.ln_final(x)[range(len(x)), tokens.argmax(-1)] @ CLIP.text_projection
     assert_same(ours, plain, [*leaves, ctx, deep])

@@ -24,7 +24,7 @@ from trainers.common.models.open_clip_sources import Source
 from trainers.common.models.places import insertion_points
 
 from ...helpers import batch_of, make_cfg, make_trainer, train_step
-from .test_open_clip_models import FAMILIES, LEAN, folder, load  # noqa: F401  (fixtures)
+from .test_open_clip_models import FAMILIES, LEAN
 
 CLASSES, TEMPLATE = ["cat", "small dog", "house"], "a photo of the {}."
 PROMPTS = [TEMPLATE.format(name) for name in CLASSES]
@@ -39,7 +39,9 @@ BLIP = ("encoder.layers.{}.self_attn.projection", "encoder.layers.{}.mlp.fc2")
 VIT, TEXT = ("visual.transformer.", OPEN_CLIP), ("text.transformer.", OPEN_CLIP)
 NAMES = {  # model -> start of the names and modules in it, of the image and of the text encoder
     **dict.fromkeys(["tiny-ViT-context", "tiny-CLIPA", "tiny-MetaCLIP2"], (VIT, ("transformer.", OPEN_CLIP))),
-    **dict.fromkeys(["tiny-SigLIP", "tiny-EVA02", "tiny-MobileCLIP-B", "tiny-PE-Core"], (("", TIMM), TEXT)),
+    **dict.fromkeys(
+        ["tiny-SigLIP", "tiny-EVA02", "tiny-MobileCLIP-B", "tiny-MobileCLIP2-L", "tiny-PE-Core"], (("", TIMM), TEXT)
+    ),
     "tiny-convnext": (None, ("transformer.", OPEN_CLIP)),
     "tiny-MobileCLIP": (None, TEXT),
     "tiny-CoCa": (VIT, TEXT),
@@ -62,7 +64,7 @@ def test_the_list_of_models_is_complete():
 
 
 @pytest.fixture
-def build(folder, transformers_folder, digits_root, tmp_path):  # noqa: F811
+def build(open_clip_folder, transformers_folder, digits_root, tmp_path):
     """build(name, *keys) -> an Adapter trainer with changed tuned parameters, without data."""
 
     def build(name, *keys):
@@ -70,7 +72,7 @@ def build(folder, transformers_folder, digits_root, tmp_path):  # noqa: F811
         if name in MODELS:
             backbone = transformers_folder(name)
         else:
-            backbone = f"open_clip:{name}/{folder / name}.pt"
+            backbone = f"open_clip:{name}/{open_clip_folder / name}.pt"
             side = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
         keys = ("TRAINER.ADAPTER.WIDTH", "5", "INPUT.SIZE", f"({side},{side})", "DATASET.TEMPLATE", TEMPLATE, *keys)
         trainer = Adapter.__new__(Adapter)
@@ -86,13 +88,17 @@ def build(folder, transformers_folder, digits_root, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def features(load, transformers_folder):  # noqa: F811
+def features(open_clip_folder, transformers_folder):
     """features(name) -> the library's model, and a function: (it, images) -> image and text features of PROMPTS."""
 
     def features(name):
         if name not in MODELS:
             tokens = open_clip.get_tokenizer(name)(PROMPTS)
-            return load(name)[1], lambda model, image: (model.encode_image(image), model.encode_text(tokens))
+            model = open_clip.create_model(name, pretrained=str(open_clip_folder / f"{name}.pt")).eval()
+            return model.requires_grad_(False), lambda model, image: (
+                model.encode_image(image),
+                model.encode_text(tokens),
+            )
         path = transformers_folder(name)
         tokens = library_tokens(path, PROMPTS)
         model = library_model(path).requires_grad_(False)
