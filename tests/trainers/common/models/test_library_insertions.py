@@ -20,6 +20,7 @@ from tools.exporting import huggingface
 from tools.exporting.common import architecture, preprocessing
 from trainers.adapter import Adapter
 from trainers.common.models import open_clip_models
+from trainers.common.models.library import LibraryImage
 from trainers.common.models.open_clip_sources import Source
 from trainers.common.models.places import insertion_points
 
@@ -257,3 +258,22 @@ def test_precisions(build, name, precision):
         losses.append(loss.item())
         assert all(p.dtype == p.grad.dtype == torch.float32 and p.grad.any() for p in trainer.tuned.parameters())
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", ["tiny-SigLIP", "tiny-ViT-context"])
+def test_learned_tokens_in_the_same_pass(build, features, name, recompute):
+    trainer = build(name, "MODEL.ACTIVATION_CHECKPOINTING", str(recompute))
+    encoder, side = trainer.image_encoder, trainer.backbone.preprocess.size
+    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    width = trainer.backbone.insertion_points(image=True)[0]["after_ffn"][1]
+    prompts = [torch.randn(2, width, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (1, 2)]
+    tensors = {n: p for n, p in trainer.tuned.named_parameters() if "image" in n}
+    model = with_adapters(features(name)[0], name, "image", tensors)
+    plain = LibraryImage(model, lambda image: model.encode_image(image))
+    found = [encoder(image, prompts, inserted=trainer.tuned.inserted["image"](torch.float32)), plain(image, prompts)]
+    assert (found[0] - found[1]).norm() <= 1e-5 * found[1].norm()
+    leaves = [*prompts, *tensors.values()]
+    gradients = [torch.autograd.grad(f.square().sum(), leaves) for f in found]
+    for ours, other in zip(*gradients, strict=True):
+        assert other.norm() > 0 and (ours - other).norm() <= 1e-3 * other.norm()
