@@ -7,9 +7,10 @@ from pathlib import Path
 from datasets import catalogue
 from tools.choices import Choice
 from tools.records import printable, read_json
+from trainers.common.runs.dataset_metrics import ACCURACY
 from trainers.common.runs.record_schema import FILE, FINAL_MODEL, ZERO_SHOT, check
 
-from .consistency import check_numbers
+from .consistency import check_metric, check_numbers
 
 EVALUATION = "evaluation-"  # start of the names of records of evaluations in the folder of a training
 LAST = "last_step"
@@ -40,6 +41,8 @@ class Run:
     setup: Training  # from the run's own config
     training: Training | None  # training of the tested model; None if an evaluation does not record it
     accuracy: float | None = None  # in percent, unrounded; None without a result
+    metric: str = ACCURACY  # what runs on the dataset are compared by
+    own_score: float | None = None  # its value, if it is not the accuracy
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
@@ -59,6 +62,11 @@ class Run:
     choice: Choice | None = None  # of a test: how its training was chosen on validation images
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
+
+    @property
+    def score(self) -> float | None:
+        """The number in the tables, in percent: the accuracy, or the dataset's own metric."""
+        return self.accuracy if self.metric == ACCURACY else self.own_score
 
     @property
     def subject(self) -> str:
@@ -113,6 +121,8 @@ def from_record(record: dict, path: Path) -> Run:
     )
     if run.finished:
         run.accuracy = check_numbers(record, run.split)
+        run.metric = printable(record.get("metric") or ACCURACY)
+        run.own_score = check_metric(record, run.split)
     if run.eval_only:
         set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`

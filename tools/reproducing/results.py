@@ -72,7 +72,7 @@ def results_of(study: Study, cells: list[Cell], done) -> Results:
         by_seed = accuracies[label][cell.dataset][cell.column]
         run = finished_run(cell.job.output) if cell.job and done(cell.job) else None
         if run:
-            by_seed[cell.seed] = run.accuracy
+            by_seed[cell.seed] = run.score
         else:
             missing[label].append(f"{cell.dataset} {cell.column}, seed {cell.seed}")
     values = {}

@@ -97,8 +97,11 @@ FIELDS = {
     "shots": Field(int, "training images per class; -1: all", required=True),
     "seed": Field(int, "seed", required=True),
     "root": Field(str, "folder with the datasets"),
+    "metric": Field(str, "name in `metrics` of the result that methods are compared by; `accuracy` for most datasets"),
     "metrics": Field(
-        dict, "by split: `accuracy`, `error_rate`, `macro_f1` in percent; `total`, `correct`", required=True
+        dict,
+        "by split: `accuracy`, `error_rate`, `macro_f1` and the dataset's own in percent; `total`, `correct`",
+        required=True,
     ),
     "eval_only": Field(bool, "whether it is an evaluation", required=True),
     "epochs": Field(int, "epochs to train; 0 in an evaluation"),
@@ -141,6 +144,7 @@ PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASS
 # Settings that belong to a dataset, for all methods.
 PER_DATASET = (
     "DATASET.TEMPLATE", "DATASET.TEMPLATES", "DATASET.DESCRIPTIONS", "DATASET.DESCRIPTIONS_DIGEST", "DATASET.FOLDER",
+    "DATASET.WILDS",
 )  # fmt: skip
 # Settings that have no effect on methods without training.
 OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS")
