@@ -116,7 +116,7 @@ EXPORTS = {  # --to: (package that writes it, files)
 
 TRAINERS = {
     "CLIPFit", "ClipFit", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "CLIP_Adapter", "TipAdapter", "TipAdapterF",
-    "ZeroshotCLIP", "ZeroshotCLIP2",
+    "ZeroshotCLIP", "ZeroshotCLIP2", "Adapter", "Compacter", "CompacterPP",
 }  # fmt: skip
 DATASETS = {
     "ImageNet", "Caltech101", "OxfordPets", "StanfordCars", "OxfordFlowers", "Food101", "FGVCAircraft", "SUN397",

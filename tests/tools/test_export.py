@@ -170,7 +170,7 @@ def different_methods():
     for name in METHODS:
         method = TRAINER_REGISTRY.get(name)
         names.setdefault((method.model_inference, method.logits, method.image_features, method.encode_image), name)
-    return names.values()
+    return [*names.values(), "Adapter"]
 
 
 @pytest.mark.parametrize("method", different_methods())

@@ -219,6 +219,24 @@ CLIPFIT = {f"transformer.resblocks.{i}.mlp.c_proj.bias": (512,) for i in BLOCKS}
 MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
+
+
+def hypercomplex(prefix, n_in, n_out, n=4):
+    return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
+
+
+def inserted(layer, reduced, *places):
+    """Tensors of adapters on ViT-B/16. `layer` makes those of a layer; `reduced` gives the width of the bottleneck."""
+    tensors = {}
+    for encoder, width in (("image", 768), ("text", 512)):
+        for name in (f"inserted.{encoder}.blocks.{i}.{place}" for i in BLOCKS for place in places):
+            tensors |= layer(f"{name}.down", width, reduced(width)) | layer(f"{name}.up", reduced(width), width)
+    return tensors
+
+
+PLACES = ("after_attention", "after_ffn")
+RULES = {f"inserted.{encoder}.rule": (4, 4, 4) for encoder in ("image", "text")}
+COMPACTER = [RULES | inserted(hypercomplex, lambda width: width // 32, *places) for places in (PLACES, PLACES[1:])]
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -234,6 +252,9 @@ ON_VIT_B16 = {
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
+    "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
+    "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
+    "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
 }
 

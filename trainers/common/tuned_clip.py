@@ -19,6 +19,7 @@ from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
 from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
+from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
@@ -83,19 +84,24 @@ class TunedClip:
         return (self.template,)
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
-        """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it."""
+        """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
+
+        Its attribute `inserted`, if it has one, maps "image" and "text" to the `InsertedModules` of an encoder.
+        """
         return nn.Module()
 
     def text_features(self) -> torch.Tensor:
         """Returns normalised text features (n_cls, E), fp32, with the current tuned parameters."""
-        if not self.text_names:
+        insertions = self._insertions("text")
+        if not (self.text_names or insertions):
             return self.zero_shot_features()
         if self.text_cache.starts is None:
+            tuned = self.text_names, insertions.get("inserted", ())
             with torch.inference_mode(False), self.autocast():
                 constant_start = self.text_encoder.constant_start
-                self.text_cache.starts = [constant_start(packed, self.text_names) for packed in self.packed_prompts]
+                self.text_cache.starts = [constant_start(packed, *tuned) for packed in self.packed_prompts]
         passes = zip(self.packed_prompts, self.text_cache.starts)
-        return self.class_features([self.encode_text(packed, start=start) for packed, start in passes])
+        return self.class_features([self.encode_text(packed, start=start, **insertions) for packed, start in passes])
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Returns logits (B, n_cls) and the weighted loss terms by name. Their sum is minimised.
@@ -178,6 +184,7 @@ class TunedClip:
         self.clip_names = [name for names in self.sets.values() for name in names]
         self.text_names = [name for name in self.clip_names if not self.backbone.is_image(name)]
         self.tuned = self.build_tuned(classnames)
+        self.inserted = getattr(self.tuned, "inserted", {})
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)
 
@@ -210,8 +217,8 @@ class TunedClip:
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
-        overrides = self._overrides(visual=True) if tuned else {}
-        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),)).float()
+        overrides, inputs = (self._overrides(visual=True), self._insertions("image")) if tuned else ({}, {})
+        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),), inputs).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
@@ -223,6 +230,8 @@ class TunedClip:
         `inputs` are passed to TextEncoder.forward. If they include `x`, the result is (B, n, E).
         """
         overrides = self._overrides(visual=False) if tuned else {}
+        if tuned and "inserted" not in inputs:
+            inputs.update(self._insertions("text"))
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
@@ -245,6 +254,12 @@ class TunedClip:
         names = [name for name in self.clip_names if self.backbone.is_image(name) == visual]
         tensors = cast_like(self.tuned, self.clip, names)
         return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
+
+    def _insertions(self, encoder: str) -> dict[str, Insertions]:
+        """Returns the argument of an encoder, "image" or "text", with what is inserted into it, if anything is."""
+        if encoder not in self.inserted:
+            return {}
+        return {"inserted": self.inserted[encoder](self.backbone.dtype)}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""

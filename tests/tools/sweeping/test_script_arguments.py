@@ -79,7 +79,7 @@ def test_the_log_is_shown_only_for_one_job_at_a_time(translate):
     "argv, facts",
     [
         (("fewshot",), ("METHOD", "CLIPFit")),
-        (("fewshot", "Adapter"), ("'Adapter'", "CLIPFit, CoOp")),
+        (("fewshot", "Adaptor"), ("'Adaptor'", "CLIPFit, CoOp")),
         (("fewshot", "CoOp", "imagenet1k"), ("'imagenet1k'", "caltech101")),
         (("fewshot", "CoOp", "dtd", "four"), ("SHOTS", "four")),
         (("fewshot", "CoOp", "dtd", "4", "one"), ("'one'",)),

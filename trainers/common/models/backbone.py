@@ -107,6 +107,10 @@ class Backbone:
         length = max((len(tensor) for tensor in tensors.values()), default=0)
         return {self.name_in_encoder(name): tensor for name, tensor in tensors.items()}, length
 
+    def insertion_points(self, image: bool) -> list[dict[str, tuple[str, int]]]:
+        """Returns where modules can be inserted into each block of one encoder; see `places.insertion_points`."""
+        return places.insertion_points(self.model, image)
+
     def identity(self) -> dict:
         """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {

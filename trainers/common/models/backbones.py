@@ -75,6 +75,11 @@ def image_tokens_obstacle(name: str) -> str:
     return "its image encoder is a ResNet" if is_resnet(name) else ""
 
 
+def takes_image_insertions(name: str) -> bool:
+    """Whether modules can be inserted into the blocks of the image encoder. Loads no weights. Text encoders all do."""
+    return bool(outline(name).insertion_points(image=True)) if library_of(name) else not is_resnet(name)
+
+
 def features_per_image(name: str) -> int:
     """Returns the number of features of an image: 1, but with BLIP-2. Loads no weights."""
     return getattr(library_of(name), "features_per_image", lambda name: 1)(name)

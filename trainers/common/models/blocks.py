@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..compat import autocast_on_cpu, is_compiling
+from .insertions import Inserted, insert
 
 SLOPE = 1.702  # of QuickGELU
 PARAMETERS = (
@@ -31,7 +32,15 @@ _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends
 ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN is faster
 
 
-def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=False, compiled=False) -> torch.Tensor:
+def run_block(
+    block,
+    x: torch.Tensor,
+    attend: Callable,
+    rows=None,
+    recompute=False,
+    compiled=False,
+    inserted: dict[str, Inserted] | None = None,
+) -> torch.Tensor:
     """Runs a residual attention block on x (B, T, d).
 
     Args:
@@ -39,6 +48,7 @@ def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=Fal
         rows: rows to return, as an index of dimension 1; None: all T.
         recompute: activation checkpointing: save only x; the backward pass recomputes the block.
         compiled: use `torch.compile` in training. Evaluation is not compiled: each new batch size would recompile.
+        inserted: what is inserted, by place.
 
     Returns:
         (B, T, d), or (B, n, d).
@@ -47,16 +57,16 @@ def run_block(block, x: torch.Tensor, attend: Callable, rows=None, recompute=Fal
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
     halves = compiled_halves() if compiled and torch.is_grad_enabled() else (_before, _after)
     activate = F.gelu if isinstance(block.mlp.gelu, torch.nn.GELU) else quick_gelu
-    arguments = (x, p, block.attn.num_heads, attend, rows, halves, activate)
+    arguments = (x, p, block.attn.num_heads, attend, rows, halves, activate, inserted or {})
     if recompute and torch.is_grad_enabled():
         return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
     return _block(*arguments)
 
 
-def _block(x, p: dict[str, torch.Tensor], heads: int, attend: Callable, rows, halves, activate) -> torch.Tensor:
+def _block(x, p: dict[str, torch.Tensor], heads: int, attend, rows, halves, activate, inserted) -> torch.Tensor:
     before, after = halves
     y = attend(before(x, p), heads)
-    return after(x if rows is None else x[:, rows], y, p, activate)
+    return after(x if rows is None else x[:, rows], y, p, activate, inserted)
 
 
 def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -65,12 +75,14 @@ def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
     return linear(y, p["attn.in_proj_weight"], p["attn.in_proj_bias"])
 
 
-def _after(x, y, p: dict[str, torch.Tensor], activate: Callable) -> torch.Tensor:
+def _after(x, y, p: dict[str, torch.Tensor], activate: Callable, inserted: dict[str, Inserted]) -> torch.Tensor:
     """Applies the output projection to the attention output y, then both residual additions and the FFN."""
-    x = x + linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
+    y = linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
+    x = x + insert(inserted, "after_attention", y)
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
     y = activate(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
-    return x + linear(y, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+    y = linear(y, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
+    return x + insert(inserted, "after_ffn", y)
 
 
 @lru_cache(maxsize=None)

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..compat import attention
 from .blocks import run_block
+from .insertions import Insertions
 
 
 def image_encoder(visual: nn.Module) -> nn.Module:
@@ -35,11 +36,11 @@ class ViT(nn.Module):
         self.positional_embedding = visual.positional_embedding
         self.proj = visual.proj
 
-    def forward(self, image: torch.Tensor, prompts=()) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, prompts=(), inserted: Insertions | None = None) -> torch.Tensor:
         """Returns image features (B, E), not normalised, of images (B, 3, H, W).
 
         `prompts[i]` (n_ctx, D) are learned tokens, appended to the input of block i. They replace the outputs of the
-        learned tokens of block i - 1.
+        learned tokens of block i - 1. `inserted` is what is inserted into the blocks.
         """
         x = self.conv1(image).flatten(2).transpose(1, 2)  # (B, patches, D)
         x = torch.cat([self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
@@ -52,7 +53,8 @@ class ViT(nn.Module):
             if i == 0:
                 x = self.ln_pre(x)
             attend, rows = (attend_first, slice(0, 1)) if i == last else (attend_all, None)
-            x = run_block(block, x, attend, rows, recompute=self.recompute, compiled=self.compiled)
+            here = inserted.get(i) if inserted else None
+            x = run_block(block, x, attend, rows, self.recompute, self.compiled, inserted=here)
         return self.ln_post(x[:, 0]) @ self.proj
 
 

@@ -6,6 +6,7 @@ saved here: prompts are encoded at full length, as many text towers attend to th
 - Tuned parameters: `functional_call` puts them in place of the model's.
 - Learned tokens of prompts: a hook replaces the output of the token embedding. The model sees the ids of a filler word
   there. Learned tokens at the blocks: see `learned_tokens`.
+- Insertions: hooks at the last linear layers of attention and FFN of each block (`library_insertions`).
 - Activation checkpointing: each block is recomputed from its input and the parameters of its first pass.
 """
 
@@ -21,7 +22,9 @@ from torch.utils.checkpoint import checkpoint
 from ..compat import functional_call
 from . import places
 from .backbone import Backbone
+from .insertions import Insertions
 from .learned_tokens import image_tokens, obstacle, text_tokens
+from .library_insertions import BlockHooks, inserted_in, set_inserted
 from .packed_prompts import move
 from .preprocess import Preprocess
 from .tokenizers import Tokenizer
@@ -61,13 +64,15 @@ class LibraryImage(nn.Module):
         self.encode = encode
         self.blocks = [block for _, block in places.blocks(model, image=True)]
         self.norm = [places.norm_before_blocks(model)]  # in a list, so that it is not registered a second time
+        self.hooks = BlockHooks(model, image=True)
 
-    def forward(self, image: torch.Tensor, prompts=()) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, prompts=(), inserted: Insertions | None = None) -> torch.Tensor:
         """Returns image features (B, dim), not normalised, of images (B, 3, H, W).
 
-        `prompts[i]` (n_ctx, D) are learned tokens at block i, as in `image.ViT`.
+        `prompts[i]` (n_ctx, D) are learned tokens at block i, as in `image.ViT`. `inserted` is what is inserted into
+        the blocks.
         """
-        with image_tokens(self.blocks, prompts, *self.norm):
+        with self.hooks.inserting(inserted), image_tokens(self.blocks, prompts, *self.norm):
             return self.encode(image)
 
 
@@ -97,6 +102,7 @@ class LibraryText(nn.Module):
         self.causal = causal
         self.width = self.token_embedding.embedding_dim
         self.blocks = [block for _, block in places.blocks(model, image=False)]
+        self.hooks = BlockHooks(model, image=False)
         self.learned: torch.Tensor | None = None  # (B n, L, d): output of the embedding in the current pass
         self.token_embedding.register_forward_hook(self._embed_learned)
 
@@ -112,29 +118,38 @@ class LibraryText(nn.Module):
         """Returns token embeddings (1, n L, d) without positional embeddings."""
         return self.token_embedding(packed.tokens)[None]
 
-    def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, deep=(), start=None) -> torch.Tensor:
+    def forward(
+        self,
+        packed: PaddedPrompts,
+        x: torch.Tensor | None = None,
+        deep=(),
+        start=None,
+        inserted: Insertions | None = None,
+    ) -> torch.Tensor:
         """Computes text features of prompts.
 
         Args:
             x: (B, n L, d) embeddings of the tokens, including learned ones; None: the token embeddings.
             deep: learned tokens at the blocks after the first, as in `text.TextEncoder`.
             start: has no effect; `constant_start` returns None.
+            inserted: what is inserted into the blocks.
 
         Returns:
             (n, dim) features, not normalised; (B, n, dim) if x is given.
         """
         tokens = packed.tokens.view(packed.n, -1)  # (n, L)
-        if x is None:
-            return self.encode(tokens)
-        B, n, length = x.shape[0], *tokens.shape
-        self.learned = x.reshape(B * n, length, -1)
-        try:
-            with text_tokens(self.blocks, packed, deep):
-                return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
-        finally:
-            self.learned = None
+        with self.hooks.inserting(inserted):
+            if x is None:
+                return self.encode(tokens)
+            B, n, length = x.shape[0], *tokens.shape
+            self.learned = x.reshape(B * n, length, -1)
+            try:
+                with text_tokens(self.blocks, packed, deep):
+                    return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
+            finally:
+                self.learned = None
 
-    def constant_start(self, packed: PaddedPrompts, tuned: list[str]) -> None:
+    def constant_start(self, packed: PaddedPrompts, tuned: list[str], inserted=()) -> None:
         """Returns None: nothing is kept between steps."""
 
 
@@ -196,8 +211,8 @@ class LibraryBackbone(Backbone):
 def recompute_block(block: nn.Module, enabled: bool) -> None:
     """Makes the backward pass recompute a block from its input, or no longer.
 
-    The parameters of the first pass are kept for that: in the backward pass, `functional_call` has put back the frozen
-    ones. The block's own hooks run once, outside of what is recomputed.
+    The parameters of the first pass, and what was inserted, are kept for that: in the backward pass, `functional_call`
+    has put back the frozen ones. The block's own hooks run once, outside of what is recomputed.
     """
     block.__dict__.pop("forward", None)
     if not enabled:
@@ -207,10 +222,11 @@ def recompute_block(block: nn.Module, enabled: bool) -> None:
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        parameters = dict(plain.named_parameters())
+        parameters, inserted = dict(plain.named_parameters()), inserted_in(block)
 
         def run(*args):
-            return functional_call(plain, parameters, args, kwargs)
+            with set_inserted({block: inserted}):
+                return functional_call(plain, parameters, args, kwargs)
 
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False)
 

@@ -94,6 +94,13 @@ def _is_attention(name: str) -> bool:
     return any("attn" in part or "attention" in part for part in name.split("."))
 
 
+def _in_attention(block: nn.Module, name: str) -> bool:
+    """Whether a module of a block is part of attention, by its name or by the type of a module that contains it."""
+    parts = name.split(".")
+    owners = [block.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
+    return _is_attention(name) or any("Attention" in type(owner).__name__ for owner in owners)
+
+
 def ffn_linears(block: nn.Module) -> list[str]:
     """Returns the names of a block's linear layers with a bias that are not part of attention, in forward order."""
     return [
@@ -101,6 +108,26 @@ def ffn_linears(block: nn.Module) -> list[str]:
         for name, module in block.named_modules()
         if isinstance(module, nn.Linear) and module.bias is not None and not _is_attention(name)
     ]
+
+
+def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str, int]]]:
+    """Returns where something can be inserted into each block of one encoder: place -> (name of a module, width).
+
+    The module is the last linear layer of the attention ("after_attention") or of the FFN ("after_ffn"), and the width
+    that of its output. Empty if the blocks have other layers there, such as convolutions.
+    """
+    points = []
+    for block_name, block in blocks(model, image):
+        found = {}
+        for name, module in block.named_modules():
+            if isinstance(module, nn.Linear) and is_used(model, f"{block_name}.{name}"):
+                place = "after_attention" if _in_attention(block, name) else "after_ffn"
+                owner = name.rpartition(".")[0]
+                if isinstance(block.get_submodule(owner), nn.MultiheadAttention):
+                    name = owner  # which does not call its output projection
+                found[place] = (f"{block_name}.{name}", module.out_features)
+        points.append(found)
+    return points if all(len(found) == 2 for found in points) else []
 
 
 def norms(model: nn.Module, image: bool, batch: bool = False) -> list[str]:

@@ -14,6 +14,7 @@ but attention work on the rows of x. B is 1 unless the prompts depend on the ima
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from ..compat import attention
 from .blocks import run_block
+from .insertions import Insertions
 from .packed_prompts import PackedPrompts, pack, replace_rows
 from .tokenizers import OpenAITokenizer
 
@@ -63,7 +65,14 @@ class TextEncoder(nn.Module):
         """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""
         return self.token_embedding(packed.tokens)[None].to(self.text_projection.dtype)
 
-    def forward(self, packed: PackedPrompts, x: torch.Tensor | None = None, deep=(), start: Start | None = None):
+    def forward(
+        self,
+        packed: PackedPrompts,
+        x: torch.Tensor | None = None,
+        deep=(),
+        start: Start | None = None,
+        inserted: Insertions | None = None,
+    ) -> torch.Tensor:
         """Computes text features of the packed prompts.
 
         Args:
@@ -72,6 +81,7 @@ class TextEncoder(nn.Module):
             deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces the learned tokens before block i + 1 (MaPLe).
                 `PromptLearner.packed_prompts` knows their rows.
             start: from `constant_start` for these prompts; then `x` is ignored.
+            inserted: what is inserted into the blocks.
 
         Returns:
             (n, E) features, not normalised; (B, n, E) if x is given.
@@ -86,11 +96,13 @@ class TextEncoder(nn.Module):
         else:
             x = x if has_input else self.embed(packed)
             x = x + self.positional_embedding[packed.positions].to(x.dtype)
-        x = self.run_blocks(x, packed, first_block, deep=deep)
+        x = self.run_blocks(x, packed, first_block, deep=deep, inserted=inserted)
         features = self.ln_final(x) @ self.text_projection
         return features if has_input else features[0]
 
-    def run_blocks(self, x: torch.Tensor, packed: PackedPrompts, first: int = 0, end: int | None = None, deep=()):
+    def run_blocks(
+        self, x: torch.Tensor, packed: PackedPrompts, first=0, end: int | None = None, deep=(), inserted=None
+    ) -> torch.Tensor:
         """Runs x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
@@ -98,21 +110,24 @@ class TextEncoder(nn.Module):
                 x = replace_rows(x, packed.learned_rows, packed.learned_index, deep[i - 1])
             rows = packed.eot_rows if i == len(blocks) - 1 else None
             attend_packed = partial(attend, packed=packed, rows=rows)
-            x = run_block(blocks[i], x, attend_packed, rows, recompute=self.recompute)
+            here = inserted.get(i) if inserted else None
+            x = run_block(blocks[i], x, attend_packed, rows, recompute=self.recompute, inserted=here)
         return x
 
     @torch.no_grad()
-    def constant_start(self, packed: PackedPrompts, tuned: list[str]) -> Start:
+    def constant_start(self, packed: PackedPrompts, tuned: list[str], inserted: Iterable[int] = ()) -> Start:
         """Returns the activations before the first tuned parameter, which are constant.
 
         Args:
             tuned: names of the tuned parameters. All others are frozen.
+            inserted: numbers of the blocks into which something is inserted.
         """
         # Examples for 12 blocks:
         #   tuned in block 3: ln_1.weight                 -> blocks = 3: blocks 0 to 2 are constant.
         #   tuned in blocks 0 to 11: mlp.c_proj.bias only -> blocks = 1: block 0 ends with "+ c_proj.bias", so all of it
         #                                                    but this addition is constant; `forward` corrects the bias.
         #   tuned: ln_final.weight only                   -> blocks = 12: all blocks are constant.
+        #   inserted into blocks 3 to 11                  -> blocks = 3 at most: what is inserted is tuned.
         n_blocks = len(self.transformer.resblocks)
         blocks = n_blocks
         for i in range(n_blocks):
@@ -121,6 +136,7 @@ class TextEncoder(nn.Module):
             if tuned_here:
                 blocks = i + 1 if tuned_here == {"mlp.c_proj.bias"} else i
                 break
+        blocks = min([blocks, *inserted])
         x = self.embed(packed)
         x = x + self.positional_embedding[packed.positions].to(x.dtype)
         x = self.run_blocks(x, packed, end=blocks)

@@ -1,0 +1,63 @@
+"""Insertions into the blocks of another library's model: forward hooks at the places of `places.insertion_points`.
+
+A hook applies what its block has as `inserted`, which is set for the time of a forward pass only.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+
+from torch import nn
+
+from . import places
+from .insertions import Inserted, Insertions, insert
+
+
+class BlockHooks:
+    """The hooks of one encoder. They are added when something is first inserted, so that no other run has them."""
+
+    def __init__(self, model: nn.Module, image: bool):
+        self.model = model
+        self.image = image
+        self.blocks: list[nn.Module] = []  # those with hooks
+
+    @contextmanager
+    def inserting(self, inserted: Insertions | None):
+        """Context of a forward pass with insertions; None: without."""
+        if not inserted:
+            yield
+            return
+        if not self.blocks:
+            self.blocks = [block for _, block in places.blocks(self.model, self.image)]
+            for block, points in zip(self.blocks, places.insertion_points(self.model, self.image)):
+                block.inserted = {}
+                for place, (name, _) in points.items():
+                    self.model.get_submodule(name).register_forward_hook(partial(_apply, block, place))
+        with set_inserted({self.blocks[i]: at for i, at in inserted.items()}):
+            yield
+
+
+@contextmanager
+def set_inserted(inserted: dict[nn.Module, dict[str, Inserted]]):
+    """Context in which blocks have these insertions. Blocks without hooks are skipped."""
+    former = {block: block.inserted for block in inserted if "inserted" in block.__dict__}
+    for block in former:
+        block.inserted = inserted[block]
+    try:
+        yield
+    finally:
+        for block, before in former.items():
+            block.inserted = before
+
+
+def inserted_in(block: nn.Module) -> dict[str, Inserted]:
+    """Returns what is inserted into a block in the current pass, by place."""
+    return block.__dict__.get("inserted", {})
+
+
+def _apply(block: nn.Module, place: str, module: nn.Module, inputs, output):
+    """A forward hook: returns the output of the module at a place with what is inserted there."""
+    if isinstance(output, tuple):  # of nn.MultiheadAttention, with the attention weights
+        return (insert(block.inserted, place, output[0]), *output[1:])
+    return insert(block.inserted, place, output)
