@@ -121,7 +121,7 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
         "--methods",
         method,
         "--shots",
-        shots_name(args.shots or 16),
+        shots_name(16 if args.shots is None else args.shots),
         "--jobs",
         str(args.jobs),
         "--table",
