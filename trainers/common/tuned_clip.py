@@ -129,8 +129,18 @@ class TunedClip:
         precision = cfg.TRAINER[self.section].PREC
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
+        if self.tunes_sets_only() and not cfg.TRAINER[self.section].get("TUNE", True):
+            raise ValueError(
+                f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
+                f"the default is {tuple(cfg_default.TRAINER[self.section].TUNE)}"
+            )
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
             raise ValueError(f"MODEL.COMPILE True needs torch 2.0 or later, got {torch.__version__}: set it to False")
+
+    @classmethod
+    def tunes_sets_only(cls) -> bool:
+        """Whether the method has no parameters but those of CLIP that TUNE names."""
+        return cls.trainable and cls.build_tuned is TunedClip.build_tuned
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
@@ -159,7 +169,7 @@ class TunedClip:
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
         self.clip_names = [name for names in self.sets.values() for name in names]
-        self.text_names = [name for name in self.clip_names if not self.backbone.is_image(name)]
+        self.text_names = [name for name in self.clip_names if self.backbone.is_text(name)]
         self.tuned = self.build_tuned(classnames)
         add_parameters(self.tuned, self.clip, self.clip_names)
         self.tuned.to(self.device)
@@ -192,6 +202,13 @@ class TunedClip:
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
+    def word_embeddings(self, packed: PackedPrompts) -> torch.Tensor | None:
+        """Returns the embeddings (1, T, d) of the tokens of prompts if they are tuned, else None."""
+        name = f"{self.text_encoder.embedding}.weight"
+        if name not in self.text_names:
+            return None
+        return self.text_encoder.embed(packed, cast_like(self.tuned, self.clip, [name])[name])
+
     @torch.inference_mode(False)  # training may use features that an evaluation computed first
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
@@ -207,14 +224,26 @@ class TunedClip:
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         """Returns the tuned parameters of one encoder, by their names in it, in the dtype of CLIP's parameters."""
-        names = [name for name in self.clip_names if self.backbone.is_image(name) == visual]
+        names = [name for name in self.clip_names if self.backbone.in_encoder(name, image=visual)]
         tensors = cast_like(self.tuned, self.clip, names)
         return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
+
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        """The factor of the cosine similarities: the tuned one if TUNE names the set logit_scale."""
+        if "logit_scale" in self.clip_names:
+            return self.tuned.get_parameter("logit_scale").exp()
+        return self.backbone.logit_scale
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.backbone.logits(image_features, text_features)
+            return self.backbone.logits(image_features, text_features, self.logit_scale)
+
+    def zero_shot_logits(self, image_features: torch.Tensor) -> torch.Tensor:
+        """Returns the teacher's logits (B, n_cls), fp32, given its normalised image features."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.backbone.logits(image_features, self.zero_shot_features(), self.backbone.logit_scale)
 
     def autocast(self):
         """Returns a context that enables autocast only if PREC is amp: fp16 on CUDA, bf16 on the CPU."""

@@ -21,6 +21,7 @@ from ..compat import functional_call
 from . import places
 from .backbone import Backbone
 from .preprocess import Preprocess
+from .text import embed
 from .tokenizers import Tokenizer
 
 
@@ -59,6 +60,7 @@ class LibraryText(nn.Module):
     """Text encoder with the interface of `text.TextEncoder`, from the library's `encode(tokens)`.
 
     Attributes:
+        embedding: name of the token embedding in `model`.
         width, dim: lengths of a token embedding and of a feature.
         causal: whether a token attends to its predecessors only.
     """
@@ -90,9 +92,9 @@ class LibraryText(nn.Module):
         # A copy, as some models (BLIP) add the positions in place
         return output if self.learned is None else self.learned.to(output.dtype, copy=True)
 
-    def embed(self, packed: PaddedPrompts) -> torch.Tensor:
-        """Returns token embeddings (1, n L, d) without positional embeddings."""
-        return self.token_embedding(packed.tokens)[None]
+    def embed(self, packed: PaddedPrompts, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns token embeddings (1, n L, d) without positional embeddings. `weight` replaces the embedding's own."""
+        return embed(self.token_embedding, packed.tokens, weight)[None]
 
     def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None) -> torch.Tensor:
         """Computes text features of prompts.
@@ -148,6 +150,10 @@ class LibraryBackbone(Backbone):
     @property
     def logit_scale(self) -> torch.Tensor:
         return super().logit_scale if self.scale is None else self.scale
+
+    def in_encoder(self, name: str, image: bool) -> bool:
+        """Returns True: both encoders are the whole model. In BLIP-2 they share a network."""
+        return True
 
     def name_in_encoder(self, name: str) -> str:
         return f"model.{name}"

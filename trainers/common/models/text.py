@@ -20,10 +20,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..compat import attention
+from ..compat import attention, functional_call
 from .blocks import run_block
 from .packed_prompts import PackedPrompts, pack
 from .tokenizers import OpenAITokenizer
+
+INPUTS = {"token_embedding.weight", "positional_embedding"}  # parameters before the first block
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class TextEncoder(nn.Module):
 
     recompute = False  # activation checkpointing
     causal = True
+    embedding = "token_embedding"  # its name in CLIP
     tokenizer = OpenAITokenizer()
     pack = staticmethod(pack)
 
@@ -59,9 +62,12 @@ class TextEncoder(nn.Module):
         self.text_projection = clip_model.text_projection
         self.width, self.dim = clip_model.text_projection.shape
 
-    def embed(self, packed: PackedPrompts) -> torch.Tensor:
-        """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""
-        return self.token_embedding(packed.tokens)[None].to(self.text_projection.dtype)
+    def embed(self, packed: PackedPrompts, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices.
+
+        `weight` is used in place of the embedding's own.
+        """
+        return embed(self.token_embedding, packed.tokens, weight)[None].to(self.text_projection.dtype)
 
     def forward(self, packed: PackedPrompts, x: torch.Tensor | None = None, deep=(), start: Start | None = None):
         """Computes text features of the packed prompts.
@@ -101,8 +107,8 @@ class TextEncoder(nn.Module):
         return x
 
     @torch.no_grad()
-    def constant_start(self, packed: PackedPrompts, tuned: list[str]) -> Start:
-        """Returns the activations before the first tuned parameter, which are constant.
+    def constant_start(self, packed: PackedPrompts, tuned: list[str]) -> Start | None:
+        """Returns the activations before the first tuned parameter, which are constant; None if there are none.
 
         Args:
             tuned: names of the tuned parameters. All others are frozen.
@@ -112,6 +118,8 @@ class TextEncoder(nn.Module):
         #   tuned in blocks 0 to 11: mlp.c_proj.bias only -> blocks = 1: block 0 ends with "+ c_proj.bias", so all of it
         #                                                    but this addition is constant; `forward` corrects the bias.
         #   tuned: ln_final.weight only                   -> blocks = 12: all blocks are constant.
+        if INPUTS & set(tuned):
+            return None
         n_blocks = len(self.transformer.resblocks)
         blocks = n_blocks
         for i in range(n_blocks):
@@ -125,6 +133,11 @@ class TextEncoder(nn.Module):
         x = self.run_blocks(x, packed, end=blocks)
         bias = self.transformer.resblocks[max(blocks - 1, 0)].mlp.c_proj.bias
         return Start(blocks, x, bias.detach().clone())
+
+
+def embed(embedding: nn.Module, tokens: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Returns the embeddings (T, d) of tokens (T,), with `weight` in place of the module's own."""
+    return functional_call(embedding, {} if weight is None else {"weight": weight}, (tokens,))
 
 
 def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tensor:

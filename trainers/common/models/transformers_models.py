@@ -134,7 +134,10 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
     model = files.read_model(name, folder, config)
     model.fingerprint, model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
     scale, bias = logit_scale(model).to(device), logit_bias(model)  # fp32 at every precision
+    exact = {name: p.detach().to(device, copy=True) for name, p in model.named_parameters() if name == "logit_scale"}
     model.to(device, DTYPES.get(precision, torch.float32))
+    for name, tensor in exact.items():
+        model.get_parameter(name).data = tensor  # 100 has an error of 0.05 % in fp16
     backbone = as_backbone(name, folder, model)
     backbone.scale, backbone.logit_bias = scale, bias
     return backbone
