@@ -161,6 +161,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
     def before_train(self):
+        if self.cfg.MODEL.START_TUNE and not self.start:
+            raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
         if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.FINAL_MODEL last_step")
         if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
@@ -197,6 +199,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def model_identity(self):
         return {
+            **({"start": self.start.source} if self.start else {}),
             **self.backbone.identity(),
             "precision": self.precision,
             "tune": list(self.sets),

@@ -22,7 +22,7 @@ def check(method: type, cfg) -> None:
             f"OPTIM.TUNE_LR {rate:g} needs a method with parameters of its own, but {cfg.TRAINER.NAME} has none: set "
             "OPTIM.LR instead, and OPTIM.TUNE_LR -1"
         )
-    if not cfg.TRAINER[method.section].get("TUNE", ()):
+    if not (cfg.TRAINER[method.section].get("TUNE", ()) or cfg.MODEL.START_TUNE):
         raise ValueError(f"OPTIM.TUNE_LR {rate:g} is the rate of parameter sets, but {key} names none: set {key}")
 
 

@@ -23,6 +23,7 @@ from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
 from .models.text import Start
 from .prompts import fill, get_template
+from .runs import start
 
 # Activation of the FFNs that the backbone's weights were made for: quick_gelu (OpenAI's) or gelu. Files do not tell
 cfg_default.MODEL.BACKBONE.ACTIVATION = "quick_gelu"
@@ -66,6 +67,8 @@ class TunedClip:
     needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
+
+    start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 
     # Methods override these
 
@@ -129,7 +132,7 @@ class TunedClip:
         precision = cfg.TRAINER[self.section].PREC
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
-        if self.tunes_sets_only() and not cfg.TRAINER[self.section].get("TUNE", True):
+        if self.tunes_sets_only() and not (cfg.TRAINER[self.section].get("TUNE", True) or cfg.MODEL.START_TUNE):
             raise ValueError(
                 f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
                 f"the default is {tuple(cfg_default.TRAINER[self.section].TUNE)}"
@@ -153,6 +156,10 @@ class TunedClip:
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         self.backbone = self.make_backbone()
         self.clip = self.backbone.model
+        found = start.read(cfg, self.clip, self.backbone.identity())
+        if found:
+            start.apply(self, found)
+            start.note_differences(self)
         preprocess.check_size(cfg, self.backbone.preprocess.size)
         note = preprocess.differences(cfg, self.backbone.preprocess)
         if note:
@@ -168,11 +175,29 @@ class TunedClip:
 
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
-        self.clip_names = [name for names in self.sets.values() for name in names]
-        self.text_names = [name for name in self.clip_names if self.backbone.is_text(name)]
         self.tuned = self.build_tuned(classnames)
-        add_parameters(self.tuned, self.clip, self.clip_names)
+        self.clip_names, self.text_names = [], []
+        for names in self.sets.values():
+            self.tune(names)
+        if self.start:
+            self.join_start()
+
+    def tune(self, names: list[str]) -> None:
+        """Adds parameters of CLIP to the tuned ones."""
+        self.clip_names += names
+        self.text_names += [name for name in names if self.backbone.is_text(name)]
+        add_parameters(self.tuned, self.clip, names)
+        for name in names:
+            if self.start and name in self.start.tensors:  # in fp32, unlike CLIP's
+                self.tuned.get_parameter(name).data.copy_(self.start.tensors[name])
         self.tuned.to(self.device)
+
+    def join_start(self) -> None:
+        """Adds the parameters of the start to the tuned ones with MODEL.START_TUNE, and clears cached features."""
+        if self.cfg.MODEL.START_TUNE:
+            self.sets[start.SET] = [name for name in self.start.tensors if name not in self.clip_names]
+            self.tune(self.sets[start.SET])
+        self.text_cache = TextCache()
 
     def make_backbone(self) -> Backbone:
         """Returns the frozen CLIP with what is known of it."""
@@ -205,8 +230,8 @@ class TunedClip:
     def word_embeddings(self, packed: PackedPrompts) -> torch.Tensor | None:
         """Returns the embeddings (1, T, d) of the tokens of prompts if they are tuned, else None."""
         name = f"{self.text_encoder.embedding}.weight"
-        if name not in self.text_names:
-            return None
+        if name not in self.text_names:  # a PromptLearner may be older than the start
+            return self.text_encoder.embed(packed) if self.start and name in self.start.tensors else None
         return self.text_encoder.embed(packed, cast_like(self.tuned, self.clip, [name])[name])
 
     @torch.inference_mode(False)  # training may use features that an evaluation computed first

@@ -21,8 +21,9 @@ ALLOWED = {
     "runs": set(),
     "prompts": {"models"},
     "prompt_learner": {"models", "prompts"},
-    "tuned_clip": {"models", "prompts"},
-    "trainer": {"models", "runs", "tuned_clip"},
+    "tuned_clip": {"models", "prompts", "runs"},
+    "tune_rate": set(),
+    "trainer": {"models", "runs", "tune_rate", "tuned_clip"},
     "inference": {"models", "runs", "prompts", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
