@@ -56,6 +56,7 @@ class Run:
     command: list = field(default_factory=list)  # command line, as far as recorded
     zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
     choice: Choice | None = None  # of a test: how its training was chosen on validation images
+    start: dict | None = None  # the run whose parameters of CLIP it was started from, as in identity.start
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
 
@@ -107,6 +108,7 @@ def from_record(record: dict, path: Path) -> Run:
         config=config_name(command),
         command=command,
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
+        start=identity.get("start"),
         extra={key: record.get(key) for key in EXTRA},
     )
     if run.finished:

@@ -137,6 +137,11 @@ class TunedClip:
                 f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
                 f"the default is {tuple(cfg_default.TRAINER[self.section].TUNE)}"
             )
+        if self.zero_shot and cfg.MODEL.START_FROM:
+            raise ValueError(
+                f"MODEL.START_FROM {cfg.MODEL.START_FROM}: {cfg.TRAINER.NAME} trains nothing; evaluate that run itself "
+                f"with --eval-only --model-dir {cfg.MODEL.START_FROM}"
+            )
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
             raise ValueError(f"MODEL.COMPILE True needs torch 2.0 or later, got {torch.__version__}: set it to False")
 

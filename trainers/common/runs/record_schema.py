@@ -139,7 +139,7 @@ PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASS
 # Settings that belong to a dataset, for all methods.
 PER_DATASET = ("DATASET.TEMPLATE", "DATASET.FOLDER")
 # Settings that have no effect on methods without training.
-OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS")
+OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS", "MODEL.START_TUNE")
 # Methods without training images, for logs and for records without identity.zero_shot.
 ZERO_SHOT = ("ZeroshotCLIP", "ZeroshotCLIP2")
 

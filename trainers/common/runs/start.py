@@ -58,11 +58,6 @@ def of_state(state: dict, path: str) -> Start | None:
     """Returns the start of the run whose checkpoint is `state`, read from `path`; None if it had none."""
     source = (state.get("meta") or {}).get("start")
     tensors = {name[len(PREFIX) :]: tensor for name, tensor in state["state_dict"].items() if name.startswith(PREFIX)}
-    if source and not tensors:
-        raise ValueError(
-            f"{path} was started from {source['model_dir']} and trained nothing, so that it does not hold these "
-            "parameters: use that run instead"
-        )
     return Start(tensors, source) if source else None
 
 
