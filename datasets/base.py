@@ -47,6 +47,7 @@ class FewShotDataset(DatasetBase):
     test_only = False  # whether the train images are the test images, as in the variants of ImageNet
 
     template = "a photo of a {}."  # the paper's prompt template (Table 8; CoOp's for zero-shot), {} for the class name
+    metric = "accuracy"  # name of the evaluation's result by which methods are compared on this dataset
     counts = ()  # published numbers of classes, train, val and test images (None: unknown); () if none are published
     paper_order = None  # row in the papers' tables, 1 (ImageNet) to 11; None for other datasets
     variant_of = ""  # registry name of the dataset with the same classes of which this is a distribution shift
@@ -166,4 +167,9 @@ class FewShotDataset(DatasetBase):
         return Split(*chosen, split.test)
 
     def to_datum(self, item):
-        return Datum(impath=os.path.join(self.image_dir, item.path), label=item.label, classname=item.classname)
+        path = os.path.join(self.image_dir, item.path)
+        return Datum(impath=path, label=item.label, domain=self.domain_of(item), classname=item.classname)
+
+    def domain_of(self, item):
+        """Returns the domain of an image, for datasets with several, as an index of `domains`."""
+        return 0

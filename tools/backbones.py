@@ -48,7 +48,7 @@ def describe(name: str) -> list[str]:
     from trainers.common.models.parameter_sets import PARAMETER_SETS
 
     backbone = outline(name)
-    p, text = backbone.preprocess, backbone.text_encoder
+    p, text, obstacle = backbone.preprocess, backbone.text_encoder, backbone.image_tokens_obstacle
     total = sum(parameter.numel() for parameter in backbone.model.parameters())
     activation = f", {backbone.activation}" if backbone.activation else ""
     lines = [
@@ -59,7 +59,7 @@ def describe(name: str) -> list[str]:
         f"{'causal' if backbone.causal else 'not causal: always encoded at full length'}",
         f"features  {backbone.dim} numbers"
         + ("; the logit bias is left out, as the softmax cancels it" if backbone.logit_bias is not None else ""),
-        f"learned image tokens (MaPLe)  {'yes' if backbone.takes_image_tokens else 'no'}",
+        f"learned image tokens (MaPLe)  {f'no: {obstacle}' if obstacle else 'yes'}",
         "",
         f"{'parameter set':<24}{'tensors':>8}{'scalars':>12}",
     ]

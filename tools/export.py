@@ -97,7 +97,8 @@ def run(args) -> None:
     print(f"{folder}:")
     for name in sorted(os.listdir(folder)):
         print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
-    print(f'\nIn Python:\n\nfolder = "{folder}"\n{target.USAGE}')
+    usage = own_library.usage(classifier) if writer is own_library else target.USAGE
+    print(f'\nIn Python:\n\nfolder = "{folder}"\n{usage}')
 
 
 def replace(folder: str, new: str, former: str) -> None:

@@ -105,7 +105,8 @@ def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str,
     if split == "val":
         return validate(trainer)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return {"accuracy": trainer.test(split=split)}
+        trainer.test(split=split)
+    return {"accuracy": trainer.run.metrics[split]["accuracy"]}
 
 
 @torch.inference_mode()

@@ -49,6 +49,12 @@ def downloadable():
     return [cls.__name__ for cls in classes if cls.dataset_dir and not cls.default_root]
 
 
+def one_per_folder(names):
+    """Returns the first of the datasets in each folder: variants that differ in their test images share the files."""
+    first = {DATASET_REGISTRY.get(name).dataset_dir: name for name in reversed(names)}
+    return [name for name in names if name in first.values()]
+
+
 def show(report):
     print(f"{report.name:<20} {report.state:<8} {report.counts}")
     for problem in report.problems:
@@ -103,7 +109,7 @@ def run(args):
     if not args.check and not args.yes:
         confirm(names, args.root)
     complete = True
-    for name in names or downloadable():
+    for name in names or one_per_folder(downloadable()):
         failures = [] if args.check else fetch(name, args.root)
         for failure in failures:
             print(f"error: {failure}", file=sys.stderr)

@@ -19,7 +19,9 @@ import yaml
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TABLE = CONFIGS / "recipes.yaml"
+ALL = "all"  # all training images; the number of shots is then -1
 DEFAULT = "default"  # entry for the methods without a recipe
+EVERY = "every"  # rules for all methods and protocols, before those of the method
 SHARED = "_base_"  # folder of the config files that all methods share
 CONDITIONS = {"backbone": "backbone", "datasets": "dataset", "shots": "shots"}  # key of a rule -> argument of `recipe`
 
@@ -46,15 +48,15 @@ def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: 
         ValueError: If the table has no such protocol, or neither the method nor a default.
     """
     table = read_table() if table is None else table
-    protocols = table.get(method, table.get(DEFAULT))
+    protocols = table.get(DEFAULT) if method == EVERY else table.get(method, table.get(DEFAULT))
     if protocols is None:
         raise ValueError(f"configs/recipes.yaml has no method {method!r}; available: {', '.join(table)}")
     if protocol not in protocols:
         available = ", ".join(protocols)
         raise ValueError(f"configs/recipes.yaml has no protocol {protocol!r} for {method}; available: {available}")
-    run = {"backbone": backbone, "dataset": dataset, "shots": shots}
+    run = {"backbone": backbone, "dataset": dataset, "shots": ALL if shots == -1 else shots}
     settings = {}
-    for rule in flatten(protocols[protocol]):
+    for rule in flatten([table.get(EVERY, []), protocols[protocol]]):
         if all(matches(rule[key], run[name]) for key, name in CONDITIONS.items() if key in rule):
             settings.update({key: value for key, value in rule.items() if key not in CONDITIONS})
     return settings.pop("config"), settings
@@ -75,6 +77,14 @@ def config_file(method: str, config: str, configs: Path = CONFIGS) -> str:
     raise ValueError(f"unknown config {config!r} for {method}; available: {', '.join(sorted(names))}")
 
 
+def shots_number(text: str) -> int:
+    """Returns the number of shots for an argument of a command line, an integer or "all"."""
+    try:
+        return -1 if text == ALL else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a positive integer or {ALL}, got {text!r}") from None
+
+
 def flatten(rules: list) -> list[dict]:
     """Replaces nested lists of rules by their rules."""
     result = []
@@ -93,12 +103,14 @@ def main(argv=None) -> int:
     parser.add_argument("method", nargs="?", help="CLIPFit, CoOp, ...")
     parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset or domain_shift")
     parser.add_argument("dataset", nargs="?", help="training dataset: name of a file in configs/datasets")
-    parser.add_argument("--shots", type=int, default=16, help="training images per class (default: 16)")
+    parser.add_argument(
+        "--shots", type=shots_number, default=16, help="training images per class, or all (default: 16)"
+    )
     parser.add_argument("--backbone", default="ViT-B/16", help="micro, or an OpenAI name (default: ViT-B/16)")
     args = parser.parse_args(argv)
     table = read_table()
     if args.methods:
-        print(*(name for name in table if name != DEFAULT), sep="\n")
+        print(*(name for name in table if name not in (DEFAULT, EVERY)), sep="\n")
         return 0
     if args.dataset is None:
         parser.error("give METHOD PROTOCOL DATASET, or --methods")

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from runtime.user_errors import exit_code  # noqa: E402
 from tools import choices  # noqa: E402
+from tools.recipe import shots_number  # noqa: E402
 from tools.sweeping import choosing  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
@@ -60,7 +61,11 @@ def add_options(parser) -> None:
     )
     runs.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N", help="seeds (default: 1 2 3)")
     runs.add_argument(
-        "--shots", nargs="+", type=int, metavar="N", help="training images per class (default: 16; fewshot: 1 2 4 8 16)"
+        "--shots",
+        nargs="+",
+        type=shots_number,
+        metavar="N",
+        help="training images per class, or all (default: 16; fewshot: 1 2 4 8 16)",
     )
     runs.add_argument(
         "--backbone", metavar="NAME",

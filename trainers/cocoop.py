@@ -59,6 +59,7 @@ class CoCoOp(ClipTrainer):
 
     section = "COCOOP"
     one_image_feature = True
+    uses_templates = False
     model_name = "prompt_learner"
     image_conditioned_text = True
     not_loaded = ("token_prefix", "token_suffix")

@@ -26,6 +26,7 @@ class CoOp(ClipTrainer):
     """CoOp's trainer: minimises CE. If CTX_INIT has words, they initialise the context and set its number of tokens."""
 
     section = "COOP"
+    uses_templates = False
     model_name = "prompt_learner"
     not_loaded = ("token_prefix", "token_suffix", "token_midfix")
 

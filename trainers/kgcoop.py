@@ -27,6 +27,7 @@ class KgCoOp(CoOp):
     """Minimises CE + W * (1 - mean_k cos(w_k, w_k^clip)). The teacher uses the dataset's prompt template."""
 
     not_loaded = (*CoOp.not_loaded, "bias_vectors", "meta_net.")
+    uses_templates = True  # of the teacher
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

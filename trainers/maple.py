@@ -62,6 +62,7 @@ class MaPLe(ClipTrainer):
     """MaPLe's trainer: minimises CE."""
 
     section = "MAPLE"
+    uses_templates = False
     model_name = "MultiModalPromptLearner"
     needs_vit = True
     # The official checkpoints hold the whole model.

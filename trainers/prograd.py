@@ -33,6 +33,8 @@ cfg_default.LOSS.ALPHA = 0.0  # no effect
 class ProGrad(CoOp):
     """ProGrad's trainer: minimises CE, and removes the part of its gradient that opposes the distillation loss's."""
 
+    uses_templates = True  # of the teacher
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         if cfg.LOSS.NAME not in ("", "prograd"):

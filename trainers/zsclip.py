@@ -6,8 +6,6 @@ Run it with --eval-only. Differences from CoOp's version: it runs at the precisi
 over the prompt ensemble is normalised again.
 """
 
-import torch
-import torch.nn.functional as F
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
@@ -46,10 +44,8 @@ class ZeroshotCLIP(ClipTrainer):
 class ZeroshotCLIP2(ZeroshotCLIP):
     """Zero-shot CLIP with a prompt ensemble: seven ImageNet templates, plus the dataset's own if it is not ImageNet."""
 
-    def text_features(self) -> torch.Tensor:
-        templates = list(SELECTED_TEMPLATES)
-        if self.cfg.DATASET.NAME != "ImageNet":
-            templates.append(self.template)
-        classnames = list(self.dm.dataset.classnames)
-        features = [self.encode_text(self.pack_prompts(classnames, template)) for template in templates]
-        return F.normalize(torch.stack(features).mean(0), dim=-1)
+    def prompt_templates(self):
+        if self.cfg.DATASET.TEMPLATES or self.cfg.DATASET.DESCRIPTIONS_DIGEST:
+            return super().prompt_templates()
+        own = () if self.cfg.DATASET.NAME == "ImageNet" else (self.template,)
+        return (*SELECTED_TEMPLATES, *own)

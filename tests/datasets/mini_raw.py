@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+from datasets.wilds_fmow import CATEGORIES as FMOW
+from datasets.wilds_iwildcam import IWildCamWilds
 from tests.datasets.mini import write_classes, write_images
 
 CLASSNAMES_TXT = "n01440764 tench\nn01443537 goldfish\nn01484850 great white shark\nn01491361 tiger shark\n"
+IWILDCAM = IWildCamWilds.at_root("data").label_names()
 WNIDS, NAMES = ([line.split(" ", 1)[i] for line in CLASSNAMES_TXT.splitlines()] for i in (0, 1))
 
 
@@ -135,6 +138,83 @@ def variant(folder, image_dir, wnids, names):
     return make
 
 
+def write_table(path, header, rows):
+    """Writes a CSV file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n")
+
+
+def fmow(root):
+    """Writes 62 classes with 2 images in each of id_val, val, id_test and test, and with images of no split.
+
+    The first row has the split "seq", so that the number in a name is not the position among the images of the splits.
+    """
+    root = Path(root) / "fmow_v1.1"
+    countries = ("KEN", "FRA", "XXX", "BRA")  # XXX has no region
+    table = [("alpha-3", "region"), ("KEN", "Africa"), ("FRA", "Europe"), ("BRA", "Americas")]
+    write_table(root / "country_code_mapping.csv", table[0], table[1:])
+    years = {"train": [2002] * 5 + [2012] * 5, "val": [2012, 2010, 2013, 2015], "test": [2009, 2012, 2016, 2017]}
+    unused = [("train", 2013), ("val", 2016), ("test", 2013), ("seq", 2010), ("seq", 2016)]
+    rows = [("seq", "zoo", "2010-01-01T00:00:00Z", "FRA", 9)]
+    for number, category in enumerate(FMOW):
+        used = [(split, year) for split in years for year in years[split]]
+        for index, (split, year) in enumerate(used + unused):
+            time = f"{year}-12-31T23:59:59Z" if index % 2 else f"{year}-01-01T00:00:00+00:00"
+            rows.append((split, category, time, countries[(number + index) % 4], index))
+    write_table(root / "rgb_metadata.csv", ("split", "category", "timestamp", "country_code", "cloud_cover"), rows)
+    write_images(root / "images", [f"rgb_img_{row}.png" for row in range(len(rows)) if rows[row][0] != "seq"])
+    return list(FMOW), 2 * len(FMOW)
+
+
+def camelyon17(root):
+    root = Path(root) / "camelyon17_v1.0"
+    rows = []
+    for hospital in range(5):
+        for index in range(12):
+            row = (len(rows), f"00{hospital}", index % 3, index, 7 * index, index % 2, hospital, index // 9, hospital)
+            rows.append(row)
+    header = ("", "patient", "node", "x_coord", "y_coord", "tumor", "center", "split", "slide")
+    write_table(root / "metadata.csv", header, rows)
+    for _, patient, node, x, y, *_ in rows:
+        slide = f"patient_{patient}_node_{node}"
+        write_images(root / "patches" / slide, [f"patch_{slide}_x_{x}_y_{y}.png"])
+    return ["lymph node", "lymph node containing metastatic tumor tissue"], 12
+
+
+def iwildcam(root):
+    root = Path(root) / "iwildcam_v2.0"
+    counts = {"id_test": 1, "id_val": 1, "test": 2, "train": 3, "val": 1}
+    rows = []
+    for split, count in counts.items():
+        for label in range(len(IWILDCAM)):
+            if split == "train" or label < 20:  # as in the original, some classes have train images only
+                rows += [(split, label, f"{split}-{label}-{index}.jpg") for index in range(count)]
+    # The columns after the file name are not read here, but by the package `wilds`.
+    rows = [(index, *row, index, index, "2015-01-01 12:00:00.000") for index, row in enumerate(rows)]
+    header = ("", "split", "y", "filename", "location_remapped", "sequence_remapped", "datetime")
+    write_table(root / "metadata.csv", header, rows)
+    write_images(root / "train", [row[3] for row in rows])
+    return list(IWILDCAM), 40
+
+
+NUMBERS = [100, 3, 20, 1000, 7, 15, 230, 2, 9, 41, 8, 77, 500, 31]  # of ImageNet's images, not in order
+
+
+def mini_imagenet(name, positions=range(2, 13)):
+    """Returns a builder of a list of Mini-ImageNet and of ImageNet's images, 14 per class."""
+
+    def make(root):
+        imagenet = Path(root) / "imagenet"
+        for wnid in WNIDS:
+            write_images(imagenet / "images" / "train" / wnid, [f"{wnid}_{number}.jpg" for number in NUMBERS])
+        (imagenet / "classnames.txt").write_text(CLASSNAMES_TXT)
+        rows = [(f"{wnid}{position:08d}.jpg", wnid) for wnid in WNIDS[::-1] for position in positions]
+        write_table(Path(root) / "mini-imagenet" / f"{name}.csv", ("filename", "label"), rows)
+        return NAMES, None if name == "train" else len(rows)
+
+    return make
+
+
 BUILDERS = {
     "Caltech101": folders(
         "caltech-101/101_ObjectCategories",
@@ -168,4 +248,12 @@ BUILDERS = {
     "ImageNetR": variant(
         "imagenet-rendition", "imagenet-r", ["n01443537", "n01484850"], ["goldfish", "great white shark"]
     ),
+    "MiniImageNet": mini_imagenet("test"),
+    "MiniImageNetVal": mini_imagenet("val"),
+    "MiniImageNetTrain": mini_imagenet("train"),
+    "FMoWWilds": fmow,
+    "FMoWWildsID": fmow,
+    "Camelyon17Wilds": camelyon17,
+    "IWildCamWilds": iwildcam,
+    "IWildCamWildsID": lambda root: (iwildcam(root)[0], 20),
 }

@@ -37,6 +37,14 @@ OTHERS = {  # not in the paper
     "ImageNetR": ("a photo of a {}.", (200, None, None, 30000)),
     "Digits": ("a photo of the number {}.", (10, 898, 359, 540)),
     "Folder": ("a photo of a {}.", ()),
+    "FMoWWilds": ("satellite photo of a {}.", (62, 76863, 19915, 22108)),
+    "FMoWWildsID": ("satellite photo of a {}.", (62, 76863, 19915, 11327)),
+    "MiniImageNet": ("a photo of a {}.", (20, None, None, 12000)),
+    "MiniImageNetVal": ("a photo of a {}.", (16, None, None, 9600)),
+    "MiniImageNetTrain": ("a photo of a {}.", (64, 19200, 7680, 11520)),
+    "Camelyon17Wilds": ("a histopathology slide showing {}.", (2, 302436, 34904, 85054)),
+    "IWildCamWilds": ("a photo of {}.", (182, 129809, 14961, 42791)),
+    "IWildCamWildsID": ("a photo of {}.", (182, 129809, 14961, 8154)),
     "CapitalLetters": ("a photo of the capital letter {}.", (24, 1200, 480, 720)),
     "Symbols": ("a photo of a {}.", (7, 350, 140, 210)),
     "DigitsRotated": ("a photo of the number {}.", (10, None, None, 540)),
@@ -64,7 +72,10 @@ def test_facts_are_the_published_ones():
 def test_order_is_the_papers():
     names = list(catalogue.entries())
     assert names[:15] == [*list(TABLE_8)[:11], "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR"]
-    assert names[15:] == ["CapitalLetters", "Digits", "DigitsRotated", "DigitsNoisy", "Folder", "Symbols"]
+    wilds = ["FMoWWilds", "FMoWWildsID", "Folder", "IWildCamWilds", "IWildCamWildsID"]
+    mini_imagenet = ["MiniImageNet", "MiniImageNetTrain", "MiniImageNetVal"]
+    digits = ["Digits", "DigitsRotated", "DigitsNoisy"]
+    assert names[15:] == ["Camelyon17Wilds", "CapitalLetters", *digits, *wilds, *mini_imagenet, "Symbols"]
     assert sorted(["of tomorrow", *reversed(names)], key=catalogue.order) == [*names, "of tomorrow"]
     orders = [entry.paper_order for entry in catalogue.entries().values()]
     assert orders == [*range(1, 12), *[None] * (len(names) - 11)]
@@ -103,7 +114,8 @@ def test_an_unknown_name_lists_the_closest_match_and_all_names(text, closest):
 
 def test_the_table_of_the_docs():
     """Rows are `config`, registry name, `folder`, counts. Datasets that CoOp does not have are optional."""
-    lines = [line for line in DOCS.splitlines() if line.startswith("| `")]
+    table = DOCS.partition("\n## All datasets\n")[2]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
     rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
     for config, name, folder, *counts in rows:
         entry = catalogue.by_config()[config]

@@ -23,7 +23,8 @@ TRUNKS = {
     "clipfit_siglip": ("vit_base_patch16_siglip_224", {"img_size": 64, **TRANSFORMER}),
     "clipfit_eva02": ("eva02_base_patch16_clip_224", {"img_size": 64, **TRANSFORMER}),
     "clipfit_fastvit": ("fastvit_mci0", {"layers": (1, 1, 1, 1), "embed_dims": (16, 32, 64, 64)}),
-    "clipfit_mci": ("vit_base_mci_224", {"img_size": 64, "depth": 1}),
+    "clipfit_vit": ("vit_large_patch14_clip_224", {"img_size": 56, **TRANSFORMER}),
+    "clipfit_mci": ("vit_base_mci_224", {"img_size": 64, "depth": 2}),
     "clipfit_pe": ("vit_pe_core_base_patch16_224", {"img_size": 64, **TRANSFORMER}),
 }
 
@@ -73,6 +74,7 @@ FAMILIES = {
     ),
     "tiny-MobileCLIP": model(trunk("clipfit_fastvit", "avg"), {"no_causal_mask": True}, custom_text=True),
     "tiny-MobileCLIP-B": model(trunk("clipfit_mci", "token"), {"no_causal_mask": False}, custom_text=True),
+    "tiny-MobileCLIP2-L": model({**trunk("clipfit_vit", "token"), "image_size": 56}, custom_text=True),
     "tiny-PE-Core": model(trunk("clipfit_pe", "map"), {"context_length": 32}, custom_text=True),
     "tiny-CoCa": model(
         {**VIT, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},

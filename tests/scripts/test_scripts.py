@@ -8,11 +8,11 @@ import pytest
 
 from tests import fork_server
 from tests.user_errors import assert_user_error
-from tools.recipe import DEFAULT, read_table
+from tools.recipe import DEFAULT, EVERY, read_table
 from tools.sweeping.plan import PROTOCOLS
 
 # Method -> folder of its scripts
-FOLDERS = {name: name.lower() for name in read_table() if name not in (DEFAULT, "ZeroshotCLIP", "ZeroshotCLIP2")}
+FOLDERS = {name: name.lower() for name in read_table() if name not in (DEFAULT, EVERY, "ZeroshotCLIP", "ZeroshotCLIP2")}
 FOLDERS |= {"TipAdapter": "tip_adapter", "TipAdapterF": "tip_adapter_f", "ZeroshotCLIP": "zeroshot_clip"}
 FOLDERS |= {"LayerNormTuning": "layernorm_tuning", "FullFineTuning": "full_fine_tuning"}
 

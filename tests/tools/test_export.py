@@ -186,7 +186,7 @@ def test_onnx(call, run_of, tmp_path, method):
 
 
 # supported by openai, open_clip and huggingface
-PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "LayerNormTuning", "BitFit", "FullFineTuning"}
+PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2", "LayerNormTuning", "BitFit", "FullFineTuning"}
 HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 

@@ -6,9 +6,10 @@ import pytest
 
 import train
 from tests.user_errors import assert_user_error, raises_user_error
-from tools.recipe import DEFAULT, config_file, main, read_table, recipe
+from tools.recipe import DEFAULT, EVERY, config_file, main, read_table, recipe
 
 TABLE = read_table()
+METHODS = [name for name in TABLE if name != EVERY]
 DATASETS = [path.stem for path in Path("configs/datasets").glob("*.yaml")]
 
 
@@ -18,7 +19,7 @@ def cfg_of(method, protocol, dataset, shots=16, backbone="ViT-B/16"):
     return train.setup_cfg(train.parse_args([*argv, *(str(x) for pair in keys.items() for x in pair)]))
 
 
-@pytest.mark.parametrize("method", TABLE)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_recipe_is_a_valid_configuration(method):
     assert set(TABLE[method]) == {"base2new", "fewshot", "cross_dataset", "domain_shift"}
     recipes = set()
@@ -114,7 +115,7 @@ def test_command_line(capsys):
     assert main(["CLIPFit", "fewshot", "dtd", "--shots", "4"]) == 0
     assert capsys.readouterr() == ("vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n", "")
     assert main(["--methods"]) == 0
-    assert capsys.readouterr().out.split() == [name for name in TABLE if name != DEFAULT]
+    assert capsys.readouterr().out.split() == [name for name in METHODS if name != DEFAULT]
     assert main(["TaskRes", "fewshot", "dtd"]) == 0
     out, err = capsys.readouterr()
     assert out == "vit_b16_ep100\n" and "TaskRes" in err and "default" in err
@@ -123,3 +124,11 @@ def test_command_line(capsys):
     assert_user_error((1, err), "recipes.yaml", "'zeroshot'", "CoOp", "base2new", "fewshot", "cross_dataset")
     with pytest.raises(SystemExit):
         main(["CoOp"])
+
+
+def test_rules_for_every_method_come_first():
+    table = {"M": {"p": [{"config": "a", "X.Y": 1}]}, "every": [{"shots": "all", "X.Y": 2, "X.Z": 2}]}
+    assert recipe("M", "p", "dtd", -1, table=table) == ("a", {"X.Y": 1, "X.Z": 2})
+    assert recipe("M", "p", "dtd", 16, table=table) == ("a", {"X.Y": 1})
+    assert recipe("CLIPFit", "fewshot", "dtd", -1)[1]["OPTIM.MAX_EPOCH"] == 30
+    assert recipe("every", "fewshot", "dtd") == recipe("unknown", "fewshot", "dtd")

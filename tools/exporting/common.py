@@ -4,8 +4,8 @@ import json
 import os
 
 import torch
+import torch.nn.functional as F
 
-from trainers.common.prompts import fill
 from trainers.common.trainer import ClipTrainer
 
 OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
@@ -92,10 +92,22 @@ def describe(classifier) -> dict:
         "epoch": classifier.state.get("epoch"),
         "classnames": classifier.classnames,
         "template": trainer.template if has_prompts else None,
-        "prompts": fill(trainer.template, classifier.classnames) if has_prompts else None,
+        "prompts": [own[0] if len(own) == 1 else own for own in trainer.prompts] if has_prompts else None,
         "logit_scale": trainer.logit_scale.item(),
         "preprocessing": preprocessing(trainer.cfg),
     }
+
+
+def class_features(classifier, encode) -> torch.Tensor:
+    """Returns text features (n_cls, E), the mean over the prompts of each class, as another program computes them.
+
+    Args:
+        encode: function of that program: n prompts -> text features (n, E).
+    """
+    prompts = classifier.trainer.prompts
+    features = F.normalize(encode([prompt for own in prompts for prompt in own]), dim=-1)
+    means = [own.mean(0) for own in features.split([len(own) for own in prompts])]
+    return F.normalize(torch.stack(means), dim=-1)
 
 
 def write_json(folder: str, name: str, content) -> None:

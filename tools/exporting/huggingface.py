@@ -5,7 +5,15 @@ import os
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 
-from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
+from .common import (
+    architecture,
+    check_is_clip,
+    class_features,
+    max_difference,
+    merged_weights,
+    preprocessing,
+    write_json,
+)
 
 FILES = (
     "model.safetensors", "config.json", "preprocessor_config.json", "vocab.json", "merges.txt",
@@ -148,5 +156,11 @@ def check(classifier, folder: str, images: torch.Tensor) -> float:
     logging.disable_progress_bar()
     model = CLIPModel.from_pretrained(folder).eval()
     processor = CLIPProcessor.from_pretrained(folder)
-    text = processor(text=describe(classifier)["prompts"], padding=True, return_tensors="pt")
-    return max_difference(classifier, images, model(**text, pixel_values=images).logits_per_image)
+
+    def encode(prompts: list[str]) -> torch.Tensor:
+        tokens = processor(text=prompts, padding=True, return_tensors="pt")
+        return model(**tokens, pixel_values=images[:1]).text_embeds
+
+    text = class_features(classifier, encode)
+    image = model(**processor(text=["a"], return_tensors="pt"), pixel_values=images).image_embeds
+    return max_difference(classifier, images, model.logit_scale.exp() * image @ text.t())

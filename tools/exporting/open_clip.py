@@ -4,7 +4,15 @@ import os
 
 import torch
 
-from .common import architecture, check_is_clip, describe, max_difference, merged_weights, preprocessing, write_json
+from .common import (
+    architecture,
+    check_is_clip,
+    class_features,
+    max_difference,
+    merged_weights,
+    preprocessing,
+    write_json,
+)
 
 FILES = ("open_clip_model.safetensors", "clip_tuned.json", "open_clip_config.json")
 USAGE = """import open_clip
@@ -56,5 +64,5 @@ def check(classifier, folder: str, images: torch.Tensor) -> float:
     weights = os.path.join(folder, "open_clip_model.safetensors")
     model = open_clip.create_model("clip_tuned", pretrained=weights).eval()
     image = model.encode_image(images, normalize=True)
-    text = model.encode_text(open_clip.tokenize(describe(classifier)["prompts"]), normalize=True)
+    text = class_features(classifier, lambda prompts: model.encode_text(open_clip.tokenize(prompts)))
     return max_difference(classifier, images, model.logit_scale.exp() * image @ text.t())

@@ -5,8 +5,9 @@ import warnings
 
 import clip
 import torch
+import torch.nn.functional as F
 
-from .common import architecture, check_is_clip, describe, max_difference, merged_weights
+from .common import architecture, check_is_clip, class_features, max_difference, merged_weights
 
 FILES = ("clip.pt",)
 USAGE = """import clip
@@ -44,4 +45,5 @@ def check(classifier, folder: str, images: torch.Tensor) -> float:
 
 @torch.no_grad()
 def logits(classifier, model, images: torch.Tensor) -> torch.Tensor:
-    return model(images, clip.tokenize(describe(classifier)["prompts"]))[0]
+    text = class_features(classifier, lambda prompts: model.encode_text(clip.tokenize(prompts)))
+    return model.logit_scale.exp() * F.normalize(model.encode_image(images), dim=-1) @ text.t()

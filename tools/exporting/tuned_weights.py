@@ -24,8 +24,6 @@ def write(classifier, folder: str) -> None:
 def check(classifier, folder: str, images: torch.Tensor) -> float:
     trainer = classifier.trainer
     backbone = trainer.cfg.MODEL.BACKBONE.NAME
-    loaded = load_tuned(
-        os.path.join(folder, tuned_weights.NAME), classifier.classnames, template=trainer.cfg.DATASET.TEMPLATE,
-        precision="fp32", device="cpu", backbone=backbone,
-    )  # fmt: skip
+    path = os.path.join(folder, tuned_weights.NAME)
+    loaded = load_tuned(path, classifier.classnames, precision="fp32", device="cpu", backbone=backbone)
     return max_difference(classifier, images, loaded.predict(images).logits)

@@ -2,6 +2,8 @@
 
 import math
 
+from trainers.common.runs.dataset_metrics import ACCURACY
+
 
 def check_numbers(record: dict, split: str) -> float:
     """Returns the accuracy of a finished run in percent.
@@ -28,6 +30,19 @@ def check_numbers(record: dict, split: str) -> float:
     if None not in (images, total) and images != total:
         raise ValueError(f"contradiction: {key}.total is {total}, but content.{split} has {images} images")
     return accuracy
+
+
+def check_metric(record: dict, split: str) -> float:
+    """Returns the metric that runs on the dataset are compared by, in percent. Older records have only the accuracy.
+
+    Raises:
+        ValueError: it is missing or not from 0 to 100.
+    """
+    name = record.get("metric") or ACCURACY
+    value = record["metrics"][split].get(name)
+    if not is_number(value) or not 0 <= value <= 100:
+        raise ValueError(f"not a valid record: metrics.{split}.{name:.60} must be from 0 to 100, got {value!r:.60}")
+    return value
 
 
 def is_number(value) -> bool:

@@ -6,6 +6,8 @@ A recipe states the values of its YAML, overridden by its own keys. A setting of
 - the recipe does not state the key, and the run's command line or YAML sets it. Defaults in the code are not known
   here, so the key is listed even if it was set to the default. No change is hidden.
 
+A value that the backbone expects, such as its image statistics, is no difference: recipes hold for every backbone.
+
 An evaluation has the settings of its training. The training's command line is known if its run directory exists.
 
 A method without a recipe is compared with the run's YAML. Logs of other code are not compared.
@@ -61,8 +63,8 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> Difference
     keys = {*stated, *(run_yaml or ()), *command} & settings.keys()
     values = {}
     for key in sorted(keys):
-        equal_to_stated = key in stated and equal(settings[key], stated[key])
-        if not equal_to_stated and not in_groups(key, NOT_IN_RECIPES):
+        expected = [source[key] for source in (stated, run.backbone_input) if key in source]
+        if not any(equal(settings[key], value) for value in expected) and not in_groups(key, NOT_IN_RECIPES):
             values[key] = settings[key]
     if run_yaml is None and run.config != config:
         values[YAML] = json.dumps("not found")

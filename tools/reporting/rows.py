@@ -10,12 +10,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tools.records import instant, printable
+from trainers.common.models.zero_shot_reference import comparison
 from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, in_groups
 
 from .images import group, training_images
 from .labels import MAX_NAMED, RowRun, cell_of, changed, notes_on_variation, setting_name, shorten
 from .recipes import TESTED, differences
-from .run import Run
+from .run import Run, registry_name
 
 UNKNOWN = "unknown"
 START = "MODEL.START_FROM"  # not among the settings of a record, as it is a path
@@ -204,7 +205,14 @@ def notes_on(row: Row, shared_keys: list[str]) -> list[str]:
     changes = changed(row.runs, row.split_keys)
     if len(changes) > MAX_NAMED:
         notes.append(f"{row.title}: differs from the recipe in {', '.join(changes)}.")
-    return notes + notes_on_variation(row.title, row.runs, shared_keys)
+    return notes + notes_on_variation(row.title, row.runs, shared_keys) + published_zero_shot(row)
+
+
+def published_zero_shot(row: Row) -> list[str]:
+    """Returns a note per dataset of a zero-shot row whose published accuracy is known (configs/zero_shot.yaml)."""
+    runs = [entry.run for entry in row.entries if entry.run.zero_shot and entry.run.classes == "all"]
+    lines = [comparison(run.backbone, registry_name(run.dataset), run.accuracy) for run in runs if run.split == "test"]
+    return [f"{line}." for line in dict.fromkeys(lines) if line]
 
 
 def number_equal_labels(rows: list[Row]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from datasets import catalogue
 from tools.choices import Choice
 from tools.records import printable, read_json
+from trainers.common.runs.dataset_metrics import ACCURACY
 from trainers.common.runs.record_schema import FILE, FINAL_MODEL, ZERO_SHOT, check
 
-from .consistency import check_numbers
+from .consistency import check_metric, check_numbers
 
 EVALUATION = "evaluation-"  # start of the names of records of evaluations in the folder of a training
 LAST = "last_step"
@@ -40,6 +41,8 @@ class Run:
     setup: Training  # from the run's own config
     training: Training | None  # training of the tested model; None if an evaluation does not record it
     accuracy: float | None = None  # in percent, unrounded; None without a result
+    metric: str = ACCURACY  # what runs on the dataset are compared by
+    own_score: float | None = None  # its value, if it is not the accuracy
     finished: bool = True
     eval_only: bool = False
     split: str = "test"
@@ -54,11 +57,17 @@ class Run:
     untrained: bool = False  # an evaluation of pretrained CLIP with a trainable method
     config: str = ""  # name of the method's config file
     command: list = field(default_factory=list)  # command line, as far as recorded
+    backbone_input: dict = field(default_factory=dict)  # config keys with the values that the backbone expects
     zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
     choice: Choice | None = None  # of a test: how its training was chosen on validation images
     start: dict | None = None  # the run whose parameters of CLIP it was started from, as in identity.start
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
+
+    @property
+    def score(self) -> float | None:
+        """The number in the tables, in percent: the accuracy, or the dataset's own metric."""
+        return self.accuracy if self.metric == ACCURACY else self.own_score
 
     @property
     def subject(self) -> str:
@@ -107,12 +116,15 @@ def from_record(record: dict, path: Path) -> Run:
         classnames=identity.get("classnames"),
         config=config_name(command),
         command=command,
+        backbone_input={f"INPUT.{key}": value for key, value in (identity.get("input") or {}).items()},
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
         start=identity.get("start"),
         extra={key: record.get(key) for key in EXTRA},
     )
     if run.finished:
         run.accuracy = check_numbers(record, run.split)
+        run.metric = printable(record.get("metric") or ACCURACY)
+        run.own_score = check_metric(record, run.split)
     if run.eval_only:
         set_source(run, record.get("source"))
         run.untrained = record.get("source", run) is None and not run.zero_shot  # older records have no `source`

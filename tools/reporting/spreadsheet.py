@@ -99,7 +99,8 @@ def run_row(run) -> dict:
     return {
         "folder": run.folder, "method": run.method, "backbone": run.backbone, "dataset": run.dataset,
         "classes": run.classes, "trained_on": trained.dataset, "trained_classes": trained.classes,
-        "shots": trained.shots, "seed": trained.seed, "accuracy": run.accuracy, "finished": run.finished,
+        "shots": trained.shots, "seed": trained.seed, "accuracy": run.accuracy,
+        "metric": run.metric, "score": run.score, "finished": run.finished,
         "split": run.split, "eval_only": run.eval_only, "tested_model": run.tested_model, "config": run.config,
         "read_from": run.file, "remark": run.remark,
         **{key: run.extra.get(key) for key in ("git", "written", "train_seconds", "peak_memory_mb", "device")},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from datasets import catalogue
 from tools.records import instant
+from trainers.common.runs.dataset_metrics import ACCURACY
 
 from .problems import Problem
 from .protocols import Entry, Key
@@ -60,8 +61,17 @@ def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
     for dataset in datasets:
         cells = {row.title: grid[dataset][row.title] for row in rows if row.title in grid[dataset]}
         groups.append(Group(dataset, [dataset], cells))
-    notes = [note for row in rows for note in row.notes] + notes
+    notes = [*metric_notes(entries), *(note for row in rows for note in row.notes), *notes]
     return Table(key, columns_of(key, entries), rows, groups, notes), problems
+
+
+def metric_notes(entries: list[Entry]) -> list[str]:
+    """Returns a note per dataset whose numbers are not accuracies."""
+    metrics = {entry.dataset: entry.run.metric for entry in entries if entry.run.metric != ACCURACY}
+    return [
+        f"{dataset}: {metric.replace('_', ' ')} instead of accuracy, in averages, too; the accuracy is in runs.csv."
+        for dataset, metric in sorted(metrics.items())
+    ]
 
 
 def set_names(tables: list[Table]) -> None:
@@ -103,7 +113,8 @@ def cells_of_row(row: Row, entries: list[Entry]) -> tuple[dict[str, Stat], list[
 def accuracy_by_seed(entries: list[Entry], zero_shot: bool) -> tuple[dict[str, dict], list[tuple]]:
     """Returns column -> seed -> accuracy, and problems as (category, message) for duplicate seeds.
 
-    Of several results for a seed, the newest is used. Equal results of zero-shot CLIP are expected, and no problem.
+    Of several results for a seed, the newest is used. Equal results of zero-shot CLIP are expected, and no problem. A
+    metric of the dataset's own takes the place of the accuracy.
     """
     runs = defaultdict(dict)  # column -> seed -> run
     problems = []
@@ -111,15 +122,15 @@ def accuracy_by_seed(entries: list[Entry], zero_shot: bool) -> tuple[dict[str, d
         run = entry.run
         seed = seed_of(run)
         other = runs[entry.column].get(seed)
-        if other and other.accuracy != run.accuracy:
-            results = f"{other.accuracy:.2f} in {other.folder}, {run.accuracy:.2f} in {run.folder}"
-            problems.append(("duplicate", f"seed {seed}: {results}; using {run.accuracy:.2f}"))
+        if other and other.score != run.score:
+            results = f"{other.score:.2f} in {other.folder}, {run.score:.2f} in {run.folder}"
+            problems.append(("duplicate", f"seed {seed}: {results}; using {run.score:.2f}"))
         elif other and other.eval_only == run.eval_only and not zero_shot:
             problems.append(("duplicate", f"seed {seed}: equal results in {other.folder} and {run.folder}"))
         runs[entry.column][seed] = run
     values = {}
     for column, by_seed in runs.items():
-        values[column] = {seed: by_seed[seed].accuracy for seed in sorted(by_seed, key=str)}
+        values[column] = {seed: by_seed[seed].score for seed in sorted(by_seed, key=str)}
     return values, problems
 
 

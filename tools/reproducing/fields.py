@@ -3,6 +3,8 @@
 import difflib
 import string
 
+from tools.recipe import ALL
+
 PLACEHOLDERS = ("dataset", "row", "shots", "column")  # in `paper`
 TYPES = {str: "text", list: "a list", dict: "a mapping", int: "a whole number", bool: "true or false"}
 
@@ -62,6 +64,14 @@ def numbers(values: list, least: int, where: str) -> tuple[int, ...]:
     if not values:
         raise ValueError(f"{where} must not be empty")
     return tuple(values)
+
+
+def shots(values: list, where: str) -> tuple[int, ...]:
+    """Returns numbers of training images per class. The text "all" becomes -1."""
+    if values and set(values) <= {ALL}:
+        return (-1,)
+    numbers([value for value in values if value != ALL], 1, where)
+    return tuple(-1 if value == ALL else value for value in values)
 
 
 def flat(values: list) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from datasets import catalogue
 from tools.reporting.run import FOLDER, dataset_name, option
+from tools.shots import shots_name
 from tools.sweeping.methods import registered_methods
 from tools.sweeping.plan import Job, plan, unique
 
@@ -141,7 +142,7 @@ def cell_of(study: Study, row: Row, job: Job) -> Cell:
     if study.protocol == "base2new":
         column = "New" if job.training else "Base"
     elif study.protocol == "fewshot":
-        column = str(setting.shots)
+        column = shots_name(setting.shots)
     source = shown_name(setting.dataset, setting.root)
     tested = option(job.argv, "--dataset-config-file").rpartition("/")[2].removesuffix(".yaml")
     return Cell(

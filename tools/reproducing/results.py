@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tools.reporting import paper
 from tools.reporting.run import Run, read_record
 from tools.reporting.stats import Stat, average, harmonic, over_seeds
+from tools.shots import shots_name, shots_text
 from trainers.common.runs.record_schema import FILE
 
 from .plan import Cell
@@ -71,7 +72,7 @@ def results_of(study: Study, cells: list[Cell], done) -> Results:
         by_seed = accuracies[label][cell.dataset][cell.column]
         run = finished_run(cell.job.output) if cell.job and done(cell.job) else None
         if run:
-            by_seed[cell.seed] = run.accuracy
+            by_seed[cell.seed] = run.score
         else:
             missing[label].append(f"{cell.dataset} {cell.column}, seed {cell.seed}")
     values = {}
@@ -101,7 +102,7 @@ def row_label(study: Study, cell: Cell, cells: list[Cell]) -> str:
     """Returns the name of a cell's row, with the shots if a table that has no columns for them has several."""
     if study.protocol == "fewshot" or len({other.shots for other in cells}) == 1:
         return cell.row
-    return f"{cell.row}, {cell.shots} shots"
+    return f"{cell.row}, {shots_text(cell.shots)}"
 
 
 def printed(study: Study, row: Row, dataset: str, column: str, shots: int) -> float | None:
@@ -113,6 +114,6 @@ def printed(study: Study, row: Row, dataset: str, column: str, shots: int) -> fl
     if not study.paper or row.paper == NO_PAPER or ("{dataset}" not in study.paper and dataset != AVERAGE):
         return None
     name = row.paper or paper.METHODS.get(row.method, row.method)
-    values = {"dataset": dataset, "row": name, "column": COLUMNS.get(column, column), "shots": shots}
+    values = {"dataset": dataset, "row": name, "column": COLUMNS.get(column, column), "shots": shots_name(shots)}
     value = paper.look_up(study.paper.format(**values).split("/"))
     return value if isinstance(value, (int, float)) else None

@@ -9,6 +9,7 @@ from tools.recipe import CONFIGS
 from tools.sweeping.plan import PROTOCOLS, SHOTS
 
 from .fields import as_tuple, check_fields, check_one_of, check_paper, flat, numbers, texts
+from .fields import shots as read_shots
 from .rows import Row, make_rows
 
 FILE = CONFIGS / "studies.yaml"
@@ -105,7 +106,7 @@ def make_study(name: str, content, where: str, rehearse: bool = False) -> Study:
     if not counts_data:
         check_one_of((protocol,), PROTOCOLS, f"{where}: protocol")
     rows = () if counts_data else make_rows(content, where, rehearse)
-    shots = numbers(content.get("shots", SHOTS.get(protocol, [16])), 1, f"{where}: shots")
+    shots = read_shots(content.get("shots", SHOTS.get(protocol, [16])), f"{where}: shots")
     datasets = content.get("datasets", PAPER)
     if isinstance(datasets, str) and datasets != PAPER:
         raise ValueError(f"{where}: datasets must be a list or {PAPER}, got {datasets!r}")

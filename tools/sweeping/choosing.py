@@ -52,7 +52,7 @@ class Choice:
         """
         found = []
         for job in self.candidates:
-            accuracy = accuracy_on_val(job) if job.output in finished else None
+            accuracy = result_on_val(job) if job.output in finished else None
             if accuracy is None:
                 return None
             found.append(choices.Candidate(job.setting.values, accuracy, job.output))
@@ -68,11 +68,13 @@ class Choice:
         return tests
 
 
-def accuracy_on_val(job) -> float | None:
+def result_on_val(job) -> float | None:
+    """Returns the accuracy on the validation images, or the dataset's own metric, in percent."""
     from trainers.common.runs import record
 
-    metrics = (record.read(str(job.output / record.FILE)) or {}).get("metrics") or {}
-    return (metrics.get(choices.SPLIT) or {}).get("accuracy")
+    result = record.read(str(job.output / record.FILE)) or {}
+    metrics = (result.get("metrics") or {}).get(choices.SPLIT) or {}
+    return metrics.get(result.get("metric") or "accuracy")
 
 
 def all_choices(jobs: list) -> list[Choice]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import runtime  # noqa: F401  (makes dassl importable)
 from datasets import catalogue
 from tools.recipe import config_file, recipe
+from tools.shots import shots_name, shots_text
 
 from . import varying
 
@@ -114,7 +115,7 @@ class Setting:
 
     def path(self, suffix: str) -> str:
         """Returns the last part of a run directory, with a suffix of the config's name."""
-        return f"shots_{self.shots}/{self.method}/{self.label}{suffix}/seed{self.seed}"
+        return f"shots_{shots_name(self.shots)}/{self.method}/{self.label}{suffix}/seed{self.seed}"
 
     def options(self, name: str, root: str) -> list[str]:
         """Returns the options of train.py that all runs with this setting share, to train or test on a dataset."""
@@ -127,8 +128,8 @@ class Setting:
 
     def base_argv(self) -> list[str]:
         """Returns arguments of train.py without seed, run directory and varied keys, for the values of other keys."""
-        shots = ["DATASET.NUM_SHOTS", str(self.shots)]
-        return [*self.options(self.dataset, self.root), *shots, *self.recipe_keys, *self.args.opts]
+        argv = [*self.options(self.dataset, self.root), "DATASET.NUM_SHOTS", str(self.shots)]
+        return [*argv, *self.recipe_keys, *self.args.opts]
 
     def job(self, label: str, output: str, *keys: str, dataset: str = "", training: Job | None = None) -> Job:
         """Returns one run of train.py.
@@ -150,7 +151,7 @@ class Setting:
             keys = (*keys, "MODEL.START_FROM", str(start.output))
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
         origin = f" from {self.args.start_from}" if self.starts else ""
-        title = f"{self.method}{origin} {label}, {self.shots} shots, seed {self.seed}{varying.title(self.values)}"
+        title = f"{self.method}{origin} {label}, {shots_text(self.shots)}, seed {self.seed}{varying.title(self.values)}"
         return Job(title, folder, argv, self, training, start=start)
 
 

@@ -51,10 +51,11 @@ def why_unsupported(method: str, trainer: type, protocol: str, backbone: str) ->
     if protocol == "base2new" and getattr(trainer, "per_class", False):
         return f"{method} does not support base2new: it learns parameters per class and cannot predict new classes"
     if getattr(trainer, "needs_vit", False) and backbone:
-        from trainers.common.models.backbones import takes_image_tokens
+        from trainers.common.models.backbones import image_tokens_obstacle
         from trainers.common.tuned_clip import NEEDS_VIT
 
         with contextlib.suppress(ValueError, OSError):  # an unknown backbone, which the runs would report
-            if not takes_image_tokens(backbone):
-                return NEEDS_VIT.format(method=method, backbone=backbone)
+            reason = image_tokens_obstacle(backbone)
+            if reason:
+                return NEEDS_VIT.format(method=method, backbone=backbone, reason=reason)
     return ""

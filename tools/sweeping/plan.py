@@ -179,12 +179,13 @@ def fill_defaults(args) -> None:
     args.shots = args.shots or SHOTS.get(args.protocol, [16])
     for option in ("datasets", "targets"):
         check_datasets(option, [split_name(name)[0] for name in getattr(args, option)])
-    for option, minimum in (("shots", 1), ("seeds", 0)):
-        values = getattr(args, option)
-        too_small = [value for value in values if value < minimum]
-        if too_small:
-            raise ValueError(f"--{option} must be {minimum} or more, got {too_small[0]}")
-        setattr(args, option, list(dict.fromkeys(values)))
+    wrong = [number for number in args.shots if number < 1 and number != -1]
+    if wrong:
+        raise ValueError(f"--shots must be 1 or more, or all, got {wrong[0]}")
+    negative = [seed for seed in args.seeds if seed < 0]
+    if negative:
+        raise ValueError(f"--seeds must be 0 or more, got {negative[0]}")
+    args.seeds, args.shots = list(dict.fromkeys(args.seeds)), list(dict.fromkeys(args.shots))
     args.methods = select_methods(args.methods, args.protocol, args.backbone or "")
     args.start_from = getattr(args, "start_from", None)
     if args.start_from:

@@ -9,6 +9,8 @@ import sys
 
 from runtime.user_errors import USER_ERRORS, exit_code, one_line
 from tools import sweep
+from tools.recipe import shots_number
+from tools.shots import shots_name
 from tools.sweeping.plan import PROTOCOLS, fewshot, plan, transfer
 from tools.sweeping.state import expected_record
 
@@ -45,11 +47,11 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     transfers = PROTOCOLS[protocol] is transfer
     takes_shots = PROTOCOLS[protocol] is fewshot
     dataset, default = ("SOURCE", "imagenet") if transfers else ("DATASET", "digits, which needs no download")
-    shots = "\n  SHOTS            training images per class (default: 16)" if takes_shots else ""
+    shots_help = "\n  SHOTS            training images per class, or all (default: 16)" if takes_shots else ""
     positionals = f"METHOD [{dataset}]{' [SHOTS]' if takes_shots else ''} [SEED ...]"
     parser = Parser(
         usage=f"bash scripts/{protocol}.sh {positionals} [options] [-- KEY VALUE ...]",
-        description=DESCRIPTION.format(dataset=dataset, default=default, shots=shots), epilog=EPILOG,
+        description=DESCRIPTION.format(dataset=dataset, default=default, shots=shots_help), epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("positionals", nargs="*", help=argparse.SUPPRESS)
@@ -60,7 +62,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
         parser.add_argument(flag, default=env.get(variable) or None, help=description, **kwargs)
 
     add("--data", "DATA", "folder with the datasets in CoOp's layout (default: data)", metavar="DIR")
-    add("--shots", "SHOTS", "training images per class (default: 16)", metavar="N", type=positive)
+    add("--shots", "SHOTS", "training images per class, or all (default: 16)", metavar="N", type=shots_number)
     backbones = "CLIP model: micro, an OpenAI name such as ViT-B/16, or a path"
     add("--backbone", "BACKBONE", f"{backbones} (default: micro for bundled datasets, else ViT-B/16)", metavar="NAME")
     add(
@@ -109,13 +111,22 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
     method, dataset, *seeds = args.positionals + [""] * (2 - len(args.positionals))
     if PROTOCOLS[protocol] is fewshot and seeds:
         try:
-            args.shots = positive(seeds.pop(0))
+            args.shots = shots_number(seeds.pop(0))
         except argparse.ArgumentTypeError as error:
             parser.error(f"SHOTS {error}")
     for seed in seeds:
         if not seed.isdecimal():
             parser.error(f"SEED must be a non-negative integer, got {seed!r}")
-    result = [protocol, "--methods", method, "--shots", str(args.shots or 16), "--jobs", str(args.jobs), "--table"]
+    result = [
+        protocol,
+        "--methods",
+        method,
+        "--shots",
+        shots_name(args.shots or 16),
+        "--jobs",
+        str(args.jobs),
+        "--table",
+    ]
     options = {
         "--datasets": [dataset], "--seeds": seeds, "--targets": (args.targets or "").split(),
         "--root": [args.data], "--output": [args.output], "--backbone": [args.backbone], "--config": [args.config],

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 
+from tools.shots import shots_name
+
 from . import console
 from .choosing import waiting_tests
 from .cost import Costs, clock
@@ -27,7 +29,7 @@ def print_settings(jobs: list[Job]) -> None:
         keys = f" with {' '.join(setting.recipe_keys)}" if setting.recipe_keys else ""
         row = setting.method, f"{setting.file}{keys}; backbone {setting.backbone}"
         datasets[row][setting.name] = None
-        shots[row][str(setting.shots)] = None
+        shots[row][shots_name(setting.shots)] = None
         for key, value in setting.values.items():
             varied[row][key][value] = None
     for row, names in datasets.items():

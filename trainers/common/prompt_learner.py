@@ -35,10 +35,13 @@ class PromptLearner(nn.Module):
         tokens = place_learned(tokenizer, classnames, text, ctx.shape[-2], position)  # learned: negative ids
         packed = text_encoder.pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
         rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) rows of the packed matrix with a learned token
-        self.packed_prompts = replace(packed, tokens=packed.tokens.masked_fill(packed.tokens < 0, tokenizer.filler))
+        self.packed_prompts = replace(
+            packed,
+            tokens=packed.tokens.masked_fill(packed.tokens < 0, tokenizer.filler),
+            learned_rows=rows,
+            learned_index=-1 - packed.tokens[rows],  # 0 to n_ctx - 1
+        )
         embeddings = text_encoder.embed(self.packed_prompts).detach()  # (1, T, d)
-        self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("ctx_index", -1 - packed.tokens[rows], persistent=False)  # (R,) 0 to n_ctx - 1
         self.register_buffer("class_index", packed.classes[rows], persistent=False)  # (R,) class; -1 in the prefix
         self.register_buffer("word_embeddings", embeddings, persistent=False)
 
@@ -52,13 +55,11 @@ class PromptLearner(nn.Module):
         Returns:
             (1, T, d), or (B, T, d) with `shift`.
         """
-        if self.ctx.dim() == 2:
-            ctx = self.ctx[self.ctx_index]  # (R, d)
-        else:
-            ctx = self.ctx[self.class_index, self.ctx_index]  # (R, d)
+        rows, index = self.packed_prompts.learned_rows, self.packed_prompts.learned_index
+        ctx = self.ctx[index] if self.ctx.dim() == 2 else self.ctx[self.class_index, index]  # (R, d)
         ctx = ctx[None] if shift is None else ctx + shift[:, None]  # (B, R, d)
         x = (self.word_embeddings if words is None else words).expand(ctx.shape[0], -1, -1)
-        return x.index_copy(1, self.rows, ctx.to(x.dtype))
+        return x.index_copy(1, rows, ctx.to(x.dtype))
 
 
 def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx: int, position: str) -> torch.Tensor:
@@ -67,7 +68,8 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     If `text` has more than `n_ctx` tokens, the remaining ones follow the learned ones and keep their ids.
 
     Raises:
-        ValueError: `text` has fewer than `n_ctx` tokens, or a prompt is too long.
+        ValueError: `text` has fewer than `n_ctx` tokens, a prompt is too long, or the tokenizer splits the text or a
+            class name differently elsewhere in a prompt.
     """
     # Example: text "a photo of a", n_ctx 4, class "cat"; <s> and <e> are start and end of text.
     #   tokenized            <s>  a  photo  of   a  cat  .  <e>  0 ...
@@ -77,17 +79,41 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     # With n_ctx 2 and position "end", only "a photo" is learned:
     #                        <s> -1   -2   of   a   cat  .  <e>  0 ...
     tokens = tokenizer(fill(text + " {}.", classnames))
-    name_lengths = tokenizer.count(fill("{}", classnames))
     n_text = tokenizer.count([text])[0]
     if n_text < n_ctx:
         raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")
+    rows = tokens[:, tokenizer.start :]
+    words = tokenizer([text])[0, tokenizer.start : tokenizer.start + n_text]
+    if not (rows[:, :n_text] == words).all():
+        raise ValueError(f"the tokenizer of this backbone splits the context {text!r} differently in a prompt")
     learned = -1 - torch.arange(n_ctx)
     name_at = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
-    for row, length in zip(tokens[:, tokenizer.start :], name_lengths):
+    ends = [n_text] * len(rows) if position == "end" else name_ends(tokenizer, classnames, text, rows, position)
+    for row, end in zip(rows, ends):
         context = torch.cat([learned, row[n_ctx:n_text]])
-        name, rest = row[n_text : n_text + length], row[n_text + length :]
-        row[:] = torch.cat([context[:name_at], name, context[name_at:], rest])
+        row[:] = torch.cat([context[:name_at], row[n_text:end], context[name_at:], row[end:]])
     return tokens
+
+
+def name_ends(tokenizer: Tokenizer, classnames: list[str], text: str, rows: torch.Tensor, position: str) -> list[int]:
+    """Returns where each class name ends in `rows` (n_cls, L), the tokens of "<text> <class name>.".
+
+    A name is measured within the prompt, as some tokenizers (SentencePiece's) split it differently if it stands alone.
+    The full stop may form one token with punctuation at the end of a name, which then belongs to the name, as in CoOp.
+
+    Raises:
+        ValueError: the full stop changes other tokens of a name.
+    """
+    named = fill(text + " {}", classnames)
+    ends = tokenizer.count(named)
+    for name, row, alone, end in zip(classnames, rows, tokenizer(named)[:, tokenizer.start :], ends):
+        kept = end if name[-1:].isalnum() else end - 1
+        if not torch.equal(row[:kept], alone[:kept]):
+            raise ValueError(
+                f"CLASS_TOKEN_POSITION {position!r} cannot be used with this backbone, whose tokenizer splits {name!r} "
+                "differently before a full stop: set it to 'end'"
+            )
+    return ends
 
 
 def word_context(text_encoder: TextEncoder, words: str, n_ctx: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import tune_rate
+from . import prompt_ensemble, tune_rate
 from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
@@ -204,7 +204,12 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             "precision": self.precision,
             "tune": list(self.sets),
             "template": self.template,
+            **({} if self.get_model_names() else self.files_read()),  # they are in the checkpoints, if there are any
         }
+
+    def files_read(self):
+        descriptions = prompt_ensemble.descriptions_of(self.cfg)
+        return {"descriptions": descriptions} if descriptions else {}
 
     def set_model_mode(self, mode="train", names=None):
         self.tuned_changed()  # in case the code that changed them did not call it

@@ -14,10 +14,11 @@ from torch import nn
 
 from dassl.config import cfg_default
 
+from . import prompt_ensemble
 from .compat import functional_call
 from .models import preprocess
 from .models.backbone import Backbone
-from .models.backbones import complete_cfg, features_per_image, load_backbone, takes_image_tokens
+from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
@@ -34,8 +35,8 @@ cfg_default.MODEL.COMPILE = False
 # Capture the forward and backward pass of a training step as one CUDA graph (GPU only)
 cfg_default.MODEL.CUDA_GRAPH = True
 NEEDS_VIT = (
-    "{method} inserts learned tokens into the image encoder, which needs a ViT of OpenAI's architecture as "
-    "MODEL.BACKBONE.NAME, got {backbone!r}: use ViT-B/16, ViT-B/32 or ViT-L/14"
+    "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
+    "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16-SigLIP/webli"
 )
 
 
@@ -44,7 +45,7 @@ class TextCache:
     """Cached text features (n_cls, E) and activations."""
 
     zero_shot: torch.Tensor | None = None  # text features of the frozen CLIP
-    start: Start | None = None  # activations before the first tuned parameter
+    starts: list[Start | None] | None = None  # per pass: activations before the first tuned parameter
     tuned: torch.Tensor | None = None  # text features in evaluation; `tuned_changed` clears them
 
 
@@ -67,6 +68,7 @@ class TunedClip:
     needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
+    uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
 
     start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 
@@ -76,18 +78,27 @@ class TunedClip:
         """Returns the prompt template of the teacher, with {} for the class name."""
         return get_template(self.cfg)
 
+    def prompt_templates(self) -> tuple[str, ...]:
+        """Returns the templates of the prompts, whose text features are averaged; () if there are descriptions only."""
+        several = self.cfg.DATASET.TEMPLATES
+        if several or self.cfg.DATASET.DESCRIPTIONS_DIGEST:
+            return tuple(several or ())
+        return (self.template,)
+
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it."""
         return nn.Module()
 
     def text_features(self) -> torch.Tensor:
         """Returns normalised text features (n_cls, E), fp32, with the current tuned parameters."""
-        if self.text_names:
-            if self.text_cache.start is None:
-                with torch.inference_mode(False), self.autocast():
-                    self.text_cache.start = self.text_encoder.constant_start(self.packed_prompts, self.text_names)
-            return self.encode_text(self.packed_prompts, start=self.text_cache.start)
-        return self.zero_shot_features()
+        if not self.text_names:
+            return self.zero_shot_features()
+        if self.text_cache.starts is None:
+            with torch.inference_mode(False), self.autocast():
+                constant_start = self.text_encoder.constant_start
+                self.text_cache.starts = [constant_start(packed, self.text_names) for packed in self.packed_prompts]
+        passes = zip(self.packed_prompts, self.text_cache.starts)
+        return self.class_features([self.encode_text(packed, start=start) for packed, start in passes])
 
     def losses(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Returns logits (B, n_cls) and the weighted loss terms by name. Their sum is minimised.
@@ -118,14 +129,16 @@ class TunedClip:
             ValueError: the backbone is unknown, or the method cannot use it.
         """
         complete_cfg(cfg)
+        prompt_ensemble.complete_cfg(cfg)
         name = cfg.MODEL.BACKBONE.NAME
         if cls.one_image_feature and features_per_image(name) > 1:
             raise ValueError(
                 f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
                 f"{features_per_image(name)}, one per query token: use another method or backbone"
             )
-        if cls.needs_vit and not takes_image_tokens(name):
-            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name))
+        reason = image_tokens_obstacle(name) if cls.needs_vit else ""
+        if reason:
+            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
@@ -175,8 +188,7 @@ class TunedClip:
         self.backbone.recompute(cfg.MODEL.ACTIVATION_CHECKPOINTING)
         self.backbone.compile(cfg.MODEL.COMPILE)
         self.template = self.prompt_template()
-        self.packed_prompts = self.pack_prompts(classnames)
-        print(f'Prompt: "{self.template}" ({len(classnames)} classes)')
+        self.prepare_prompts(classnames)
 
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
@@ -209,10 +221,27 @@ class TunedClip:
         section = self.cfg.MODEL.BACKBONE
         return load_backbone(section.NAME, self.precision, self.device, section.ACTIVATION)
 
-    def pack_prompts(self, classnames: list[str], template: str = "") -> PackedPrompts:
-        """Returns the packed tokens of one prompt per class, on the device."""
-        prompts = fill(template or self.template, classnames)
+    def prepare_prompts(self, classnames: list[str]) -> None:
+        """Sets the prompts of each class, their packed tokens per pass, and the index of each class's prompts."""
+        given = prompt_ensemble.given(self.cfg)
+        if self.uses_templates:
+            self.prompts = prompt_ensemble.class_prompts(self.cfg, classnames, self.prompt_templates())
+        else:
+            self.prompts = [[prompt] for prompt in fill(self.template, classnames)]
+        passes, index = prompt_ensemble.passes(self.prompts)
+        self.packed_prompts = [self.pack_prompts(prompts) for prompts in passes]
+        self.prompt_index = index.to(self.device)
+        print(prompt_ensemble.describe(self.prompts, self.template))
+        if given and not self.uses_templates:
+            print(f"Note: {self.cfg.TRAINER.NAME} learns its prompts, so {given} has no effect")
+
+    def pack_prompts(self, prompts: list[str]) -> PackedPrompts:
+        """Returns the packed tokens of prompts, on the device."""
         return self.text_encoder.pack(self.text_encoder.tokenizer(prompts)).to(self.device)
+
+    def class_features(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Returns text features (n_cls, E) of the classes, given those of each pass of `packed_prompts`."""
+        return prompt_ensemble.class_means(torch.cat(features) if len(features) > 1 else features[0], self.prompt_index)
 
     def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
@@ -245,7 +274,8 @@ class TunedClip:
         """Returns the teacher's normalised text features (n_cls, E), fp32. They are computed once."""
         if self.text_cache.zero_shot is None:
             with self.autocast():
-                self.text_cache.zero_shot = self.encode_text(self.packed_prompts, tuned=False)
+                passes = [self.encode_text(packed, tuned=False) for packed in self.packed_prompts]
+                self.text_cache.zero_shot = self.class_features(passes)
         return self.text_cache.zero_shot
 
     def tuned_changed(self) -> None:
@@ -262,7 +292,7 @@ class TunedClip:
     def logit_scale(self) -> torch.Tensor:
         """The factor of the cosine similarities: the tuned one if TUNE names the set logit_scale."""
         if "logit_scale" in self.clip_names:
-            return self.tuned.get_parameter("logit_scale").exp()
+            return self.tuned.get_parameter("logit_scale").exp().reshape(())
         return self.backbone.logit_scale
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import torch
 
-from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
+from dassl.utils import load_checkpoint, mkdir_if_missing, resume_from_checkpoint, save_checkpoint, tolist_if_not
 from dassl.utils.checkpoint import load_part, newest_checkpoint
 
 BEST_MODEL = "model-best.pth.tar"
@@ -148,6 +148,7 @@ class TrainerBase:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and only training needs it
 
+            mkdir_if_missing(log_dir)
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = SummaryWriter(log_dir=log_dir, purge_step=self._first_step)
 

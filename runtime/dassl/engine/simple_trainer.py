@@ -88,7 +88,6 @@ class SimpleTrainer(TrainerBase):
             self.start_epoch = self.max_epoch
         self.epoch = max(self.start_epoch - 1, 0)  # the last finished epoch, in case no epoch is left
         writer_dir = os.path.join(self.output_dir, "tensorboard")
-        mkdir_if_missing(writer_dir)
         self._first_step = self.start_epoch * len(self.train_loader_x) or None
         self.init_writer(writer_dir)
         self.time_start = time.time()

@@ -1,6 +1,7 @@
 """Tables show the settings that differ from a method's recipe, even if all runs share them."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def test_settings_of_the_command_line(tmp_path, opts, label):
     result = report(tmp_path)
     title = f"CLIPFit ({label})" if label else "CLIPFit"
     assert settings(result) == {("Digits", title): f"usual, {label}" if label else "usual"}
+
+
+def test_what_the_backbone_expects_is_no_difference(tmp_path):
+    """The recipe says 32 pixels, this backbone takes 64."""
+    folder = write(tmp_path, **{"INPUT.SIZE": [64, 64]})
+    assert setting(report(tmp_path)) == "usual, SIZE [64, 64]"
+    record = json.loads((folder / "result.json").read_text())
+    record["identity"]["input"] = {"SIZE": [64, 64]}
+    (folder / "result.json").write_text(json.dumps(record))
+    assert setting(report(tmp_path)) == "usual"
 
 
 def test_recorded_settings_override_the_command_line(tmp_path):

@@ -88,6 +88,14 @@ def test_zero_shot_does_not_depend_on_training_settings(tmp_path):
     assert numbers(table, "Digits", "ZeroshotCLIP") == {"0": (80, 2)}
 
 
+def test_published_zero_shot_results_are_noted(tmp_path):
+    for seed in (1, 2):
+        write_record(tmp_path / f"{seed}", "ZeroshotCLIP", "ImageNet", backbone="ViT-B/16", accuracy=60.25, seed=seed)
+    (table,) = report(tmp_path).tables
+    (note,) = [note for note in table.notes if "published" in note]
+    assert_facts(note, "ViT-B/16", "ImageNet", "68.34 %", "60.25 %", "MODEL.BACKBONE.ACTIVATION")
+
+
 def test_the_record_says_whether_a_method_uses_training_images(tmp_path):
     identity = {"trainer": "Mine", "backbone": "micro", "fingerprint": "f00d", "precision": "fp32"}
     for seed, zero_shot in ((1, True), (2, True), (3, False)):

@@ -131,7 +131,7 @@ def test_defaults(args):
     jobs = plan(args("fewshot", "--methods", "all", "--datasets", "digits"))
     assert len(jobs) == len(registered_methods()) * 5 * 3 and len({job.output for job in jobs}) == len(jobs)
     for job, method in zip(jobs[:2], list(registered_methods())[:2], strict=True):
-        assert all(part in job.title for part in (method, "digits", "1 shots", "seed 1"))
+        assert all(part in job.title for part in (method, "digits", "1 shot", "seed 1"))
         setting = job.setting
         assert (setting.method, setting.dataset, setting.shots, setting.seed) == (method, "digits", 1, 1)
     assert len(plan(args("fewshot", "--seeds", "1", "1", "--shots", "4", "4"))) == 1

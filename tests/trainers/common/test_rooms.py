@@ -21,10 +21,11 @@ ALLOWED = {
     "runs": set(),
     "prompts": {"models"},
     "prompt_learner": {"models", "prompts"},
-    "tuned_clip": {"models", "prompts", "runs"},
+    "prompt_ensemble": {"prompts"},
+    "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
     "tune_rate": set(),
-    "trainer": {"models", "runs", "tune_rate", "tuned_clip"},
-    "inference": {"models", "runs", "prompts", "tuned_clip", "trainer"},
+    "trainer": {"models", "runs", "prompt_ensemble", "tune_rate", "tuned_clip"},
+    "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
 METHODS_MAY = {"models", "runs", "prompts", "prompt_learner", "losses", "trainer"}

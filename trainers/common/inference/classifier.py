@@ -25,7 +25,7 @@ from dassl.data.transforms import build_transform
 from ..classes import check_text, distinct
 from ..compat import read_rgb
 from ..finite import LogitsCheck
-from ..runs.checkpoint import apply_state
+from ..runs.checkpoint import PROMPT_KEYS, apply_state
 from ..runs.finished import read_run
 from .saved_run import find_method, make_bare, make_cfg
 
@@ -116,7 +116,10 @@ class Classifier:
             "MODEL.BACKBONE.NAME": os.fspath(backbone) or (state["meta"]["backbone"] if loaded else ""),
             f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
         }
-        cfg = make_cfg(state, changes)
+        settings = state["settings"]
+        if template:  # instead of the run's several prompts
+            settings = {key: value for key, value in settings.items() if key not in PROMPT_KEYS}
+        cfg = make_cfg({**state, "settings": settings}, changes)
         with contextlib.redirect_stdout(io.StringIO()):  # hides the log that a training run starts with
             self.trainer = make_bare(cfg, self.classnames, check_device(device), loaded)
             self.preprocess = build_transform(cfg, is_train=False)

@@ -10,6 +10,7 @@ import torch
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .. import prompt_ensemble
 from ..models.backbone import Backbone
 from ..models.backbones import check_named_by
 
@@ -50,6 +51,8 @@ def make_cfg(state: dict, changes: dict | None = None):
         check_named_by(state["meta"])
     settings = {**state["settings"], "MODEL.BACKBONE.NAME": state["meta"]["backbone"], "MODEL.INIT_WEIGHTS": ""}
     settings["MODEL.BACKBONE.PREPROCESS"] = False  # the run's INPUT keys are those that it was trained with
+    if state["meta"].get("descriptions"):
+        prompt_ensemble.remember(state["meta"]["descriptions"])
     settings.update({key: value for key, value in (changes or {}).items() if value not in ("", None)})
     for key, value in settings.items():
         *path, leaf = key.split(".")

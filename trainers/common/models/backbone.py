@@ -26,7 +26,6 @@ class Backbone:
         preprocess: how images become its input.
         dim: length of the features.
         activation: name of the function in the FFNs, for records; "" if the architecture says it.
-        takes_image_tokens: whether `image_encoder` takes learned tokens as its second argument (`image.ViT`).
     """
 
     library = "openai"
@@ -39,7 +38,6 @@ class Backbone:
         self.text_encoder = TextEncoder(model)
         self.preprocess = Preprocess(model.visual.input_resolution)
         self.activation = activation
-        self.takes_image_tokens = hasattr(model.visual, "transformer")
 
     @property
     def dim(self) -> int:
@@ -53,7 +51,7 @@ class Backbone:
     @property
     def logit_scale(self) -> torch.Tensor:
         """The learned factor of the cosine similarities."""
-        return self.model.logit_scale.exp()
+        return self.model.logit_scale.exp().reshape(())
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor, scale=None) -> torch.Tensor:
         """Returns logits (B, n_cls) of normalised features (B, dim) and (n_cls, dim). `scale` replaces `logit_scale`.
@@ -94,6 +92,11 @@ class Backbone:
         self.image_encoder.compiled = enabled
 
     @property
+    def image_tokens_obstacle(self) -> str:
+        """Why `image_encoder` takes no learned tokens as its second argument (`image.ViT`); "" if it takes them."""
+        return "" if hasattr(self.model.visual, "transformer") else "its image encoder is a ResNet"
+
+    @property
     def image_width(self) -> int:
         """Width of the image tokens, where the encoder takes learned ones."""
         return self.model.visual.conv1.out_channels
@@ -103,9 +106,10 @@ class Backbone:
         """Number of blocks of the image and of the text encoder, where both take learned tokens."""
         return len(self.model.visual.transformer.resblocks), len(self.model.transformer.resblocks)
 
-    def identity(self) -> dict[str, str]:
-        """Returns the hashes of the weights, for records and checkpoints."""
+    def identity(self) -> dict:
+        """Returns the hashes of the weights and the INPUT keys that follow from them, for records and checkpoints."""
         return {
             "fingerprint": self.model.fingerprint,
             "weights_digest": getattr(self.model, "weights_digest", ""),
+            "input": {**self.preprocess.keys(), "SIZE": [self.preprocess.size] * 2},  # lists, as in JSON
         }

@@ -5,8 +5,8 @@
     hf-hub:ORGANISATION/NAME               the same, from the Hugging Face hub
     transformers:NAME, FOLDER              a checkpoint of transformers (`transformers_models`)
 
-A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`,
-`takes_image_tokens(name)` and `outline(name)` load no weights and raise ValueError for an unknown name;
+A library's module has functions of the same names as here and imports the library where it is used: `preprocess(name)`
+and `outline(name)` load no weights and raise ValueError for an unknown name;
 `load(name, precision, device)` loads them; `known()` lists names. It may have `is_published(name)`: whether the library
 lists these weights; and `file_hashes(name)`: the identity of weights in a local file, None for another name.
 """
@@ -64,10 +64,15 @@ def preprocess_of(section) -> Preprocess:
     return Preprocess(find_input_size(section.NAME))
 
 
-def takes_image_tokens(name: str) -> bool:
-    """Whether the image encoder of a backbone takes learned tokens (`image.ViT`). Loads no weights."""
-    library = library_of(name)
-    return library.takes_image_tokens(name) if library else not is_resnet(name)
+@lru_cache(maxsize=None)
+def image_tokens_obstacle(name: str) -> str:
+    """Returns why a backbone takes no learned tokens at the blocks of its image encoder; "" if it does.
+
+    Loads no weights: tries it on the outline of another library's model.
+    """
+    if library_of(name):
+        return outline(name).image_tokens_obstacle
+    return "its image encoder is a ResNet" if is_resnet(name) else ""
 
 
 def features_per_image(name: str) -> int:

@@ -4,14 +4,15 @@ Nothing of these models is rewritten, so features equal the library's. What our 
 saved here: prompts are encoded at full length, as many text towers attend to the padding or read the last token.
 
 - Tuned parameters: `functional_call` puts them in place of the model's.
-- Learned tokens: a hook replaces the output of the token embedding. The model sees the ids of a filler word there.
+- Learned tokens of prompts: a hook replaces the output of the token embedding. The model sees the ids of a filler word
+  there. Learned tokens at the blocks: see `learned_tokens`.
 - Activation checkpointing: each block is recomputed from its input and the parameters of its first pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from ..compat import functional_call
 from . import places
 from .backbone import Backbone
+from .learned_tokens import image_tokens, obstacle, text_tokens
+from .packed_prompts import move
 from .preprocess import Preprocess
 from .text import embed
 from .tokenizers import Tokenizer
@@ -32,9 +35,11 @@ class PaddedPrompts:
     n: int
     tokens: torch.Tensor  # (n L,)
     classes: torch.Tensor  # (n L,) index of the prompt of each token
+    learned_rows: torch.Tensor | None = None
+    learned_index: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> PaddedPrompts:
-        return replace(self, tokens=self.tokens.to(device), classes=self.classes.to(device))
+        return move(self, device)
 
 
 def pad(tokens: torch.Tensor, max_prefix: int = 0) -> PaddedPrompts:
@@ -44,16 +49,27 @@ def pad(tokens: torch.Tensor, max_prefix: int = 0) -> PaddedPrompts:
 
 
 class LibraryImage(nn.Module):
-    """Image encoder: calls `encode(image)` of the library. Its parameters are `model`'s, with that prefix."""
+    """Image encoder: calls `encode(image)` of the library. Its parameters are `model`'s, with that prefix.
+
+    Attributes:
+        blocks: transformer blocks; empty for a convolutional network.
+        norm: [the LayerNorm before the first block], or [None].
+    """
 
     def __init__(self, model: nn.Module, encode: Callable[[torch.Tensor], torch.Tensor]):
         super().__init__()
         self.model = model
         self.encode = encode
+        self.blocks = [block for _, block in places.blocks(model, image=True)]
+        self.norm = [places.norm_before_blocks(model)]  # in a list, so that it is not registered a second time
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Returns image features (B, dim), not normalised, of images (B, 3, H, W)."""
-        return self.encode(image)
+    def forward(self, image: torch.Tensor, prompts=()) -> torch.Tensor:
+        """Returns image features (B, dim), not normalised, of images (B, 3, H, W).
+
+        `prompts[i]` (n_ctx, D) are learned tokens at block i, as in `image.ViT`.
+        """
+        with image_tokens(self.blocks, prompts, *self.norm):
+            return self.encode(image)
 
 
 class LibraryText(nn.Module):
@@ -63,6 +79,7 @@ class LibraryText(nn.Module):
         embedding: name of the token embedding in `model`.
         width, dim: lengths of a token embedding and of a feature.
         causal: whether a token attends to its predecessors only.
+        blocks: transformer blocks.
     """
 
     pack = staticmethod(pad)
@@ -81,6 +98,7 @@ class LibraryText(nn.Module):
         self.dim = dim
         self.causal = causal
         self.width = self.token_embedding.embedding_dim
+        self.blocks = [block for _, block in places.blocks(model, image=False)]
         self.learned: torch.Tensor | None = None  # (B n, L, d): output of the embedding in the current pass
         self.token_embedding.register_forward_hook(self._embed_learned)
 
@@ -96,11 +114,12 @@ class LibraryText(nn.Module):
         """Returns token embeddings (1, n L, d) without positional embeddings. `weight` replaces the embedding's own."""
         return embed(self.token_embedding, packed.tokens, weight)[None]
 
-    def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, start=None) -> torch.Tensor:
+    def forward(self, packed: PaddedPrompts, x: torch.Tensor | None = None, deep=(), start=None) -> torch.Tensor:
         """Computes text features of prompts.
 
         Args:
             x: (B, n L, d) embeddings of the tokens, including learned ones; None: the token embeddings.
+            deep: learned tokens at the blocks after the first, as in `text.TextEncoder`.
             start: has no effect; `constant_start` returns None.
 
         Returns:
@@ -112,7 +131,8 @@ class LibraryText(nn.Module):
         B, n, length = x.shape[0], *tokens.shape
         self.learned = x.reshape(B * n, length, -1)
         try:
-            return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
+            with text_tokens(self.blocks, packed, deep):
+                return self.encode(tokens.repeat(B, 1)).view(B, n, -1)
         finally:
             self.learned = None
 
@@ -123,7 +143,6 @@ class LibraryText(nn.Module):
 class LibraryBackbone(Backbone):
     """A frozen model of another library. The loaders set its attributes; see `Backbone`."""
 
-    takes_image_tokens = False
     scale: torch.Tensor | None = None  # the logit scale, if it is not exp(model.logit_scale)
 
     def __init__(
@@ -155,6 +174,18 @@ class LibraryBackbone(Backbone):
         """Returns True: both encoders are the whole model. In BLIP-2 they share a network."""
         return True
 
+    @property
+    def image_tokens_obstacle(self) -> str:
+        return obstacle(self.image_encoder, self.preprocess.size, self.dtype)
+
+    @property
+    def image_width(self) -> int:
+        return places.width(self.image_encoder.blocks[0])
+
+    @property
+    def n_blocks(self) -> tuple[int, int]:
+        return len(self.image_encoder.blocks), len(self.text_encoder.blocks)
+
     def name_in_encoder(self, name: str) -> str:
         return f"model.{name}"
 
@@ -172,25 +203,33 @@ def recompute_block(block: nn.Module, enabled: bool) -> None:
     """Makes the backward pass recompute a block from its input, or no longer.
 
     The parameters of the first pass are kept for that: in the backward pass, `functional_call` has put back the frozen
-    ones.
+    ones. The block's own hooks run once, outside of what is recomputed.
     """
     block.__dict__.pop("forward", None)
     if not enabled:
         return
-    plain = block.forward
+    plain = _PlainForward(block)
 
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        parameters = dict(block.named_parameters())
+        parameters = dict(plain.named_parameters())
 
         def run(*args):
-            block.forward = plain
-            try:
-                return functional_call(block, parameters, args, kwargs)
-            finally:
-                block.forward = forward
+            return functional_call(plain, parameters, args, kwargs)
 
         return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False)
 
     block.forward = forward
+
+
+class _PlainForward(nn.Module):
+    """Calls the forward pass of a block without its hooks."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block = block
+        self.plain = block.forward
+
+    def forward(self, *args, **kwargs):
+        return self.plain(*args, **kwargs)

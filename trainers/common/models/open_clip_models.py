@@ -135,12 +135,6 @@ def is_published(name: str) -> bool:
     return name in known()
 
 
-def takes_image_tokens(name: str) -> bool:
-    """Whether the image encoder is a ViT with OpenAI's structure. Loads no weights. Raises as `preprocess`."""
-    config = find_source(name).config
-    return has_openai_structure(config) and not is_resnet(config)
-
-
 def outline(name: str) -> Backbone:
     """Returns a model without weights and tokenizer, on the device "meta". Raises as `preprocess`."""
     source = find_source(name)

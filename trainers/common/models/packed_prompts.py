@@ -19,6 +19,8 @@ class PackedPrompts:
         eot_rows: (n,) row of each prompt's end-of-text token, in the order of the prompts.
         groups: (number of prompts, s) per group of prompts with s tokens after the prefix.
         attention_masks: (s, P + s) per group; true at [i, j] if token i after the prefix attends to token j.
+        learned_rows: (R,) rows of learned tokens, if there are any.
+        learned_index: (R,) which of the prompt's learned tokens each is, from 0.
     """
 
     prefix: int
@@ -28,17 +30,27 @@ class PackedPrompts:
     eot_rows: torch.Tensor
     groups: tuple[tuple[int, int], ...]
     attention_masks: tuple[torch.Tensor, ...]
+    learned_rows: torch.Tensor | None = None
+    learned_index: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> PackedPrompts:
         """Returns a copy with all tensors on `device`."""
-        return replace(
-            self,
-            tokens=self.tokens.to(device),
-            positions=self.positions.to(device),
-            classes=self.classes.to(device),
-            eot_rows=self.eot_rows.to(device),
-            attention_masks=tuple(mask.to(device) for mask in self.attention_masks),
-        )
+        return move(self, device, attention_masks=tuple(mask.to(device) for mask in self.attention_masks))
+
+
+def move(packed, device: torch.device | str, **changes):
+    """Returns a copy of a dataclass with its tensors on `device` and other fields changed."""
+    tensors = {name: value.to(device) for name, value in vars(packed).items() if isinstance(value, torch.Tensor)}
+    return replace(packed, **tensors, **changes)
+
+
+def replace_rows(x: torch.Tensor, rows: torch.Tensor, index: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+    """Returns x (B, T, d) with the learned tokens `prompts` (n_ctx, d) or (B, n_ctx, d) in some rows.
+
+    Row `rows[r]` becomes the learned token `index[r]`.
+    """
+    values = prompts.to(x.dtype)[..., index, :].expand(x.shape[0], -1, -1)  # (B, R, d)
+    return x.index_copy(1, rows, values)
 
 
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:

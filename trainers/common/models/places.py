@@ -79,6 +79,28 @@ def parameters(model: nn.Module, image: bool) -> list[list[str]]:
     return found
 
 
+def norm_before_blocks(model: nn.Module) -> nn.Module | None:
+    """Returns the LayerNorm of the image encoder between the embeddings and the first block; None if there is none.
+
+    It is registered before the blocks, in a module around them: "visual.ln_pre" for "visual.transformer.resblocks".
+    """
+    found = blocks(model, image=True)
+    inner = found[0][0].rpartition(".")[0] if found else ""  # the list of blocks, then the modules around it
+    while "." in inner:
+        outer, _, child = inner.rpartition(".")
+        names, children = zip(*model.get_submodule(outer).named_children())
+        norms_before = [module for module in children[: names.index(child)] if _is_layernorm(module)]
+        if norms_before:
+            return norms_before[-1]
+        inner = outer
+    return None
+
+
+def width(block: nn.Module) -> int:
+    """Returns the length of a token in a block: that of its own LayerNorms."""
+    return next(module.weight.numel() for module in block.children() if _is_layernorm(module))
+
+
 def _is_list_of_blocks(module: nn.Module) -> bool:
     children = list(module.children())
     same = len({type(child) for child in children}) == 1

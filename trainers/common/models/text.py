@@ -22,7 +22,7 @@ from torch import nn
 
 from ..compat import attention, functional_call
 from .blocks import run_block
-from .packed_prompts import PackedPrompts, pack
+from .packed_prompts import PackedPrompts, pack, replace_rows
 from .tokenizers import OpenAITokenizer
 
 INPUTS = {"token_embedding.weight", "positional_embedding"}  # parameters before the first block
@@ -75,7 +75,8 @@ class TextEncoder(nn.Module):
         Args:
             packed: from `pack`, on the encoder's device.
             x: (B, T, d) embeddings of the packed tokens, including learned ones; None: the token embeddings.
-            deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces rows 1 to n_ctx before block i + 1 (MaPLe).
+            deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces the learned tokens before block i + 1 (MaPLe).
+                `PromptLearner.packed_prompts` knows their rows.
             start: from `constant_start` for these prompts; then `x` is ignored.
 
         Returns:
@@ -100,7 +101,7 @@ class TextEncoder(nn.Module):
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
             if 0 < i <= len(deep):
-                x = replace_rows(x, 1, deep[i - 1])
+                x = replace_rows(x, packed.learned_rows, packed.learned_index, deep[i - 1])
             rows = packed.eot_rows if i == len(blocks) - 1 else None
             attend_packed = partial(attend, packed=packed, rows=rows)
             x = run_block(blocks[i], x, attend_packed, rows, recompute=self.recompute)
@@ -138,12 +139,6 @@ class TextEncoder(nn.Module):
 def embed(embedding: nn.Module, tokens: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Returns the embeddings (T, d) of tokens (T,), with `weight` in place of the module's own."""
     return functional_call(embedding, {} if weight is None else {"weight": weight}, (tokens,))
-
-
-def replace_rows(x: torch.Tensor, start: int, rows: torch.Tensor) -> torch.Tensor:
-    """Returns x (B, T, d) with x[:, start : start + n] replaced by rows (n, d) or (B, n, d)."""
-    rows = rows.to(x.dtype).expand(x.shape[0], -1, -1)
-    return torch.cat([x[:, :start], rows, x[:, start + rows.shape[1] :]], dim=1)
 
 
 def attend(qkv: torch.Tensor, heads: int, packed: PackedPrompts, rows: torch.Tensor | None = None) -> torch.Tensor:

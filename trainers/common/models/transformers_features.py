@@ -61,12 +61,16 @@ def pooled(output) -> torch.Tensor:
 
 
 def patches(image: torch.Tensor, side: int) -> dict[str, torch.Tensor]:
-    """Returns images (B, 3, H, W) as SigLIP 2 takes them: patches (B, h w, side * side * 3), none of them padding."""
+    """Returns images (B, 3, H, W) as SigLIP 2 takes them: patches (B, h w, side * side * 3), none of them padding.
+
+    Without padding there is no mask, which learned tokens would not fit into. The shapes stay on the CPU, as the model
+    reads their values.
+    """
     B, channels, H, W = image.shape
     h, w = H // side, W // side
     grid = image.reshape(B, channels, h, side, w, side).permute(0, 2, 4, 3, 5, 1)  # (B, h, w, side, side, 3)
     return {
         "pixel_values": grid.reshape(B, h * w, -1),
-        "pixel_attention_mask": torch.ones(B, h * w, dtype=torch.long, device=image.device),
-        "spatial_shapes": torch.tensor([[h, w]], device=image.device).expand(B, 2),
+        "pixel_attention_mask": None,
+        "spatial_shapes": torch.tensor([[h, w]], device="cpu").expand(B, 2),
     }

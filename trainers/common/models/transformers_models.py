@@ -97,11 +97,6 @@ def known() -> list[str]:
     return [f"transformers:FOLDER, transformers:ORGANISATION/NAME ({', '.join(FAMILIES)})"]
 
 
-def takes_image_tokens(name: str) -> bool:
-    """Returns False: images go through the library's own encoders."""
-    return False
-
-
 def features_per_image(name: str) -> int:
     """Returns the number of features of an image: of BLIP-2, one per query token. Raises as `preprocess`."""
     family, config = read_config(name, files.find_folder(name))
@@ -134,12 +129,15 @@ def load(name: str, precision: str = "fp32", device: torch.device | str = "cpu")
     model = files.read_model(name, folder, config)
     model.fingerprint, model.weights_digest = hashes["fingerprint"], hashes["weights_digest"]
     scale, bias = logit_scale(model).to(device), logit_bias(model)  # fp32 at every precision
-    exact = {name: p.detach().to(device, copy=True) for name, p in model.named_parameters() if name == "logit_scale"}
+    learned = getattr(model, "logit_scale", None)
+    exact = None if learned is None else learned.detach().to(device, copy=True)
     model.to(device, DTYPES.get(precision, torch.float32))
-    for name, tensor in exact.items():
-        model.get_parameter(name).data = tensor  # 100 has an error of 0.05 % in fp16
     backbone = as_backbone(name, folder, model)
-    backbone.scale, backbone.logit_bias = scale, bias
+    if learned is None:
+        backbone.scale = scale
+    else:
+        learned.data = exact  # 100 has an error of 0.05 % in fp16
+    backbone.logit_bias = bias
     return backbone
 
 

@@ -1,4 +1,4 @@
-"""Published zero-shot accuracies (configs/zero_shot.yaml), to compare a run of zero-shot CLIP with."""
+"""Published zero-shot results (configs/zero_shot.yaml), to compare a run of zero-shot CLIP with."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ FILE = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs", "zer
 ONE_PROMPT = 2.0  # percentage points that one prompt instead of 80 costs at most; 1.6 for ViT-B/16 on ImageNet
 
 
-def comparison(backbone: str, dataset: str, accuracy: float) -> str:
-    """Returns a line with the published accuracy, and what to check if `accuracy` (%) is lower; "" if none is known."""
+def comparison(backbone: str, dataset: str, result: float) -> str:
+    """Returns a line with the published result, and what to check if `result` (%) is lower; "" if none is known."""
     if not os.path.isfile(FILE):  # a CoOp checkout
         return ""
     with open(FILE, encoding="utf-8") as file:
         table = yaml.safe_load(file)
-    values = [m["accuracy"].get(dataset) for m in table["models"] if backbone in m["backbones"]]
+    values = [m["results"].get(dataset) for m in table["models"] if backbone in m["backbones"]]
     if not values or values[0] is None:
         return ""
     published = values[0]
     line = (
-        f"Zero-shot accuracy of {backbone} on {dataset}: {published:.2f} % published (open_clip, {table['prompts']} "
-        f"prompts per class), {accuracy:.2f} % here"
+        f"Zero-shot result of {backbone} on {dataset}: {published:.2f} % published (open_clip, prompt ensemble), "
+        f"{result:.2f} % here"
     )
-    if accuracy < published - ONE_PROMPT:
+    if result < published - ONE_PROMPT:
         line += (
-            f". That is {published - accuracy:.2f} points lower; fewer prompts cost up to {ONE_PROMPT:g}: check the "
+            f". That is {published - result:.2f} points lower; fewer prompts cost up to {ONE_PROMPT:g}: check the "
             "activation (MODEL.BACKBONE.ACTIVATION), INPUT.PIXEL_MEAN, PIXEL_STD, INTERPOLATION, and the class names"
         )
     return line

@@ -18,6 +18,7 @@ from .files import write_atomically
 from .rng import random_state, set_random_state
 from .start import SET, adopt, without_start
 
+PROMPT_KEYS = ("DATASET.TEMPLATES", "DATASET.DESCRIPTIONS_DIGEST")  # several prompts per class
 LEARNED_FROM = ("train_x", "val")  # splits that decide what is learned; best_val selects an epoch by val
 
 
@@ -49,10 +50,11 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
 
 def tuned_state(trainer, name: str) -> dict:
     """Returns the weights of the model registered as `name`, with the identity, images and settings of the run."""
+    content = record.content(trainer, LEARNED_FROM)
     return {
         "state_dict": weights_of(trainer, name),
         "epoch": trainer.run.epoch,
-        "meta": {**record.identity(trainer), "content": record.content(trainer, LEARNED_FROM)},
+        "meta": {**record.identity(trainer), "content": content, **trainer.files_read()},
         "settings": record.settings(trainer.cfg, trainer.section),
     }
 
@@ -290,6 +292,11 @@ def check_fits(trainer, state: dict, path: str) -> None:
         )
     if meta and meta["template"] != identity["template"]:
         print(f'Note: tuned with the prompt "{meta["template"]}", evaluated with "{identity["template"]}"')
+    settings = record.settings(trainer.cfg, trainer.section)
+    saved = {**dict.fromkeys(PROMPT_KEYS), **(state.get("settings") or {})}
+    for key in PROMPT_KEYS:
+        if meta and (saved[key] or None) != (settings.get(key) or None):
+            print(f"Note: tuned with {key} {saved[key]}, evaluated with {settings.get(key)}")
 
 
 def shorten(names: list[str]) -> str:

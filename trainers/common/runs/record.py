@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 
 from dassl.config import get_cfg_default
 
+from .dataset_metrics import metric_of
 from .files import write_atomically
 from .image_hashes import ImageHashes, content_differences
 from .log_lines import read_text
@@ -77,6 +78,7 @@ def describe(trainer) -> dict:
         "shots": cfg.DATASET.NUM_SHOTS,
         "seed": cfg.SEED,
         "root": cfg.DATASET.ROOT and os.path.abspath(cfg.DATASET.ROOT),
+        "metric": metric_of(dataset),
         "metrics": {},
         "eval_only": not trainer.run.training,
         "epochs": trainer.max_epoch if trainer.run.training else 0,

@@ -74,9 +74,11 @@ IDENTITY = {
     "backbone": Field(str, "CLIP: name or path", required=True),
     "fingerprint": Field(str, "hash of a sample of its weights", required=True),
     "weights_digest": Field(str, "SHA-256 of all its weights, as fp32"),
+    "input": Field(dict, "config keys below `INPUT` with the values that it expects"),
     "precision": Field(str, "of the weights and the forward pass", required=True),
     "tune": Field(list, "parameter sets that are tuned"),
     "template": Field(str, "prompt template"),
+    "descriptions": Field(dict, "class name -> prompts, of a method without checkpoints", written="maybe"),
     "classnames": Field(list, "class names, in order"),
     "plugins": Field(list, "files imported with --plugin", fields=PLUGIN),
     "versions": Field(dict, "of Python and PyTorch"),
@@ -96,8 +98,11 @@ FIELDS = {
     "shots": Field(int, "training images per class; -1: all", required=True),
     "seed": Field(int, "seed", required=True),
     "root": Field(str, "folder with the datasets"),
+    "metric": Field(str, "name in `metrics` of the result that methods are compared by; `accuracy` for most datasets"),
     "metrics": Field(
-        dict, "by split: `accuracy`, `error_rate`, `macro_f1` in percent; `total`, `correct`", required=True
+        dict,
+        "by split: `accuracy`, `error_rate`, `macro_f1` and the dataset's own in percent; `total`, `correct`",
+        required=True,
     ),
     "eval_only": Field(bool, "whether it is an evaluation", required=True),
     "epochs": Field(int, "epochs to train; 0 in an evaluation"),
@@ -126,7 +131,8 @@ WHICH_RUN = ("dataset", "classes", "shots", "seed", "eval_only", "evaluation", "
 # Paths, printing and speed: results do not depend on them.
 INCIDENTAL = (
     "PLUGINS", "OUTPUT_DIR", "RESUME", "VERBOSE", "USE_CUDA", "VERSION", "DATASET.ROOT", "DATASET.FOLDER.NAME",
-    "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_GB", "TRAIN.PRINT_FREQ", "TRAIN.CHECKPOINT_FREQ",
+    "DATASET.DESCRIPTIONS", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_GB", "TRAIN.PRINT_FREQ",
+    "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.TRACE", "TRAIN.TRACE_TERMS", "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
 )  # fmt: skip
 # Evaluation and backbone: they are in `evaluation` and `identity` instead.
@@ -137,7 +143,10 @@ FINAL_MODEL = "TEST.FINAL_MODEL"
 # Settings that differ between the runs of one experiment: seeds, datasets, shots, base and new classes.
 PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "TRAINER.NAME")
 # Settings that belong to a dataset, for all methods.
-PER_DATASET = ("DATASET.TEMPLATE", "DATASET.FOLDER")
+PER_DATASET = (
+    "DATASET.TEMPLATE", "DATASET.TEMPLATES", "DATASET.DESCRIPTIONS", "DATASET.DESCRIPTIONS_DIGEST", "DATASET.FOLDER",
+    "DATASET.WILDS",
+)  # fmt: skip
 # Settings that have no effect on methods without training.
 OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS", "MODEL.START_TUNE")
 # Methods without training images, for logs and for records without identity.zero_shot.

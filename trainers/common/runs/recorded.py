@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from dataclasses import dataclass, field
 
 from .. import classes, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
-from . import checkpoint, divergence, record, trace
+from . import checkpoint, dataset_metrics, divergence, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -99,6 +100,10 @@ class RecordedRun:
             keys = self.run.images.keys if own_images(self) else None
             leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()
+        self.begin_record()
+
+    def begin_record(self) -> None:
+        """Writes the run record at the start of training. Empty in trainers that keep no files."""
         record.begin(self)
 
     def report_equal_content(self) -> None:
@@ -113,6 +118,8 @@ class RecordedRun:
     def test(self, split=None, *args, **kwargs):
         """Evaluates. Outside training, and without `split`, the evaluation is a run with its own result.json.
 
+        Returns the accuracy, or the dataset's own metric (`dataset_metrics`), in percent.
+
         Raises:
             FloatingPointError: logits are infinite or NaN.
         """
@@ -122,13 +129,15 @@ class RecordedRun:
         if is_run and run.record is None:
             record.read_images(self)
             record.begin(self)
-        with results_of(self.evaluator, lambda index: self.image_name(split or self.cfg.TEST.SPLIT, index)) as results:
-            accuracy = super().test(split, *args, **kwargs)
-        run.metrics = {split or self.cfg.TEST.SPLIT: results}
+        tested = split or self.cfg.TEST.SPLIT
+        add_metrics = functools.partial(dataset_metrics.add, dataset=dataset_of(self), split=tested)
+        with results_of(self.evaluator, lambda index: self.image_name(tested, index), add_metrics) as results:
+            metric = super().test(split, *args, **kwargs)
+        run.metrics = {tested: results}
         run.test_seconds = time.time() - started
         if is_run:
             record.write(self)
-        return accuracy
+        return metric
 
     def image_name(self, split: str, index: int) -> str:
         """Returns the split and, unless its order is random, the path of the image at a position of the evaluation."""
@@ -141,9 +150,13 @@ class RecordedRun:
         if self.run.lock:
             self.run.lock.check()
 
+    def files_read(self) -> dict:
+        """Returns the content of the user's files that the trained model needs: name -> JSON value."""
+        return {}
+
     def model_identity(self) -> dict:
         """Returns the fields of the identity that depend on the model. They are unknown for a plain Dassl trainer."""
-        return {"fingerprint": "", "weights_digest": "", "precision": "", "tune": [], "template": ""}
+        return {"fingerprint": "", "weights_digest": "", "input": {}, "precision": "", "tune": [], "template": ""}
 
     # Saving and loading. If a plugin overrides one of these methods, its version is called.
 
@@ -212,11 +225,12 @@ def own_images(trainer) -> bool:
 
 
 @contextlib.contextmanager
-def results_of(evaluator, name_of):
+def results_of(evaluator, name_of, add_metrics):
     """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded.
 
     Before the evaluator computes its results, raises FloatingPointError if it has processed logits that are infinite or
-    NaN. `name_of(index)` is the name of an image in the message.
+    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, evaluator)` returns the results
+    with those that belong to the dataset.
     """
     results = {}
     logits_check = LogitsCheck()
@@ -228,7 +242,7 @@ def results_of(evaluator, name_of):
 
     def evaluate_and_collect():
         logits_check.check(name_of)
-        metrics = evaluate()
+        metrics = add_metrics(evaluate(), evaluator)
         results.update({name: float(value) for name, value in metrics.items()})
         for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
             count = getattr(evaluator, f"_{name}", None)

@@ -1,12 +1,26 @@
-"""Tiny models of transformers: their folders, and as backbones."""
+"""Tiny models of open_clip and transformers: their files, and as backbones."""
 
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.reference.transformers_zoo import SIDE, save_model, save_processor
 from trainers.common.models.backbones import load_backbone
+
+
+@pytest.fixture(scope="module")
+def open_clip_folder(tmp_path_factory):
+    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip."""
+    from tests.reference import open_clip_models as reference
+
+    folder = tmp_path_factory.mktemp("open_clip")
+    reference.register(folder)
+    for name in reference.FAMILIES:
+        torch.save(reference.random_weights(name), folder / f"{name}.pt")
+    yield folder
+    reference.unregister(folder)
 
 
 @pytest.fixture(scope="session")

@@ -30,22 +30,11 @@ PROMPTS = [TEMPLATE.format(name) for name in CLASSES]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    reference.register(folder)
-    for name in FAMILIES:
-        torch.save(reference.random_weights(name), folder / f"{name}.pt")
-    yield folder
-    reference.unregister(folder)
-
-
-@pytest.fixture(scope="module")
-def load(folder):
+def load(open_clip_folder):
     """name of a family -> (a new backbone, open_clip's own model with the same weights)."""
 
     def load(name, precision="fp32"):
-        path = str(folder / f"{name}.pt")
+        path = str(open_clip_folder / f"{name}.pt")
         theirs = open_clip.create_model(name, pretrained=path).eval().requires_grad_(False)
         return load_backbone(f"open_clip:{name}/{path}", precision), theirs
 
@@ -89,12 +78,12 @@ def test_features_equal_those_of_open_clip(name, load):
 
 
 @pytest.fixture(scope="module")
-def clipfit(folder, digits_root, tmp_path_factory):
+def clipfit(open_clip_folder, digits_root, tmp_path_factory):
     """name of a family -> CLIPFit with its model and tuned parameters, without a data loader or an optimiser."""
 
     def clipfit(name, *opts):
         side = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
-        backbone, output = f"open_clip:{name}/{folder / name}.pt", tmp_path_factory.mktemp("run")
+        backbone, output = f"open_clip:{name}/{open_clip_folder / name}.pt", tmp_path_factory.mktemp("run")
         opts = ("INPUT.SIZE", f"({side},{side})", "DATASET.TEMPLATE", TEMPLATE, *opts)
         trainer = CLIPFit.__new__(CLIPFit)
         trainer.cfg, trainer.device = make_cfg("CLIPFit", digits_root, backbone, output, *opts), torch.device("cpu")

@@ -22,11 +22,6 @@ from trainers.common.models.backbones import load_backbone
 transformers = pytest.importorskip("transformers")
 
 
-def test_maple_is_refused_before_anything_is_loaded(transformers_folder, digits_root, tmp_path):
-    with raises_user_error("MaPLe", "MODEL.BACKBONE.NAME", transformers_folder("SiglipModel")):
-        make_trainer("MaPLe", digits_root, transformers_folder("SiglipModel"), tmp_path)
-
-
 @pytest.mark.parametrize("method", ["CoCoOp", "CLIP_Adapter", "TipAdapter", "TipAdapterF"])
 def test_methods_that_need_one_feature_per_image(method, transformers_folder, digits_root, tmp_path):
     folder = transformers_folder("Blip2ForImageTextRetrieval")
@@ -34,9 +29,12 @@ def test_methods_that_need_one_feature_per_image(method, transformers_folder, di
         make_trainer(method, digits_root, folder, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["CoCoOp", "KgCoOp", "ProGrad", "CLIP_Adapter", "TipAdapterF", "ZeroshotCLIP2"])
+@pytest.mark.parametrize(
+    "method", ["CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "CLIP_Adapter", "TipAdapterF", "ZeroshotCLIP2"]
+)
 def test_methods(method, transformers_folder, digits_root, tmp_path):
     keys = "TRAINER.COCOOP.CHUNK 20 TRAINER.TIP.SEARCH_STEP (3,2) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1".split()
+    keys += ["TRAINER.MAPLE.PROMPT_DEPTH", "2"]
     trainer = make_trainer(
         method, digits_root, transformers_folder("SiglipModel"), tmp_path, *keys, "TEST.SPLIT", "val"
     )
@@ -84,9 +82,34 @@ def test_train_resume_predict_and_export(name, transformers_folder, digits_root,
     assert_close(classifier.predict(images).logits + bias, expected)
 
     folder = tmp_path / "exported"
+    capsys.readouterr()
     assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(folder)]) == 0
+    assert f"{type(model).__name__}.from_pretrained(folder)" in capsys.readouterr().out
     tokens = library_tokens(transformers_folder(name), prompts)
     with torch.no_grad():
         exported = library_logits(library_model(folder), {"pixel_values": images}, tokens)[0]
     assert_close(exported, expected)
     assert load_backbone(str(folder)).preprocess == classifier.trainer.backbone.preprocess
+
+
+def test_maple_trains_resumes_and_predicts(transformers_folder, digits_root, tmp_path, capsys):
+    from trainers.common import load_tuned
+
+    argv = ["--trainer", "MaPLe", "--dataset-config-file", "configs/datasets/digits.yaml", "--root", str(digits_root)]
+    argv += ["--backbone", transformers_folder("SiglipModel"), "--output-dir", str(tmp_path), "--seed", "1"]
+    keys = "DATALOADER.NUM_WORKERS 0 DATASET.NUM_SHOTS 1 TRAINER.MAPLE.PREC fp32 TRAINER.MAPLE.PROMPT_DEPTH 2".split()
+    keys += ["MODEL.ACTIVATION_CHECKPOINTING", "True", "TEST.SPLIT", "val"]
+    assert train.main([*argv, *keys, "OPTIM.MAX_EPOCH", "1"]) == 0
+    assert train.main([*argv, "--resume", str(tmp_path), *keys, "OPTIM.MAX_EPOCH", "2"]) == 0
+    assert "epoch [2/2]" in capsys.readouterr().out
+    classifier = load_tuned(tmp_path, device="cpu")
+    images = random_images(4)
+    logits = classifier.predict(images).logits
+    with torch.no_grad():
+        assert_close(logits, classifier.trainer.model_inference(images))
+        assert not torch.allclose(logits, classifier.trainer.backbone.logits(
+            classifier.trainer.encode_image(images, tuned=False), classifier.trainer.zero_shot_features()
+        ), rtol=1e-3)  # fmt: skip
+    assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(tmp_path / "exported")]) != 0
+    error = capsys.readouterr().err.strip()
+    assert "MaPLe" in error and "\n" not in error and not (tmp_path / "exported").exists()

@@ -15,9 +15,9 @@ def test_values_are_percent_and_backbones_are_unique():
     assert len(names) == len(set(names)) and {n for n in names if ":" not in n} <= OPENAI.keys()
     for model in models:
         recalls = [r for d in model.get("retrieval", {}).values() for values in d.values() for r in values]
-        for value in [*model["accuracy"].values(), *model["other"].values(), *recalls]:
+        for value in [*model["results"].values(), *model["other"].values(), *recalls]:
             assert 0 <= value < 100
-        assert model["accuracy"]["ImageNetV2"] < model["accuracy"]["ImageNet"]  # two columns are not exchanged
+        assert model["results"]["ImageNetV2"] < model["results"]["ImageNet"]  # two columns are not exchanged
 
 
 def test_the_line():
@@ -29,11 +29,11 @@ def test_the_line():
 
 
 def test_a_run_of_zero_shot_clip_prints_it(make, tmp_path, monkeypatch, capsys):
-    table = {"prompts": 80, "models": [{"backbones": [], "accuracy": {"Digits": 100.0}}]}
+    table = {"models": [{"backbones": [], "results": {"Digits": 100.0}}]}
     trainer = make("ZeroshotCLIP", backbone=save_clip(random_clip("tiny"), tmp_path / "tiny.pt"))
     table["models"][0]["backbones"].append(trainer.cfg.MODEL.BACKBONE.NAME)
-    table["models"][0]["accuracy"] = {trainer.cfg.DATASET.NAME: 100.0}
+    table["models"][0]["results"] = {trainer.cfg.DATASET.NAME: 100.0}
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
     monkeypatch.setattr(zero_shot_reference, "FILE", str(tmp_path / "table.yaml"))
     accuracy = trainer.test()
-    assert f"100.00 % published (open_clip, 80 prompts per class), {accuracy:.2f} % here" in capsys.readouterr().out
+    assert f"100.00 % published (open_clip, prompt ensemble), {accuracy:.2f} % here" in capsys.readouterr().out

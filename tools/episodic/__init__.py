@@ -1,0 +1,1 @@
+"""N-way K-shot episodes: sampling, classifiers, results. The command is `tools/episodes.py`."""
