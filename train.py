@@ -81,6 +81,8 @@ def setup_cfg(args):
     trainer = args.trainer or merged(get_cfg_default(), args, opts).TRAINER.NAME
     cfg = merged(defaults_of(trainer) or get_cfg_default(), args, opts)
     cfg.PLUGINS = tuple(plugins)
+    if args.model_dir and "START_FROM" in cfg.MODEL:
+        cfg.MODEL.START_FROM = ""  # the checkpoint has it
     complete(cfg)
     check_limits(cfg, training=not args.eval_only and not is_zero_shot(cfg.TRAINER.NAME))
     cfg.freeze()

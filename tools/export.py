@@ -127,7 +127,7 @@ def verify(writer, classifier, folder: str) -> None:
     except ImportError as error:
         print(f"Skipping the comparison of the logits: {one_line(error)}")
         return
-    tolerance = TOLERANCE * classifier.trainer.backbone.logit_scale.item()
+    tolerance = TOLERANCE * classifier.trainer.logit_scale.item()
     if not difference <= tolerance:  # also true for NaN
         raise ValueError(
             f"the logits of the export differ from those of the run by {difference:.2g} (tolerance {tolerance:.2g}); "

@@ -36,7 +36,8 @@ from tools.run_trainer import trainer_with_data  # noqa: E402
 from trainers.common.finite import LogitsCheck  # noqa: E402
 from trainers.common.runs import checkpoint, record, tuned_weights  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
-from trainers.common.inference.saved_run import read_run  # noqa: E402
+from trainers.common.runs.finished import read_run  # noqa: E402
+from trainers.common.runs.start import without_start  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -160,7 +161,9 @@ def select_alpha(results, write: str) -> float:
 
 def write_weights(state: dict, trainer, row: dict, selected_by: str, folder: str) -> str:
     """Writes the interpolated weights of the alpha in `row`. Returns the path."""
-    tensors = interpolate(trainer, state["state_dict"], row["alpha"])
+    tensors = interpolate(trainer, without_start(state["state_dict"]), row["alpha"])
+    if trainer.start:
+        tensors.update(trainer.start.state())
     meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": selected_by}}
     path = os.path.join(folder, trainer.model_name, tuned_weights.NAME)
     tuned_weights.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
@@ -194,7 +197,7 @@ def run(args) -> None:
         test_sets[dataset] = (build(state, args, "all", dataset), "test")
     if args.write == "best" and "val" not in test_sets:
         raise ValueError("--write best needs validation images, but the dataset has none: give a number as --write")
-    results = evaluate_alphas(test_sets, state["state_dict"], args, folder)
+    results = evaluate_alphas(test_sets, without_start(state["state_dict"]), args, folder)
     alpha = None if args.write is None else select_alpha(results, args.write)
     title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"
     for extension in ("png", "svg"):

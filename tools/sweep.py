@@ -76,6 +76,11 @@ def add_options(parser) -> None:
         "--config", metavar="NAME", help="YAML file of the method, without .yaml (default: from configs/recipes.yaml)"
     )
     runs.add_argument(
+        "--start-from", metavar="METHOD",
+        help="train METHOD first, such as LayerNormTuning, and start the methods from its parameters of CLIP; they "
+        "stay fixed, or are tuned on with -- MODEL.START_TUNE True",
+    )  # fmt: skip
+    runs.add_argument(
         "--vary", nargs="+", action="append", default=[], metavar=("KEY", "VALUE"),
         help="config key and its values, each of which is a run; repeatable: all combinations are run",
     )  # fmt: skip
@@ -250,7 +255,7 @@ def submit_or_report(args, expected: dict, states: dict, at_a_time: int, finish)
         return finish(states, args)
     blocked = {job for job, state in states.items() if state.status == "blocked"}
     to_run = [job for job, state in states.items() if state.status not in ("finished", "queued")]
-    to_run = [job for job in to_run if not blocked & {job, job.training}]
+    to_run = [job for job in to_run if not blocked & {job, *job.before}]
     choosing.write_choices(list(states))
     if to_run:
         print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))

@@ -51,11 +51,6 @@ class CLIPFit(ClipTrainer):
         options = cfg.TRAINER.CLIPFIT
         if options.REG not in (*REGULARISERS, "none"):
             raise ValueError(f"TRAINER.CLIPFIT.REG must be one of {(*REGULARISERS, 'none')}, got {options.REG!r}")
-        if not options.TUNE:
-            raise ValueError(
-                "TRAINER.CLIPFIT.TUNE must name at least one parameter set, got (); "
-                f"the default is {cfg_default.TRAINER.CLIPFIT.TUNE}"
-            )
         if options.BETA < 0:
             raise ValueError(f"TRAINER.CLIPFIT.BETA must not be negative, got {options.BETA}")
 

@@ -48,9 +48,9 @@ class ConditionalPromptLearner(PromptLearner):
         ]
         self.meta_net = nn.Sequential(OrderedDict(layers))
 
-    def forward(self, image_features: torch.Tensor) -> torch.Tensor:
+    def forward(self, image_features: torch.Tensor, words: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the packed embeddings (B, T, d) of all prompts, given normalised image features (B, E)."""
-        return super().forward(self.meta_net(image_features))
+        return super().forward(self.meta_net(image_features), words)
 
 
 @TRAINER_REGISTRY.register()
@@ -103,9 +103,10 @@ class CoCoOp(ClipTrainer):
         )
 
     def chunk_logits(self, image_features: torch.Tensor) -> torch.Tensor:
-        text = self.encode_text(self.tuned.packed_prompts, x=self.tuned(image_features))  # (b, n_cls, E)
+        packed = self.tuned.packed_prompts
+        text = self.encode_text(packed, x=self.tuned(image_features, self.word_embeddings(packed)))  # (b, n_cls, E)
         with torch.autocast(self.device.type, enabled=False):
-            return self.backbone.logit_scale * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
+            return self.logit_scale * (text @ image_features[:, :, None])[:, :, 0]  # (b, n_cls)
 
     def model_inference(self, image):
         with self.autocast():

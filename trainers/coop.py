@@ -56,4 +56,5 @@ class CoOp(ClipTrainer):
         return PromptLearner(self.text_encoder, classnames, text, ctx, self.options.CLASS_TOKEN_POSITION)
 
     def text_features(self):
-        return self.encode_text(self.tuned.packed_prompts, x=self.tuned())[0]  # (n_cls, E)
+        packed = self.tuned.packed_prompts
+        return self.encode_text(packed, x=self.tuned(words=self.word_embeddings(packed)))[0]  # (n_cls, E)

@@ -96,7 +96,8 @@ class MaPLe(ClipTrainer):
 
     def text_features(self):
         learner = self.tuned.prompt_learner
-        return self.encode_text(learner.packed_prompts, x=learner(), deep=tuple(learner.compound_prompts_text))[0]
+        x = learner(words=self.word_embeddings(learner.packed_prompts))
+        return self.encode_text(learner.packed_prompts, x=x, deep=tuple(learner.compound_prompts_text))[0]
 
     def image_features(self, image, tuned=True):
         if not tuned:

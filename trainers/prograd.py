@@ -71,7 +71,7 @@ class ProGrad(CoOp):
         logits = self.logits(features, self.text_features())
         with torch.no_grad():
             teacher_features = self.encode_image(image, tuned=False) if self.clip_names else features
-            teacher = self.logits(teacher_features, self.zero_shot_features())
+            teacher = self.zero_shot_logits(teacher_features)
         T = self.cfg.LOSS.T
         kl = F.cross_entropy(logits / T, F.softmax(teacher / T, dim=-1)) * T * T  # KL up to the teacher's entropy
         return logits, {"xe_loss": F.cross_entropy(logits, label), "kl_loss": kl}
@@ -81,10 +81,13 @@ class ProGrad(CoOp):
 
     def backward(self, terms, loss):
         parameters = [p for p in self.tuned.parameters() if p.requires_grad]
-        guides = torch.autograd.grad(self.scaler.scale(terms["kl_loss"]), parameters, retain_graph=True)
-        gradients = torch.autograd.grad(self.scaler.scale(loss), parameters)
+        kl = self.scaler.scale(terms["kl_loss"])
+        # Some parameters of other libraries' models do not change the features: their gradients are None
+        guides = torch.autograd.grad(kl, parameters, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(self.scaler.scale(loss), parameters, allow_unused=True)
         for parameter, gradient, guide in zip(parameters, gradients, guides, strict=True):
-            parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
+            if gradient is not None:
+                parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
 
 
 def without_conflict(gradient: torch.Tensor, guide: torch.Tensor, strength: float = 1.0) -> torch.Tensor:

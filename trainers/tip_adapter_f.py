@@ -29,7 +29,7 @@ class TipAdapterF(TipAdapter):
 
     def make_optimizer(self):
         """Returns AdamW with eps 1e-4 and a schedule that advances per batch, as in the official code."""
-        optim = build_optimizer(self.tuned, self.cfg.OPTIM)
+        optim = build_optimizer(self.tuned, self.cfg.OPTIM, self.parameter_groups())
         for group in optim.param_groups:
             if "eps" in group:
                 group["eps"] = 1e-4

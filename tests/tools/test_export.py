@@ -185,7 +185,8 @@ def test_onnx(call, run_of, tmp_path, method):
         assert torch.allclose(torch.from_numpy(output), logits[:n], atol=1e-5)
 
 
-PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2"}  # supported by openai, open_clip and huggingface
+# supported by openai, open_clip and huggingface
+PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2", "LayerNormTuning", "BitFit", "FullFineTuning"}
 HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 

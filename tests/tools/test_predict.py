@@ -12,7 +12,7 @@ from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
-from trainers.common.inference.saved_run import read_run
+from trainers.common.runs.finished import read_run
 
 
 @pytest.fixture

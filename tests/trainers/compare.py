@@ -50,12 +50,12 @@ def assert_same_loss_and_gradients(trainer, plain):
         assert p.grad.norm() > 0 and (gradient - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
 
 
-def assert_same_trajectory(trainer, plain, steps=20, images=6):
+def assert_same_trajectory(trainer, plain, steps=20, images=6, lr=SGD["lr"]):
     """Asserts that SGD on the same batches has equal loss terms, to 1e-5, at every step."""
-    optimiser = torch.optim.SGD(plain.parameters.values(), **SGD)
+    optimiser = torch.optim.SGD(plain.parameters.values(), **{**SGD, "lr": lr})
     for group in trainer.optim.param_groups:
         assert {key: group[key] for key in SGD} | {"lr": SGD["lr"]} == SGD
-        group["lr"] = SGD["lr"]  # past the warm-up epoch
+        group["lr"] = lr  # past the warm-up epoch
     first = None
     for step in range(steps):
         batch = batch_of(trainer, images, seed=step)

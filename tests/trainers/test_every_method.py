@@ -187,8 +187,8 @@ def test_image_layernorms_are_tuned_with_the_method(build, method, tmp_path):
         with pytest.raises((ValueError, KeyError)):
             build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "x")
         return
-    if plain.clip_names:  # CLIPFit tunes them by default
-        assert "visual.ln_pre.weight" in plain.clip_names
+    if CLASSES[method].tunes_sets_only():  # TUNE says all that such a method tunes
+        assert set(tuned_of(plain)) == set(plain.clip_names) > set()
         return
     trainer = build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "a")
     layernorms = {name for name, _ in trainer.clip.named_parameters() if name.startswith("visual.") and "ln_" in name}
@@ -216,6 +216,17 @@ LAYERNORMS = {
     for kind in ("weight", "bias")
 }
 CLIPFIT = {f"transformer.resblocks.{i}.mlp.c_proj.bias": (512,) for i in BLOCKS} | LAYERNORMS
+TEXT_LAYERNORMS = {
+    f"{name}.{kind}": (512,)
+    for name in ["ln_final", *(f"transformer.resblocks.{i}.ln_{j}" for i in BLOCKS for j in (1, 2))]
+    for kind in ("weight", "bias")
+}
+WIDTHS = {"ln_1.bias": 1, "attn.in_proj_bias": 3, "attn.out_proj.bias": 1, "ln_2.bias": 1}
+WIDTHS |= {"mlp.c_fc.bias": 4, "mlp.c_proj.bias": 1}
+BIASES = {"visual.ln_pre.bias": (768,), "visual.ln_post.bias": (768,), "ln_final.bias": (512,)}
+for prefix, width in (("visual.", 768), ("", 512)):
+    for i in BLOCKS:
+        BIASES |= {f"{prefix}transformer.resblocks.{i}.{name}": (n * width,) for name, n in WIDTHS.items()}
 MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
@@ -256,6 +267,9 @@ ON_VIT_B16 = {
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
+    "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),
+    "BitFit": (BIASES, 171_008),
+    "FullFineTuning": (None, 149_620_737),  # every tensor of CLIP
 }
 
 
@@ -265,6 +279,7 @@ def test_tuned_tensors_on_vit_b16(make, vit_b16, monkeypatch, method, capsys):
     monkeypatch.setattr("trainers.common.models.loading.load_clip", lambda *args: vit_b16)
     flags, keys = config(method, "ViT-B/16")
     expected, scalars = ON_VIT_B16[method]
+    expected = expected or {name: tuple(p.shape) for name, p in vit_b16.named_parameters()}
     size = ("INPUT.SIZE", "(224, 224)")
     trainer = make(method, *keys, *size, backbone="ViT-B/16", flags=flags)
     assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected

@@ -11,11 +11,13 @@ from torch import nn
 
 from dassl.config import get_cfg_default
 from tools.reporting.labels import setting_name
-from trainers.common.inference.saved_run import find_method, read_run
+from trainers.common.inference.saved_run import find_method
 from trainers.common.models.backbones import load_backbone
 from trainers.common.runs import record, trace_file
 from trainers.common.runs.digest import digest
+from trainers.common.runs.finished import read_run
 from trainers.common.runs.record_schema import PER_RUN
+from trainers.common.runs.start import of_state, without_start
 
 NAMED_BY_VALUE = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
 HOW_TO_TRACE = "train it with TRAIN.TRACE True"
@@ -50,12 +52,21 @@ class AnalysedRun:
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
-        return self.state["state_dict"]
+        return without_start(self.state["state_dict"])
 
     @functools.cached_property
     def initial(self) -> dict[str, torch.Tensor]:
-        """The frozen CLIP's values of those tuned tensors that are parameters of CLIP, in forward order."""
-        return {name: p.detach().float() for name, p in self.clip.named_parameters() if name in self.tensors}
+        """The initial values of those tuned tensors that are parameters of CLIP, in forward order.
+
+        They are those of the frozen CLIP, or of the run that this one was started from (MODEL.START_FROM).
+        """
+        start = of_state(self.state, self.label)
+        values = start.tensors if start else {}
+        return {
+            name: values.get(name, p).detach().float()
+            for name, p in self.clip.named_parameters()
+            if name in self.tensors
+        }
 
     def need_trace(self) -> trace_file.Traced:
         """Returns the trace. Raises ValueError if there is none."""

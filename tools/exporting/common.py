@@ -93,7 +93,7 @@ def describe(classifier) -> dict:
         "classnames": classifier.classnames,
         "template": trainer.template if has_prompts else None,
         "prompts": [own[0] if len(own) == 1 else own for own in trainer.prompts] if has_prompts else None,
-        "logit_scale": trainer.backbone.logit_scale.item(),
+        "logit_scale": trainer.logit_scale.item(),
         "preprocessing": preprocessing(trainer.cfg),
     }
 

@@ -21,7 +21,7 @@ def write(classifier, folder: str) -> dict:
             f"--to head does not support {trainer.cfg.TRAINER.NAME}, whose logits are not cosine similarities "
             "with a vector per class; use --to onnx or delta"
         )
-    head = {"weight": classifier.text_features(), "logit_scale": trainer.backbone.logit_scale.float().cpu()}
+    head = {"weight": classifier.text_features(), "logit_scale": trainer.logit_scale.float().cpu()}
     save_file(head, os.path.join(folder, "head.safetensors"), {"format": "pt"})
     return {"features": features(trainer)}
 

@@ -4,11 +4,12 @@ Runs of the same dataset and shots with different settings are in different rows
 datasets or numbers of shots, as in the papers' recipes, the runs are in one row, with a note.
 """
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from tools.records import instant
+from tools.records import instant, printable
 from trainers.common.models.zero_shot_reference import comparison
 from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, in_groups
 
@@ -18,6 +19,7 @@ from .recipes import TESTED, differences
 from .run import Run, registry_name
 
 UNKNOWN = "unknown"
+START = "MODEL.START_FROM"  # not among the settings of a record, as it is a path
 TRAINING_IMAGES = "training images"  # stands for them among the settings of a run
 CHOSEN = "chosen on validation images"  # beginning of the value of a key that was chosen, with its candidates
 USUAL = '""'  # value of TRAINING_IMAGES that is in no label
@@ -83,9 +85,26 @@ def comparable(run: Run) -> dict[str, str]:
         settings = {key: value for key, value in settings.items() if not in_groups(key, OF_TRAINING)}
     else:
         settings[TESTED] = run.tested_model
+    if not run.zero_shot:
+        settings[START] = start_name(run)
     for key in run.choice.chosen.values if run.choice else ():
         settings[key] = f"{CHOSEN} from {', '.join(run.choice.values_of(key))}"  # one experiment, whatever was chosen
     return {key: json.dumps(value, default=str) for key, value in settings.items()}
+
+
+def start_name(run: Run) -> str:
+    """Returns what a run was started from: its method, and what differs from the run's own data; "" for nothing.
+
+    Ends in a hash of the settings of that training, so that others are another experiment: "LayerNormTuning 3f2a".
+    """
+    if not run.start:
+        return ""
+    start, trained = run.start, run.training
+    settings = start["settings"] or {}
+    pairs = ((start["dataset"], trained.dataset), (start["classes"], trained.classes), (start["shots"], trained.shots))
+    others = [str(value) for value, own in pairs if value != own]
+    digest = hashlib.sha256(fingerprint(settings).encode()).hexdigest()[:4]
+    return printable(" ".join([str(settings.get("TRAINER.NAME")), *others, digest]))
 
 
 def split_rows(entries: list, protocol: str = "") -> list[Row]:

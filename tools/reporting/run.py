@@ -60,6 +60,7 @@ class Run:
     backbone_input: dict = field(default_factory=dict)  # config keys with the values that the backbone expects
     zero_shot: bool = False  # uses no training images, so the result does not depend on seed or shots
     choice: Choice | None = None  # of a test: how its training was chosen on validation images
+    start: dict | None = None  # the run whose parameters of CLIP it was started from, as in identity.start
     remark: str = ""  # of an unfinished run: where it ended
     extra: dict = field(default_factory=dict)  # code revision, time, memory, ...
 
@@ -117,6 +118,7 @@ def from_record(record: dict, path: Path) -> Run:
         command=command,
         backbone_input={f"INPUT.{key}": value for key, value in (identity.get("input") or {}).items()},
         zero_shot=is_zero_shot(identity["trainer"], identity.get("zero_shot")),
+        start=identity.get("start"),
         extra={key: record.get(key) for key in EXTRA},
     )
     if run.finished:

@@ -81,9 +81,11 @@ def plan_studies(studies: list[Study], args, traced: frozenset = frozenset()) ->
     jobs = []
     for cell in itertools.chain(*cells.values()):
         if cell.job:
-            jobs += [cell.job.training, cell.job] if cell.job.training else [cell.job]
+            jobs += [*cell.job.before, cell.job]
     kept = {}  # run directory -> job
     for job in unique(jobs):
+        if job.start:
+            job = replace(job, start=kept[job.start.output])
         if job.training:
             job = replace(job, training=kept[job.training.output])
         elif job.output in traced and "TRAIN.TRACE" not in args.opts:

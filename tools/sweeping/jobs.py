@@ -22,6 +22,7 @@ class Job:
         argv: Arguments of train.py.
         setting: The setting it belongs to.
         training: For an evaluation, the training whose model it evaluates.
+        start: For a training with --start-from, the training it starts from.
         choices: The choices on validation images (`choosing.Choice`) in which it is a candidate.
         chosen_from: For a test of a run that was chosen on validation images, the choice.
     """
@@ -33,6 +34,13 @@ class Job:
     training: "Job | None" = None
     choices: list = field(default_factory=list)
     chosen_from: object = None
+    start: "Job | None" = None
+
+    @property
+    def before(self) -> list["Job"]:
+        """The jobs that must be finished before this one, in order."""
+        first = (self.training or self).start
+        return [job for job in (first, self.training) if job]
 
 
 class Step(NamedTuple):
@@ -61,13 +69,17 @@ class Setting:
         keys: KEY VALUE words of the recipe and of `changes`, as in the command of a run.
         run: Last part of its run directories. Equal runs have equal ones: a value that the recipe or the default has
             anyway is not in it.
+        start: The training that its own training starts from (--start-from), or None. `plan.add_start` sets it.
     """
+
+    start: Job | None = None
 
     def __init__(self, args, method: str, dataset: str, shots: int, seed: int, vary: dict[str, str] | None = None):
         self.args = args
         self.method = method
         self.shots = shots
         self.seed = seed
+        self.named_dataset = dataset
         self.dataset, self.root = split_name(dataset, args.root)
         self.name = args.names[dataset]
         entry = catalogue.by_config().get(self.dataset)
@@ -81,11 +93,21 @@ class Setting:
         if args.best_val:
             label = f"{self.config}_best_val"
             keys = {**keys, "TEST.FINAL_MODEL": "best_val"}
+        if self.starts:
+            label = f"{label}_START_FROM={args.start_from}"
         self.recipe_keys = words(keys)
         self.values, self.changes = varying.resolve(self.base_argv(), vary or {})
         self.keys = words({**keys, **self.changes})
         self.label = label
         self.run = self.path(self.change_label())
+
+    @property
+    def starts(self) -> bool:
+        """Whether its training starts from another one. Zero-shot CLIP trains nothing."""
+        from dassl.engine import TRAINER_REGISTRY
+
+        chosen = getattr(self.args, "start_from", None)
+        return bool(chosen) and not getattr(TRAINER_REGISTRY.get(self.method), "zero_shot", False)
 
     def change_label(self) -> str:
         """Returns `changes` as a part of a path."""
@@ -122,11 +144,15 @@ class Setting:
         name, root = split_name(dataset, self.args.root) if dataset else (self.dataset, self.root)
         folder = Path(self.args.output) / output
         argv = [*self.options(name, root), "--seed", str(self.seed), "--output-dir", str(folder)]
+        start = None if training else self.start
         if training:
             argv += ["--eval-only", "--model-dir", str(training.output)]
+        if start:
+            keys = (*keys, "MODEL.START_FROM", str(start.output))
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
-        title = f"{self.method} {label}, {shots_text(self.shots)}, seed {self.seed}{varying.title(self.values)}"
-        return Job(title, folder, argv, self, training)
+        origin = f" from {self.args.start_from}" if self.starts else ""
+        title = f"{self.method}{origin} {label}, {shots_text(self.shots)}, seed {self.seed}{varying.title(self.values)}"
+        return Job(title, folder, argv, self, training, start=start)
 
 
 def words(keys: dict) -> list[str]:

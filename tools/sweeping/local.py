@@ -103,12 +103,13 @@ class Runner:
     def start_next(self, environment: dict[str, str]) -> Process | None:
         """Starts the first waiting job that can start. Jobs before it that need no start get their outcome."""
         for job in list(self.waiting):
-            if job.training in self.jobs and job.training not in self.outcomes:
-                continue  # its training has not ended
+            if any(other in self.jobs and other not in self.outcomes for other in job.before):
+                continue  # a training that it needs has not ended
             self.waiting.remove(job)
-            training = self.outcomes.get(job.training, State("finished"))
-            if training.status != "finished":
-                self.add_outcome(job, State("skipped", f"training {training.status}"))
+            states = [self.outcomes.get(other, State("finished")).status for other in job.before]
+            failed = [status for status in states if status != "finished"]
+            if failed:
+                self.add_outcome(job, State("skipped", f"training {failed[0]}"))
                 continue
             try:
                 process = self.start(job, environment)

@@ -1,5 +1,6 @@
 """Plans the jobs of a protocol: which settings and steps there are."""
 
+import argparse
 import itertools
 import os
 from dataclasses import replace
@@ -11,7 +12,7 @@ from tools.recipe import CONFIGS
 from . import own_images, varying
 from .choosing import Choice
 from .jobs import Job, Setting, Step, split_name
-from .methods import select_methods
+from .methods import registered_methods, select_methods
 
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
 
@@ -56,9 +57,11 @@ def jobs_of(settings: list[Setting]) -> list[Job]:
     settings = list({setting.run: setting for setting in settings}.values())
     protocol = PROTOCOLS[settings[0].args.protocol]
     jobs = []
+    for setting in settings:
+        jobs += add_start(setting)
     if settings[0].args.choose and len(settings) > 1:
         training, *tests = protocol(settings[0])
-        return Choice(settings, training, tests).candidates
+        return [*jobs, *Choice(settings, training, tests).candidates]
     for setting in settings:
         training, _, *evaluations = protocol(setting)
         job = setting.job(training.label, f"{training.folder}/{setting.run}", *training.keys)
@@ -67,6 +70,23 @@ def jobs_of(settings: list[Setting]) -> list[Job]:
             output = f"{step.folder}/{setting.run}"
             jobs.append(setting.job(step.label, output, *step.keys, dataset=step.dataset, training=job))
     return jobs
+
+
+def add_start(setting: Setting) -> list[Job]:
+    """Sets `setting.start` if it has --start-from: the training of that method with its own recipe. Returns that job.
+
+    Keys after -- count for it too, but those that say how a run is started.
+    """
+    if not setting.starts:
+        return []
+    args = setting.args
+    pairs = zip(args.opts[::2], args.opts[1::2], strict=True)
+    opts = [word for key, value in pairs if not key.startswith("MODEL.START_") for word in (key, value)]
+    own = argparse.Namespace(**{**vars(args), "config": None, "start_from": None, "vary": {}, "opts": opts})
+    source = Setting(own, args.start_from, setting.named_dataset, setting.shots, setting.seed)
+    training = PROTOCOLS[args.protocol](source)[0]
+    setting.start = source.job(training.label, f"{training.folder}/{source.run}", *training.keys)
+    return [setting.start]
 
 
 def plan(args) -> list[Job]:
@@ -103,8 +123,10 @@ def unique(jobs: list[Job]) -> list[Job]:
         if job.output in kept:
             kept[job.output].choices.extend(job.choices)
             continue
-        if job.training and kept.get(job.training.output, job.training) is not job.training:
-            job = replace(job, training=kept[job.training.output])
+        for name in ("training", "start"):
+            other = getattr(job, name)
+            if other and kept.get(other.output, other) is not other:
+                job = replace(job, **{name: kept[other.output]})
         kept[job.output] = job
     return list(kept.values())
 
@@ -165,6 +187,23 @@ def fill_defaults(args) -> None:
         raise ValueError(f"--seeds must be 0 or more, got {negative[0]}")
     args.seeds, args.shots = list(dict.fromkeys(args.seeds)), list(dict.fromkeys(args.shots))
     args.methods = select_methods(args.methods, args.protocol, args.backbone or "")
+    args.start_from = getattr(args, "start_from", None)
+    if args.start_from:
+        check_start(args)
+
+
+def check_start(args) -> None:
+    """Raises ValueError unless --start-from names a method that tunes parameters of CLIP only."""
+    select_methods([args.start_from], args.protocol, args.backbone or "")
+    methods = registered_methods().items()
+    sources = [name for name, method in methods if getattr(method, "tunes_sets_only", lambda: False)()]
+    if args.start_from not in sources:
+        raise ValueError(
+            f"--start-from must name a method that tunes parameters of CLIP only: {', '.join(sources)}; got "
+            f"{args.start_from!r}"
+        )
+    if "MODEL.START_FROM" in args.opts[::2]:
+        raise ValueError("--start-from sets MODEL.START_FROM: remove that key after --")
 
 
 def default_targets(protocol: str, source: str) -> list[str]:

@@ -68,6 +68,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     add(
         "--config", "CFG", "YAML file of the method, without .yaml (default: from configs/recipes.yaml)", metavar="NAME"
     )
+    add("--start-from", "START_FROM", "train METHOD first, and start from its parameters of CLIP", metavar="METHOD")
     add("--targets", "TARGETS", 'datasets to test on, e.g. "A B=DIR"; DIR is a folder outside --data', metavar="NAMES")
     add("--output", "OUTPUT", f"output folder (default: output/{protocol})", metavar="DIR")
     add(
@@ -129,6 +130,7 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
     options = {
         "--datasets": [dataset], "--seeds": seeds, "--targets": (args.targets or "").split(),
         "--root": [args.data], "--output": [args.output], "--backbone": [args.backbone], "--config": [args.config],
+        "--start-from": [args.start_from],
     }  # fmt: skip
     for flag, values in options.items():
         if any(values):

@@ -71,10 +71,10 @@ def parameter_name(key: str) -> str:
 
 
 def group_by_training(jobs: list[Job]) -> list[list[Job]]:
-    """Returns one list per training: the training and its evaluations, in order."""
+    """Returns one list per training: the training, what starts from it, and their evaluations, in order."""
     groups = {}
     for job in jobs:
-        groups.setdefault(job.training or job, []).append(job)
+        groups.setdefault([*job.before, job][0], []).append(job)
     return list(groups.values())
 
 
@@ -88,7 +88,7 @@ def pack(groups: list[list[Job]]) -> list[list[Job]]:
 
 def expected_of(task: list[Job], expected: dict[Job, dict]) -> dict[Job, dict]:
     """Returns the part of `expected` that a task needs: its jobs and the trainings they evaluate."""
-    return {job: expected[job] for job in {*task, *(job.training or job for job in task)}}
+    return {job: expected[job] for job in {other for job in task for other in (*job.before, job)}}
 
 
 def run_task(jobs: list[Job], expected: dict[Job, dict]) -> None:

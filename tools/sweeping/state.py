@@ -109,9 +109,23 @@ def other_run(job: Job, result: dict, expected: dict[Job, dict]) -> str:
     root = result.get("root")
     if data is None and None not in (expected[job]["images"], root) and root != expected[job]["images"]:
         data = [f"DATASET.ROOT {root!r} -> {expected[job]['images']!r}"]
+    settings += differing_start(job, result)
     parts = [f"other settings ({'; '.join(settings)})"] if settings else []
     parts += [f"other images ({'; '.join(data)})"] if data else []
     return f"holds a run with {' and '.join(parts)}" if parts else ""
+
+
+def differing_start(job: Job, result: dict) -> list[str]:
+    """Returns how the start of a run differs from the job's: ["MODEL.START_FROM none -> output/a"], or []."""
+    from trainers.common.runs import record
+
+    start = (job.training or job).start
+    weights = record.start_weights(result["identity"])
+    if start is None or weights is None:
+        names = [(result["identity"].get("start") or {}).get("model_dir", "none"), start.output if start else "none"]
+        return [f"MODEL.START_FROM {names[0]} -> {names[1]}"] if names[0] != names[1] else []
+    saved = (read_record(start.output / record.FILE) or {}).get("weights") or {}
+    return [f"MODEL.START_FROM {start.output} has other weights now"] if saved and weights not in saved.values() else []
 
 
 def chose_other_value(job: Job, result: dict, expected: dict[Job, dict]) -> bool:

@@ -19,6 +19,7 @@ SET_OTHERWISE = {
     "SEED": "--seeds", "DATASET.NUM_SHOTS": "--shots", "TRAINER.NAME": "--methods", "DATASET.NAME": "--datasets",
     "MODEL.BACKBONE.NAME": "--backbone", "OUTPUT_DIR": "--output", "DATASET.ROOT": "--root", "PLUGINS": "--plugin",
     "TEST.FINAL_MODEL": "--best-val", "DATASET.SUBSAMPLE_CLASSES": "the protocol", "TEST.SPLIT": "--choose",
+    "MODEL.START_FROM": "--start-from",
 }  # fmt: skip
 MAX_VALUE = 24  # letters of a value in a path
 MAX_LABEL = 160  # bytes of all values in a path; file systems allow 255 in a name

@@ -46,12 +46,20 @@ class PromptLearner(nn.Module):
         self.register_buffer("class_index", packed.classes[rows], persistent=False)  # (R,) class; -1 in the prefix
         self.register_buffer("word_embeddings", embeddings, persistent=False)
 
-    def forward(self, shift: torch.Tensor | None = None) -> torch.Tensor:
-        """Returns packed embeddings (1, T, d), or (B, T, d) with `shift` (B, d) added to each learned token."""
+    def forward(self, shift: torch.Tensor | None = None, words: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns the packed embeddings of the prompts.
+
+        Args:
+            shift: (B, d), added to each learned token.
+            words: (1, T, d), from `TunedClip.word_embeddings`; None: those of the frozen CLIP.
+
+        Returns:
+            (1, T, d), or (B, T, d) with `shift`.
+        """
         rows, index = self.packed_prompts.learned_rows, self.packed_prompts.learned_index
         ctx = self.ctx[index] if self.ctx.dim() == 2 else self.ctx[self.class_index, index]  # (R, d)
         ctx = ctx[None] if shift is None else ctx + shift[:, None]  # (B, R, d)
-        x = self.word_embeddings.expand(ctx.shape[0], -1, -1)
+        x = (self.word_embeddings if words is None else words).expand(ctx.shape[0], -1, -1)
         return x.index_copy(1, rows, ctx.to(x.dtype))
 
 

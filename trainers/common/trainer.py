@@ -15,7 +15,7 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-from . import prompt_ensemble
+from . import prompt_ensemble, tune_rate
 from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
@@ -35,8 +35,20 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def make_optimizer(self):
         """Returns the optimiser and the learning rate schedule of the tuned parameters."""
-        optim = build_optimizer(self.tuned, self.cfg.OPTIM)
+        optim = build_optimizer(self.tuned, self.cfg.OPTIM, self.parameter_groups())
         return optim, build_lr_scheduler(optim, self.cfg.OPTIM)
+
+    def parameter_groups(self) -> list[dict] | None:
+        """Returns the groups of parameters with a learning rate of their own; None: OPTIM.LR is the rate of all."""
+        return tune_rate.groups(self)
+
+    def update_lr(self, names=None):
+        super().update_lr(names)
+        tune_rate.scale(self)
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        tune_rate.check(type(self), cfg)
 
     def build_model(self):
         self.build_clip(list(self.dm.dataset.classnames))
@@ -46,6 +58,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if any(p.requires_grad for p in self.tuned.parameters()):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
             self.optim, self.sched = self.make_optimizer()
+            tune_rate.scale(self)
             if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
                 self.gradients = CudaGraphs(self.gradients, [p for p in self.tuned.parameters() if p.requires_grad])
         self.trace = trace.start(self)
@@ -148,6 +161,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
     def before_train(self):
+        if self.cfg.MODEL.START_TUNE and not self.start:
+            raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
         if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.FINAL_MODEL last_step")
         if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
@@ -184,6 +199,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def model_identity(self):
         return {
+            **({"start": self.start.source} if self.start else {}),
             **self.backbone.identity(),
             "precision": self.precision,
             "tune": list(self.sets),

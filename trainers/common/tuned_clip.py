@@ -25,6 +25,7 @@ from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
 from .models.text import Start
 from .prompts import fill, get_template
+from .runs import start
 
 # Activation of the FFNs that the backbone's weights were made for: quick_gelu (OpenAI's) or gelu. Files do not tell
 cfg_default.MODEL.BACKBONE.ACTIVATION = "quick_gelu"
@@ -69,6 +70,8 @@ class TunedClip:
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
     uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
+
+    start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 
     # Methods override these
 
@@ -153,8 +156,23 @@ class TunedClip:
         precision = cfg.TRAINER[self.section].PREC
         if precision not in PRECISIONS:
             raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
+        if self.tunes_sets_only() and not (cfg.TRAINER[self.section].get("TUNE", True) or cfg.MODEL.START_TUNE):
+            raise ValueError(
+                f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
+                f"the default is {tuple(cfg_default.TRAINER[self.section].TUNE)}"
+            )
+        if self.zero_shot and cfg.MODEL.START_FROM:
+            raise ValueError(
+                f"MODEL.START_FROM {cfg.MODEL.START_FROM}: {cfg.TRAINER.NAME} trains nothing; evaluate that run itself "
+                f"with --eval-only --model-dir {cfg.MODEL.START_FROM}"
+            )
         if cfg.MODEL.COMPILE and not hasattr(torch, "compile"):
             raise ValueError(f"MODEL.COMPILE True needs torch 2.0 or later, got {torch.__version__}: set it to False")
+
+    @classmethod
+    def tunes_sets_only(cls) -> bool:
+        """Whether the method has no parameters but those of CLIP that TUNE names."""
+        return cls.trainable and cls.build_tuned is TunedClip.build_tuned
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
@@ -167,6 +185,10 @@ class TunedClip:
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME}, precision: {self.precision})")
         self.backbone = self.make_backbone()
         self.clip = self.backbone.model
+        found = start.read(cfg, self.clip, self.backbone.identity())
+        if found:
+            start.apply(self, found)
+            start.note_differences(self)
         preprocess.check_size(cfg, self.backbone.preprocess.size)
         note = preprocess.differences(cfg, self.backbone.preprocess)
         if note:
@@ -181,12 +203,30 @@ class TunedClip:
 
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
-        self.clip_names = [name for names in self.sets.values() for name in names]
-        self.text_names = [name for name in self.clip_names if not self.backbone.is_image(name)]
         self.tuned = self.build_tuned(classnames)
         self.inserted = getattr(self.tuned, "inserted", {})
-        add_parameters(self.tuned, self.clip, self.clip_names)
+        self.clip_names, self.text_names = [], []
+        for names in self.sets.values():
+            self.tune(names)
+        if self.start:
+            self.join_start()
+
+    def tune(self, names: list[str]) -> None:
+        """Adds parameters of CLIP to the tuned ones."""
+        self.clip_names += names
+        self.text_names += [name for name in names if self.backbone.is_text(name)]
+        add_parameters(self.tuned, self.clip, names)
+        for name in names:
+            if self.start and name in self.start.tensors:  # in fp32, unlike CLIP's
+                self.tuned.get_parameter(name).data.copy_(self.start.tensors[name])
         self.tuned.to(self.device)
+
+    def join_start(self) -> None:
+        """Adds the parameters of the start to the tuned ones with MODEL.START_TUNE, and clears cached features."""
+        if self.cfg.MODEL.START_TUNE:
+            self.sets[start.SET] = [name for name in self.start.tensors if name not in self.clip_names]
+            self.tune(self.sets[start.SET])
+        self.text_cache = TextCache()
 
     def make_backbone(self) -> Backbone:
         """Returns the frozen CLIP with what is known of it."""
@@ -235,6 +275,13 @@ class TunedClip:
         features = functional_call(self.text_encoder, overrides, (packed,), inputs)
         return F.normalize(features.float(), dim=-1)
 
+    def word_embeddings(self, packed: PackedPrompts) -> torch.Tensor | None:
+        """Returns the embeddings (1, T, d) of the tokens of prompts if they are tuned, else None."""
+        name = f"{self.text_encoder.embedding}.weight"
+        if name not in self.text_names:  # a PromptLearner may be older than the start
+            return self.text_encoder.embed(packed) if self.start and name in self.start.tensors else None
+        return self.text_encoder.embed(packed, cast_like(self.tuned, self.clip, [name])[name])
+
     @torch.inference_mode(False)  # training may use features that an evaluation computed first
     @torch.no_grad()
     def zero_shot_features(self) -> torch.Tensor:
@@ -251,7 +298,7 @@ class TunedClip:
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         """Returns the tuned parameters of one encoder, by their names in it, in the dtype of CLIP's parameters."""
-        names = [name for name in self.clip_names if self.backbone.is_image(name) == visual]
+        names = [name for name in self.clip_names if self.backbone.in_encoder(name, image=visual)]
         tensors = cast_like(self.tuned, self.clip, names)
         return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
 
@@ -261,10 +308,22 @@ class TunedClip:
             return {}
         return {"inserted": self.inserted[encoder](self.backbone.dtype)}
 
+    @property
+    def logit_scale(self) -> torch.Tensor:
+        """The factor of the cosine similarities: the tuned one if TUNE names the set logit_scale."""
+        if "logit_scale" in self.clip_names:
+            return self.tuned.get_parameter("logit_scale").exp().reshape(())
+        return self.backbone.logit_scale
+
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls): cosine similarities times the logit scale, in fp32 at every precision."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.backbone.logits(image_features, text_features)
+            return self.backbone.logits(image_features, text_features, self.logit_scale)
+
+    def zero_shot_logits(self, image_features: torch.Tensor) -> torch.Tensor:
+        """Returns the teacher's logits (B, n_cls), fp32, given its normalised image features."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.backbone.logits(image_features, self.zero_shot_features(), self.backbone.logit_scale)
 
     def autocast(self):
         """Returns a context that enables autocast only if PREC is amp: fp16 on CUDA, bf16 on the CPU."""

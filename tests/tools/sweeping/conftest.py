@@ -32,10 +32,14 @@ def record_of(job, expected, accuracy=50.0):
     training, settings = job.training, expected[job]["settings"]
     source = {"settings": expected[training]["settings"], "model_dir": str(training.output)} if training else None
     backbone = expected[job]["backbone"]
+    start = (training or job).start
+    identity = {"backbone": backbone, "fingerprint": fingerprint(backbone)}
+    if start:
+        identity["start"] = {"model_dir": str(start.output), "weights": f"digest of {start.output}"}
     return {
         "finished": True, "eval_only": training is not None, "settings": settings, "source": source,
         "evaluation": expected[job]["evaluation"], "train_seconds": None if training else 8.0, "test_seconds": 2.0,
-        "identity": {"backbone": backbone, "fingerprint": fingerprint(backbone)},
+        "identity": identity, "weights": {} if training else {"model.pth.tar-1": f"digest of {job.output}"},
         "device": "cpu (1 threads)", "written": "2030-01-01T00:00:00+0000",
         "metrics": {expected[job]["evaluation"]["split"]: {"accuracy": accuracy}},
     }  # fmt: skip

@@ -25,8 +25,9 @@ ALLOWED = {
     "prompts": {"models"},
     "prompt_learner": {"models", "prompts"},
     "prompt_ensemble": {"prompts"},
-    "tuned_clip": {"models", "prompts", "prompt_ensemble"},
-    "trainer": {"models", "runs", "prompt_ensemble", "tuned_clip"},
+    "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
+    "tune_rate": set(),
+    "trainer": {"models", "runs", "prompt_ensemble", "tune_rate", "tuned_clip"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }

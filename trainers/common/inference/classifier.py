@@ -26,7 +26,8 @@ from ..classes import check_text, distinct
 from ..compat import read_rgb
 from ..finite import LogitsCheck
 from ..runs.checkpoint import PROMPT_KEYS, apply_state
-from .saved_run import find_method, make_bare, make_cfg, read_run
+from ..runs.finished import read_run
+from .saved_run import find_method, make_bare, make_cfg
 
 
 @dataclass(frozen=True)

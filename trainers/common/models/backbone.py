@@ -51,14 +51,15 @@ class Backbone:
     @property
     def logit_scale(self) -> torch.Tensor:
         """The learned factor of the cosine similarities."""
-        return self.model.logit_scale.exp()
+        return self.model.logit_scale.exp().reshape(())
 
-    def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
-        """Returns logits (B, n_cls) of normalised features (B, dim) and (n_cls, dim).
+    def logits(self, image_features: torch.Tensor, text_features: torch.Tensor, scale=None) -> torch.Tensor:
+        """Returns logits (B, n_cls) of normalised features (B, dim) and (n_cls, dim). `scale` replaces `logit_scale`.
 
         Of several features per image (B, queries, dim), as in BLIP-2, the most similar one counts.
         """
-        logits = self.logit_scale * image_features @ text_features.t()
+        scale = self.logit_scale if scale is None else scale
+        logits = scale * image_features @ text_features.t()
         return logits if logits.dim() == 2 else logits.amax(dim=1)
 
     @property
@@ -69,6 +70,14 @@ class Backbone:
     def is_image(self, name: str) -> bool:
         """Whether a parameter belongs to the image encoder."""
         return places.is_image(self.model, name)
+
+    def is_text(self, name: str) -> bool:
+        """Whether a parameter belongs to the text encoder."""
+        return places.is_text(self.model, name)
+
+    def in_encoder(self, name: str, image: bool) -> bool:
+        """Whether the image encoder (else the text encoder) has a parameter."""
+        return self.is_image(name) if image else self.is_text(name)
 
     def name_in_encoder(self, name: str) -> str:
         """Returns the name that a parameter of `model` has in its encoder."""

@@ -1,4 +1,4 @@
-"""A residual attention block of CLIP with frozen matrices, for the text and the image encoder.
+"""A residual attention block of CLIP, for the text and the image encoder.
 
 Computes the same as `clip.model.ResidualAttentionBlock`, batch first, at a lower cost:
 
@@ -141,13 +141,13 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.T
 
 
 def uses_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether `linear` uses oneDNN: for large fp32 products on the CPU with a frozen matrix."""
+    """Whether `linear` uses oneDNN: for large fp32 products on the CPU with a matrix that needs no gradient."""
     return (
         _ONEDNN is not None
         and not is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and not weight.requires_grad
+        and not (weight.requires_grad and torch.is_grad_enabled())
         and not autocast_on_cpu()
         and x.numel() * weight.shape[0] >= ONEDNN_FROM
     )

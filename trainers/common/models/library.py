@@ -27,6 +27,7 @@ from .learned_tokens import image_tokens, obstacle, text_tokens
 from .library_insertions import BlockHooks, inserted_in, set_inserted
 from .packed_prompts import move
 from .preprocess import Preprocess
+from .text import embed
 from .tokenizers import Tokenizer
 
 
@@ -80,6 +81,7 @@ class LibraryText(nn.Module):
     """Text encoder with the interface of `text.TextEncoder`, from the library's `encode(tokens)`.
 
     Attributes:
+        embedding: name of the token embedding in `model`.
         width, dim: lengths of a token embedding and of a feature.
         causal: whether a token attends to its predecessors only.
         blocks: transformer blocks.
@@ -114,9 +116,9 @@ class LibraryText(nn.Module):
         # A copy, as some models (BLIP) add the positions in place
         return output if self.learned is None else self.learned.to(output.dtype, copy=True)
 
-    def embed(self, packed: PaddedPrompts) -> torch.Tensor:
-        """Returns token embeddings (1, n L, d) without positional embeddings."""
-        return self.token_embedding(packed.tokens)[None]
+    def embed(self, packed: PaddedPrompts, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns token embeddings (1, n L, d) without positional embeddings. `weight` replaces the embedding's own."""
+        return embed(self.token_embedding, packed.tokens, weight)[None]
 
     def forward(
         self,
@@ -182,6 +184,10 @@ class LibraryBackbone(Backbone):
     @property
     def logit_scale(self) -> torch.Tensor:
         return super().logit_scale if self.scale is None else self.scale
+
+    def in_encoder(self, name: str, image: bool) -> bool:
+        """Returns True: both encoders are the whole model. In BLIP-2 they share a network."""
+        return True
 
     @property
     def image_tokens_obstacle(self) -> str:

@@ -33,6 +33,20 @@ def _block_biases(model: nn.Module, image: bool) -> list[list[str]]:
     return groups
 
 
+def _modules(groups: list[list[str]]) -> list[list[str]]:
+    """Returns the groups with a group per parameter for modules without a path, such as the encoder itself."""
+    split = []
+    for names in groups:
+        split += [names] if _path(names) else [[name] for name in names]
+    return split
+
+
+def _biases(model: nn.Module, image: bool) -> list[list[str]]:
+    """All biases of one encoder, by module."""
+    groups = [[n for n in names if "bias" in n.rpartition(".")[2]] for names in places.parameters(model, image)]
+    return _modules([names for names in groups if names])
+
+
 def _norms(names: list[str]) -> list[list[str]]:
     return [[f"{name}.weight", f"{name}.bias"] for name in names]
 
@@ -89,11 +103,46 @@ def text_layernorm(model):
     return _norms(places.norms(model, image=False))
 
 
+@parameter_set
+def image_bias(model):
+    """All biases of the image encoder, as in BitFit: with those outside the blocks, and of convolutions and norms."""
+    return _biases(model, image=True)
+
+
+@parameter_set
+def text_bias(model):
+    """All biases of the text encoder, including that of the final LayerNorm."""
+    return _biases(model, image=False)
+
+
+@parameter_set
+def image_encoder(model):
+    """All parameters of the image encoder. Running statistics of BatchNorms are none, and stay frozen."""
+    return _modules(places.parameters(model, image=True))
+
+
+@parameter_set
+def text_encoder(model):
+    """All parameters of the text encoder, including the embeddings of tokens and positions, and the projection."""
+    return _modules(places.parameters(model, image=False))
+
+
+@parameter_set
+def logit_scale(model):
+    """The logarithm of the factor of the cosine similarities. Empty if the model does not learn it, as BLIP."""
+    return [["logit_scale"]] if isinstance(getattr(model, "logit_scale", None), nn.Parameter) else []
+
+
 def layer_name(names: list[str]) -> str:
     """Returns the short name of a layer, given its parameters: the path that they share, without the encoder's.
 
+    A parameter of the encoder itself has its own name.
     Example: ["visual.transformer.resblocks.0.ln_1.weight", "visual.transformer.resblocks.0.ln_1.bias"] -> "0.ln_1".
     """
+    return _path(names) or names[0].rpartition(".")[2]
+
+
+def _path(names: list[str]) -> str:
     path = os.path.commonprefix([name.split(".")[:-1] for name in names])
     while path and path[0] in CONTAINERS:
         path = path[1:]
@@ -138,6 +187,8 @@ def _empty_message(model: nn.Module, name: str, sets: tuple[str, ...], key: str)
         remedy += f' or tune BatchNorms instead: {key} "{(*others, "image_batchnorm")}"'
     encoder, _, layers = name.partition("_")
     missing = f"its {encoder} encoder has no {layers.replace('_', ' ')}"
+    if name == "logit_scale":
+        missing = "it does not learn its logit scale"
     return f"{key}: the set {name!r} is empty for this backbone: {missing}; {remedy}"
 
 
@@ -186,7 +237,8 @@ def add_parameters(module: nn.Module, clip_model: nn.Module, names: list[str]) -
             if part not in owner._modules:
                 owner.add_module(part, nn.Module())
             owner = owner._modules[part]
-        owner.register_parameter(leaf, nn.Parameter(clip_model.get_parameter(name).detach().float().clone()))
+        master = clip_model.get_parameter(name).detach().to(torch.float32, copy=True)
+        owner.register_parameter(leaf, nn.Parameter(master))
 
 
 def cast_like(module: nn.Module, clip_model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
 """Finds modules of a model by type and place, so that a parameter set needs no names of an architecture.
 
 A model may say where its towers are: `image_roots` and `text_roots`, tuples of module names. By default `visual` is
-the image encoder and everything else the text encoder, as in OpenAI's CLIP. `unused` has the names of parts within the
-towers that features do not depend on, such as "crossattention": no set has their parameters.
+the image encoder, and everything else but the logit scale the text encoder, as in OpenAI's CLIP. `unused` has the names
+of parts within the towers that features do not depend on, such as "crossattention": no set has their parameters.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ IMAGE_PROJECTIONS = ("visual.proj",)
 IMAGE_PROJECTION_LAYERS = (
     "visual.head.proj", "visual.trunk.head", "visual.trunk.head.fc", "visual_projection", "vision_proj",
 )  # fmt: skip
+HEAD = ("logit_scale", "logit_bias")  # of both encoders
 
 
 def within(name: str, roots: tuple[str, ...]) -> bool:
@@ -31,7 +32,9 @@ def is_image(model: nn.Module, name: str) -> bool:
 def is_text(model: nn.Module, name: str) -> bool:
     """Whether a module or parameter belongs to the text encoder."""
     roots = getattr(model, "text_roots", None)
-    return not is_image(model, name) if roots is None else within(name, roots)
+    if roots is None:
+        return not is_image(model, name) and name not in HEAD
+    return within(name, roots)
 
 
 def is_used(model: nn.Module, name: str) -> bool:
@@ -60,6 +63,26 @@ def blocks(model: nn.Module, image: bool) -> list[tuple[str, nn.Module]]:
         return []
     _, name, found = max(lists, key=lambda entry: entry[0])
     return [(f"{name}.{i}", block) for i, block in found.named_children()]
+
+
+def parameters(model: nn.Module, image: bool) -> list[list[str]]:
+    """Returns the names of the parameters of one encoder, a list for each module that has some, as registered.
+
+    A parameter that several modules share is listed once.
+    """
+    belongs = is_image if image else is_text
+    found = []
+    listed = set()
+    for module_name, module in [("", model), *modules(model, image)]:
+        names = []
+        for leaf, parameter in module.named_parameters(recurse=False):
+            name = f"{module_name}.{leaf}" if module_name else leaf
+            if belongs(model, name) and id(parameter) not in listed:
+                listed.add(id(parameter))
+                names.append(name)
+        if names:
+            found.append(names)
+    return found
 
 
 def norm_before_blocks(model: nn.Module) -> nn.Module | None:

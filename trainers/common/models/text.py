@@ -21,11 +21,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..compat import attention
+from ..compat import attention, functional_call
 from .blocks import run_block
 from .insertions import Insertions
 from .packed_prompts import PackedPrompts, pack, replace_rows
 from .tokenizers import OpenAITokenizer
+
+INPUTS = {"token_embedding.weight", "positional_embedding"}  # parameters before the first block
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class TextEncoder(nn.Module):
 
     recompute = False  # activation checkpointing
     causal = True
+    embedding = "token_embedding"  # its name in CLIP
     tokenizer = OpenAITokenizer()
     pack = staticmethod(pack)
 
@@ -61,9 +64,12 @@ class TextEncoder(nn.Module):
         self.text_projection = clip_model.text_projection
         self.width, self.dim = clip_model.text_projection.shape
 
-    def embed(self, packed: PackedPrompts) -> torch.Tensor:
-        """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices."""
-        return self.token_embedding(packed.tokens)[None].to(self.text_projection.dtype)
+    def embed(self, packed: PackedPrompts, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns token embeddings (1, T, d) without positional embeddings, in the dtype of CLIP's matrices.
+
+        `weight` is used in place of the embedding's own.
+        """
+        return embed(self.token_embedding, packed.tokens, weight)[None].to(self.text_projection.dtype)
 
     def forward(
         self,
@@ -115,8 +121,8 @@ class TextEncoder(nn.Module):
         return x
 
     @torch.no_grad()
-    def constant_start(self, packed: PackedPrompts, tuned: list[str], inserted: Iterable[int] = ()) -> Start:
-        """Returns the activations before the first tuned parameter, which are constant.
+    def constant_start(self, packed: PackedPrompts, tuned: list[str], inserted: Iterable[int] = ()) -> Start | None:
+        """Returns the activations before the first tuned parameter, which are constant; None if there are none.
 
         Args:
             tuned: names of the tuned parameters. All others are frozen.
@@ -128,6 +134,8 @@ class TextEncoder(nn.Module):
         #                                                    but this addition is constant; `forward` corrects the bias.
         #   tuned: ln_final.weight only                   -> blocks = 12: all blocks are constant.
         #   inserted into blocks 3 to 11                  -> blocks = 3 at most: what is inserted is tuned.
+        if INPUTS & set(tuned):
+            return None
         n_blocks = len(self.transformer.resblocks)
         blocks = n_blocks
         for i in range(n_blocks):
@@ -142,6 +150,11 @@ class TextEncoder(nn.Module):
         x = self.run_blocks(x, packed, end=blocks)
         bias = self.transformer.resblocks[max(blocks - 1, 0)].mlp.c_proj.bias
         return Start(blocks, x, bias.detach().clone())
+
+
+def embed(embedding: nn.Module, tokens: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Returns the embeddings (T, d) of tokens (T,), with `weight` in place of the module's own."""
+    return functional_call(embedding, {} if weight is None else {"weight": weight}, (tokens,))
 
 
 def attend(qkv: torch.Tensor, heads: int, packed: PackedPrompts, rows: torch.Tensor | None = None) -> torch.Tensor:

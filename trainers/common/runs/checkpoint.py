@@ -16,6 +16,7 @@ from .checkpoint_file import BEST, names, newest, read, write
 from .digest import digest
 from .files import write_atomically
 from .rng import random_state, set_random_state
+from .start import SET, adopt, without_start
 
 PROMPT_KEYS = ("DATASET.TEMPLATES", "DATASET.DESCRIPTIONS_DIGEST")  # several prompts per class
 LEARNED_FROM = ("train_x", "val")  # splits that decide what is learned; best_val selects an epoch by val
@@ -51,11 +52,17 @@ def tuned_state(trainer, name: str) -> dict:
     """Returns the weights of the model registered as `name`, with the identity, images and settings of the run."""
     content = record.content(trainer, LEARNED_FROM)
     return {
-        "state_dict": trainer._models[name].state_dict(),
+        "state_dict": weights_of(trainer, name),
         "epoch": trainer.run.epoch,
         "meta": {**record.identity(trainer), "content": content, **trainer.files_read()},
         "settings": record.settings(trainer.cfg, trainer.section),
     }
+
+
+def weights_of(trainer, name: str) -> dict:
+    """Returns the tensors of a checkpoint: those of the model registered as `name`, and the start of the run."""
+    start = getattr(trainer, "start", None)
+    return {**trainer._models[name].state_dict(), **(start.state() if start else {})}
 
 
 def load(trainer, directory: str, epoch: int | None = None) -> dict | None:
@@ -109,6 +116,9 @@ def apply_state(trainer, state: dict, path: str) -> None:
     state = {**state, "state_dict": dict(state["state_dict"])}
     with explain_content_error(path):
         drop_not_loaded(trainer, state["state_dict"])
+        check_backbone(trainer, state, path)
+        adopt(trainer, state, path)
+        state["state_dict"] = without_start(state["state_dict"])
         trainer.before_load(state)
         check_fits(trainer, state, path)
         trainer.tuned.load_state_dict(state["state_dict"])
@@ -240,8 +250,8 @@ def drop_not_loaded(trainer, tensors: dict) -> None:
         print(f"Note: {len(dropped)} tensors of the checkpoint are not tuned and not loaded: {shorten(dropped)}")
 
 
-def check_fits(trainer, state: dict, path: str) -> None:
-    """Raises ValueError if a checkpoint belongs to another backbone, other classes or other tuned parameters."""
+def check_backbone(trainer, state: dict, path: str) -> None:
+    """Raises ValueError if a checkpoint belongs to another backbone."""
     meta = state.get("meta", {})
     for key in ("backbone", "template") if meta else ():  # printed below
         check_text(meta[key], key, path)
@@ -257,6 +267,12 @@ def check_fits(trainer, state: dict, path: str) -> None:
             f"{path} was tuned on {meta['backbone']} with the digest {saved}, but {identity['backbone']} has {digest}: "
             "the file is damaged, or holds the weights rounded to another type; pass --backbone with the original"
         )
+
+
+def check_fits(trainer, state: dict, path: str) -> None:
+    """Raises ValueError if a checkpoint belongs to other classes or has other tuned parameters."""
+    meta = state.get("meta", {})
+    identity = record.identity(trainer)
     if meta and trainer.per_class and meta["classnames"] != identity["classnames"]:
         raise ValueError(
             f"{path} has parameters per class for {shorten(meta['classnames'])}, and cannot be used for other classes, "
@@ -268,7 +284,8 @@ def check_fits(trainer, state: dict, path: str) -> None:
         differ = sorted(n for n in shapes.keys() | saved_shapes.keys() if shapes.get(n) != saved_shapes.get(n))
         saved_shape = saved_shapes.get(differ[0], "missing")
         shape = shapes.get(differ[0], "missing")
-        remedy = f'; set TRAINER.{trainer.section}.TUNE "{tuple(meta["tune"])}" as in its training' if meta else ""
+        sets = tuple(entry for entry in meta.get("tune", ()) if entry != SET)
+        remedy = f'; set TRAINER.{trainer.section}.TUNE "{sets}" as in its training' if meta else ""
         raise ValueError(
             f"{path} has other tuned parameters than this run: {len(differ)} differ, e.g. {differ[0]} is {saved_shape} "
             f"in the checkpoint and {shape} in this run{remedy}"
@@ -293,6 +310,7 @@ def check_settings(trainer, state: dict, directory: str) -> None:
         return
     differ = record.differences(state["settings"], record.settings(trainer.cfg, trainer.section))
     differ += plugin_differences(state)
+    differ += record.start_differences(state.get("meta") or {}, record.identity(trainer))
     learned_from = {"identity": state.get("meta"), "content": (state.get("meta") or {}).get("content")}
     run = {"identity": record.identity(trainer), "content": record.content(trainer, LEARNED_FROM)}
     other_data = record.data_differences(learned_from, run, LEARNED_FROM)

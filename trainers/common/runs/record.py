@@ -239,8 +239,23 @@ def same_run(old: dict, new: dict) -> bool:
 
 def _run_key(result: dict) -> list:
     """Returns the values of a record that identify its run."""
-    fingerprint = (result.get("identity") or {}).get("fingerprint")
-    return [*(result.get(key) for key in WHICH_RUN), fingerprint, evaluated(result)]
+    identity = result.get("identity") or {}
+    values = [result.get(key) for key in WHICH_RUN]
+    return [*values, identity.get("fingerprint"), start_weights(identity), evaluated(result)]
+
+
+def start_weights(identity: dict) -> str | None:
+    """Returns the digest of the run that a run was started from (MODEL.START_FROM); None without a start."""
+    return (identity.get("start") or {}).get("weights")
+
+
+def start_differences(old: dict, new: dict) -> list[str]:
+    """Returns ["MODEL.START_FROM output/a (4f2a...) -> none"] if two identities have another start."""
+    if start_weights(old) == start_weights(new):
+        return []
+    starts = [identity.get("start") for identity in (old, new)]
+    texts = [f"{start['model_dir']} ({start['weights'][:8]})" if start else "none" for start in starts]
+    return [f"MODEL.START_FROM {texts[0]} -> {texts[1]}"]
 
 
 def data_differences(old: dict, new: dict, splits=SPLITS) -> list[str]:

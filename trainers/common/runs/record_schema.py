@@ -82,6 +82,7 @@ IDENTITY = {
     "classnames": Field(list, "class names, in order"),
     "plugins": Field(list, "files imported with --plugin", fields=PLUGIN),
     "versions": Field(dict, "of Python and PyTorch"),
+    "start": Field(dict, "the run it was started from (MODEL.START_FROM)", written="maybe", fields=SOURCE),
 }
 EVALUATION = {
     "split": Field(str, "split tested on"),
@@ -135,7 +136,7 @@ INCIDENTAL = (
     "TRAIN.TRACE", "TRAIN.TRACE_TERMS", "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
 )  # fmt: skip
 # Evaluation and backbone: they are in `evaluation` and `identity` instead.
-RECORDED_ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME")
+RECORDED_ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME", "MODEL.START_FROM")
 # Exception: this key is in `settings`, as a run can only be resumed with the same choice of the final epoch.
 FINAL_MODEL = "TEST.FINAL_MODEL"
 
@@ -147,7 +148,7 @@ PER_DATASET = (
     "DATASET.WILDS",
 )  # fmt: skip
 # Settings that have no effect on methods without training.
-OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS")
+OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS", "MODEL.START_TUNE")
 # Methods without training images, for logs and for records without identity.zero_shot.
 ZERO_SHOT = ("ZeroshotCLIP", "ZeroshotCLIP2")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import checkpoint
 from .digest import digest
 from .files import write_atomically
 
@@ -44,7 +45,7 @@ def write(trainer) -> None:
         steps_per_epoch=state["steps"] // trainer.max_epoch,
         terms=np.array(state["terms"], dtype=str),
         term_steps=np.array(state["term_steps"], dtype=int),
-        weights=digest(trainer.tuned.state_dict()),
+        weights=digest(checkpoint.weights_of(trainer, trainer.model_name)),
         **rows,
     )
     path = os.path.join(trainer.output_dir, NAME)

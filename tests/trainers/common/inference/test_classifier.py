@@ -16,7 +16,7 @@ from dassl.data.transforms import build_transform
 from tests.user_errors import raises_user_error
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
-from trainers.common.inference.saved_run import read_run
+from trainers.common.runs.finished import read_run
 
 from ...test_every_method import FAST, METHODS, config
 

@@ -130,6 +130,28 @@ def test_loss_and_gradients_of_clipfit_equal_a_plain_loop(name, load, clipfit):
             assert plain.norm() > 0 and (gradient - plain).norm() <= 2e-4 * plain.norm() + 1e-7, (key, recompute)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_parameters_train_as_in_a_plain_loop(name, load, clipfit):
+    sets = ("image_encoder", "text_encoder", "logit_scale")
+    trainer, theirs = clipfit(name, "TRAINER.CLIPFIT.TUNE", str(sets)), load(name)[1]
+    theirs.tokens = open_clip.get_tokenizer(name)(PROMPTS)
+    rng = torch.Generator().manual_seed(1)
+    for parameter in trainer.tuned.parameters():
+        parameter.data += 0.01 * torch.randn(parameter.shape, generator=rng)
+    tuned = {n: trainer.tuned.get_parameter(n).detach().clone().requires_grad_() for n in trainer.clip_names}
+    image, label = images(trainer.backbone), torch.tensor([0, 1, 2])
+    loss = plain_loss(theirs, tuned, image, label)
+    ours = trainer.objective(trainer.losses(image, label)[1])
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
+    expected = torch.autograd.grad(loss, list(tuned.values()), allow_unused=True)
+    gradients = torch.autograd.grad(ours, [trainer.tuned.get_parameter(n) for n in tuned], allow_unused=True)
+    assert [n for n, plain in zip(tuned, expected, strict=True) if plain is None] == []
+    for key, gradient, plain in zip(tuned, gradients, expected, strict=True):
+        assert (gradient - plain).norm() <= 1e-3 * plain.norm() + 1e-6, key
+    frozen = {n for n, p in theirs.named_parameters() if n not in tuned and not n.startswith("text_decoder.")}
+    assert frozen <= {"logit_bias"}
+
+
 def test_recomputation_saves_activations(load):
     """Of a model in open_clip's own code: fewer tensors are kept for the backward pass."""
     saved = {}

@@ -17,6 +17,11 @@ COUNTS = {
     "image_layernorm": (52, 39_936),
     "image_block_layernorm": (48, 36_864),
     "text_layernorm": (50, 25_600),
+    "image_bias": (74, 102_912),
+    "text_bias": (73, 68_096),
+    "image_encoder": (152, 86_192_640),
+    "text_encoder": (149, 63_428_096),
+    "logit_scale": (1, 1),
 }
 
 
@@ -91,6 +96,23 @@ def test_each_layer_has_a_name_of_its_own(vit_b16):
     assert layer_name(["transformer.resblocks.3.mlp.c_fc.bias", "transformer.resblocks.3.mlp.c_proj.bias"]) == "3.mlp"
 
 
+def test_whole_model_is_both_encoders_and_the_logit_scale(vit_b16):
+    for model in (vit_b16, random_clip("tiny-RN")):
+        sets = select(model, ("image_encoder", "text_encoder", "logit_scale"), "KEY")
+        names = [name for names in sets.values() for name in names]
+        assert len(set(names)) == len(names) and set(names) == {name for name, _ in model.named_parameters()}
+        biases = [name for names in select(model, ("image_bias", "text_bias"), "KEY").values() for name in names]
+        assert set(biases) == {name for name, _ in model.named_parameters() if "bias" in name}
+
+
+def test_a_shared_parameter_is_listed_once():
+    model = random_clip("tiny")
+    model.transformer.resblocks[1].ln_1.weight = model.transformer.resblocks[0].ln_1.weight
+    names = select(model, ("text_encoder",), "KEY")["text_encoder"]
+    assert "transformer.resblocks.0.ln_1.weight" in names and "transformer.resblocks.1.ln_1.weight" not in names
+    assert set(names) == {n for n, _ in model.named_parameters() if not n.startswith(("visual.", "logit_scale"))}
+
+
 def test_parameters_of_overlapping_sets_are_listed_once(vit_b16):
     sets = select(vit_b16, ("text_ffn_output_bias", "text_ffn_bias"), "KEY")
     assert len(sets["text_ffn_bias"]) == 12  # the c_fc biases; c_proj's are in the first set
@@ -98,7 +120,7 @@ def test_parameters_of_overlapping_sets_are_listed_once(vit_b16):
 
 def test_errors():
     vit, resnet = random_clip("tiny"), random_clip("tiny-RN")
-    with raises_user_error("KEY", "'ln'", "image_batchnorm, image_block_bias, image_block_layernorm, image_layernorm"):
+    with raises_user_error("KEY", "'ln'", *PARAMETER_SETS):
         select(vit, ("ln",), "KEY")
     with raises_user_error("'image_layernorm'", "image encoder", "KEY \"('text_ffn_bias', 'image_batchnorm')\""):
         select(resnet, ("text_ffn_bias", "image_layernorm"), "KEY")

@@ -10,10 +10,10 @@ import torch
 from tests.reference.models import random_clip, save_clip
 from tests.user_errors import raises_user_error
 from trainers.common import load_tuned
-from trainers.common.inference.saved_run import read_run
 from trainers.common.models import loading
 from trainers.common.models.weights_digest import fingerprint
 from trainers.common.runs import checkpoint_file, tuned_weights
+from trainers.common.runs.finished import read_run
 
 from ...helpers import make_trainer
 
