@@ -24,9 +24,9 @@ from dassl.engine import TRAINER_REGISTRY
 from .common.models.backbones import takes_image_insertions
 from .common.models.insertions import PLACES, InsertedModules
 from .common.models.parameter_sets import parse_layers
+from .common.models.places import ENCODERS
 from .common.trainer import ClipTrainer
 
-ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
 STD = 1e-3  # of the initial weights, as in the official code
 
 

@@ -68,6 +68,7 @@ class LinearProbe(ClipTrainer):
 
     section = "LINEAR_PROBE"
     one_image_feature = True
+    image_only = True
     model_name = "linear_probe"
     zero_shot_on_new_classes = True
 
@@ -114,12 +115,6 @@ class LinearProbe(ClipTrainer):
 
     def build_clip(self, classnames):
         super().build_clip(classnames)
-        names = [name for name in self.clip_names if not self.backbone.is_image(name)]
-        if names:
-            raise ValueError(
-                "TRAINER.LINEAR_PROBE.TUNE must name parameter sets of the image encoder, as a probe has no other "
-                f"gradient, got {tuple(self.options.TUNE)} with {names[0]}"
-            )
         if self.zero_shot_init:
             self.tuned.fill(self.backbone.logit_scale * self.text_features(), torch.zeros(len(classnames)))
 

@@ -26,6 +26,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common import prompt_ensemble
 from .common.models import places
+from .common.models.places import ENCODERS
 from .common.prompt_learner import PromptLearner, check_context, placeholders, random_context
 from .common.trainer import ClipTrainer
 
@@ -36,7 +37,6 @@ cfg_default.TRAINER.PROMPT_TUNING.N_CTX = 5  # learned tokens per encoder and bl
 cfg_default.TRAINER.PROMPT_TUNING.IMAGE_DEPTH = 1  # blocks of the image encoder with learned tokens; 0: all
 cfg_default.TRAINER.PROMPT_TUNING.TEXT_DEPTH = 1  # blocks of the text encoder with learned tokens; 0: all
 cfg_default.TRAINER.PROMPT_TUNING.TUNE = ()  # parameter sets of CLIP tuned too
-ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
 
 
 @TRAINER_REGISTRY.register()
@@ -103,7 +103,10 @@ class PromptTuning(ClipTrainer):
         if not self.learners:
             return super().text_features()
         deep = tuple(getattr(self.tuned, "deep_text_tokens", ()))
-        passes = [self.encode_text(learner.packed_prompts, x=learner(), deep=deep)[0] for learner in self.learners]
+        passes = []
+        for learner in self.learners:
+            x = learner(words=self.word_embeddings(learner.packed_prompts))
+            passes.append(self.encode_text(learner.packed_prompts, x=x, deep=deep)[0])
         return self.class_features(passes)  # (n_cls, E)
 
     def image_features(self, image, tuned=True):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.reference.models import random_clip, save_clip
+from tests.user_errors import raises_user_error
 from trainers.common.models.parameter_sets import PARAMETER_SETS, select
 
 from .helpers import batch_of, train_step
@@ -12,6 +13,7 @@ from .test_every_method import CLASSES, TRAINABLE, build  # noqa: F401  (a fixtu
 SETS = [name for name, groups in PARAMETER_SETS.items() if groups(random_clip("tiny"))]
 COVERING = ["image_layernorm", "text_layernorm", "text_bias", "image_encoder", "text_encoder", "logit_scale"]
 PAIRS = [(method, entry) for method in TRAINABLE for entry in (SETS if method == "CLIPFit" else COVERING)]
+REFUSED = [pair for pair in PAIRS if CLASSES[pair[0]].image_only and not pair[1].startswith("image")]
 # Without CLIPFit's regulariser, which needs text parameters. ProGrad may remove all of a scalar's gradient: half of it.
 SMALL = "DATASET.SUBSAMPLE_CLASSES base TRAINER.CLIPFIT.REG none LOSS.LAMBDA 0.5".split()
 
@@ -25,7 +27,7 @@ def build_small(build):  # noqa: F811
     return with_sets
 
 
-@pytest.mark.parametrize("method, entry", PAIRS)
+@pytest.mark.parametrize("method, entry", [pair for pair in PAIRS if pair not in REFUSED])
 def test_a_step_changes_the_whole_set(build_small, method, entry):
     trainer = build_small(method, entry)
     names = set(select(trainer.clip, (entry,), "KEY")[entry])
@@ -39,13 +41,20 @@ def test_a_step_changes_the_whole_set(build_small, method, entry):
         assert p.grad.abs().sum() > 0 and not torch.equal(p, before[name]), name
 
 
+@pytest.mark.parametrize("method, entry", REFUSED)
+def test_a_set_without_gradient_is_refused(build_small, method, entry):
+    with raises_user_error(f"TRAINER.{CLASSES[method].section}.TUNE", entry, "image encoder"):
+        build_small(method, entry)
+
+
 @pytest.mark.parametrize("method", TRAINABLE)
 def test_tuned_parameters_act_as_clips_own(build_small, method, tmp_path):
     """Equal logits: all of CLIP is tuned and random; or the backbone's file holds these values and nothing is tuned."""
     other = random_clip("tiny", seed=5)
-    tuned = build_small(method, "image_encoder", "text_encoder", "logit_scale", output=tmp_path / "a")
-    for name, p in other.named_parameters():
-        tuned.tuned.get_parameter(name).data.copy_(p)
+    everything = ["image_encoder"] if CLASSES[method].image_only else ["image_encoder", "text_encoder", "logit_scale"]
+    tuned = build_small(method, *everything, output=tmp_path / "a")
+    for name in tuned.clip_names:
+        tuned.tuned.get_parameter(name).data.copy_(other.get_parameter(name))
     sets = ("image_layernorm",) if CLASSES[method].tunes_sets_only() else ()
     file = save_clip(other, tmp_path / "other.pt")
     plain = build_small(method, *sets, backbone=file, output=tmp_path / "b")

@@ -67,6 +67,7 @@ class TunedClip:
     per_class = False  # True: has tensors per training class, so no base-to-new
     zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
     needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
+    image_only = False  # True: of CLIP, only parameters of the image encoder get a gradient
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
     uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
@@ -203,6 +204,12 @@ class TunedClip:
 
         sets = getattr(self.options, "TUNE", ())
         self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
+        others = [name for names in self.sets.values() for name in names if not self.backbone.is_image(name)]
+        if self.image_only and others:
+            raise ValueError(
+                f"TRAINER.{self.section}.TUNE must name parameter sets of the image encoder, as {cfg.TRAINER.NAME} has "
+                f"no gradient of others, got {tuple(sets)} with {others[0]}"
+            )
         self.tuned = self.build_tuned(classnames)
         self.inserted = getattr(self.tuned, "inserted", {})
         self.clip_names, self.text_names = [], []
@@ -224,7 +231,8 @@ class TunedClip:
     def join_start(self) -> None:
         """Adds the parameters of the start to the tuned ones with MODEL.START_TUNE, and clears cached features."""
         if self.cfg.MODEL.START_TUNE:
-            self.sets[start.SET] = [name for name in self.start.tensors if name not in self.clip_names]
+            names = [name for name in self.start.tensors if name not in self.clip_names]
+            self.sets[start.SET] = [name for name in names if self.backbone.is_image(name) or not self.image_only]
             self.tune(self.sets[start.SET])
         self.text_cache = TextCache()
 

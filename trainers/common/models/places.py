@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 IMAGE_ROOTS = ("visual",)
+ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}  # values of the methods' key ENCODERS
 # Matrices that end an image encoder: (D, dim) that features are multiplied with, or the (dim, D) of a linear layer
 IMAGE_PROJECTIONS = ("visual.proj",)
 IMAGE_PROJECTION_LAYERS = (
