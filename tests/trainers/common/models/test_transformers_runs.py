@@ -113,3 +113,28 @@ def test_maple_trains_resumes_and_predicts(transformers_folder, digits_root, tmp
     assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(tmp_path / "exported")]) != 0
     error = capsys.readouterr().err.strip()
     assert "MaPLe" in error and "\n" not in error and not (tmp_path / "exported").exists()
+
+
+@pytest.mark.parametrize("name", ["SiglipModel", "BlipForImageTextRetrieval", "Blip2ForImageTextRetrieval"])
+def test_full_fine_tuning_and_a_start_from_it(name, transformers_folder, digits_root, tmp_path):
+    """The export, and a run that starts from the trained one, have its logits. BLIP-2's encoders share a network."""
+    from trainers.common import load_tuned
+
+    folder = transformers_folder(name)
+    sets = ("image_encoder", "text_encoder") + (("logit_scale",) if name == "SiglipModel" else ())
+    keys = ("TRAINER.FULL_FINE_TUNING.TUNE", str(sets), "TEST.NO_TEST", "True", "OPTIM.LR", "0.001")
+    keys += ("OPTIM.MAX_EPOCH", "1", "OPTIM.WARMUP_EPOCH", "-1")
+    trainer = make_trainer("FullFineTuning", digits_root, folder, tmp_path / "run", *keys)
+    before = [p.detach().clone() for p in trainer.tuned.parameters()]
+    trainer.train()
+    same = [torch.equal(*pair) for pair in zip(before, trainer.tuned.parameters(), strict=True)]
+    assert sum(same) <= 0.1 * len(same)  # the softmax cancels the biases of keys
+    image = random_images(4)
+    expected = load_tuned(tmp_path / "run", device="cpu").predict(image).logits
+    assert export.main([str(tmp_path / "run"), "--to", "huggingface", "--out", str(tmp_path / "exported")]) == 0
+    exported = make_trainer("ZeroshotCLIP", digits_root, str(tmp_path / "exported"), tmp_path / "x")
+    started = make_trainer("CLIPFit", digits_root, folder, tmp_path / "y", "MODEL.START_FROM", str(tmp_path / "run"))
+    with torch.no_grad():
+        for other in (started, exported):
+            other.set_model_mode("eval")
+            assert_close(other.model_inference(image), expected)
