@@ -118,7 +118,8 @@ def row_cells(study: Study, row: Row, args, **only) -> list[Cell]:
     """
     vary = {key: [value] for key, value in row.keys.items()}
     jobs = plan(sweep_args(study, row, args, vary=vary, **only))
-    return [cell_of(study, row, job) for job in jobs]
+    starts = {job.start for job in jobs}  # they are runs of another row
+    return [cell_of(study, row, job) for job in jobs if job not in starts]
 
 
 def sweep_args(study: Study, row: Row, args, **others) -> argparse.Namespace:

@@ -127,3 +127,19 @@ def test_further_studies_are_listed_below_those_of_all(planned, tmp_path):
     *of_paper, further = [(line.split()[0], int(re.search(r"(\d+) training runs", line)[1])) for line in lines]
     assert of_paper == [("layernorm-freezing", 5), ("regularisers", 3), ("all", 7)]  # one run is in both
     assert further == ("number-of-layernorms", 16)
+
+
+def test_rows_that_start_from_another_method_share_its_runs(planned):
+    plan = planned("poster-table1", "--datasets", "digits", "--seeds", "1")
+    alone = folders(plan, "poster-table1", row="LN alone")
+    starts = {cell.job.start.output for cell in plan.cells["poster-table1"] if cell.row.endswith("from LN")}
+    assert len(alone) == 2 and starts == alone  # 16 shots, all images
+    assert len(plan.jobs) == 28 == len({job.output for job in plan.jobs})
+    position = {job.output: i for i, job in enumerate(plan.jobs)}
+    for cell in plan.cells["poster-table1"]:
+        if cell.job.start:
+            assert cell.job.start in plan.jobs
+            assert cell.job.argv[cell.job.argv.index("MODEL.START_FROM") + 1] == str(cell.job.start.output)
+    without = planned("poster-table1", "--datasets", "digits", "--seeds", "1", "--methods", "Adapter")
+    assert len(without.jobs) == 6 + 2 and {job.output for job in without.jobs} >= alone  # the starts are run, too
+    assert position.keys() >= {job.output for job in without.jobs}

@@ -9,6 +9,7 @@ from tools.reproducing.results import AVERAGE, printed
 from tools.reproducing.rows import MostChanged
 from tools.reproducing.studies import NO_PAPER, read_studies, select
 
+POSTER = {"poster-table1", "poster-table2", "poster-figure4"}
 OK = "title: T\n  protocol: fewshot\n  methods: [CLIPFit]\n"
 ROWS = "title: T\n  protocol: fewshot\n  rows: {a: {keys: {X: '{n}'}}}\n"
 
@@ -24,7 +25,7 @@ def test_all_tables_and_figures_of_the_paper_are_there():
     names |= {"layernorm-freezing", "bias-freezing", "regularisers"}
     studies = read_studies([])
     assert {name for name, study in studies.items() if study.in_all} == names
-    assert studies.keys() == names | {"number-of-biases", "number-of-layernorms"}
+    assert studies.keys() == names | {"number-of-biases", "number-of-layernorms"} | POSTER
 
 
 COLUMNS = {"base2new": ["Base", "New", "H"], "cross_dataset": ["Accuracy"], "domain_shift": ["Accuracy"]}
@@ -39,7 +40,7 @@ def test_each_row_has_its_number_in_the_paper(name):
     for row in study.rows:
         for shots in study.shots:
             for column in COLUMNS.get(study.protocol, [str(shots)]):
-                number = printed(study, row, AVERAGE, column, shots)
+                number = printed(study, row, "IWildCamWilds" if name == "poster-table2" else AVERAGE, column, shots)
                 few_shot_of_coop = name == "table10" and (row.method, shots) == ("CoOp", 2)  # lost in the extraction
                 assert (number is None) == (row.paper == NO_PAPER or few_shot_of_coop), (row.name, column)
 
@@ -56,6 +57,9 @@ def test_paper_numbers_of_some_cells():
     assert number("table6", "with KD", AVERAGE, "4", 4) == 75.94
     assert number("table10", "TipAdapterF", "ImageNet", "16", 16) == 73.1
     assert number("layernorm-freezing", "six most changed", AVERAGE, "4", 4) == 77.03
+    assert number("poster-table1", "Compacter + LN", AVERAGE, "16", 16) == 69.69
+    assert number("poster-table1", "Linear probe from LN", AVERAGE, "all", -1) == 84.36
+    assert number("poster-table2", "LayerNorm tuning", "FMoWWilds", "all", -1) == 47.59
     assert number("table5", "(b) text biases", "EuroSAT", "Base", 16) is None  # only the average is printed
 
 

@@ -39,7 +39,7 @@ def made(monkeypatch):
                             training=training if column == "New" else None,
                         )  # fmt: skip
                         training = training or job
-                        shots = int(column) if column.isdigit() else study.shots[0]
+                        shots = int(column) if column.isdigit() else -1 if column == "all" else study.shots[0]
                         cells.append(Cell(row.name, dataset, dataset, column, shots, seed, job))
                         if value is not None:
                             runs[job.output] = finished(job.output, dataset, seed, value, device)
@@ -182,3 +182,40 @@ def test_efficiency_has_a_table_per_device(made, monkeypatch):
     assert row["Peak MB"] == "2,000" and row["H"] == "70.00" and row["H (paper)"] == "79.03"
     assert dict(zip(first.columns, first.table[names.index("MaPLe")], strict=True))["Parameters"] == "–"
     assert dict(zip(second.columns, second.table[names.index("MaPLe")], strict=True))["Parameters"] == "46,080"
+
+
+def poster_accuracy(row, dataset, column, seed):
+    return 60.0 + len(row) + seed + (10 if column == "all" else 0)
+
+
+def test_numbers_on_other_data_are_shown_and_not_compared(made):
+    study = read_studies([])["poster-table1"]
+    cells, done = made(study, poster_accuracy, ("16", "all"), datasets=["Digits"], backbone="micro")
+    block = tables.accuracy_block(study, cells, done)
+    row = rows_of(block)["Digits", "Adapter"]
+    assert row[0] == "69.00 ± 0.82" and row[1] == ""  # the poster prints averages only
+    assert block.columns[2:] == ["16", "16 (paper)", "all", "all (paper)", "Seeds"]
+    cells, done = made(study, poster_accuracy, ("16", "all"), datasets=DATASETS[:2], backbone="micro")
+    block = tables.accuracy_block(study, cells, done)
+    row = rows_of(block)["Average of 2 datasets", "Adapter"]
+    assert row == ["69.00 ± 0.82", "64.82", "79.00 ± 0.82", "81.53", "3"]  # far outside, and not marked
+    assert "not known" in block.caption
+
+
+def test_bars_show_the_averages_that_are_there(made):
+    study = read_studies([])["poster-figure4"]
+    cells, done = made(
+        study, lambda row, *cell: None if row == "Adapter" else poster_accuracy(row, *cell), ("16", "all")
+    )
+    block = tables.bars_block(study, cells, done)
+    assert [ax.get_title() for ax in block.figure.axes] == ["16 shots", "all images"]
+    for ax, more in zip(block.figure.axes, (0, 10), strict=True):
+        found = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in ax.patches}
+        expected = {y: 62.0 + len(row.name) + more for y, row in enumerate(study.rows) if row.name != "Adapter"}
+        assert found == pytest.approx(expected)
+
+
+def test_no_bars_without_an_average(made):
+    study = read_studies([])["poster-figure4"]
+    block = tables.bars_block(study, *made(study, lambda *cell: None, ("16", "all")))
+    assert block.figure is None and any("average" in note for note in block.notes)
