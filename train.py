@@ -25,7 +25,7 @@ FLAGS = {  # flag: (config key, help)
     "target_domains": ("DATASET.TARGET_DOMAINS", "names of the target domains"),
     "transforms": ("INPUT.TRANSFORMS", "data augmentation"),
     "trainer": ("TRAINER.NAME", "method, e.g. CLIPFit or ZeroshotCLIP"),
-    "backbone": ("MODEL.BACKBONE.NAME", "CLIP model: micro, an OpenAI name such as ViT-B/16, or a path"),
+    "backbone": ("MODEL.BACKBONE.NAME", "a path or a name; python tools/backbones.py lists the names"),
     "head": ("MODEL.HEAD.NAME", "name of the head; CLIP methods ignore it"),
 }
 

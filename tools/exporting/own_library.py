@@ -1,5 +1,7 @@
 """A model of another library in that library's own format; see `own_format`."""
 
+import os
+
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +11,8 @@ from trainers.common.models.preprocess import differences
 from . import open_clip
 from .common import check_is_clip, class_features, max_difference, merged_weights, own_format
 
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # image processors
+
 
 def usage(classifier) -> str:
     """Returns Python code that loads the export."""
@@ -16,6 +20,12 @@ def usage(classifier) -> str:
     if own_format(backbone) == "open_clip":
         return open_clip.USAGE
     name = type(backbone.model).__name__
+    if not any(os.path.isfile(os.path.join(backbone.folder, file)) for file in PROCESSORS):
+        return (  # AutoProcessor would fail
+            f"from transformers import AutoTokenizer, {name}\n"
+            f"model, tokenizer = {name}.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)\n"
+            "# classes.json says how to prepare images, as the backbone has no preprocessor_config.json"
+        )
     return (
         f"from transformers import AutoProcessor, {name}\n"
         f"model, processor = {name}.from_pretrained(folder), AutoProcessor.from_pretrained(folder)"

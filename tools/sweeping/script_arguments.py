@@ -63,7 +63,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
 
     add("--data", "DATA", "folder with the datasets in CoOp's layout (default: data)", metavar="DIR")
     add("--shots", "SHOTS", "training images per class, or all (default: 16)", metavar="N", type=shots_number)
-    backbones = "CLIP model: micro, an OpenAI name such as ViT-B/16, or a path"
+    backbones = "a path or a name; python tools/backbones.py lists the names"
     add("--backbone", "BACKBONE", f"{backbones} (default: micro for bundled datasets, else ViT-B/16)", metavar="NAME")
     add(
         "--config", "CFG", "YAML file of the method, without .yaml (default: from configs/recipes.yaml)", metavar="NAME"

@@ -51,7 +51,8 @@ def find_weights(name: str) -> str:
         return os.path.expanduser(name)
     names = ["micro", *clip._MODELS]
     raise ValueError(
-        f"MODEL.BACKBONE.NAME must be a file or one of {', '.join(names)}, got {name!r}{similar(name, names)}"
+        f"MODEL.BACKBONE.NAME must be a file or folder, one of {', '.join(names)}, or start with "
+        f"open_clip:, hf-hub: or transformers:, got {name!r}{similar(name, names)}"
     )
 
 

@@ -163,9 +163,14 @@ def has_openai_structure(config: dict) -> bool:
     vision, text = config["vision_cfg"], config["text_cfg"]
     if any((config[key] if key else config).keys() - allowed for key, allowed in OPENAI_KEYS.items()):
         return False
+    if "layers" not in vision:
+        return False
     side, width = vision.get("image_size", 224), text.get("width", 512)
     patch = 32 if is_resnet(config) else vision.get("patch_size", 16)
-    sizes_are_found = isinstance(side, int) and side % patch == 0
+    sizes = (side, patch, vision.get("width"), vision.get("head_width", 64), width)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        return False  # open_clip has a default, or says what is wrong
+    sizes_are_found = side % patch == 0
     # its number of heads, which is replaced, must divide the width
     divides = all(n >= 64 and n % (n // 64) == 0 for n in ((width,) if is_resnet(config) else (width, vision["width"])))
     is_openai_text = text.get("context_length", 77) == 77 and text.get("vocab_size", VOCAB_SIZE) == VOCAB_SIZE
@@ -188,7 +193,7 @@ def new_model(source: Source) -> nn.Module:
         kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     try:
         return kind(**config)
-    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{KEY} {source.name}: open_clip cannot build this model ({reason})") from error
 

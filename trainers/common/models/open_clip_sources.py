@@ -22,6 +22,7 @@ REQUIREMENT = "open_clip_torch>=2.24,<4"  # as in requirements-optional.txt
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 KEY = "MODEL.BACKBONE.NAME"
+INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,15 @@ def _of_open_clip(name: str, rest: str) -> Source:
     architecture, _, weights = rest.partition("/")
     if architecture not in open_clip.list_models():
         hint = similar(architecture, open_clip.list_models(), 3)
+        if os.path.isdir(os.path.expanduser(rest)):
+            hint = f": for a folder with {CONFIG}, set {KEY} to {rest}, without prefix"
         raise ValueError(f"{KEY}: open_clip {open_clip.__version__} has no architecture {architecture!r}{hint}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
+    config = open_clip.get_model_config(architecture)
+    tags = [tag for tag in tags if fits(open_clip.get_pretrained_cfg(architecture, tag), config)]
     if not weights:
         known = f"; its tags are {', '.join(tags)}" if tags else ""
         raise ValueError(f"{KEY} must be open_clip:{architecture}/TAG or open_clip:{architecture}/FILE{known}")
-    config = open_clip.get_model_config(architecture)
     entry = open_clip.get_pretrained_cfg(architecture, weights)
     if entry:
         _check_activation(architecture, weights, entry, config)
@@ -200,13 +204,25 @@ def read_config(path: str) -> tuple[dict, dict]:
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-        model, entry = content["model_cfg"], content.get("preprocess_cfg", {})
+        model, entry = content["model_cfg"], content.get("preprocess_cfg") or {}
         if not (isinstance(model["embed_dim"], int) and dict(model["vision_cfg"]) and dict(model["text_cfg"])):
             raise ValueError("model_cfg is incomplete")
+        _check_preprocess(entry)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is no config of open_clip with model_cfg and preprocess_cfg ({reason})") from error
     return model, entry
+
+
+def _check_preprocess(entry: dict) -> None:
+    """Raises ValueError or TypeError unless mean, std and interpolation in "preprocess_cfg" can be used."""
+    for key in ("mean", "std"):
+        values = entry.get(key, Preprocess().mean)
+        if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values) or (key == "std" and 0 in values):
+            raise ValueError(f"{key} must be three numbers, of std not 0, got {values}")
+    interpolation = entry.get("interpolation", INTERPOLATIONS[0])
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
 
 
 def _weights_in(folder: str) -> str:

@@ -155,6 +155,7 @@ def test_identity_is_of_the_weights_at_every_precision(file, family):
     tensors = reference.random_weights(family)
     for precision in ("fp32", "bf16"):
         identity = load_backbone(file(family), precision).identity()
+        del identity["input"]
         hashes = {"fingerprint": fingerprint(tensors), "weights_digest": weights_digest(tensors)}
         assert identity == with_config(hashes, open_clip.get_model_config(family))
         assert identity != with_config(hashes, {**open_clip.get_model_config(family), "quick_gelu": "other"})
@@ -333,3 +334,55 @@ def test_tokenizers(family):
 def find_source_of(family):
     config = open_clip.get_model_config(family)
     return open_clip_sources.Source(family, family, config, Preprocess(), None)
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "fact"),
+    [
+        ("preprocess_cfg", [1], CONFIG),
+        ("preprocess_cfg", {"mean": 0.5}, CONFIG),
+        ("preprocess_cfg", {"mean": [0.5, 0.5]}, "mean"),
+        ("preprocess_cfg", {"std": [0, 0, 0]}, "std"),
+        ("preprocess_cfg", {"interpolation": "random"}, "'random'"),
+        ("vision_cfg", {"width": "x"}, KEY),
+        ("vision_cfg", {"patch_size": 0}, KEY),
+        ("vision_cfg", {"head_width": 0}, KEY),
+    ],
+)
+def test_a_folder_with_an_invalid_config(part, values, fact, tmp_path):
+    name = write_folder(tmp_path / "x", "tiny-ViT")
+    path = Path(name, CONFIG)
+    config = json.loads(path.read_text())
+    if part == "vision_cfg":
+        config["model_cfg"][part].update(values)
+    else:
+        config[part] = values
+    path.write_text(json.dumps(config))
+    with raises_user_error(name, fact):
+        load_backbone(name)
+
+
+def test_a_folder_with_preprocess_cfg_null_has_the_default(tmp_path):
+    name = write_folder(tmp_path / "x", "tiny-ViT")
+    path = Path(name, CONFIG)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "preprocess_cfg": None}))
+    assert find_source(name).preprocess == Preprocess(32)
+
+
+def test_sizes_that_a_config_leaves_out_are_those_of_open_clip():
+    config = open_clip.get_model_config("tiny-ViT")
+    for key in ("layers", "width"):
+        vision = {k: v for k, v in config["vision_cfg"].items() if k != key}
+        assert not open_clip_models.has_openai_structure({**config, "vision_cfg": vision})
+
+
+def test_a_folder_after_the_prefix(tmp_path):
+    name = write_folder(tmp_path / "x", "tiny-ViT")
+    with raises_user_error(KEY, f"set {KEY} to {name}"):
+        find_source(f"open_clip:{name}")
+
+
+def test_tags_that_are_refused_are_not_offered():
+    with raises_user_error("laion2b_s34b_b88k") as error:
+        find_source("open_clip:ViT-B-16")
+    assert "openai" not in str(error.value)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tests.reference.transformers_library import (
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import raises_user_error
 from tools import export
+from tools.exporting import own_library
 from trainers.common.models.backbones import load_backbone
 
 transformers = pytest.importorskip("transformers")
@@ -84,7 +86,8 @@ def test_train_resume_predict_and_export(name, transformers_folder, digits_root,
     folder = tmp_path / "exported"
     capsys.readouterr()
     assert export.main([str(tmp_path), "--to", "huggingface", "--out", str(folder)]) == 0
-    assert f"{type(model).__name__}.from_pretrained(folder)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{type(model).__name__}.from_pretrained(folder)" in out
     tokens = library_tokens(transformers_folder(name), prompts)
     with torch.no_grad():
         exported = library_logits(library_model(folder), {"pixel_values": images}, tokens)[0]
@@ -138,3 +141,11 @@ def test_full_fine_tuning_and_a_start_from_it(name, transformers_folder, digits_
         for other in (started, exported):
             other.set_model_mode("eval")
             assert_close(other.model_inference(image), expected)
+
+
+def test_usage_names_the_image_processor_only_if_there_is_one(tmp_path):
+    backbone = SimpleNamespace(library="transformers", model=torch.nn.Identity(), folder=str(tmp_path))
+    classifier = SimpleNamespace(trainer=SimpleNamespace(backbone=backbone))
+    assert "AutoProcessor" not in own_library.usage(classifier)  # which would fail
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert "AutoProcessor" in own_library.usage(classifier)
