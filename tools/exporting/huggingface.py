@@ -5,6 +5,8 @@ import os
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 
+from trainers.common.models.transformers_names import to_transformers
+
 from .common import (
     architecture,
     check_is_clip,
@@ -24,27 +26,6 @@ USAGE = """from transformers import CLIPModel, CLIPProcessor
 model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)"""
 RESAMPLE = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's constants
 START, END = "<|startoftext|>", "<|endoftext|>"
-RENAMED = {  # prefix in OpenAI's names -> prefix in transformers' names
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.conv1.": "vision_model.embeddings.patch_embedding.",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.ln_pre.": "vision_model.pre_layrnorm.",  # sic
-    "visual.ln_post.": "vision_model.post_layernorm.",
-    "visual.transformer.resblocks.": "vision_model.encoder.layers.",
-    "token_embedding.": "text_model.embeddings.token_embedding.",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.": "text_model.final_layer_norm.",
-    "transformer.resblocks.": "text_model.encoder.layers.",
-    "logit_scale": "logit_scale",
-}
-IN_BLOCKS = {
-    ".attn.out_proj.": ".self_attn.out_proj.",
-    ".mlp.c_fc.": ".mlp.fc1.",
-    ".mlp.c_proj.": ".mlp.fc2.",
-    ".ln_1.": ".layer_norm1.",
-    ".ln_2.": ".layer_norm2.",
-}
-PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
 
 
 def write(classifier, folder: str) -> None:
@@ -58,29 +39,10 @@ def write(classifier, folder: str) -> None:
             f"--to huggingface does not support {classifier.state['meta']['backbone']}: CLIPModel has no ResNet; "
             "use --to openai, open_clip, head or onnx"
         )
-    save_file(renamed(merged_weights(trainer)), os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    save_file(to_transformers(merged_weights(trainer)), os.path.join(folder, "model.safetensors"), {"format": "pt"})
     write_json(folder, "config.json", model_config(size))
     write_json(folder, "preprocessor_config.json", image_config(preprocessing(trainer.cfg)))
     write_tokenizer(folder, size["context"])
-
-
-def renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Returns the weights by transformers' names; splits query, key and value, and transposes the projections."""
-    result = {}
-    for name, tensor in state.items():
-        if name in PROJECTIONS:
-            result[PROJECTIONS[name]] = tensor.t().contiguous()
-            continue
-        prefix, new_prefix = next(pair for pair in RENAMED.items() if name.startswith(pair[0]))
-        target = new_prefix + name.removeprefix(prefix)
-        for old, new in IN_BLOCKS.items():
-            target = target.replace(old, new)
-        if ".attn.in_proj_" in target:
-            for letter, part in zip("qkv", tensor.chunk(3), strict=True):
-                result[target.replace(".attn.in_proj_", f".self_attn.{letter}_proj.")] = part.clone()
-        else:
-            result[target] = tensor
-    return result
 
 
 def model_config(size: dict) -> dict:

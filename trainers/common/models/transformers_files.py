@@ -23,6 +23,7 @@ INPUT_FILES = (
     *TOKENIZER_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
+WRAPPED = re.compile(r"^(?:(?:module|_orig_mod|model|clip)\.)+")  # of DataParallel, torch.compile, ...
 POSITIONS = ("position_ids", "token_type_ids")  # buffers of earlier versions, which hold no weights
 
 
@@ -122,6 +123,9 @@ def read_model(name: str, folder: str, config) -> nn.Module:
     try:
         with quiet(transformers):
             model, info = model_class.from_pretrained(folder, config=config, trust_remote_code=False, **options)
+            if any(WRAPPED.match(name) for name in info["unexpected_keys"]):  # prefixes that training left
+                options["key_mapping"] = {WRAPPED.pattern: ""}
+                model, info = model_class.from_pretrained(folder, config=config, trust_remote_code=False, **options)
     except Exception as error:  # a corrupted file can raise anything
         raise ValueError(f"cannot read the weights in {folder}: {reason(error)}; restore a copy") from error
     found = {"missing": info["missing_keys"], "unexpected": info["unexpected_keys"]}

@@ -13,6 +13,7 @@ import torch
 from ..runs import torch_archive
 from ..runs.inert_pickle import StandIn
 from .blocks import PARAMETERS
+from .transformers_names import to_openai
 
 VOCAB_SIZE = 49408
 CONTAINERS = ("state_dict", "model_state_dict", "model", "module")  # keys of training checkpoints with the weights
@@ -38,6 +39,8 @@ RESNET = {"visual.conv1.weight", "visual.attnpool.positional_embedding"} | {
 
 def read(path: str, shapes_only: bool = False) -> dict[str, torch.Tensor]:
     """Returns the weights in a file by their names, without the prefixes of wrappers such as DataParallel.
+
+    Weights of a `CLIPModel` of transformers get OpenAI's names.
 
     Args:
         shapes_only: the tensors need not have values: those of a zip archive are on the device "meta". Fast.
@@ -79,7 +82,7 @@ def _read(path: str, shapes_only: bool) -> dict[str, torch.Tensor]:
             break
         keys.append(inner[0])
         outer, tensors = tensors, tensors[inner[0]]
-    return _expanded(_renamed(tensors), outer.get("token_ids"))
+    return _expanded(to_openai(_renamed(tensors)), outer.get("token_ids"))
 
 
 def _content(path: str, shapes_only: bool):

@@ -17,6 +17,7 @@ from tests.reference.library_tokens import PlainLibraryMaPLe
 from tests.user_errors import raises_user_error
 from tools.exporting import huggingface as exported
 from trainers.common.models import backbones, places
+from trainers.common.models.transformers_names import to_transformers
 from trainers.maple import MaPLe
 from trainers.prompt_tuning import PromptTuning
 
@@ -189,7 +190,7 @@ def test_clips_of_transformers_equal_openais_path(maple, tiny, tmp_path, recompu
     folder = tmp_path / "clip"
     folder.mkdir()
     size = exported.architecture(openai)
-    save_file(exported.renamed(openai.clip.state_dict()), folder / "model.safetensors", {"format": "pt"})
+    save_file(to_transformers(openai.clip.state_dict()), folder / "model.safetensors", {"format": "pt"})
     exported.write_json(folder, "config.json", exported.model_config(size))
     exported.write_tokenizer(folder, size["context"])
     theirs = maple(str(folder), *sets)
@@ -200,7 +201,7 @@ def test_clips_of_transformers_equal_openais_path(maple, tiny, tmp_path, recompu
     image = images(openai)
     logits, loss, expected = gradients(openai, image)
     learned = {name: g for name, g in expected.items() if name.startswith("prompt_learner.")}
-    tuned = exported.renamed({name: g for name, g in expected.items() if name not in learned})
+    tuned = to_transformers({name: g for name, g in expected.items() if name not in learned})
     assert len(tuned) == 2 * 6 + 3
     assert_same(gradients(theirs, image), (logits, loss, learned | tuned))
 

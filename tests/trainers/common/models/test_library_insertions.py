@@ -23,6 +23,7 @@ from trainers.common.models import open_clip_models
 from trainers.common.models.library import LibraryImage
 from trainers.common.models.open_clip_sources import Source
 from trainers.common.models.places import insertion_points
+from trainers.common.models.transformers_names import to_transformers
 
 from ...helpers import batch_of, make_cfg, make_trainer, train_step
 from .test_open_clip_models import FAMILIES, LEAN
@@ -221,7 +222,7 @@ def test_openais_weights_in_transformers_learn_the_same(method, tiny, digits_roo
     path = tmp_path / "clip_model"
     path.mkdir()
     state = {name: tensor.float() for name, tensor in ours.clip.state_dict().items()}
-    save_file(huggingface.renamed(state), path / "model.safetensors", {"format": "pt"})
+    save_file(to_transformers(state), path / "model.safetensors", {"format": "pt"})
     huggingface.write_json(path, "config.json", huggingface.model_config(architecture(ours)))
     huggingface.write_json(path, "preprocessor_config.json", huggingface.image_config(preprocessing(ours.cfg)))
     huggingface.write_tokenizer(path, 77)

@@ -121,6 +121,18 @@ def test_position_ids_of_earlier_versions_are_no_weights(copied_transformers, tr
         )
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.module.", "_orig_mod."])
+def test_prefixes_that_training_leaves(copied_transformers, transformers_backbone, prefix):
+    from safetensors.torch import load_file, save_file
+
+    folder = copied_transformers("SiglipModel")
+    tensors = load_file(folder / "model.safetensors")
+    save_file({prefix + n: t for n, t in tensors.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    backbones = load_backbone(str(folder)), transformers_backbone("SiglipModel")
+    for pair in zip(*(features(backbone, random_images()) for backbone in backbones), strict=True):
+        assert torch.equal(*pair)
+
+
 def test_a_corrupted_file(copied_transformers):
     folder = copied_transformers("CLIPModel")
     content = (folder / "model.safetensors").read_bytes()

@@ -14,6 +14,7 @@ from tests.trainers.crash import flip_a_bit
 from tests.user_errors import raises_user_error
 from trainers.common.models import backbone_files, weights_file
 from trainers.common.models.loading import load_clip
+from trainers.common.models.transformers_names import to_transformers
 
 from ..runs.test_torch_archive import openai_archive
 
@@ -32,6 +33,8 @@ LAYOUTS = {
     "open_clip": {"epoch": 1, "name": "x", "state_dict": prefixed("module._orig_mod.")},
     "nested": {"model_state_dict": prefixed("model.clip.")},
     "wrapped twice": {"model": {"state_dict": prefixed("clip_model.module.")}},
+    "transformers": {**to_transformers(CLIP), "vision_model.embeddings.position_ids": torch.arange(5)[None]},
+    "transformers, wrapped": prefixed("module.", to_transformers(CLIP)),
     "compiled part": {name.replace("visual.", "visual._orig_mod."): tensor for name, tensor in CLIP.items()},
     "with its sizes": {**CLIP, "input_resolution": torch.tensor(32), "attn_mask": torch.zeros(77, 77), "n": 3},
 }
