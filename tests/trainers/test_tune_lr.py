@@ -22,7 +22,7 @@ def rates(trainer):
 
 @pytest.mark.parametrize("method", OWN)
 def test_each_parameter_has_its_rate(build, method):  # noqa: F811
-    trainer = build(method, *SGD, "OPTIM.WARMUP_EPOCH", "-1", *tune(method, "text_layernorm", "image_layernorm"))
+    trainer = build(method, *SGD, "OPTIM.WARMUP_EPOCH", "-1", *tune(method, "image_layernorm"))
     own, of_clip = trainer.optim.param_groups
     names = {id(p): name for name, p in trainer.tuned.named_parameters()}
     assert {names[id(p)] for p in of_clip["params"]} == set(trainer.clip_names) > set()
