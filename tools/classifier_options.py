@@ -11,7 +11,7 @@ OPTIONS = {
     "device": dict(help="e.g. cpu or cuda:1 (default: CUDA if available)"),
     "precision": dict(default="", help="fp32, fp16, bf16 or amp (default: that of the run)"),
     "backbone": dict(
-        default="", help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: that of the run)"
+        default="", help="a path or a name; python tools/backbones.py lists the names (default: that of the run)"
     ),
 }
 

@@ -69,7 +69,7 @@ def add_options(parser) -> None:
     )
     runs.add_argument(
         "--backbone", metavar="NAME",
-        help="CLIP model: micro, an OpenAI name such as ViT-B/16, or a path (default: micro for bundled "
+        help="a path or a name; python tools/backbones.py lists the names (default: micro for bundled "
         "datasets, else ViT-B/16)",
     )  # fmt: skip
     runs.add_argument(
