@@ -81,7 +81,7 @@ def test_relative_paths_of_another_working_directory(tmp_path, monkeypatch, caps
 @pytest.mark.parametrize(
     "argv, facts",
     [
-        (["base2new", "--methods", "Adapter"], ("'Adapter'", "ZeroshotCLIP")),
+        (["base2new", "--methods", "Adaptor"], ("'Adaptor'", "ZeroshotCLIP")),
         (["base2new", "--", "TRAINER.CLIPFIT.BETTA", "2"], ("TRAINER.CLIPFIT.BETTA", "TRAINER.CLIPFIT.BETA")),
         (["base2new", "--", "OPTIM.LR"], ("KEY VALUE", "OPTIM.LR")),
     ],

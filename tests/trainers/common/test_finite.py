@@ -71,7 +71,8 @@ def test_parameters_and_optimiser_state_are_checked():
 
 def break_backbone(trainer):
     """One NaN in the backbone, as in a corrupted file."""
-    trainer.clip.visual.conv1.weight.data.view(-1)[0] = NAN
+    tuned = dict(trainer.tuned.named_parameters())  # in full fine-tuning, the parameter that counts is here
+    tuned.get("visual.conv1.weight", trainer.clip.visual.conv1.weight).data.view(-1)[0] = NAN
 
 
 @pytest.mark.parametrize("method", METHODS)

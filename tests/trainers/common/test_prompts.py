@@ -20,7 +20,8 @@ from ..helpers import make_cfg
 def test_the_fallback_agrees_with_the_datasets():
     """FALLBACK_TEMPLATES has the templates of CoOp's datasets. Those of other datasets are optional."""
     for entry in entries().values():
-        if entry.paper_order or entry.variant_of or entry.name in FALLBACK_TEMPLATES:
+        source = entries().get(entry.variant_of, entry)
+        if source.paper_order or entry.name in FALLBACK_TEMPLATES:
             assert FALLBACK_TEMPLATES.get(entry.name, DEFAULT_TEMPLATE) == entry.template, entry.name
     assert FALLBACK_TEMPLATES.keys() <= entries().keys()
 
