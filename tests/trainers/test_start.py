@@ -182,6 +182,32 @@ def test_interpolation_goes_from_the_started_clip_to_the_result(make, source, di
         assert torch.allclose(logits, load_tuned(run).predict(image).logits, atol=1e-4)
 
 
+@pytest.mark.parametrize("tune", ["False", "True"])
+def test_interpolation_tests_new_classes_and_other_datasets_with_the_start(make, source, digits_root, tune, tmp_path):
+    from tools import interpolate
+
+    base = ("DATASET.SUBSAMPLE_CLASSES", "base", "INPUT.TRANSFORMS", "('normalize',)")
+    keys = start(source("LayerNormTuning", *base), "MODEL.START_TUNE", tune)
+    make("BitFit", *keys, *EPOCHS, *base, output=tmp_path / "run").train()
+    image = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tested = {}
+    evaluate = interpolate.evaluate
+
+    def recorded(trainer, tensors, split):
+        result = evaluate(trainer, tensors, split)
+        tested[tuple(trainer.dm.dataset.classnames)] = logits_of(trainer, image)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolate, "evaluate", recorded)
+        argv = [str(tmp_path / "run"), "--root", str(digits_root), "--alphas", "1", "--out", str(tmp_path / "out")]
+        assert interpolate.main([*argv, "--also", "digits_noisy"]) == 0
+    assert sorted(map(len, tested)) == [5, 5, 10]
+    run = load_tuned(tmp_path / "run", device="cpu")
+    for classnames, logits in tested.items():
+        assert torch.equal(run.with_classes(list(classnames)).predict(image).logits, logits), classnames
+
+
 def test_a_killed_run_resumes_bit_for_bit(make, source, tmp_path):
     keys = (*start(source(), "MODEL.START_TUNE", "True"), "OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1")
     keys += ("TEST.NO_TEST", "True")
