@@ -72,6 +72,11 @@ def check(args) -> None:
     ):
         if min(values) < least:
             raise ValueError(f"{name} must be at least {least}, got {min(values)}")
+    if "MODEL.START_FROM" in args.opts[::2]:
+        raise ValueError(
+            "MODEL.START_FROM is not supported, as all episodes and methods share one frozen CLIP: use --run for the "
+            f"tuned CLIP of {NEAREST_MEAN} and {TEXT}, or pass an export of that run as --backbone"
+        )
     trained = [method for method in args.method if method not in NOT_TRAINED]
     if args.run and trained:
         raise ValueError(

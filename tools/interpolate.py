@@ -4,9 +4,10 @@ python tools/interpolate.py output/base2new/train_base/dtd/shots_16/CLIPFit/vit_
 python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
 
 The interpolated weights are (1 - alpha) * CLIP + alpha * tuned: alpha 0 is zero-shot CLIP, alpha 1 is the run (WiSE-FT,
-https://arxiv.org/abs/2109.01903). A run on base classes is tested on the base and the new classes, any other run on its
-test split. --also adds datasets by config name, for example imagenetv2 for a run on ImageNet. The tool needs the
-dataset of the run, and a method that tunes only parameters of CLIP, such as CLIPFit.
+https://arxiv.org/abs/2109.01903). Of a run with MODEL.START_FROM, CLIP is the started one. A run on base classes is
+tested on the base and the new classes, any other run on its test split. --also adds datasets by config name, for
+example imagenetv2 for a run on ImageNet. The tool needs the dataset of the run, and a method that tunes only parameters
+of CLIP, such as CLIPFit.
 
 The results are written to curve.csv, curve.png and curve.svg. --write best also writes the weights of the best alpha to
 <method>/tuned.safetensors, which train.py and all tools can load. The best alpha has the highest accuracy on the
@@ -71,12 +72,19 @@ def check_args(args) -> None:
     args.alphas = sorted(set(args.alphas))
 
 
-def build(state: dict, args, classes: str, dataset: str = ""):
-    """Returns a trainer with the settings of the run, for these classes of its dataset or of another dataset."""
-    return trainer_with_data(
+def build(state: dict, file: str, args, classes: str, dataset: str = ""):
+    """Returns a trainer with the settings and the tuned weights of the run.
+
+    It is for these classes of the dataset of the run, or of another dataset. `state` was read from `file`.
+    Raises ValueError for another backbone.
+    """
+    trainer = trainer_with_data(
         state, args.run, root=args.root, classes=classes, dataset=dataset, batch_size=args.batch_size,
         workers=args.workers, backbone=args.backbone, precision=args.precision,
     )  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        checkpoint.apply_state(trainer, state, file)
+    return trainer
 
 
 def check_interpolates(trainer) -> None:
@@ -184,17 +192,16 @@ def run(args) -> None:
     classes = state["settings"].get("DATASET.SUBSAMPLE_CLASSES")
     if classes is None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
-    trainer = build(state, args, classes)
+    trainer = build(state, file, args, classes)
     check_interpolates(trainer)
-    checkpoint.apply_state(trainer, state, file)  # raises ValueError for another backbone
     test_sets = {}
     if trainer.has_validation():
         test_sets["val"] = (trainer, "val")
     test_sets["test" if classes == "all" else classes] = (trainer, "test")
     if classes == "base":
-        test_sets["new"] = (build(state, args, "new"), "test")
+        test_sets["new"] = (build(state, file, args, "new"), "test")
     for dataset in args.also:
-        test_sets[dataset] = (build(state, args, "all", dataset), "test")
+        test_sets[dataset] = (build(state, file, args, "all", dataset), "test")
     if args.write == "best" and "val" not in test_sets:
         raise ValueError("--write best needs validation images, but the dataset has none: give a number as --write")
     results = evaluate_alphas(test_sets, without_start(state["state_dict"]), args, folder)

@@ -182,7 +182,7 @@ class LinearProbe(ClipTrainer):
                 f"{self.cfg.DATASET.NAME} has no validation images to search C on: "
                 "set TRAINER.LINEAR_PROBE.C to a positive number, such as 1.0"
             )
-        if self.rows != list(range(self.num_classes)):
+        if self.rows != list(range(len(self.tuned.weight))):
             raise ValueError(f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} is a probe for other classes")
         super().before_train()
         is_fixed = not self.clip_names and not has_random_transform(self.cfg)

@@ -228,6 +228,7 @@ def test_a_corrupted_record(run, tmp_path, content):
         (["--method", "CLIPFitt"], ["CLIPFitt", "CLIPFit"]),
         (["--method", "CLIPFit", "--run", "somewhere"], ["--run", "CLIPFit"]),
         (["--run", "nowhere"], ["nowhere"]),
+        (["--method", "CLIPFit", "--", "MODEL.START_FROM", "run"], ["MODEL.START_FROM", "--run", "--backbone"]),
         (["--", "OPTIM.LRR", "1"], ["OPTIM.LRR", "OPTIM.LR"]),
     ],
 )

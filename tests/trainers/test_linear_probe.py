@@ -244,6 +244,10 @@ def test_initial_weights_of_other_classes_are_refused_for_training(make, tmp_pat
     trainer = make("LinearProbe", "MODEL.INIT_WEIGHTS", path)
     with raises_user_error("MODEL.INIT_WEIGHTS", path, "other classes"):
         trainer.train()
+    make("LinearProbe", "OPTIM.MAX_EPOCH", "1", output=tmp_path / "all").train()
+    more = str(tmp_path / "all" / "linear_probe" / "model.pth.tar-1")  # the base classes come first
+    with raises_user_error("MODEL.INIT_WEIGHTS", more, "other classes"):
+        make("LinearProbe", "MODEL.INIT_WEIGHTS", more, *FEW).train()
     trainer = make("LinearProbe", "MODEL.INIT_WEIGHTS", path, *FEW)
     train_step(trainer, batch_of(trainer))
     assert trainer.tuned.weight.grad.norm() > 0

@@ -161,10 +161,12 @@ def test_exports_contain_the_start(make, source, tmp_path):
     tokens = clip.tokenize([f"a photo of the number {name}." for name in trainer.dm.dataset.classnames])
     with torch.no_grad():
         assert torch.allclose(model(image, tokens)[0], logits_of(trainer, image), atol=1e-4)
+    coop = make("CoOp", *start(source()), *EPOCHS, output=tmp_path / "coop")
+    coop.train()
     with pytest.raises(ValueError, match="CoOp"):
-        coop = make("CoOp", *start(source()), *EPOCHS, output=tmp_path / "coop")
-        coop.train()
         export.run(export.parse_args([str(tmp_path / "coop"), "--to", "openai", "--out", str(tmp_path / "x")]))
+    export.run(export.parse_args([str(tmp_path / "coop"), "--to", "head", "--out", str(tmp_path / "head")]))
+    assert "tuned" in json.loads((tmp_path / "head" / "classes.json").read_text())["features"]
 
 
 @pytest.mark.parametrize("tune", ["False", "True"])
@@ -180,6 +182,32 @@ def test_interpolation_goes_from_the_started_clip_to_the_result(make, source, di
         assert interpolate.main([*argv, "--alphas", alpha, "--write", alpha, "--out", str(folder)]) == 0
         logits = load_tuned(folder / "bitfit" / "tuned.safetensors").predict(image).logits
         assert torch.allclose(logits, load_tuned(run).predict(image).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("tune", ["False", "True"])
+def test_interpolation_tests_new_classes_and_other_datasets_with_the_start(make, source, digits_root, tune, tmp_path):
+    from tools import interpolate
+
+    base = ("DATASET.SUBSAMPLE_CLASSES", "base", "INPUT.TRANSFORMS", "('normalize',)")
+    keys = start(source("LayerNormTuning", *base), "MODEL.START_TUNE", tune)
+    make("BitFit", *keys, *EPOCHS, *base, output=tmp_path / "run").train()
+    image = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tested = {}
+    evaluate = interpolate.evaluate
+
+    def recorded(trainer, tensors, split):
+        result = evaluate(trainer, tensors, split)
+        tested[tuple(trainer.dm.dataset.classnames)] = logits_of(trainer, image)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpolate, "evaluate", recorded)
+        argv = [str(tmp_path / "run"), "--root", str(digits_root), "--alphas", "1", "--out", str(tmp_path / "out")]
+        assert interpolate.main([*argv, "--also", "digits_noisy"]) == 0
+    assert sorted(map(len, tested)) == [5, 5, 10]
+    run = load_tuned(tmp_path / "run", device="cpu")
+    for classnames, logits in tested.items():
+        assert torch.equal(run.with_classes(list(classnames)).predict(image).logits, logits), classnames
 
 
 def test_a_killed_run_resumes_bit_for_bit(make, source, tmp_path):
@@ -266,6 +294,17 @@ def test_user_errors(make, source, tiny_rn, tmp_path):
         make("CoOp", *start("no/run"))
     with raises_user_error("MODEL.START_TUNE", "MODEL.START_FROM"):
         make("CoOp", "MODEL.START_TUNE", "True").train()
+    make("CoOp", *start(source()), *EPOCHS, output=tmp_path / "started").train()
+    make("CoOp", *start(source(), "MODEL.START_TUNE", "True"), *EPOCHS, output=tmp_path / "tuned").train()
+    file = str(tmp_path / "tuned" / "prompt_learner" / "model.pth.tar-2")
+    with raises_user_error("MODEL.START_TUNE", "MODEL.START_FROM"):  # the optimiser would not have the parameters
+        make("CoOp", "MODEL.INIT_WEIGHTS", file, "MODEL.START_TUNE", "True").train()
+    for method, *keys in (("TipAdapter",), ("LinearProbe", "TRAINER.LINEAR_PROBE.SOLVER", "logistic_regression")):
+        with raises_user_error("MODEL.START_TUNE True", method):
+            make(method, *start(source(), "MODEL.START_TUNE", "True"), *keys).train()
+    for folder, other, own in (("started", "True", "False"), ("tuned", "False", "True")):
+        with raises_user_error(f"MODEL.START_TUNE {own}"):
+            make("CoOp", "MODEL.START_TUNE", other).load_model(str(tmp_path / folder))
     file = save_clip(random_clip("tiny", seed=3), tmp_path / "other.pt")
     with raises_user_error("MODEL.START_FROM", source(), file, "--backbone"):
         make("CoOp", *start(source()), backbone=file)

@@ -30,7 +30,8 @@ def features(trainer) -> str:
     """Returns a description of the image features that the head expects."""
     if overrides(trainer, "encode_image", "image_features") or "image" in trainer.inserted:
         return f"image features of {trainer.cfg.TRAINER.NAME}: load_tuned(...).features, or export --to onnx"
-    if any(map(trainer.backbone.is_image, trainer.clip_names)):
+    started = trainer.start.tensors if trainer.start else ()
+    if any(map(trainer.backbone.is_image, (*trainer.clip_names, *started))):
         return "image features of the tuned image encoder: load_tuned(...).features, or export --to openai"
     return "image features of the backbone"
 

@@ -14,6 +14,7 @@ from .choosing import Choice
 from .jobs import Job, Setting, Step, split_name
 from .methods import registered_methods, select_methods
 
+NOT_OF_STARTS = ("MODEL.START_", "OPTIM.TUNE_LR")  # beginnings of keys that do not count for --start-from
 SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
 
 
@@ -75,13 +76,14 @@ def jobs_of(settings: list[Setting]) -> list[Job]:
 def add_start(setting: Setting) -> list[Job]:
     """Sets `setting.start` if it has --start-from: the training of that method with its own recipe. Returns that job.
 
-    Keys after -- count for it too, but those that say how a run is started.
+    Keys after -- count for it too, but those that say how a run is started, and OPTIM.TUNE_LR: it tunes nothing but
+    parameters of CLIP, at OPTIM.LR.
     """
     if not setting.starts:
         return []
     args = setting.args
     pairs = zip(args.opts[::2], args.opts[1::2], strict=True)
-    opts = [word for key, value in pairs if not key.startswith("MODEL.START_") for word in (key, value)]
+    opts = [word for key, value in pairs if not key.startswith(NOT_OF_STARTS) for word in (key, value)]
     own = argparse.Namespace(**{**vars(args), "config": None, "start_from": None, "vary": {}, "opts": opts})
     source = Setting(own, args.start_from, setting.named_dataset, setting.shots, setting.seed)
     training = PROTOCOLS[args.protocol](source)[0]

@@ -146,12 +146,13 @@ def class_prompts(cfg, classnames: list[str], templates: tuple[str, ...]) -> lis
     return [[*own, *descriptions[_plain(name)]] for own, name in zip(prompts, classnames)]
 
 
-def describe(prompts: list[list[str]], template: str) -> str:
-    """Returns a line about the prompts of each class: the template, or their number."""
+def describe(prompts: list[list[str]], template: str, classnames: list[str]) -> str:
+    """Returns a line about the prompts of each class: the template if it has made all of them, else their number."""
     n, n_cls = sum(map(len, prompts)), len(prompts)
-    if n == n_cls:
+    if prompts == [[prompt] for prompt in fill(template, classnames)]:
         return f'Prompt: "{template}" ({n_cls} classes)'
-    return f'Prompts: {n:,} for {n_cls} classes, such as "{prompts[0][0]}" (their features are averaged)'
+    averaged = " (their features are averaged)" if n > n_cls else ""
+    return f'Prompts: {n:,} for {n_cls} classes, such as "{prompts[0][0]}"{averaged}'
 
 
 def passes(prompts: list[list[str]]) -> tuple[list[list[str]], torch.Tensor]:

@@ -161,8 +161,13 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
     def before_train(self):
-        if self.cfg.MODEL.START_TUNE and not self.start:
+        if self.cfg.MODEL.START_TUNE and not self.cfg.MODEL.START_FROM:  # without it, the optimiser has no start
             raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
+        if self.cfg.MODEL.START_TUNE and not self.trainable:
+            raise ValueError(
+                f"MODEL.START_TUNE True: {self.cfg.TRAINER.NAME} has no gradient steps with these settings: set it to "
+                "False"
+            )
         if self.cfg.TEST.FINAL_MODEL == "best_val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.FINAL_MODEL last_step")
         if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:

@@ -251,7 +251,7 @@ class TunedClip:
         passes, index = prompt_ensemble.passes(self.prompts)
         self.packed_prompts = [self.pack_prompts(prompts) for prompts in passes]
         self.prompt_index = index.to(self.device)
-        print(prompt_ensemble.describe(self.prompts, self.template))
+        print(prompt_ensemble.describe(self.prompts, self.template, classnames))
         if given and not self.uses_templates:
             print(f"Note: {self.cfg.TRAINER.NAME} learns its prompts, so {given} has no effect")
 

@@ -41,6 +41,13 @@ def test_keys_after_the_dashes_count_for_both_stages(args):
     assert "MODEL.START_TUNE" not in source.argv and value(new, "MODEL.START_TUNE") == "True"
 
 
+def test_the_first_stage_has_no_rate_of_parameter_sets(args):
+    """OPTIM.TUNE_LR needs parameters that are not CLIP's: the method of the first stage would refuse it."""
+    keys = ("--", "OPTIM.TUNE_LR", "0.001", "MODEL.START_TUNE", "True")
+    source, coop, new = plan(args("base2new", "--methods", "CoOp", "--seeds", "1", *START, *keys))
+    assert "OPTIM.TUNE_LR" not in source.argv and value(coop, "OPTIM.TUNE_LR") == value(new, "OPTIM.TUNE_LR") == "0.001"
+
+
 def test_zero_shot_clip_has_no_start(args):
     jobs = plan(args("base2new", "--methods", "ZeroshotCLIP", "--seeds", "1", *START))
     assert {job.setting.method for job in jobs} == {"ZeroshotCLIP"} and not any(job.start for job in jobs)

@@ -131,6 +131,18 @@ def test_an_evaluation_with_other_prompts_says_so(make, tmp_path, capsys):
     assert "DATASET.TEMPLATES" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["TEMPLATES", "DESCRIPTIONS"])
+def test_the_log_shows_the_only_prompt_of_a_class(make, tmp_path, capsys, kind):
+    path = tmp_path / "descriptions.json"
+    names = make("ZeroshotCLIP", *FAST).dm.dataset.classnames
+    path.write_text(json.dumps({name: f"a drawing of {name}." for name in names}))
+    value = {"TEMPLATES": "('a drawing of {}.',)", "DESCRIPTIONS": str(path)}[kind]
+    capsys.readouterr()
+    make("ZeroshotCLIP", f"DATASET.{kind}", value, *FAST)
+    out = capsys.readouterr().out
+    assert "a drawing of zero." in out and "a photo of the number {}" not in out and "averaged" not in out
+
+
 def test_methods_that_learn_the_prompt_say_that_they_use_none(make, capsys):
     trainer = make("CoOp", "DATASET.TEMPLATES", str(TEMPLATES))
     assert all(len(own) == 1 for own in trainer.prompts)

@@ -285,7 +285,10 @@ def check_fits(trainer, state: dict, path: str) -> None:
         saved_shape = saved_shapes.get(differ[0], "missing")
         shape = shapes.get(differ[0], "missing")
         sets = tuple(entry for entry in meta.get("tune", ()) if entry != SET)
+        tunes_start = SET in meta.get("tune", ())
         remedy = f'; set TRAINER.{trainer.section}.TUNE "{sets}" as in its training' if meta else ""
+        if tunes_start or trainer.cfg.MODEL.START_TUNE:
+            remedy += f", and MODEL.START_TUNE {tunes_start}"
         raise ValueError(
             f"{path} has other tuned parameters than this run: {len(differ)} differ, e.g. {differ[0]} is {saved_shape} "
             f"in the checkpoint and {shape} in this run{remedy}"

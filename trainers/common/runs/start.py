@@ -44,10 +44,8 @@ class Start:
         source = self.source
         method = (source["settings"] or {}).get("TRAINER.NAME")
         classes = "" if source["classes"] == "all" else f" {source['classes']}"
-        return (
-            f"{method} on {source['dataset']}{classes}, {source['shots']} shots, seed {source['seed']} "
-            f"({source['model_dir']})"
-        )
+        shots = "all images" if source["shots"] == -1 else f"{source['shots']} shots"
+        return f"{method} on {source['dataset']}{classes}, {shots}, seed {source['seed']} ({source['model_dir']})"
 
     def state(self) -> dict[str, torch.Tensor]:
         """Returns the tensors under their names in a checkpoint."""
