@@ -344,3 +344,9 @@ def test_the_command_line_needs_only_the_result(source, digits_root, tiny, tmp_p
     assert results[1]["identity"]["start"] == results[0]["identity"]["start"]
     assert train.main([*argv, "--output-dir", str(tmp_path / "again"), *keys]) == 1
     assert str(copy) in capsys.readouterr().err and not (tmp_path / "again").exists()
+
+
+def test_a_probe_cannot_tune_a_start_of_text_parameters(make, source):
+    run = source("LayerNormTuning", "TRAINER.LAYERNORM_TUNING.TUNE", "('text_layernorm',)")
+    with raises_user_error("MODEL.START_TUNE", "LinearProbe", run, "False"):
+        make("LinearProbe", *start(run, "MODEL.START_TUNE", "True"))

@@ -102,7 +102,7 @@ def start_name(run: Run) -> str:
     start, trained = run.start, run.training
     settings = start["settings"] or {}
     pairs = ((start["dataset"], trained.dataset), (start["classes"], trained.classes), (start["shots"], trained.shots))
-    others = [str(value) for value, own in pairs if value != own]
+    others = ["all images" if value == -1 else str(value) for value, own in pairs if value != own]
     digest = hashlib.sha256(fingerprint(settings).encode()).hexdigest()[:4]
     return printable(" ".join([str(settings.get("TRAINER.NAME")), *others, digest]))
 

@@ -233,6 +233,11 @@ class TunedClip:
         if self.cfg.MODEL.START_TUNE:
             names = [name for name in self.start.tensors if name not in self.clip_names]
             self.sets[start.SET] = [name for name in names if self.backbone.is_image(name) or not self.image_only]
+            if names and not self.sets[start.SET]:
+                raise ValueError(
+                    f"MODEL.START_TUNE True: {self.cfg.TRAINER.NAME} has no gradient of the parameters that "
+                    f"{self.cfg.MODEL.START_FROM} tuned, such as {names[0]}: set it to False"
+                )
             self.tune(self.sets[start.SET])
         self.text_cache = TextCache()
 
