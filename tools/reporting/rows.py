@@ -209,9 +209,9 @@ def notes_on(row: Row, shared_keys: list[str]) -> list[str]:
 
 
 def published_zero_shot(row: Row) -> list[str]:
-    """Returns a note per dataset of a zero-shot row whose published accuracy is known (configs/zero_shot.yaml)."""
+    """Returns a note per dataset of a zero-shot row whose published result is known (configs/zero_shot.yaml)."""
     runs = [entry.run for entry in row.entries if entry.run.zero_shot and entry.run.classes == "all"]
-    lines = [comparison(run.backbone, registry_name(run.dataset), run.accuracy) for run in runs if run.split == "test"]
+    lines = [comparison(run.backbone, registry_name(run.dataset), run.score) for run in runs if run.split == "test"]
     return [f"{line}." for line in dict.fromkeys(lines) if line]
 
 

@@ -96,6 +96,15 @@ def test_published_zero_shot_results_are_noted(tmp_path):
     assert_facts(note, "ViT-B/16", "ImageNet", "68.34 %", "60.25 %", "MODEL.BACKBONE.ACTIVATION")
 
 
+def test_a_published_result_is_compared_with_the_datasets_own_metric(tmp_path):
+    changes = {"metric": "macro_f1", "metrics": {"test": {"accuracy": 60.25, "macro_f1": 9.5}}}
+    write_record(tmp_path, "ZeroshotCLIP", "IWildCamWilds", backbone="ViT-B/16", changes=changes)
+    (table,) = report(tmp_path).tables
+    (note,) = [note for note in table.notes if "published" in note]
+    assert_facts(note, "10.99 %", "9.50 %")
+    assert "60.25" not in note
+
+
 def test_the_record_says_whether_a_method_uses_training_images(tmp_path):
     identity = {"trainer": "Mine", "backbone": "micro", "fingerprint": "f00d", "precision": "fp32"}
     for seed, zero_shot in ((1, True), (2, True), (3, False)):
