@@ -8,6 +8,8 @@ def shots_name(shots: int) -> str:
     return ALL if shots < 0 else str(shots)
 
 
-def shots_text(shots: int) -> str:
-    """Returns "1 shot", "16 shots" or "all images"."""
-    return "all images" if shots < 0 else f"{shots} {'shot' if shots == 1 else 'shots'}"
+def shots_text(*columns: str) -> str:
+    """Returns e.g. "1 shot", "16 shots", "1, 2, 4 shots", "all images", "unknown shots"."""
+    if columns in (("all",), ("?",)):
+        return {"all": "all images", "?": "unknown shots"}[columns[0]]
+    return f"{', '.join(columns)} {'shot' if columns == ('1',) else 'shots'}"

@@ -24,7 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .common.models.backbones import takes_image_insertions
 from .common.models.insertions import PLACES, InsertedModules
 from .common.models.parameter_sets import parse_layers
-from .common.models.places import ENCODERS
+from .common.models.places import encoders
 from .common.trainer import ClipTrainer
 
 STD = 1e-3  # of the initial weights, as in the official code
@@ -78,10 +78,8 @@ class Adapter(ClipTrainer):
     def complete_cfg(cls, cfg):
         super().complete_cfg(cfg)
         key, value = f"TRAINER.{cls.section}.ENCODERS", cfg.TRAINER[cls.section].ENCODERS
-        if value not in ENCODERS:
-            raise ValueError(f"{key} must be one of {tuple(ENCODERS)}, got {value!r}")
         name = cfg.MODEL.BACKBONE.NAME
-        if "image" in ENCODERS[value] and not takes_image_insertions(name):
+        if "image" in encoders(value, key) and not takes_image_insertions(name):
             raise ValueError(
                 f"{key} {value!r} inserts modules after the linear layers of transformer blocks, and the image encoder "
                 f"of MODEL.BACKBONE.NAME {name} has none: set {key} text, or use another backbone"
@@ -101,7 +99,7 @@ class Adapter(ClipTrainer):
     def build_tuned(self, classnames):
         tuned = nn.Module()
         tuned.inserted = nn.ModuleDict()
-        for encoder in ENCODERS[self.options.ENCODERS]:
+        for encoder in encoders(self.options.ENCODERS, f"TRAINER.{self.section}.ENCODERS"):
             tuned.inserted[encoder] = self.modules_of(encoder, self.widths(encoder))
         return tuned
 

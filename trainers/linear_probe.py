@@ -72,11 +72,6 @@ class LinearProbe(ClipTrainer):
     model_name = "linear_probe"
     zero_shot_on_new_classes = True
 
-    def __init__(self, cfg):
-        super().__init__(cfg)
-        if not self.trainable:
-            self.max_epoch = 1
-
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.LINEAR_PROBE

@@ -15,7 +15,6 @@ import copy
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
@@ -102,5 +101,4 @@ class MaPLe(ClipTrainer):
     def image_features(self, image, tuned=True):
         if not tuned:
             return super().image_features(image, tuned)
-        inputs = (image.to(self.backbone.dtype), self.tuned.prompt_learner.image_prompts())
-        return functional_call(self.image_encoder, self._overrides(visual=True), inputs).float()
+        return super().image_features(image, prompts=self.tuned.prompt_learner.image_prompts())

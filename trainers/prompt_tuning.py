@@ -18,7 +18,6 @@ import math
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
@@ -26,7 +25,6 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common import prompt_ensemble
 from .common.models import places
-from .common.models.places import ENCODERS
 from .common.prompt_learner import PromptLearner, check_context, placeholders, random_context
 from .common.trainer import ClipTrainer
 
@@ -48,16 +46,11 @@ class PromptTuning(ClipTrainer):
 
     @classmethod
     def inserts_image_tokens(cls, cfg):
-        return "image" in ENCODERS.get(cfg.TRAINER.PROMPT_TUNING.ENCODERS, ())
+        return "image" in places.encoders(cfg.TRAINER.PROMPT_TUNING.ENCODERS, "TRAINER.PROMPT_TUNING.ENCODERS")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        options = cfg.TRAINER.PROMPT_TUNING
-        if options.ENCODERS not in ENCODERS:
-            raise ValueError(
-                f"TRAINER.PROMPT_TUNING.ENCODERS must be one of {tuple(ENCODERS)}, got {options.ENCODERS!r}"
-            )
-        check_context(options, "TRAINER.PROMPT_TUNING")
+        check_context(cfg.TRAINER.PROMPT_TUNING, "TRAINER.PROMPT_TUNING")
 
     def depth(self, encoder: str) -> int:
         """Returns the number of blocks with learned tokens of one encoder, "image" or "text"."""
@@ -72,7 +65,7 @@ class PromptTuning(ClipTrainer):
 
     def build_tuned(self, classnames):
         n_ctx = self.options.N_CTX
-        encoders = ENCODERS[self.options.ENCODERS]
+        encoders = places.ENCODERS[self.options.ENCODERS]
         tuned = nn.Module()
         self.learners = []  # for each pass of the text encoder; they share the learned tokens
         if "text" in encoders:
@@ -112,5 +105,4 @@ class PromptTuning(ClipTrainer):
     def image_features(self, image, tuned=True):
         if not tuned or not hasattr(self.tuned, "image_tokens"):
             return super().image_features(image, tuned)
-        inputs = (image.to(self.backbone.dtype), tuple(self.tuned.image_tokens))
-        return functional_call(self.image_encoder, self._overrides(visual=True), inputs).float()
+        return super().image_features(image, prompts=tuple(self.tuned.image_tokens))

@@ -29,10 +29,9 @@ from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
-from dassl.data.data_manager import build_data_loader
-from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.cached_features import ordered_loader
 from .common.classes import numbered
 from .common.finite import LogitsCheck
 from .common.runs.checkpoint import shorten
@@ -90,11 +89,6 @@ class TipAdapter(ClipTrainer):
     trainable = False
     zero_shot_on_new_classes = True
 
-    def __init__(self, cfg):
-        super().__init__(cfg)
-        if not self.trainable:
-            self.max_epoch = 1
-
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.TIP
@@ -132,14 +126,7 @@ class TipAdapter(ClipTrainer):
         """Fills the cache. A key is the normalised mean of frozen CLIP's features over augmented views of an image."""
         images = self.dm.dataset.train_x
         n_views = self.options.AUGMENT_EPOCH
-        loader = build_data_loader(
-            self.cfg,
-            sampler_type="SequentialSampler",
-            data_source=images,
-            batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=build_transform(self.cfg, is_train=True),
-            is_train=False,  # every image, in order
-        )
+        loader = ordered_loader(self.cfg, images, augment=True)
         features = 0
         for _ in tqdm(range(n_views), desc="cache"):
             with self.autocast():

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dassl.data.data_manager import build_data_loader
-from dassl.data.transforms import build_transform
 from tools.run_trainer import trainer_with_data
+from trainers.common.cached_features import ordered_loader
 from trainers.common.runs import checkpoint
 
 from .runs import AnalysedRun
@@ -67,15 +66,7 @@ def features(trainer, images: int = 2000, seed: int = 1) -> Features:
     items = [test[i] for i in sorted(order[:images])]
     zero_shot, tuned = [], []
     with torch.inference_mode(), trainer.autocast(), contextlib.redirect_stdout(io.StringIO()):
-        loader = build_data_loader(
-            trainer.cfg,
-            sampler_type="SequentialSampler",
-            data_source=items,
-            batch_size=trainer.cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=build_transform(trainer.cfg, is_train=False),
-            is_train=False,
-        )
-        for batch in loader:
+        for batch in ordered_loader(trainer.cfg, items):
             image, _ = trainer.parse_batch_test(batch)
             zero_shot.append(trainer.encode_image(image, tuned=False).float().cpu())
             tuned.append(trainer.encode_image(image).float().cpu())

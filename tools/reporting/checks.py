@@ -3,9 +3,9 @@
 from collections import defaultdict
 
 from tools.records import printable
+from tools.shots import shots_text
 
 from .images import group, training_images
-from .labels import shots_text
 from .problems import Problem
 from .tables import Table, seed_of
 

@@ -3,9 +3,9 @@
 from collections import defaultdict
 
 from tools.choices import Choice
+from tools.shots import shots_text
 
 from .details import Block, Detail
-from .labels import shots_text
 from .protocols import shots_column
 from .tables import Table
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import NamedTuple
 
+from tools.shots import shots_text
 from trainers.common.runs.record_schema import PER_DATASET, in_groups
 
 from .recipes import TESTED, Differences
@@ -33,13 +34,6 @@ def setting_name(key: str, value: str) -> str:
 def value_text(value: str) -> str:
     """Returns a JSON value as shown in tables, without quotes."""
     return value.strip('"').replace(LAST, "last epoch")
-
-
-def shots_text(*columns: str) -> str:
-    """Returns e.g. "1 shot", "16 shots", "1, 2, 4 shots", "all images", "unknown shots"."""
-    if columns in (("all",), ("?",)):
-        return {"all": "all images", "?": "unknown shots"}[columns[0]]
-    return f"{', '.join(columns)} {'shot' if columns == ('1',) else 'shots'}"
 
 
 def cell_of(entry) -> tuple:

@@ -9,7 +9,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .protocols import ALL_IMAGES
+from tools.recipe import ALL
+
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
@@ -121,8 +122,8 @@ def short(title: str) -> str:
 def shots_ticks(table: Table) -> dict[str, float]:
     """Returns column -> x position, log2 of the shots. "all", a number of images that is unknown, comes last."""
     ticks = {column: math.log2(int(column)) for column in table.columns if column.isdigit() and column != "0"}
-    if ALL_IMAGES in table.columns:
-        ticks[ALL_IMAGES] = max(ticks.values(), default=0) + 1
+    if ALL in table.columns:
+        ticks[ALL] = max(ticks.values(), default=0) + 1
     return ticks
 
 

@@ -12,9 +12,9 @@ import hashlib
 from dataclasses import dataclass
 
 from datasets import catalogue
+from tools.shots import shots_name, shots_text
 
 from .image_sets import divide
-from .labels import shots_text
 from .match_runs import model_key
 from .rows import fingerprint
 from .run import Run
@@ -26,7 +26,6 @@ TITLES = {
     "domain_shift": "Distribution shift",
 }
 MAX_NAME = 160  # file systems allow 255 bytes, with endings
-ALL_IMAGES = "all"  # for NUM_SHOTS -1
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def shots_column(shots: int | None) -> str:
     """Returns the column of runs with `shots` training images per class: "16", "all", or "?" if not known."""
     if shots is None:
         return "?"
-    return ALL_IMAGES if shots < 0 else str(shots)
+    return shots_name(shots)
 
 
 def sources_of(key: Key, entries: list[Entry], runs: list[Run]) -> list[Run]:

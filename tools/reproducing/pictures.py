@@ -9,7 +9,7 @@ from tools.analysing import figures
 from tools.analysing.change import Row, as_dicts
 from tools.analysing.runs import AnalysedRun, load_run
 from tools.analysing.sections import Options, embedding_sections
-from tools.shots import shots_text
+from tools.shots import shots_name, shots_text
 
 from .blocks import Block
 from .plan import Cell
@@ -57,7 +57,7 @@ def line_names(cells: list[Cell]) -> dict[Cell, str]:
     several_shots = len({cell.shots for cell in cells}) > 1
     names = {}
     for cell in cells:
-        parts = [cell.row, cell.dataset * several_datasets, shots_text(cell.shots) * several_shots]
+        parts = [cell.row, cell.dataset * several_datasets, shots_text(shots_name(cell.shots)) * several_shots]
         names[cell] = ", ".join(filter(None, parts))
     return names
 

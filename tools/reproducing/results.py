@@ -102,7 +102,7 @@ def row_label(study: Study, cell: Cell, cells: list[Cell]) -> str:
     """Returns the name of a cell's row, with the shots if a table that has no columns for them has several."""
     if study.protocol == "fewshot" or len({other.shots for other in cells}) == 1:
         return cell.row
-    return f"{cell.row}, {shots_text(cell.shots)}"
+    return f"{cell.row}, {shots_text(shots_name(cell.shots))}"
 
 
 def printed(study: Study, row: Row, dataset: str, column: str, shots: int) -> float | None:

@@ -44,15 +44,12 @@ def accuracy_block(study: Study, cells: list[Cell], done, with_datasets: bool = 
         builder.add_group(AVERAGE, average_title(results), {row: results.average(row) for row in results.values})
     for dataset in results.datasets if with_datasets else ():
         builder.add_group(dataset, dataset, {row: found.get(dataset, {}) for row, found in results.values.items()})
-    caption = [ACCURACY, PAIRS.get(study.protocol, ""), printed_caption(study) if builder.with_paper else ""]
+    printed_numbers = PRINTED_ON_OTHER_DATA if study.other_data else PRINTED
+    caption = [ACCURACY, PAIRS.get(study.protocol, ""), printed_numbers if builder.with_paper else ""]
     block = Block(study.name, study.name, study.title, " ".join(filter(None, caption)), text_columns=2)
     block.columns, block.table, block.csv, block.holes = builder.columns, builder.table, builder.csv, builder.holes
     block.notes = missing_notes(results)
     return block
-
-
-def printed_caption(study: Study) -> str:
-    return PRINTED_ON_OTHER_DATA if study.other_data else PRINTED
 
 
 def average_title(results: Results) -> str:

@@ -151,7 +151,8 @@ class Setting:
             keys = (*keys, "MODEL.START_FROM", str(start.output))
         argv += [*keys, "DATASET.NUM_SHOTS", str(self.shots), *self.keys, *self.args.opts]
         origin = f" from {self.args.start_from}" if self.starts else ""
-        title = f"{self.method}{origin} {label}, {shots_text(self.shots)}, seed {self.seed}{varying.title(self.values)}"
+        shots = shots_text(shots_name(self.shots))
+        title = f"{self.method}{origin} {label}, {shots}, seed {self.seed}{varying.title(self.values)}"
         return Job(title, folder, argv, self, training, start=start)
 
 

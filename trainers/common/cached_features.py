@@ -19,6 +19,18 @@ def has_random_transform(cfg) -> bool:
     return not NOT_RANDOM.issuperset(cfg.INPUT.TRANSFORMS)
 
 
+def ordered_loader(cfg, items, augment: bool = False):
+    """Returns a data loader of all images in their order, prepared as in the test; `augment`: as in training."""
+    return build_data_loader(
+        cfg,
+        sampler_type="SequentialSampler",
+        data_source=items,
+        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+        tfm=build_transform(cfg, is_train=augment),
+        is_train=False,
+    )
+
+
 @torch.no_grad()
 def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns features (n, D) and labels (n,) of images, in their order, prepared as in the test.
@@ -27,17 +39,8 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
         items: images of a Dassl dataset, such as `dataset.train_x`.
         encode: images (B, 3, H, W) -> features (B, D).
     """
-    cfg = trainer.cfg
-    loader = build_data_loader(
-        cfg,
-        sampler_type="SequentialSampler",
-        data_source=items,
-        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-        tfm=build_transform(cfg, is_train=False),
-        is_train=False,
-    )
     features, labels = [], []
-    for batch in tqdm(loader, desc="features"):
+    for batch in tqdm(ordered_loader(trainer.cfg, items), desc="features"):
         image, label = trainer.parse_batch_test(batch)
         with trainer.autocast():
             features.append(encode(image))

@@ -33,6 +33,11 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     traceable = True
 
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        if not (self.trainable or self.zero_shot):  # it fits its training images once
+            self.max_epoch = 1
+
     def make_optimizer(self):
         """Returns the optimiser and the learning rate schedule of the tuned parameters."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM, self.parameter_groups())

@@ -268,9 +268,14 @@ class TunedClip:
         """Returns text features (n_cls, E) of the classes, given those of each pass of `packed_prompts`."""
         return prompt_ensemble.class_means(torch.cat(features) if len(features) > 1 else features[0], self.prompt_index)
 
-    def image_features(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
-        """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP."""
-        overrides, inputs = (self._overrides(visual=True), self._insertions("image")) if tuned else ({}, {})
+    def image_features(self, image: torch.Tensor, tuned: bool = True, **inputs) -> torch.Tensor:
+        """Returns image features (B, E), fp32, not normalised. `tuned=False` uses the frozen CLIP.
+
+        `inputs` are passed to the image encoder, as `prompts` to `image.ViT`.
+        """
+        overrides = {}
+        if tuned:
+            overrides, inputs = self._overrides(visual=True), {**self._insertions("image"), **inputs}
         return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),), inputs).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:

@@ -20,6 +20,13 @@ IMAGE_PROJECTION_LAYERS = (
 HEAD = ("logit_scale", "logit_bias")  # of both encoders
 
 
+def encoders(value: str, key: str) -> tuple[str, ...]:
+    """Returns the encoders that a value of the methods' key ENCODERS names. Raises ValueError for another value."""
+    if value not in ENCODERS:
+        raise ValueError(f"{key} must be one of {tuple(ENCODERS)}, got {value!r}")
+    return ENCODERS[value]
+
+
 def within(name: str, roots: tuple[str, ...]) -> bool:
     """Whether a module or parameter is one of `roots`, or is in one of them."""
     return any(name == root or name.startswith(f"{root}.") for root in roots)

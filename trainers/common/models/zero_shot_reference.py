@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 import yaml
 
@@ -10,13 +11,18 @@ FILE = os.path.join(os.path.dirname(__file__), "..", "..", "..", "configs", "zer
 ONE_PROMPT = 2.0  # percentage points that one prompt instead of 80 costs at most; 1.6 for ViT-B/16 on ImageNet
 
 
+@lru_cache(maxsize=None)
+def models(path: str) -> list[dict]:
+    """Returns the entries of the file; [] in a CoOp checkout, which does not have it."""
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return yaml.safe_load(file)["models"]
+
+
 def comparison(backbone: str, dataset: str, result: float) -> str:
     """Returns a line with the published result, and what to check if `result` (%) is lower; "" if none is known."""
-    if not os.path.isfile(FILE):  # a CoOp checkout
-        return ""
-    with open(FILE, encoding="utf-8") as file:
-        table = yaml.safe_load(file)
-    values = [m["results"].get(dataset) for m in table["models"] if backbone in m["backbones"]]
+    values = [m["results"].get(dataset) for m in models(FILE) if backbone in m["backbones"]]
     if not values or values[0] is None:
         return ""
     published = values[0]

@@ -255,18 +255,8 @@ def check_backbone(trainer, state: dict, path: str) -> None:
     meta = state.get("meta", {})
     for key in ("backbone", "template") if meta else ():  # printed below
         check_text(meta[key], key, path)
-    identity = record.identity(trainer)
-    if meta and meta["fingerprint"] != identity["fingerprint"]:
-        raise ValueError(
-            f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
-            f"{identity['backbone']} ({identity['fingerprint']}): pass --backbone {meta['backbone']}"
-        )
-    saved, digest = (str(values.get("weights_digest") or "")[:16] for values in (meta, identity))
-    if saved and digest and saved != digest:  # earlier versions saved no digest
-        raise ValueError(
-            f"{path} was tuned on {meta['backbone']} with the digest {saved}, but {identity['backbone']} has {digest}: "
-            "the file is damaged, or holds the weights rounded to another type; pass --backbone with the original"
-        )
+    if meta:
+        record.check_backbone(meta, record.identity(trainer), path)
 
 
 def check_fits(trainer, state: dict, path: str) -> None:

@@ -65,6 +65,21 @@ def identity(trainer) -> dict:
     }
 
 
+def check_backbone(meta: dict, identity: dict, path: str) -> None:
+    """Raises ValueError if the weights at `path`, with the identity `meta`, were tuned on another backbone."""
+    if meta["fingerprint"] != identity["fingerprint"]:
+        raise ValueError(
+            f"{path} was tuned on the backbone {meta['backbone']} ({meta['fingerprint']}), but this run has "
+            f"{identity['backbone']} ({identity['fingerprint']}): pass --backbone {meta['backbone']}"
+        )
+    saved, digest = (str(values.get("weights_digest") or "")[:16] for values in (meta, identity))
+    if saved and digest and saved != digest:  # earlier versions saved no digest
+        raise ValueError(
+            f"{path} was tuned on {meta['backbone']} with the digest {saved}, but {identity['backbone']} has {digest}: "
+            "the file is damaged, or holds the weights rounded to another type; pass --backbone with the original"
+        )
+
+
 def describe(trainer) -> dict:
     """Returns the part of the run record that is known when the run starts."""
     cfg = trainer.cfg
