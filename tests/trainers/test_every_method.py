@@ -73,6 +73,7 @@ def test_a_step_changes_exactly_the_tuned_tensors(build, method):
     assert bool(tuned_of(trainer)) == CLASSES[method].trainable == (trainer.optim is not None)
     if not CLASSES[method].trainable:
         return
+    perturb(trainer)  # B of a low-rank change B A is 0 at first, so that A has no gradient
     frozen = {name: tensor.clone() for name, tensor in trainer.clip.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
     step_past_warm_up(trainer)
