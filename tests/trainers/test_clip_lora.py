@@ -40,7 +40,7 @@ def fixed_dropout(monkeypatch):
         assert p == 0.25
         return x * every_fourth(x.shape[-1]).to(x.dtype)
 
-    monkeypatch.setattr(weight_changes.F, "dropout", dropout)
+    monkeypatch.setattr(weight_changes, "dropout", dropout)
 
 
 @pytest.mark.parametrize("options", [(), ALL, (key("MATRICES"), "('k','o')", key("BLOCKS"), "last1")], ids=len)
@@ -79,8 +79,8 @@ def test_twenty_sgd_steps_follow_the_formula(make, dropout, request):
 def test_each_matrix_has_its_own_dropout(make, monkeypatch):
     """A quarter of the elements are 0, others in q than in k and v, and others in the next step."""
     trainer = make("CLIPLoRA", key("ENCODERS"), "image", key("BLOCKS"), "0")
-    masks, dropout = [], weight_changes.F.dropout
-    monkeypatch.setattr(weight_changes.F, "dropout", lambda x, p: masks.append(dropout(torch.ones_like(x), p)) or x)
+    masks, dropout = [], weight_changes.dropout
+    monkeypatch.setattr(weight_changes, "dropout", lambda x, p: masks.append(dropout(torch.ones_like(x), p)) or x)
     for _ in range(2):
         train_step(trainer, batch_of(trainer))
     assert len(masks) == 6

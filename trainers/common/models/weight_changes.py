@@ -17,6 +17,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.functional import dropout
 
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
@@ -58,7 +59,7 @@ class LowRank(nn.Module):
 
     def apply_to(self, x: torch.Tensor) -> torch.Tensor:
         """Returns the change times the input x (..., n_in) of the layer, with dropout: (..., n_out)."""
-        x = F.dropout(x, self.dropout)
+        x = dropout(x, self.dropout)
         return self.scale * F.linear(F.linear(x, self.A.to(x.dtype)), self.B.to(x.dtype))
 
 
