@@ -88,9 +88,9 @@ def build(state: dict, file: str, args, classes: str, dataset: str = ""):
 
 
 def check_interpolates(trainer) -> None:
-    """Raises ValueError unless all tuned parameters are parameters of CLIP."""
-    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
-    if additional or not trainer.clip_names:
+    """Raises ValueError unless all tuned parameters are parameters of CLIP, or change its weights."""
+    additional = trainer.added_tensors()
+    if additional or not trainer.tuned.state_dict():
         reason = f"adds parameters to CLIP ({additional[0]}, ...)" if additional else "has no tuned parameters"
         raise ValueError(
             f"{trainer.cfg.TRAINER.NAME} {reason} and cannot be interpolated with zero-shot CLIP: use a method that "
@@ -99,9 +99,14 @@ def check_interpolates(trainer) -> None:
 
 
 def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
-    """Returns (1 - alpha) * CLIP + alpha * tuned for each tuned parameter; exact for alpha 0 and 1."""
+    """Returns tuned tensors with which CLIP has the weights (1 - alpha) * CLIP + alpha * tuned.
+
+    Exact for alpha 0 and 1. A change of weights is linear in one of its tensors, which is interpolated.
+    """
+    zero_shot = {name: trainer.clip.get_parameter(name) for name in trainer.clip_names}
+    zero_shot.update({f"changes.{name}": tensor for name, tensor in trainer.changes.neutral().items()})
     return {
-        name: torch.lerp(trainer.clip.get_parameter(name).float().cpu(), tensor.float(), alpha)
+        name: torch.lerp(zero_shot.get(name, tensor).float().cpu(), tensor.float(), alpha)
         for name, tensor in tuned.items()
     }
 
