@@ -13,6 +13,7 @@ from tests.benchmarks.tables import find_row, numbers  # noqa: E402
 
 PUBLISHED = {"CLIPFit": 32, "CoOp": 32, "CoCoOp": 1, "KgCoOp": 128, "ProGrad": 32, "MaPLe": 4}  # batch sizes
 SHALLOW = {"MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"]}  # the tiny CLIP has two image blocks
+SHALLOW["TCP"] = ["TRAINER.TCP.LAYER", "2"]
 for method in ("IVLP", "PromptSRC"):
     key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
     SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]

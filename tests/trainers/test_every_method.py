@@ -264,6 +264,10 @@ ON_VIT_B16 = {
     "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
     "IVLP": (IVLP, 46_080),
     "PromptSRC": (IVLP, 46_080),
+    "TCP": (
+        {"ctx": (4, 512), **linear("meta_net.linear1", 512, 128), **linear("meta_net.linear2", 128, 2048)},
+        331_904,
+    ),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
