@@ -234,6 +234,8 @@ MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
 
+IVLP = {"prompt_learner.ctx": (4, 512), "deep_text_tokens": (8, 4, 512), "image_tokens": (9, 4, 768)}
+
 
 def hypercomplex(prefix, n_in, n_out, n=4):
     return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
@@ -270,6 +272,12 @@ ON_VIT_B16 = {
     "KgCoOp": ({"ctx": (4, 512)}, 2_048),
     "ProGrad": ({"ctx": (16, 512)}, 8_192),
     "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
+    "IVLP": (IVLP, 46_080),
+    "PromptSRC": (IVLP, 46_080),
+    "TCP": (
+        {"ctx": (4, 512), **linear("meta_net.linear1", 512, 128), **linear("meta_net.linear2", 128, 2048)},
+        331_904,
+    ),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),

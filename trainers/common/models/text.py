@@ -85,7 +85,7 @@ class TextEncoder(nn.Module):
             packed: from `pack`, on the encoder's device.
             x: (B, T, d) embeddings of the packed tokens, including learned ones; None: the token embeddings.
             deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces the learned tokens before block i + 1 (MaPLe).
-                `PromptLearner.packed_prompts` knows their rows.
+                `PromptLearner.packed_prompts` knows their rows. None leaves the tokens of the block before.
             start: from `constant_start` for these prompts; then `x` is ignored.
             inserted: what is inserted into the blocks.
 
@@ -112,7 +112,7 @@ class TextEncoder(nn.Module):
         """Runs x (B, T, d) through blocks `first` to `end` - 1. The last block returns (B, n, d): end-of-text rows."""
         blocks = list(self.transformer.resblocks)
         for i in range(first, len(blocks) if end is None else end):
-            if 0 < i <= len(deep):
+            if 0 < i <= len(deep) and deep[i - 1] is not None:
                 x = replace_rows(x, packed.learned_rows, packed.learned_index, deep[i - 1])
             rows = packed.eot_rows if i == len(blocks) - 1 else None
             attend_packed = partial(attend, packed=packed, rows=rows)
