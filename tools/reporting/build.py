@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from .checks import check_table
 from .chosen import chosen
+from .comparison import Comparison, compare
 from .details import Detail
 from .details import set_names as set_detail_names
 from .image_sets import name_own_images
 from .match_runs import link, stale_evaluations
-from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, Run, known_dataset, registry_name
@@ -22,7 +22,8 @@ from .varied import varied
 @dataclass
 class Report:
     tables: list[Table]
-    comparisons: list[list[Comparison]]  # with the paper, one list per table
+    published: bool  # whether published numbers were asked for
+    comparisons: list[list[Comparison]]  # with them, one list per table
     details: list[list[Detail]]  # varied keys and choices on validation images, one list per table
     problems: list[Problem]
     runs: list[Run]
@@ -58,12 +59,12 @@ def build(args) -> Report:
     for protocol in args.protocol:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))
-    comparisons = [compare(table) if args.paper else [] for table in tables]
+    comparisons = [compare(table) if args.published else [] for table in tables]
     named = list(dict.fromkeys(key for keys in args.vary for key in keys))
     details = [varied(table, named) + chosen(table) for table in tables]
     set_detail_names(list(zip(tables, details, strict=True)))
     problems += missing_keys(named, tables, details)
-    return Report(tables, comparisons, details, problems, runs)
+    return Report(tables, args.published, comparisons, details, problems, runs)
 
 
 def candidate_folders(runs: list[Run]) -> set[str]:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from statistics import fmean
 
 from tools.records import printable
-from tools.reporting import paper
+from tools.reporting.published import published
 from trainers.common.runs import tuned_weights
 from trainers.common.schedule import iterations
 
@@ -84,13 +84,13 @@ def device_block(study: Study, cells: list[Cell], done, device: str, device_of: 
     for row in dict.fromkeys(cell.row for cell in cells):
         measured = found.get(row, [])
         texts, unrounded = [], {"method": row, "device": device}
-        name = next(paper.METHODS.get(other.method, other.method) for other in study.rows if other.name == row)
+        method = next(other.method for other in study.rows if other.name == row)
         values = {}
         for title, (key, printed) in COLUMNS.items():
             numbers = [item[key] for item in measured if item[key] is not None]
             values[title] = (fmean(numbers) if numbers else None, printed)
         for column, stat in {column: results.average(row).get(column) for column in results.columns}.items():
-            values[column] = (stat and stat.mean, {"H": "hm"}.get(column, column.lower()))
+            values[column] = (stat and stat.mean, column)
         for title, (value, printed) in values.items():
             holes += value is None
             texts.append(
@@ -98,7 +98,7 @@ def device_block(study: Study, cells: list[Cell], done, device: str, device_of: 
             )
             unrounded[title] = value
             if printed and builder.with_paper:
-                reference = paper.look_up(["efficiency", name, printed])
+                reference = published().look_up(f"CLIPFit/efficiency/{method}/{printed}")
                 texts.append("" if reference is None else f"{reference:,}")
                 unrounded[f"{title} paper"] = reference
         table.append([row, *texts])
