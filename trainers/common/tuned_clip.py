@@ -88,6 +88,10 @@ class TunedClip:
             return tuple(several or ())
         return (self.template,)
 
+    def sets_to_tune(self) -> tuple[str, ...]:
+        """Returns the parameter sets of CLIP that are tuned."""
+        return tuple(getattr(self.options, "TUNE", ()))
+
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
 
@@ -204,13 +208,13 @@ class TunedClip:
         self.template = self.prompt_template()
         self.prepare_prompts(classnames)
 
-        sets = getattr(self.options, "TUNE", ())
-        self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
+        sets = self.sets_to_tune()
+        self.sets = select(self.clip, sets, f"TRAINER.{self.section}.TUNE")
         others = [name for names in self.sets.values() for name in names if not self.backbone.is_image(name)]
         if self.image_only and others:
             raise ValueError(
                 f"TRAINER.{self.section}.TUNE must name parameter sets of the image encoder, as {cfg.TRAINER.NAME} has "
-                f"no gradient of others, got {tuple(sets)} with {others[0]}"
+                f"no gradient of others, got {sets} with {others[0]}"
             )
         self.tuned = self.build_tuned(classnames)
         self.inserted = getattr(self.tuned, "inserted", {})

@@ -104,6 +104,12 @@ def text_layernorm(model):
 
 
 @parameter_set
+def text_block_layernorm(model):
+    """Weight and bias of the LayerNorms that text blocks have themselves."""
+    return _norms([name for name in places.norms(model, image=False) if places.is_block_norm(name)])
+
+
+@parameter_set
 def image_bias(model):
     """All biases of the image encoder, as in BitFit: with those outside the blocks, and of convolutions and norms."""
     return _biases(model, image=True)

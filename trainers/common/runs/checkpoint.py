@@ -9,7 +9,7 @@ import contextlib
 import math
 import os.path as osp
 
-from ..classes import check_text
+from ..classes import check_text, shorten
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
@@ -293,11 +293,6 @@ def check_fits(trainer, state: dict, path: str) -> None:
     for key in PROMPT_KEYS:
         if meta and (saved[key] or None) != (settings.get(key) or None):
             print(f"Note: tuned with {key} {saved[key]}, evaluated with {settings.get(key)}")
-
-
-def shorten(names: list[str]) -> str:
-    """Joins the first three names: "cat, dog, fox, ..."."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def check_settings(trainer, state: dict, directory: str) -> None:

@@ -17,6 +17,7 @@ COUNTS = {
     "image_layernorm": (52, 39_936),
     "image_block_layernorm": (48, 36_864),
     "text_layernorm": (50, 25_600),
+    "text_block_layernorm": (48, 24_576),
     "image_bias": (74, 102_912),
     "text_bias": (73, 68_096),
     "image_encoder": (152, 86_192_640),
