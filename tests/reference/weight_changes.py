@@ -41,12 +41,12 @@ def with_low_rank(weights, tensors, scale, keep=None):
 
 
 def with_singular_values(weights, tensors):
-    """The weights with U diag(sigma) V in place of each changed matrix."""
+    """The weights with U diag(sigma) V in place of each changed matrix, computed in fp64."""
     changed = {name: weights[name].clone() for name in {parameter for parameter, _ in by_matrix(tensors)}}
     for (parameter, matrix), own in by_matrix(tensors).items():
         rows = rows_of(weights[parameter], matrix)
-        U, _, V = torch.linalg.svd(weights[parameter][rows], full_matrices=False)
-        changed[parameter][rows] = U @ torch.diag(own["sigma"]) @ V
+        U, _, V = torch.linalg.svd(weights[parameter][rows].double(), full_matrices=False)
+        changed[parameter][rows] = (U @ torch.diag(own["sigma"].double()) @ V).float()
     return {**weights, **changed}
 
 

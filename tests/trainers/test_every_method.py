@@ -260,6 +260,17 @@ LORA = {
     for matrix in "qkv"
     for factor, shape in (("A", (2, width)), ("B", (width, 2)))
 }
+SVD = {
+    f"changes.{prefix}transformer.resblocks.{i}.{matrix}.sigma": (width,)
+    for prefix, width in (("visual.", 768), ("", 512))
+    for i in BLOCKS
+    for matrix in (
+        *(f"attn.in_proj_weight.{letter}" for letter in "qkv"),
+        "attn.out_proj.weight.o",
+        "mlp.c_fc.weight.up",
+        "mlp.c_proj.weight.down",
+    )
+}
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -286,6 +297,7 @@ ON_VIT_B16 = {
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "CLIPLoRA": (LORA, 184_320),
+    "CLIPSVD": (SVD, 92_160),
     "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),
     "BitFit": (BIASES, 171_008),
     "TwoStage": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),  # in stage 1

@@ -16,7 +16,7 @@ from dassl.config import cfg_default
 
 from . import prompt_ensemble
 from .compat import functional_call
-from .models import beside, preprocess
+from .models import linear_terms, preprocess
 from .models.backbone import Backbone
 from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
 from .models.insertions import Insertions
@@ -303,7 +303,7 @@ class TunedClip:
         """Returns the output of an encoder, with the tuned parameters or, if not `tuned`, with the frozen ones."""
         visual = encoder is self.image_encoder
         overrides = self._overrides(visual) if tuned else {}
-        with beside.terms(self._terms(visual, overrides) if tuned else {}):
+        with linear_terms.using(self._terms(visual, overrides) if tuned else {}):
             return functional_call(encoder, overrides, (argument,), inputs)
 
     def word_embeddings(self, packed: PackedPrompts) -> torch.Tensor | None:
@@ -337,8 +337,8 @@ class TunedClip:
             if self.backbone.in_encoder(name, image=visual)
         }
 
-    def _terms(self, visual: bool, overrides: dict[str, torch.Tensor]) -> beside.Terms:
-        """Returns the terms beside the linear layers of one encoder: its changes in training with dropout."""
+    def _terms(self, visual: bool, overrides: dict[str, torch.Tensor]) -> linear_terms.Terms:
+        """Returns the terms of the linear layers of one encoder: its changes, in training with dropout."""
         if not self.changes.has_dropout():
             return {}
         weights, terms = {}, {}
@@ -346,7 +346,7 @@ class TunedClip:
             if self.backbone.in_encoder(name, image=visual):
                 weights[name] = overrides.get(self.backbone.name_in_encoder(name), self.clip.get_parameter(name))
                 terms[name] = self.changes.term(name, len(weights[name]))
-        return beside.of(weights, terms)
+        return linear_terms.of(weights, terms)
 
     def tuned_values(self) -> dict[str, torch.Tensor]:
         """Returns CLIP's tuned parameters by name, fp32: the masters, and the weights with their changes."""

@@ -129,7 +129,7 @@ class WeightChanges(nn.Module):
         return weight + assemble([(rows, module()) for rows, module in self.parts(name)], len(weight), dim=0)
 
     def has_dropout(self) -> bool:
-        """Whether the changes are terms beside the layers (`term`) now: in training, with dropout."""
+        """Whether the changes are `linear_terms` now: in training, with dropout."""
         return self.training and any(module.dropout > 0 for name in self for _, module in self.parts(name))
 
     def term(self, name: str, n_out: int) -> Callable[[torch.Tensor], torch.Tensor]:

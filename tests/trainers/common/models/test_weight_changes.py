@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from tests.reference.weight_changes import by_matrix, with_low_rank
 from trainers.clip_lora import CLIPLoRA
-from trainers.common.models import beside, matrices, weight_changes
+from trainers.common.models import linear_terms, matrices, weight_changes
 
 from ...test_clip_lora import SCALE, every_fourth, fixed_dropout  # noqa: F401  (fixture)
 from .test_library_insertions import CONVOLUTIONAL, NAMES, build_bare, features  # noqa: F401  (fixtures)
@@ -69,16 +69,16 @@ class Wrapped(torch.nn.Module):
 def test_linear_is_replaced_only_in_a_pass_with_terms():
     plain, layer = F.linear, torch.nn.Linear(3, 2)
     x = torch.randn(4, 3)
-    added = beside.of({"weight": layer.weight}, {"weight": lambda x: 10 * x[:, :2]})
+    added = linear_terms.of({"weight": layer.weight}, {"weight": lambda x: 10 * x[:, :2]})
     with torch.no_grad():
         before = layer(x)
-        with beside.terms({}):
+        with linear_terms.using({}):
             assert F.linear is plain
-        with beside.terms(added):
+        with linear_terms.using(added):
             assert torch.allclose(layer(x), before + 10 * x[:, :2])
-            with beside.terms({}):
+            with linear_terms.using({}):
                 assert torch.equal(layer(x), before) and F.linear is plain
-            with pytest.raises(RuntimeError), beside.terms(added):
+            with pytest.raises(RuntimeError), linear_terms.using(added):
                 layer(x[:, :2])
             assert F.linear is not plain
     assert F.linear is plain and torch.equal(layer(x), before)

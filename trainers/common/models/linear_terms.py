@@ -1,4 +1,4 @@
-"""Terms beside linear layers: y = x W^T + b becomes y + term(x), for chosen weights W of any model.
+"""Terms added to linear layers: y = x W^T + b becomes y + term(x), for chosen weights W of any model.
 
 For what no weight expresses, such as dropout on the input of a low-rank change of W. The layers are found by their
 weight, whoever multiplies with it: a linear layer, PyTorch's attention, or code of a library that calls F.linear.
@@ -31,7 +31,7 @@ def current() -> Terms:
 
 
 @contextmanager
-def terms(added: Terms):
+def using(added: Terms):
     """Context of a forward pass with these terms. F.linear is replaced for that time, if there are any."""
     global _terms
     if not added and not _terms:
