@@ -124,6 +124,13 @@ class LinearProbe(ClipTrainer):
         with torch.autocast(self.device.type, enabled=False):
             return F.linear(features, weight, bias)
 
+    def zero_shot_weights(self, tuned):
+        weights = super().zero_shot_weights(tuned)
+        if self.zero_shot_init:
+            weights["weight"] = self.backbone.logit_scale * self.zero_shot_features()
+            weights["bias"] = torch.zeros(len(self.rows))
+        return weights
+
     def losses(self, image, label):
         features = image if image.dim() == 2 else self.head_features(image)  # a FeatureLoader gives features
         logits = self.classify(features, self.tuned.weight, self.tuned.bias)

@@ -89,6 +89,11 @@ class TwoStage(ClipTrainer):
         text = super().text_features() if UNSEEN in self.rows else torch.zeros_like(self.tuned.classifier[self.rows])
         return selected_weights(self.tuned.classifier, self.rows, text)
 
+    def zero_shot_weights(self, tuned):
+        text = self.zero_shot_features()
+        classifier = text if self.in_stage_2 else torch.zeros_like(text)
+        return {**super().zero_shot_weights(tuned), "classifier": classifier}
+
     def parameter_groups(self):
         """Returns the groups of the optimiser; those of CLIP's parameters are the last, the classifier's the first."""
         return super().parameter_groups() or [{"params": self.trained()}]

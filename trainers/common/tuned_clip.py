@@ -123,6 +123,16 @@ class TunedClip:
         logits = self.logits(self.encode_image(image), self.text_features())
         return logits, {"ce": F.cross_entropy(logits, label)}
 
+    def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns weights with which the method predicts as zero-shot CLIP: those of CLIP, or no change of them, by name.
+
+        Only one factor of a change is 0 then; the other has the value in `tuned`. A method with parameters of its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from
+        these to the `tuned` ones of a run on the same classes.
+        """
+        weights = {name: self.clip.get_parameter(name) for name in self.clip_names}
+        weights.update({name: tensor for name, tensor in tuned.items() if name.startswith("changes.")})
+        return {**weights, **{f"changes.{name}": tensor for name, tensor in self.changes.neutral().items()}}
+
     def objective(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns the scalar to minimise, given the loss terms."""
         return torch.stack(list(terms.values())).sum()
