@@ -105,8 +105,8 @@ def test_later_rules_win_and_all_conditions_must_match():
 
 
 def test_a_method_without_a_recipe_gets_the_default():
-    assert recipe("TaskRes", "base2new", "dtd") == ("vit_b16_ep100", {})
-    assert recipe("TaskRes", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
+    assert recipe("TextResidual", "base2new", "dtd") == ("vit_b16_ep100", {})
+    assert recipe("TextResidual", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
     with raises_user_error("recipes.yaml", "'M'", "N", error=ValueError):
         recipe("M", "p", "dtd", table={"N": {}})
 
@@ -123,9 +123,9 @@ def test_command_line(capsys):
     assert capsys.readouterr() == ("vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n", "")
     assert main(["--methods"]) == 0
     assert capsys.readouterr().out.split() == [name for name in METHODS if name != DEFAULT]
-    assert main(["TaskRes", "fewshot", "dtd"]) == 0
+    assert main(["TextResidual", "fewshot", "dtd"]) == 0
     out, err = capsys.readouterr()
-    assert out == "vit_b16_ep100\n" and "TaskRes" in err and "default" in err
+    assert out == "vit_b16_ep100\n" and "TextResidual" in err and "default" in err
     assert main(["CoOp", "zeroshot", "dtd"]) == 1
     err = capsys.readouterr().err
     assert_user_error((1, err), "recipes.yaml", "'zeroshot'", "CoOp", "base2new", "fewshot", "cross_dataset")

@@ -291,6 +291,9 @@ ON_VIT_B16 = {
     ),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
+    "CLAP": ({"weight": (10, 512)}, 5_120),
+    "TaskRes": ({"residual": (10, 512)}, 5_120),
+    "ProLIP": ({"visual.proj": (768, 512)}, 393_216),
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),

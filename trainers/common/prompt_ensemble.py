@@ -181,9 +181,10 @@ def passes(prompts: list[list[str]]) -> tuple[list[list[str]], torch.Tensor]:
     return groups, index
 
 
-def class_means(features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Returns the normalised mean (n_cls, E) of the features (n, E) of each class's prompts; see `passes`."""
+def class_means(features: torch.Tensor, index: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+    """Returns the mean (n_cls, E) of the features (n, E) of each class's prompts; see `passes`."""
     if index.shape[1] == 1:
         return features  # one prompt per class, in the order of the classes
     weights = (index >= 0).to(features.dtype)  # (n_cls, most prompts)
-    return F.normalize((features[index.clamp(min=0)] * weights[..., None]).sum(1), dim=-1)
+    sums = (features[index.clamp(min=0)] * weights[..., None]).sum(1)
+    return F.normalize(sums, dim=-1) if normalize else sums / weights.sum(1, keepdim=True)

@@ -22,6 +22,7 @@ COUNTS = {
     "text_bias": (73, 68_096),
     "image_encoder": (152, 86_192_640),
     "text_encoder": (149, 63_428_096),
+    "image_projection": (1, 393_216),
     "logit_scale": (1, 1),
 }
 
