@@ -124,10 +124,11 @@ class TunedClip:
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Returns weights with which the method predicts as zero-shot CLIP: those of CLIP, or no change of them, by name.
+        """Returns weights with which the method predicts as zero-shot CLIP, by name: CLIP's own, or no change of them.
 
-        Only one factor of a change is 0 then; the other has the value in `tuned`. A method with parameters of its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from
-        these to the `tuned` ones of a run on the same classes.
+        For no change, one factor of it is 0, and the other one has the value in `tuned`. A method with parameters of
+        its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from these to the `tuned` ones of
+        a run on the same classes.
         """
         weights = {name: self.clip.get_parameter(name) for name in self.clip_names}
         weights.update({name: tensor for name, tensor in tuned.items() if name.startswith("changes.")})
