@@ -54,8 +54,8 @@ def table_rows(table: Table) -> list[dict]:
 
 def detail_rows(detail: Detail) -> list[dict]:
     """Returns the rows of a Detail, with columns for mean, std and half-width of the 95 % confidence interval."""
-    rows = []
-    for block in detail.blocks:
+    rows = list(detail.csv_rows)
+    for block in detail.blocks if not rows else ():
         for cells in block.rows:
             row = {"block": block.title}
             for column, cell in zip(detail.columns, cells, strict=True):
