@@ -30,6 +30,8 @@ def parse_args(argv=None):
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
     parser.add_argument("--published", "--paper", action="store_true",
                         help="compare with published numbers of each method (configs/published.yaml)")  # fmt: skip
+    parser.add_argument("--ranks", action="store_true",
+                        help="rank the methods over datasets, with tests, and compare accuracy with cost")  # fmt: skip
     parser.add_argument("--vary", nargs="+", action="append", default=[], metavar="KEY",
                         help="config keys to show results over, also if there are only two values")  # fmt: skip
     parser.add_argument("--ci95", action="store_true",

@@ -62,6 +62,12 @@ def build(args) -> Report:
     comparisons = [compare(table) if args.published else [] for table in tables]
     named = list(dict.fromkeys(key for keys in args.vary for key in keys))
     details = [varied(table, named) + chosen(table) for table in tables]
+    if args.ranks:
+        from .rank_details import rank_details
+
+        ranked = [rank_details(table) for table in tables]
+        problems += no_ranks(tables, ranked)
+        details = [of_table + ranks for of_table, ranks in zip(details, ranked, strict=True)]
     set_detail_names(list(zip(tables, details, strict=True)))
     problems += missing_keys(named, tables, details)
     return Report(tables, args.published, comparisons, details, problems, runs)
@@ -71,6 +77,16 @@ def candidate_folders(runs: list[Run]) -> set[str]:
     """Returns the run directories of the runs that were evaluated on validation images for a choice."""
     folders = [candidate.folder for run in runs if run.choice for candidate in run.choice.candidates]
     return {os.path.realpath(folder) for folder in folders}
+
+
+def no_ranks(tables: list[Table], ranked: list[list[Detail]]) -> list[Problem]:
+    """Returns a problem for each table that cannot be ranked."""
+    reason = "two methods with the same two datasets are needed"
+    return [
+        Problem("missing", f"--ranks, {table.key.title}", reason)
+        for table, details in zip(tables, ranked, strict=True)
+        if not details
+    ]
 
 
 def missing_keys(named: list[str], tables: list[Table], details: list[list[Detail]]) -> list[Problem]:

@@ -88,7 +88,7 @@ def contents(report):
             table,
             comparisons,
             plots.draw(table, styles),
-            [DetailSection(d, varied_plots.draw(d)) for d in details],
+            [DetailSection(d, draw_detail(d)) for d in details],
             unpublished(table, comparisons) if report.published else [],
         )
         for table, comparisons, details in zip(report.tables, report.comparisons, report.details, strict=True)
@@ -113,6 +113,11 @@ def contents(report):
         figures = {name: section.figure, **{item.detail.name: item.figure for item in section.details}}
         for name, figure in figures.items():
             yield from plots.files(figure, name)
+
+
+def draw_detail(detail: Detail):
+    """Returns the plot of a Detail, or None if there is nothing to plot."""
+    return detail.picture() if detail.picture else varied_plots.draw(detail)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:

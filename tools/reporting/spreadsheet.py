@@ -54,8 +54,8 @@ def table_rows(table: Table) -> list[dict]:
 
 def detail_rows(detail: Detail) -> list[dict]:
     """Returns the rows of a Detail, with columns for mean, std and half-width of the 95 % confidence interval."""
-    rows = []
-    for block in detail.blocks:
+    rows = list(detail.csv_rows)
+    for block in detail.blocks if not rows else ():
         for cells in block.rows:
             row = {"block": block.title}
             for column, cell in zip(detail.columns, cells, strict=True):
@@ -86,7 +86,8 @@ def long_rows(section) -> list[dict]:
                     "metric": "Accuracy" if table.key.protocol == "fewshot" else column,
                     "mean": stat.mean, "std": stat.std, "ci95": stat.confidence_half_width, "n": stat.n,
                     "seeds": " ".join(map(str, stat.seeds)), "published": printed.number.value if printed else None,
-                    "published_source": printed.source if printed else None, "also_printed": printed.others if printed else None,
+                    "published_source": printed.source if printed else None,
+                    "also_printed": printed.others if printed else None,
                     "difference": printed.difference if printed else None,
                     "beyond_seeds": printed.outside if printed else None,
                     "recipe": table.row(title).recipe(group.datasets),

@@ -4,9 +4,8 @@ from collections import defaultdict
 from statistics import fmean
 
 from tools.records import printable
+from tools.reporting.costs import measure
 from tools.reporting.published import published
-from trainers.common.runs import tuned_weights
-from trainers.common.schedule import iterations
 
 from .blocks import Block
 from .plan import Cell
@@ -42,30 +41,6 @@ def efficiency_blocks(study: Study, cells: list[Cell], done) -> list[Block]:
         block.name = study.name if i == 1 else f"{study.name}-{i}"
         blocks.append(block)
     return blocks
-
-
-def measure(run) -> dict[str, float | None]:
-    """Returns the measurements of a training."""
-    images = ((run.extra.get("content") or {}).get("train_x") or {}).get("images")
-    seconds, epochs = run.extra.get("train_seconds"), run.extra.get("epochs")
-    seen = images_trained(run.training.settings or {}, images or 0, epochs or 0)
-    milliseconds = 1000 * seconds / seen if seen and seconds is not None else None
-    return {"params": parameters(run.folder), "ms": milliseconds, "memory": run.extra.get("peak_memory_mb")}
-
-
-def images_trained(settings: dict, images: int, epochs: int) -> int:
-    """Returns the number of images that a training has seen. `images`: number of training images."""
-    steps = iterations(settings.get("OPTIM.ITERATIONS", ""), settings.get("DATASET.NUM_SHOTS", -1))
-    return steps * min(images, settings["DATALOADER.TRAIN_X.BATCH_SIZE"]) if steps else images * epochs
-
-
-def parameters(folder) -> int | None:
-    """Returns the number of tuned parameters of a run, or None if its weights cannot be read."""
-    files = sorted(folder.glob(f"*/{tuned_weights.NAME}"))
-    try:
-        return sum(tensor.numel() for tensor in tuned_weights.read(str(files[0]))["state_dict"].values())
-    except (IndexError, OSError, ValueError):
-        return None
 
 
 def device_block(study: Study, cells: list[Cell], done, device: str, device_of: dict, found: dict) -> Block:
