@@ -14,6 +14,7 @@ from tests.tools.tuned import trained as every_trained  # noqa: F401  (fixture)
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import assert_facts, assert_user_error
 from tools import interpolate
+from tools.exporting.common import merged_weights
 from trainers.common import load_tuned
 from trainers.common.runs import tuned_weights
 
@@ -221,3 +222,18 @@ def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
     state = tuned_weights.read(file)
     tuned_weights.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)
     assert_user_error(call(run=file), file, "dataset")
+
+
+@pytest.mark.parametrize("method", ["CLIPLoRA", "CLIPSVD"])
+def test_changes_of_weights_interpolate_the_weights(digits_root, tiny, tmp_path, method):
+    trainer = make_trainer(method, digits_root, tiny, tmp_path)
+    for p in trainer.tuned.parameters():
+        p.data += 0.1 * torch.randn(p.shape)
+    tuned = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
+    zero_shot = interpolate.zero_shot_weights(trainer, tuned)
+    frozen, merged = trainer.clip.state_dict(), merged_weights(trainer)
+    assert sum(not torch.equal(frozen[name], tensor) for name, tensor in merged.items()) > 4
+    for alpha in (0, 0.3, 1):
+        trainer.tuned.load_state_dict(interpolate.interpolate(zero_shot, tuned, alpha))
+        for name, tensor in merged_weights(trainer).items():
+            assert torch.allclose(tensor, torch.lerp(frozen[name], merged[name], alpha), atol=1e-5), name

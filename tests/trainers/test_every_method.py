@@ -75,6 +75,7 @@ def test_a_step_changes_exactly_the_tuned_tensors(build, method):
     assert bool(tuned_of(trainer)) == CLASSES[method].trainable == (trainer.optim is not None)
     if not CLASSES[method].trainable:
         return
+    perturb(trainer)  # B of a low-rank change B A is 0 at first, so that A has no gradient
     frozen = {name: tensor.clone() for name, tensor in trainer.clip.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
     step_past_warm_up(trainer)
@@ -250,6 +251,24 @@ def inserted(layer, reduced, *places):
 PLACES = ("after_attention", "after_ffn")
 RULES = {f"inserted.{encoder}.rule": (4, 4, 4) for encoder in ("image", "text")}
 COMPACTER = [RULES | inserted(hypercomplex, lambda width: width // 32, *places) for places in (PLACES, PLACES[1:])]
+LORA = {
+    f"changes.{prefix}transformer.resblocks.{i}.attn.in_proj_weight.{matrix}.{factor}": shape
+    for prefix, width in (("visual.", 768), ("", 512))
+    for i in BLOCKS
+    for matrix in "qkv"
+    for factor, shape in (("A", (2, width)), ("B", (width, 2)))
+}
+SVD = {
+    f"changes.{prefix}transformer.resblocks.{i}.{matrix}.sigma": (width,)
+    for prefix, width in (("visual.", 768), ("", 512))
+    for i in BLOCKS
+    for matrix in (
+        *(f"attn.in_proj_weight.{letter}" for letter in "qkv"),
+        "attn.out_proj.weight.o",
+        "mlp.c_fc.weight.up",
+        "mlp.c_proj.weight.down",
+    )
+}
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -269,6 +288,8 @@ ON_VIT_B16 = {
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
+    "CLIPLoRA": (LORA, 184_320),
+    "CLIPSVD": (SVD, 92_160),
     "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),
     "BitFit": (BIASES, 171_008),
     "TwoStage": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),  # in stage 1

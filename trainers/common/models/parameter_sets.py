@@ -231,20 +231,29 @@ def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> li
     return list(dict.fromkeys(layers))
 
 
+def parse_blocks(text: str, n: int, key: str) -> list[int]:
+    """Returns the numbers of the blocks that the value of a key names, of n; "all" names all."""
+    return list(range(n)) if text == "all" else parse_layers(text, [[f"{i}."] for i in range(n)], text, key)
+
+
 def add_parameters(module: nn.Module, clip_model: nn.Module, names: list[str]) -> None:
     """Adds fp32 copies of CLIP's parameters to `module`, under CLIP's own dotted names.
 
     The optimiser updates these masters: updates of an fp16 bias would round to zero at small learning rates.
     """
     for name in names:
-        owner = module
-        *path, leaf = name.split(".")
-        for part in path:
-            if part not in owner._modules:
-                owner.add_module(part, nn.Module())
-            owner = owner._modules[part]
+        path, _, leaf = name.rpartition(".")
         master = clip_model.get_parameter(name).detach().to(torch.float32, copy=True)
-        owner.register_parameter(leaf, nn.Parameter(master))
+        submodule(module, path).register_parameter(leaf, nn.Parameter(master))
+
+
+def submodule(module: nn.Module, path: str) -> nn.Module:
+    """Returns the submodule with a dotted name; adds the empty modules that are missing on the way to it."""
+    for part in path.split(".") if path else ():
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module._modules[part]
+    return module
 
 
 def cast_like(module: nn.Module, clip_model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -125,7 +125,7 @@ def _is_attention(name: str) -> bool:
     return any("attn" in part or "attention" in part for part in name.split("."))
 
 
-def _in_attention(block: nn.Module, name: str) -> bool:
+def in_attention(block: nn.Module, name: str) -> bool:
     """Whether a module of a block is part of attention, by its name or by the type of a module that contains it."""
     parts = name.split(".")
     owners = [block.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
@@ -152,7 +152,7 @@ def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str,
         found = {}
         for name, module in block.named_modules():
             if isinstance(module, nn.Linear) and is_used(model, f"{block_name}.{name}"):
-                place = "after_attention" if _in_attention(block, name) else "after_ffn"
+                place = "after_attention" if in_attention(block, name) else "after_ffn"
                 owner = name.rpartition(".")[0]
                 if isinstance(block.get_submodule(owner), nn.MultiheadAttention):
                     name = owner  # which does not call its output projection
