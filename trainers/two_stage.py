@@ -8,7 +8,7 @@ Rethinking Few-Shot Adaptation of Vision-Language Models in Two Stages, https://
 - A fraction of the iterations, STAGE_1, is stage 1. Each stage has its own optimiser and schedule, from OPTIM.
 - Selective inference: a class that was trained on is predicted by its weights, any other class by its text features.
 
-BitFit in stage 1: TRAINER.TWO_STAGE.TUNE "('image_bias','text_bias')".
+BitFit in stage 1: TRAINER.TWO_STAGE.TUNE "('image_bias','text_bias')". LoRA, as in CLIPLoRA: LORA 2, TUNE "()".
 
 Deliberate differences from the official code:
 
@@ -17,8 +17,11 @@ Deliberate differences from the official code:
   projections: 124,928 instead of 171,008.
 - The text features of stage 2 and those of unseen classes are computed at the precision of the run. The code computes
   them under autocast in fp16.
+- The dropout of LoRA has no effect in stage 2 and on the text features that it starts from.
 - If a loss scale overflows, the code repeats the iteration. Here it counts.
 """
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -30,6 +33,8 @@ from dassl.optim import build_optimizer
 
 from .common import schedule
 from .common.compat import load_scheduler_state, scheduler_state
+from .common.models.backbones import takes_image_insertions
+from .common.models.weight_changes import LowRank, WeightChanges, select_matrices
 from .common.selective import UNSEEN, note_unseen, rows_of, selected_weights
 from .common.trainer import ClipTrainer
 
@@ -39,6 +44,8 @@ OFFICIAL = ("image_block_layernorm", "text_block_layernorm")
 cfg_default.TRAINER.TWO_STAGE = CN()
 cfg_default.TRAINER.TWO_STAGE.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
 cfg_default.TRAINER.TWO_STAGE.TUNE = PAPER  # names of parameter sets, tuned in stage 1
+cfg_default.TRAINER.TWO_STAGE.LORA = 0  # rank of low-rank changes of q, k and v, trained in stage 1 too; 0: none
+cfg_default.TRAINER.TWO_STAGE.LORA_DROPOUT = 0.25
 cfg_default.TRAINER.TWO_STAGE.STAGE_1 = 0.6  # fraction of the iterations in stage 1, rounded to an iteration
 cfg_default.TRAINER.TWO_STAGE.OFFICIAL_FREEZE = False  # tune the LayerNorms of the blocks only, as the official code
 
@@ -57,15 +64,30 @@ class TwoStage(ClipTrainer):
 
     in_stage_2 = False
 
+    @classmethod
+    def complete_cfg(cls, cfg):
+        super().complete_cfg(cfg)
+        rank, name = cfg.TRAINER.TWO_STAGE.LORA, cfg.MODEL.BACKBONE.NAME
+        if rank and not takes_image_insertions(name):
+            raise ValueError(
+                f"TRAINER.TWO_STAGE.LORA {rank} changes matrices of transformer blocks, and the image encoder of "
+                f"MODEL.BACKBONE.NAME {name} has none: set it to 0, or use another backbone"
+            )
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.TWO_STAGE
         if not 0 < options.STAGE_1 <= 1:
             raise ValueError(f"TRAINER.TWO_STAGE.STAGE_1 must be above 0 and at most 1, got {options.STAGE_1}")
-        if not options.TUNE:
+        if options.LORA < 0 or not 0 <= options.LORA_DROPOUT < 1:
+            raise ValueError(
+                f"TRAINER.TWO_STAGE.LORA must be a rank or 0, LORA_DROPOUT from 0 to below 1, got {options.LORA} and "
+                f"{options.LORA_DROPOUT}"
+            )
+        if not (options.TUNE or options.LORA):
             raise ValueError(
                 f"TRAINER.TWO_STAGE.TUNE must name the parameter sets of stage 1, got (); the default is {PAPER}. For "
-                "a classifier on a frozen CLIP, use LinearProbe"
+                "LoRA set TRAINER.TWO_STAGE.LORA 2; for a classifier on a frozen CLIP use LinearProbe"
             )
         if options.OFFICIAL_FREEZE and tuple(options.TUNE) != PAPER:
             raise ValueError(
@@ -79,6 +101,12 @@ class TwoStage(ClipTrainer):
     def build_tuned(self, classnames):
         self.rows = list(range(len(classnames)))  # row of the classifier for each class of this run
         tuned = nn.Module()
+        if self.options.LORA:
+            places = select_matrices(self.clip, ("image", "text"), ("q", "k", "v"), "all", self.section)
+            rank, dropout = self.options.LORA, self.options.LORA_DROPOUT
+            tuned.changes = WeightChanges(
+                self.clip, places, partial(LowRank, rank=rank, scale=rank**-0.5, dropout=dropout)
+            )
         tuned.classifier = nn.Parameter(torch.zeros(len(classnames), self.backbone.dim), requires_grad=False)
         return tuned
 
@@ -123,6 +151,11 @@ class TwoStage(ClipTrainer):
             self.optim.state.clear()
             self.capture_step()
         self.tuned_changed()
+
+    def set_model_mode(self, mode="train", names=None):
+        super().set_model_mode(mode, names)
+        if self.in_stage_2:
+            self.tuned.eval()  # no dropout
 
     def before_load(self, state):
         """Finds the classes of this run in the classifier of a checkpoint, by name, and the stage of the checkpoint."""

@@ -6,6 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from .test_every_method import TRAINABLE, build  # noqa: F401  (build: a fixture)
 
 TERMS = {"CLIPFit": ("ce", "kd"), "ClipFit": ("ce", "kd"), "KgCoOp": ("ce", "kd"), "ProGrad": ("xe_loss", "kl_loss")}
+TERMS |= {"FLYP": ("image", "text")}
 
 
 def curves(folder) -> dict[str, list[tuple[int, float]]]:

@@ -305,6 +305,7 @@ ON_VIT_B16 = {
     "BitFit": (BIASES, 171_008),
     "TwoStage": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),  # in stage 1
     "FullFineTuning": (None, 149_620_737),  # every tensor of CLIP
+    "FLYP": (None, 149_620_737),
 }
 
 

@@ -157,6 +157,21 @@ def test_bitfit_in_stage_1(make, tmp_path):
     assert not torch.equal(run.tuned.get_parameter(bias), run.clip.get_parameter(bias)) and run.tuned.classifier.any()
 
 
+def test_lora_in_stage_1(make, tmp_path):
+    """Without its dropout in stage 2; the weights of stage 2 start from the text features with the merged matrices."""
+    lora = (f"{KEY}.LORA", "2", f"{KEY}.TUNE", "()")
+    run = trained(make, tmp_path, *lora)
+    changes = {name: p for name, p in run.tuned.named_parameters() if name.startswith("changes.")}
+    assert len(changes) == 2 * 3 * 5 and all(p.any() for p in changes.values()) and run.tuned.classifier.any()
+    image, label = (batch_of(run)[key] for key in ("img", "label"))
+    run.set_model_mode("train")
+    assert torch.equal(run.losses(image, label % 5)[0], run.losses(image, label % 5)[0])
+    run.set_stage(1)
+    run.set_model_mode("train")
+    assert not torch.equal(run.losses(image, label % 5)[0], run.losses(image, label % 5)[0])
+    assert not run.clip_names and "changes." in next(iter(run.zero_shot_weights(run.tuned.state_dict())))
+
+
 def test_a_learning_rate_of_each_stage(make):
     trainer = make("TwoStage", "OPTIM.TUNE_LR", "0.01", "OPTIM.WARMUP_EPOCH", "0")
     train_step(trainer, batch_of(trainer))
@@ -168,7 +183,11 @@ def test_a_learning_rate_of_each_stage(make):
     assert trainer.optim.param_groups[0]["lr"] == pytest.approx(0.002)
 
 
-def test_user_errors(make):
+def test_user_errors(make, tiny_rn):
+    with raises_user_error(f"{KEY}.LORA 2", "MODEL.BACKBONE.NAME", tiny_rn):
+        make("TwoStage", f"{KEY}.LORA", "2", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
+    with raises_user_error(f"{KEY}.LORA", "LORA_DROPOUT", "-1"):
+        make("TwoStage", f"{KEY}.LORA", "-1")
     for value in ("0.0", "1.5"):
         with raises_user_error(f"{KEY}.STAGE_1", value):
             make("TwoStage", f"{KEY}.STAGE_1", value)

@@ -87,7 +87,8 @@ class LibraryText(nn.Module):
         blocks: transformer blocks.
     """
 
-    pack = staticmethod(pad)
+    pack = pack_equal = staticmethod(pad)
+    trim = staticmethod(lambda tokens: tokens)  # the library's own length
 
     def __init__(self, model: nn.Module, encode, embedding: str, tokenizer: Tokenizer, dim: int, causal: bool):
         """

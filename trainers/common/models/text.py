@@ -24,7 +24,7 @@ from torch import nn
 from ..compat import attention, functional_call
 from .blocks import run_block
 from .insertions import Insertions
-from .packed_prompts import PackedPrompts, pack, replace_rows
+from .packed_prompts import PackedPrompts, pack, pack_equal, replace_rows, trim
 from .tokenizers import OpenAITokenizer
 
 INPUTS = {"token_embedding.weight", "positional_embedding"}  # parameters before the first block
@@ -54,6 +54,8 @@ class TextEncoder(nn.Module):
     embedding = "token_embedding"  # its name in CLIP
     tokenizer = OpenAITokenizer()
     pack = staticmethod(pack)
+    pack_equal = staticmethod(pack_equal)
+    trim = staticmethod(trim)
 
     def __init__(self, clip_model: nn.Module):
         super().__init__()
