@@ -236,10 +236,13 @@ def hypercomplex(prefix, n_in, n_out, n=4):
     return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
 
 
+ENCODER_WIDTHS = (("image", 768), ("text", 512))
+
+
 def inserted(layer, reduced, *places):
     """Tensors of adapters on ViT-B/16. `layer` makes those of a layer; `reduced` gives the width of the bottleneck."""
     tensors = {}
-    for encoder, width in (("image", 768), ("text", 512)):
+    for encoder, width in ENCODER_WIDTHS:
         for name in (f"inserted.{encoder}.blocks.{i}.{place}" for i in BLOCKS for place in places):
             tensors |= layer(f"{name}.down", width, reduced(width)) | layer(f"{name}.up", reduced(width), width)
     return tensors
@@ -248,6 +251,12 @@ def inserted(layer, reduced, *places):
 PLACES = ("after_attention", "after_ffn")
 RULES = {f"inserted.{encoder}.rule": (4, 4, 4) for encoder in ("image", "text")}
 COMPACTER = [RULES | inserted(hypercomplex, lambda width: width // 32, *places) for places in (PLACES, PLACES[1:])]
+MMA = {}
+for i in range(4, 12):
+    MMA |= linear(f"shared.{i}", 32, 32)
+    for encoder, width in ENCODER_WIDTHS:
+        name = f"inserted.{encoder}.blocks.{i}.parallel_to_block"
+        MMA |= linear(f"{name}.down", width, 32) | linear(f"{name}.up", 32, width)
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -265,6 +274,7 @@ ON_VIT_B16 = {
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
+    "MMA": (MMA, 674_560),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),

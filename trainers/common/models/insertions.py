@@ -1,9 +1,10 @@
 """Insertions: trainable modules between the layers of the blocks of a frozen encoder.
 
-A block has two places, both before the sum with the residual:
+A block has two places before the sum with the residual, and one in parallel to the block:
 
 - `after_attention`: on the output of the attention's output projection;
-- `after_ffn`: on the output of the last linear layer of the FFN.
+- `after_ffn`: on the output of the last linear layer of the FFN;
+- `parallel_to_block`: on the block's input after its first LayerNorm. The result is added to the block's output.
 
 The modules belong to the method (`InsertedModules`), not to the encoder. Each forward pass of an encoder is given their
 functions and tensors. Where nothing is given, a block computes what it computes without this module.
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 PLACES = ("after_attention", "after_ffn")
+PARALLEL = "parallel_to_block"
 
 
 class Inserted(NamedTuple):
