@@ -106,14 +106,18 @@ def complete(cfg) -> None:
 
 def merged(cfg, args, opts: list[str]):
     """`cfg` with the config files, flags and KEY VALUE pairs of the command line merged into it."""
-    for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
-        if path:
-            merge_file(cfg, path, flag)
-    pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
-    # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
-    merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
-    pairs = zip(opts[::2], opts[1::2], strict=True)
-    merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
+    from trainers import our_name, upstream_sections
+
+    with upstream_sections(cfg):
+        for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
+            if path:
+                merge_file(cfg, path, flag)
+        pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
+        # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
+        merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
+        pairs = zip(opts[::2], opts[1::2], strict=True)
+        merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
+    cfg.TRAINER.NAME = our_name(cfg.TRAINER.NAME)
     return cfg
 
 

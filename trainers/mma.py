@@ -105,6 +105,8 @@ class MMA(ClipTrainer):
 
     section = "MMA"
     model_name = "mma"
+    upstream_names = ("MultiModalAdapter",)
+    upstream_section = "MMADAPTER"
 
     @classmethod
     def complete_cfg(cls, cfg):
