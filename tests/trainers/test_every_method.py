@@ -257,6 +257,10 @@ for i in range(4, 12):
     for encoder, width in ENCODER_WIDTHS:
         name = f"inserted.{encoder}.blocks.{i}.parallel_to_block"
         MMA |= linear(f"{name}.down", width, 32) | linear(f"{name}.up", 32, width)
+MMRL = {"tokens": (5, 512), "projection": (768, 512)}
+for encoder, width in ENCODER_WIDTHS:
+    for i in range(5, 12):
+        MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -275,6 +279,7 @@ ON_VIT_B16 = {
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
     "MMA": (MMA, 674_560),
+    "MMRL": (MMRL, 4_992_256),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),

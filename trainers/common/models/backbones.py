@@ -26,6 +26,7 @@ from . import loading
 from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
 from .preprocess import Preprocess, follow
+from .text import TextEncoder
 from .weights_digest import folder_hashes
 
 from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
@@ -78,6 +79,11 @@ def image_tokens_obstacle(name: str) -> str:
 def takes_image_insertions(name: str) -> bool:
     """Whether modules can be inserted into the blocks of the image encoder. Loads no weights. Text encoders all do."""
     return bool(outline(name).insertion_points(image=True)) if library_of(name) else not is_resnet(name)
+
+
+def has_own_encoders(name: str) -> bool:
+    """Whether our own encoders run a backbone, as it has the structure of OpenAI's CLIP. Loads no weights."""
+    return library_of(name) is None or isinstance(outline(name).text_encoder, TextEncoder)
 
 
 def features_per_image(name: str) -> int:
