@@ -58,7 +58,7 @@ def insert_tokens(inserted: dict, x: torch.Tensor, present: int) -> tuple[torch.
     if TOKENS not in inserted:
         return x, present
     tokens = inserted[TOKENS]
-    return torch.cat([x[:, :1], tokens.expand(len(x), -1, -1), x[:, 1 + present :]], dim=1), len(tokens)
+    return torch.cat([x[:, :1], tokens.expand(x.shape[0], -1, -1), x[:, 1 + present :]], dim=1), len(tokens)
 
 
 class InsertedModules(nn.Module):
