@@ -108,16 +108,20 @@ def merged(cfg, args, opts: list[str]):
     """`cfg` with the config files, flags and KEY VALUE pairs of the command line merged into it."""
     from trainers import our_name, upstream_sections
 
+    names = []  # of the keys, in the order in which they are merged
     with upstream_sections(cfg):
         for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
             if path:
-                merge_file(cfg, path, flag)
+                names += merge_file(cfg, path, flag)
         pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
         # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
         merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
         pairs = zip(opts[::2], opts[1::2], strict=True)
         merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
     cfg.TRAINER.NAME = our_name(cfg.TRAINER.NAME)
+    by_length = [name for name in names + opts[::2] if name in ("OPTIM.MAX_EPOCH", "OPTIM.ITERATIONS")]
+    if by_length[-1:] == ["OPTIM.MAX_EPOCH"] and "ITERATIONS" in cfg.OPTIM:
+        cfg.OPTIM.ITERATIONS = ""  # both set the length of the training, and the later one wins
     return cfg
 
 
@@ -136,8 +140,11 @@ def register(args, opts: list[str]) -> list[str]:
     return sources
 
 
-def merge_file(cfg, path: str, flag: str) -> None:
-    """Merges a YAML file and its bases. `flag` is the option that names the file in an error."""
+def merge_file(cfg, path: str, flag: str) -> list[str]:
+    """Merges a YAML file and its bases. Returns the names of the keys in them, in that order.
+
+    `flag` is the option that names the file in an error.
+    """
     from runtime.config_files import read_chain
 
     if not os.path.isfile(path):
@@ -145,8 +152,11 @@ def merge_file(cfg, path: str, flag: str) -> None:
         names = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if os.path.isdir(folder) else []
         hint = f"; available in {folder}: {', '.join(names)}" if names else ""
         raise FileNotFoundError(f"{flag} {path} does not exist{hint}")
+    names = []
     for file, content in read_chain(path):
         merge_yaml(cfg, content, file)
+        names += flat_keys(content)
+    return names
 
 
 def print_args(args, cfg) -> None:

@@ -21,10 +21,10 @@ NAMES = {
 
 
 def flat_keys(node, prefix="") -> list[str]:
-    """Returns all keys of a config in dotted form, such as OPTIM.LR."""
+    """Returns all keys of a config, or of a mapping like it, in dotted form, such as OPTIM.LR."""
     keys = []
     for key, value in node.items():
-        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, CfgNode) else [prefix + key]
+        keys += flat_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
     return keys
 
 

@@ -41,6 +41,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = selected
 
 
+@pytest.fixture(scope="session", autouse=True)
+def loaded_clips():
+    from tests.loaded_clips import install
+
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory):
     """A DATASET.ROOT. The first trainer that uses it writes the digits dataset into it."""

@@ -11,8 +11,9 @@ Deliberate differences from the official code, in addition to those of TipAdapte
 """
 
 from dassl.engine import TRAINER_REGISTRY
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_optimizer
 
+from .common import schedule
 from .common.trainer import ClipTrainer
 from .tip_adapter import TipAdapter
 
@@ -26,17 +27,15 @@ class TipAdapterF(TipAdapter):
 
     model_name = "tip_adapter_f"
     trainable = True
+    lr_per_iteration = True
 
     def make_optimizer(self):
-        """Returns AdamW with eps 1e-4 and a schedule that advances per batch, as in the official code."""
+        """Returns AdamW with eps 1e-4, as in the official code."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM, self.parameter_groups())
         for group in optim.param_groups:
             if "eps" in group:
                 group["eps"] = 1e-4
-        schedule = self.cfg.OPTIM.clone()
-        schedule.defrost()
-        schedule.MAX_EPOCH *= len(self.train_loader_x)
-        return optim, build_lr_scheduler(optim, schedule)
+        return optim, schedule.build(self, optim)
 
     def before_train(self):
         super().before_train()
@@ -45,9 +44,6 @@ class TipAdapterF(TipAdapter):
 
     def run_epoch(self):
         ClipTrainer.run_epoch(self)
-
-    def after_step(self):
-        self.update_lr()
 
     def after_epoch(self):
         if self.cfg.TEST.FINAL_MODEL == "best_val" or self.epoch + 1 == self.max_epoch:

@@ -14,7 +14,6 @@ WRONG = {
     "DATALOADER.NUM_WORKERS": ("-1", "at least 0"),
     "DATALOADER.CACHE_GB": ("-1", "at least 0"),
     "TRAIN.PRINT_FREQ": ("0", "at least 1"),
-    "TRAIN.CHECKPOINT_FREQ": ("-1", "at least 0"),
     "OPTIM.LR": ("-0.1", "at least 0"),
     "OPTIM.WEIGHT_DECAY": ("-0.1", "at least 0"),
     "OPTIM.ADAM_BETA1": ("1.0", "less than 1"),

@@ -405,3 +405,13 @@ def test_several_models_are_saved_and_resumed_together(tmp_path):
     (tmp_path / "b" / "checkpoint").write_text("model.pth.tar-1\n")  # the run was killed between both checkpoints
     with raises_user_error("['a', 'b']", "[2, 1]", tmp_path, "OUTPUT_DIR"):
         make().resume_model_if_exist(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "frequency, epochs", [(0, [6]), (4, [4, 6]), (-2, [3, 6]), (-4, [1, 2, 3, 4, 5, 6]), (-10, [1, 2, 3, 4, 5, 6])]
+)
+def test_frequency_of_checkpoints(toy_root, tmp_path, frequency, epochs):
+    trainer = start(toy_root, tmp_path, TRAIN__CHECKPOINT_FREQ=frequency, OPTIM__MAX_EPOCH=6, TEST__NO_TEST=True)
+    trainer.train()
+    expected = [f"model.pth.tar-{epoch}" for epoch in epochs]
+    assert [name for name in files(tmp_path / "toy_learner") if name.startswith("model")] == expected

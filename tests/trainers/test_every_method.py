@@ -25,6 +25,8 @@ CLASSES = {name: TRAINER_REGISTRY.get(name) for name in sorted(TRAINER_REGISTRY.
 CLASSES = {n: c for n, c in CLASSES.items() if c.__module__.startswith(("trainers.", "examples."))}  # no toy trainers
 METHODS = list(CLASSES)
 TRAINABLE = [name for name in METHODS if CLASSES[name].trainable]
+# Smaller checkpoints where the content of checkpoints is not what is tested
+LIGHT = {"FullFineTuning": ("TRAINER.FULL_FINE_TUNING.TUNE", "('image_encoder', 'text_layernorm')")}
 FAST = "TRAINER.TIP.SEARCH_STEP (5,4) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True".split()
 
 
@@ -109,7 +111,7 @@ def test_saved_keys_are_the_tuned_keys_and_load_again(build, method, tmp_path):
 def test_a_resumed_run_equals_an_unbroken_one(build, method, tmp_path):
     """Interrupted in an epoch: weights, optimiser, schedule, random state, best epoch and results are equal."""
     options = ("OPTIM.MAX_EPOCH", "3", "TRAIN.CHECKPOINT_FREQ", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "10")
-    options += ("TEST.NO_TEST", "False", "TEST.FINAL_MODEL", "best_val")
+    options += ("TEST.NO_TEST", "False", "TEST.FINAL_MODEL", "best_val", *LIGHT.get(method, ()))
 
     def run(folder, stop_at=None):
         trainer = build(method, *options, output=tmp_path / folder)

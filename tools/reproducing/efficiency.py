@@ -6,6 +6,7 @@ from statistics import fmean
 from tools.records import printable
 from tools.reporting import paper
 from trainers.common.runs import tuned_weights
+from trainers.common.schedule import iterations
 
 from .blocks import Block
 from .plan import Cell
@@ -19,7 +20,7 @@ COLUMNS = {  # title -> key of a measurement, key in the paper's results
     "Peak MB": ("memory", None),
 }
 CAPTION = (
-    "Parameters: tuned ones. ms per image: training time over epochs and training images, with loading. Peak MB: of "
+    "Parameters: tuned ones. ms per image: training time over the images seen in training, with loading. Peak MB: of "
     "the GPU, or of the process without one. Means over the trainings of a row; accuracies: {average}. "
     "Device: {device}."
 )
@@ -47,9 +48,15 @@ def measure(run) -> dict[str, float | None]:
     """Returns the measurements of a training."""
     images = ((run.extra.get("content") or {}).get("train_x") or {}).get("images")
     seconds, epochs = run.extra.get("train_seconds"), run.extra.get("epochs")
-    known = None not in (images, seconds, epochs) and images * epochs > 0
-    milliseconds = 1000 * seconds / (images * epochs) if known else None
+    seen = images_trained(run.training.settings or {}, images or 0, epochs or 0)
+    milliseconds = 1000 * seconds / seen if seen and seconds is not None else None
     return {"params": parameters(run.folder), "ms": milliseconds, "memory": run.extra.get("peak_memory_mb")}
+
+
+def images_trained(settings: dict, images: int, epochs: int) -> int:
+    """Returns the number of images that a training has seen. `images`: number of training images."""
+    steps = iterations(settings.get("OPTIM.ITERATIONS", ""), settings.get("DATASET.NUM_SHOTS", -1))
+    return steps * min(images, settings["DATALOADER.TRAIN_X.BATCH_SIZE"]) if steps else images * epochs
 
 
 def parameters(folder) -> int | None:

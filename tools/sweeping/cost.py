@@ -44,14 +44,14 @@ class Costs:
             if result.get("finished") and on_gpu in (None, ran_on_gpu):
                 settings = result["settings"]
                 backbone = result["identity"].get("backbone")
-                group = (result.get("eval_only"), backbone, *(settings.get(key) for key in COST_KEYS))
+                group = (result.get("eval_only"), backbone, *cost_values(settings))
                 seconds = (result.get("train_seconds") or 0.0, result.get("test_seconds") or 0.0)
                 self.recorded[group].append((training_length(settings), *seconds))
 
     def group(self, job: Job) -> tuple:
         expected = self.expected[job]
         evaluation = job.training is not None or expected["zero_shot"]
-        return (evaluation, expected["backbone"], *(expected["settings"][key] for key in COST_KEYS))
+        return (evaluation, expected["backbone"], *cost_values(expected["settings"]))
 
     def add(self, job: Job, seconds: float) -> None:
         """Adds a finished job of this sweep.
@@ -92,9 +92,19 @@ class Costs:
         return mean(others) if others else None
 
 
+def cost_values(settings: dict) -> tuple:
+    return (*(settings.get(key) for key in COST_KEYS), bool(settings.get("OPTIM.ITERATIONS")))
+
+
 def training_length(settings: dict) -> float:
-    """Returns epochs times shots, to which the training time is proportional."""
-    return float(settings.get("OPTIM.MAX_EPOCH", 1) * max(1, settings.get("DATASET.NUM_SHOTS", 1)))
+    """Returns the iterations, or epochs times shots; the training time is proportional to either.
+
+    A group has runs of one of the two kinds: the number of iterations in an epoch is not known here.
+    """
+    from trainers.common.schedule import iterations
+
+    shots = max(1, settings.get("DATASET.NUM_SHOTS", 1))
+    return float(iterations(settings.get("OPTIM.ITERATIONS", ""), shots) or settings.get("OPTIM.MAX_EPOCH", 1) * shots)
 
 
 def clock(seconds: float | None) -> str:

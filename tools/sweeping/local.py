@@ -128,7 +128,7 @@ class Runner:
             if self.log:
                 self.print_line(f"== {job.title}")
                 self.follower = Follower(job.output)
-            return Process(job, self.expected[job]["settings"]["OPTIM.MAX_EPOCH"], environment, lock)
+            return Process(job, environment, lock)
         if lock:
             lock.close()
         if state.status == "running":

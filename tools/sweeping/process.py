@@ -17,14 +17,15 @@ GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
 class Process:
     """A running job. It has its own process group, so Ctrl-C at the terminal does not reach it.
 
+    A training writes ten checkpoints on the way, to resume from.
+
     Args:
         job: The job to start.
-        epochs: Epochs of the training. Ten checkpoints are written on the way, to resume from.
         environment: Environment variables to add to those of this process.
         lock: Open lock file of the run directory. The job inherits it and holds the lock even if the sweep is killed.
     """
 
-    def __init__(self, job: Job, epochs: int, environment: dict[str, str], lock):
+    def __init__(self, job: Job, environment: dict[str, str], lock):
         self.job = job
         self.lock = lock
         self.started = time.time()
@@ -32,7 +33,7 @@ class Process:
         self.adds_checkpoints = job.training is None and "TRAIN.CHECKPOINT_FREQ" not in job.argv
         command = [sys.executable, PROGRAM, *job.argv]
         if self.adds_checkpoints:
-            command += ["TRAIN.CHECKPOINT_FREQ", str(max(1, epochs // 10))]
+            command += ["TRAIN.CHECKPOINT_FREQ", "-10"]
         environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
         with console.start_attempt(job.output, command) as out:
             self.process = subprocess.Popen(

@@ -13,9 +13,9 @@ import torch
 
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
-from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.optim import build_optimizer
 
-from . import prompt_ensemble, tune_rate
+from . import prompt_ensemble, schedule, tune_rate
 from .compat import make_scaler
 from .finite import REMEDY
 from .models.cuda_graphs import CudaGraphs, can_capture
@@ -32,16 +32,19 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     """Base class of methods in Dassl's loop. `TunedClip` has the model, `RecordedRun` the files of the run."""
 
     traceable = True
+    lr_per_iteration = False  # True: the learning rate changes after each iteration, also if a run is set in epochs
 
     def __init__(self, cfg):
         super().__init__(cfg)
-        if not (self.trainable or self.zero_shot):  # it fits its training images once
+        if self.trainable:
+            self.max_epoch = schedule.epochs(self)
+        elif not self.zero_shot:  # it fits its training images once
             self.max_epoch = 1
 
     def make_optimizer(self):
         """Returns the optimiser and the learning rate schedule of the tuned parameters."""
         optim = build_optimizer(self.tuned, self.cfg.OPTIM, self.parameter_groups())
-        return optim, build_lr_scheduler(optim, self.cfg.OPTIM)
+        return optim, schedule.build(self, optim)
 
     def parameter_groups(self) -> list[dict] | None:
         """Returns the groups of parameters with a learning rate of their own; None: OPTIM.LR is the rate of all."""
@@ -53,6 +56,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
+        schedule.check(cfg)
         tune_rate.check(type(self), cfg)
 
     def build_model(self):
@@ -139,9 +143,17 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return gradients
 
     def after_step(self) -> None:
-        """Advances the learning rate schedule after the last batch of an epoch."""
-        if self.batch_idx + 1 == self.num_batches:
+        """Advances the learning rate schedule, after each iteration or after the last one of an epoch."""
+        if schedule.changes_per_iteration(self) or self.batch_idx + 1 == self.num_batches:
             self.update_lr()
+
+    def run_epoch(self):
+        loader = self.train_loader_x
+        self.train_loader_x = schedule.loader_of_epoch(self)
+        try:
+            super().run_epoch()
+        finally:
+            self.train_loader_x = loader
 
     def after_epoch(self):
         self.check_loss_scale()

@@ -109,7 +109,7 @@ OPTIM.WARMUP_RECOUNT = True  # True: the schedule starts from epoch 0 after the 
 
 # Training and testing
 TRAIN = cfg_default.TRAIN = CN()
-TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0: after the last epoch only
+TRAIN.CHECKPOINT_FREQ = 0  # epochs between checkpoints; 0: after the last epoch only; -10: ten checkpoints in all
 TRAIN.PRINT_FREQ = 10  # batches between lines of progress
 TRAIN.COUNT_ITER = "train_x"
 

@@ -137,9 +137,15 @@ class SimpleTrainer(TrainerBase):
             if result > self.best_result:
                 self.best_result = result
                 self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST_MODEL)
-        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        frequency = self.checkpoint_frequency
         if finished_epochs == self.max_epoch or (frequency > 0 and finished_epochs % frequency == 0):
             self.save_model(self.epoch, self.output_dir)
+
+    @property
+    def checkpoint_frequency(self) -> int:
+        """Epochs between checkpoints; 0: only after the last epoch."""
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        return frequency if frequency >= 0 else max(1, self.max_epoch // -frequency)
 
     @torch.no_grad()
     def test(self, split=None) -> float:

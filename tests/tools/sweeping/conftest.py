@@ -12,6 +12,7 @@ from tools.sweeping import process, summary
 from tools.sweeping.choosing import all_choices
 from tools.sweeping.plan import plan
 from tools.sweeping.state import STATUSES, expected_record, fingerprint
+from trainers.common.runs.files import write_atomically
 
 FAKE_TRAIN = Path(__file__).parent / "fake_train.py"
 
@@ -87,8 +88,8 @@ def sandbox(tmp_path, monkeypatch, args):
             key = f"{job.output} {job.training.output}" if job.training else str(job.output)
             accuracy = next((value for part, value in accuracies.items() if part in key), 50.0)
             records[key] = record_of(job, expected, accuracy)
-        (control / "records.json").write_text(json.dumps(records))
-        (control / "orders.json").write_text(json.dumps(orders))
+        write_atomically(str(control / "records.json"), json.dumps(records))  # a job of an earlier run may read them
+        write_atomically(str(control / "orders.json"), json.dumps(orders))
         return sweep.sweep(parsed)
 
     def calls():

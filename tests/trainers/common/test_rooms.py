@@ -26,14 +26,15 @@ ALLOWED = {
     "prompt_learner": {"models", "prompts"},
     "prompt_ensemble": {"prompts"},
     "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
+    "schedule": set(),
     "tune_rate": set(),
-    "trainer": {"models", "runs", "prompt_ensemble", "tune_rate", "tuned_clip"},
+    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
 METHODS_MAY = {
     "models", "runs", "prompts", "prompt_ensemble", "prompt_learner", "losses", "trainer", "cached_features",
-    "logistic_regression", "selective",
+    "logistic_regression", "schedule", "selective",
 }  # fmt: skip
 
 

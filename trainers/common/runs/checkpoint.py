@@ -202,7 +202,7 @@ def restore(trainer, name: str, state: dict) -> None:
 
 def is_due(trainer, epoch: int) -> bool:
     """Whether a checkpoint is saved after `epoch` (counted from 1)."""
-    frequency = trainer.cfg.TRAIN.CHECKPOINT_FREQ
+    frequency = getattr(trainer, "checkpoint_frequency", trainer.cfg.TRAIN.CHECKPOINT_FREQ)  # not in upstream Dassl
     return epoch == trainer.max_epoch or (frequency > 0 and epoch % frequency == 0)
 
 
