@@ -241,10 +241,13 @@ def hypercomplex(prefix, n_in, n_out, n=4):
     return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
 
 
+ENCODER_WIDTHS = (("image", 768), ("text", 512))
+
+
 def inserted(layer, reduced, *places):
     """Tensors of adapters on ViT-B/16. `layer` makes those of a layer; `reduced` gives the width of the bottleneck."""
     tensors = {}
-    for encoder, width in (("image", 768), ("text", 512)):
+    for encoder, width in ENCODER_WIDTHS:
         for name in (f"inserted.{encoder}.blocks.{i}.{place}" for i in BLOCKS for place in places):
             tensors |= layer(f"{name}.down", width, reduced(width)) | layer(f"{name}.up", reduced(width), width)
     return tensors
@@ -271,6 +274,16 @@ SVD = {
         "mlp.c_proj.weight.down",
     )
 }
+MMA = {}
+for i in range(4, 12):
+    MMA |= linear(f"shared.{i}", 32, 32)
+    for encoder, width in ENCODER_WIDTHS:
+        name = f"inserted.{encoder}.blocks.{i}.parallel_to_block"
+        MMA |= linear(f"{name}.down", width, 32) | linear(f"{name}.up", 32, width)
+MMRL = {"tokens": (5, 512), "projection": (768, 512)}
+for encoder, width in ENCODER_WIDTHS:
+    for i in range(5, 12):
+        MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -297,6 +310,8 @@ ON_VIT_B16 = {
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
+    "MMA": (MMA, 674_560),
+    "MMRL": (MMRL, 4_992_256),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "CLIPLoRA": (LORA, 184_320),

@@ -59,6 +59,8 @@ class TunedClip:
 
     section = ""  # key under cfg.TRAINER with the method's options
     model_name = ""  # registered name, and folder of the checkpoints in the run directory
+    upstream_names = ()  # names under which official code registers the method, if they are others
+    upstream_section = ""  # its config section there, with the same keys, if it has another name
     former_name = ""  # folder of upstream's checkpoints, if it has another name
     not_loaded = ()  # name prefixes of tensors in upstream's checkpoints that are not loaded, as they are recomputed
 
