@@ -13,10 +13,11 @@ RANKS = (
     "datasets, which asks whether the difference holds on datasets like these. p, seeds: paired t test over seeds on "
     "the average, which asks whether it holds on these datasets with other seeds. Both are two-sided and corrected "
     "(Holm) for all pairs of methods. By seeds: datasets on which the paired t test over seeds shows that the method "
-    "is better or worse, corrected for pairs and datasets. Told apart: by the test over datasets at 5 %. In the "
+    "is better or worse, corrected for pairs and datasets. Distinguished: by the test over datasets at 5 %. In the "
     "diagram, methods under one bar differ by less than the critical difference of Nemenyi's test. The method at the "
     "top was chosen by looking at the results, so its own number is somewhat too high."
 )
+FEW = 10  # datasets, below which the distribution of mean ranks is only roughly known: a rule of thumb
 
 
 def rank_details(table: Table) -> list[Detail]:
@@ -40,11 +41,11 @@ def ranks_detail(ranking: Ranking) -> Detail:
         rows.append([
             *cells, f"{-pair.difference:+.2f}", f"{pair.worse}, {pair.equal}, {pair.better}",
             p_text(pair.over_datasets), p_text(pair.over_seeds), by_seeds,
-            "yes" if ranking.told_apart(top, method) else "no",
+            "yes" if ranking.distinguished(top, method) else "no",
         ])  # fmt: skip
     columns = ["Mean rank", "Average", "Difference", "Wins, ties, losses", "p, datasets", "p, seeds", "By seeds"]
     return Detail(
-        f"Ranks over {len(ranking.datasets)} datasets", RANKS, ["Method", *columns, "Told apart"],
+        f"Ranks over {len(ranking.datasets)} datasets", RANKS, ["Method", *columns, "Distinguished"],
         [Block(title_of(ranking), rows)], rank_notes(ranking), name=f"ranks_{ranking.column}",
         picture=lambda: pictures().critical_difference_diagram(ranking), csv_rows=pair_rows(ranking),
     )  # fmt: skip
@@ -66,13 +67,14 @@ def rank_notes(ranking: Ranking) -> list[str]:
             f"Friedman: chi-squared {chi:.2f} with {len(ranking.methods) - 1} degrees of freedom, p {p_text(p)}; Iman "
             f"and Davenport: F {f:.2f}, p {p_text(p_of_f)}; both must be below {LEVEL}: {verdict}."
         )
-    notes.append(f"Critical difference of mean ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}.")
     n, pairs = len(ranking.datasets), len(ranking.pairs)
+    rough = f", a rough value on {n} datasets" if n < FEW else ""
+    notes.append(f"Critical difference of mean ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}{rough}.")
     if n < datasets_needed(pairs):
         notes.append(
             f"{n} datasets are too few: the smallest p of the signed-rank test is {2 ** (1 - n):.2g}, and for "
             f"{pairs} pairs it must be below {LEVEL / pairs:.2g}. It takes at least {datasets_needed(pairs)} datasets "
-            "to tell any two of these methods apart."
+            "to distinguish any two of these methods, or fewer methods (--method), chosen before looking."
         )
     if ranking.seeds == 1 or (not ranking.seeds and len(ranking.methods) > 2):
         notes.append(ONE_SEED)

@@ -64,7 +64,7 @@ class Ranking:
     def methods(self) -> list[str]:
         return list(self.mean_rank)
 
-    def told_apart(self, a: str, b: str) -> bool:
+    def distinguished(self, a: str, b: str) -> bool:
         """Whether the test over datasets shows that two methods differ."""
         pair = self.pairs.get((a, b)) or self.pairs[b, a]
         return pair.over_datasets is not None and pair.over_datasets < LEVEL

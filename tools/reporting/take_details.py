@@ -10,9 +10,11 @@ TAKE = (
     "method has at least this average at a lower cost, or a higher average at the same cost, of parameters, time (s) "
     "or memory."
 )
-COSTS = {  # attribute of a Cost -> its name, and its value as text
-    "parameters": ("parameters", "{:,.0f}"), "seconds": ("time", "{:,.1f} s"), "memory": ("memory", "{:,.0f} MB"),
-}  # fmt: skip
+COSTS = {  # attribute of a Cost -> its name, how the lowest is called, and its value as text
+    "parameters": ("parameters", "fewest parameters", "{:,.0f}"),
+    "seconds": ("time", "shortest training", "{:,.1f} s"),
+    "memory": ("memory", "least memory", "{:,.0f} MB"),
+}
 ONE_SEED = (
     "Fewer than two common seeds: nothing is known about the variation between seeds, so a difference of a point or "
     "two says nothing."
@@ -80,14 +82,14 @@ def front(ranking: Ranking, name: str) -> list[str]:
 def take_notes(ranking: Ranking, fronts: dict[str, list[str]]) -> list[str]:
     """Returns the answer in sentences."""
     top, n = ranking.methods[0], len(ranking.datasets)
-    same = [method for method in ranking.methods[1:] if not ranking.told_apart(top, method)]
+    same = [method for method in ranking.methods[1:] if not ranking.distinguished(top, method)]
     notes = [f"Best mean rank: {top} ({ranking.mean_rank[top]:.2f}); best on {ranking.best_on(top)} of {n} datasets."]
     if same:
         few = " With so few datasets, none could be." if n < datasets_needed(len(ranking.pairs)) else ""
-        notes.append(f"It cannot be told apart over datasets from: {', '.join(same)}.{few}")
+        notes.append(f"It cannot be distinguished over datasets from: {', '.join(same)}.{few}")
         notes += cheapest(ranking, [top, *same])
     else:
-        notes.append("The test over datasets tells it apart from all other methods.")
+        notes.append("The test over datasets distinguishes it from all other methods.")
     by_seeds = [m for m in same if (p := ranking.pairs[top, m].over_seeds) is not None and p < LEVEL]
     if by_seeds:
         notes.append(f"On these datasets, seeds alone do not explain its difference to: {', '.join(by_seeds)}.")
@@ -98,19 +100,19 @@ def take_notes(ranking: Ranking, fronts: dict[str, list[str]]) -> list[str]:
             f"The runs are from several devices, so time and memory are not compared: {', '.join(devices(ranking))}."
         )
     notes.append(
-        "Which method is best differs between datasets: on data of your own, compare those that cannot be told apart "
-        "on validation images (TEST.SPLIT val)."
+        "Which method is best differs between datasets. On data of your own, compare those that cannot be "
+        "distinguished on validation images (TEST.SPLIT val)."
     )
     return notes
 
 
 def cheapest(ranking: Ranking, methods: list[str]) -> list[str]:
-    """Returns a note on the cheapest of the methods that cannot be told apart."""
+    """Returns a note on the cheapest of the methods that cannot be distinguished."""
     parts = []
     for name in compared_costs(ranking):
         known = {m: value for m in methods if (value := getattr(ranking.costs[m], name)) is not None}
         if known:
-            title, form = COSTS[name]
+            _, lowest, form = COSTS[name]
             method = min(known, key=known.get)
-            parts.append(f"least {title}: {method} ({form.format(known[method])})")
+            parts.append(f"{lowest}: {method} ({form.format(known[method])})")
     return [f"Of these, {'; '.join(parts)}."] if parts else []

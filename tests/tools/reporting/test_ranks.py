@@ -53,7 +53,7 @@ def test_ranks_and_tests_of_two_methods_and_zero_shot(tmp_path):
     p = [scipy_stats.ttest_rel(a, b).pvalue, *(scipy_stats.ttest_1samp(x, zero_shot).pvalue for x in (a, b))]
     corrected = [found.pairs[key].over_seeds for key in (("A", "B"), ("A", "ZeroshotCLIP"), ("B", "ZeroshotCLIP"))]
     assert corrected == pytest.approx(holm_by_definition(p))
-    assert found.seeds == 3 and found.told_apart("A", "B") and found.told_apart("ZeroshotCLIP", "B")
+    assert found.seeds == 3 and found.distinguished("A", "B") and found.distinguished("ZeroshotCLIP", "B")
     assert found.best_on("A") == 7 and found.best_on("B") == 0
 
 
@@ -61,11 +61,11 @@ def test_too_few_datasets_tell_nothing_apart(tmp_path, capsys):
     write_runs(tmp_path, "A", 9.0, DATASETS[:3], seeds=(1,))
     write_runs(tmp_path, "B", 0.0, DATASETS[:3], seeds=(1,))
     found = ranked(tmp_path)
-    assert not found.told_apart("A", "B") and found.friedman is None and found.pairs["A", "B"].over_seeds is None
+    assert not found.distinguished("A", "B") and found.friedman is None and found.pairs["A", "B"].over_seeds is None
     print_report(report(tmp_path, options=["--ranks"]))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("* ")]
     assert any("3 datasets" in note and "0.25" in note and "6 datasets" in note for note in notes)
-    assert any("cannot be told apart" in note and note.split(":")[1].startswith(" B") for note in notes)
+    assert any("cannot be distinguished" in note and note.split(":")[1].startswith(" B") for note in notes)
     assert any("seeds" in note and "nothing" in note for note in notes)
 
 
@@ -147,8 +147,8 @@ def test_a_corrupted_file_of_weights_has_no_number_of_parameters(tmp_path, conte
 def test_files(tmp_path, monkeypatch):
     for method, offset in (("A", 2.0), ("B", 1.0), ("C", 0.0)):
         write_runs(tmp_path, method, offset, changes=with_cost(5.0 + offset, 500))
-    drawn = []
-    monkeypatch.setattr(plots, "save", lambda figure, form: drawn.append(figure) or b"<svg></svg>")
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, form: figures.append(figure) or b"<svg></svg>")
     files = dict(contents(report(tmp_path, options=["--ranks"])))
     monkeypatch.undo()
     pairs = files["tables/fewshot_micro_ranks_16.csv"].splitlines()
@@ -156,5 +156,5 @@ def test_files(tmp_path, monkeypatch):
     assert "fewshot_micro_take_16" in files["report.html"] and "Mean rank" in files["report.md"]
     for name in ("ranks_16", "take_16"):
         assert f"plots/fewshot_micro_{name}.png" in files and r"\toprule" in files[f"tables/fewshot_micro_{name}.tex"]
-    ranks, take = dict.fromkeys(drawn)
+    ranks, take = dict.fromkeys(figures)
     assert plots.save(ranks, "svg").count(b"<path") > 5 and len(take.axes) == 2  # time and memory
