@@ -2,7 +2,7 @@
 
     <folder>/<32 hex digits>/<dataset>/<16 hex digits>.features
 
-The first folder stands for everything that a feature depends on beside the image: weights, precision, preprocessing. A
+The first folder stands for everything that a feature depends on in addition to the image: weights, precision, preprocessing. A
 file holds the features of some images. It is written atomically, and has a digest: a corrupted file is removed and its
 features are computed again. Several runs may use a store at the same time. If two of them compute the same features,
 both files remain. Files that have not been used for the longest time are removed if the store exceeds its limit.
