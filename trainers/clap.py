@@ -68,17 +68,15 @@ class CLAP(FeatureTrainer):
 
     def build_clip(self, classnames):
         super().build_clip(classnames)
-        with torch.no_grad():
-            self.base = self.raw_text_features()
-        self.tuned.weight.data = self.base.clone()
+        self.tuned.weight.data = self.raw_zero_shot().clone()
 
     def text_features(self):
-        return F.normalize(self.of_classes(self.tuned.weight, self.base), dim=-1)
+        return F.normalize(self.of_classes(self.tuned.weight, self.raw_zero_shot()), dim=-1)
 
     def losses(self, image, label):
         logits, terms = super().losses(image, label)
         with torch.autocast(self.device.type, enabled=False):
-            distance = (self.tuned.weight - self.base).square().sum(-1)  # (n_cls,)
+            distance = (self.tuned.weight - self.raw_zero_shot()).square().sum(-1)  # (n_cls,)
             return logits, {**terms, "constraint": (self.tuned.multipliers * distance).mean()}
 
     def training_loader(self, images):

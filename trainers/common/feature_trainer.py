@@ -9,6 +9,7 @@ With parameter sets of the image encoder in TUNE, other than the projection, eve
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import torch
@@ -91,7 +92,17 @@ class FeatureTrainer(ClipTrainer):
 
     def raw_text_features(self) -> torch.Tensor:
         """Returns the mean text features (n_cls, E) of the classes' prompts, fp32, not normalised."""
-        overrides = self._overrides(visual=False)
+        return self._raw_text_features(self._overrides(visual=False)) if self.text_names else self.raw_zero_shot()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def raw_zero_shot(self) -> torch.Tensor:
+        """Returns the same of the frozen CLIP. They are computed once."""
+        if self.text_cache.raw is None:
+            self.text_cache.raw = self._raw_text_features({})
+        return self.text_cache.raw
+
+    def _raw_text_features(self, overrides: dict) -> torch.Tensor:
         with self.autocast():
             passes = [
                 functional_call(self.text_encoder, overrides, (packed,)).float() for packed in self.packed_prompts
@@ -162,7 +173,8 @@ class ViewLoader:
     """
 
     def __init__(self, trainer: FeatureTrainer, images):
-        self.trainer, self.images = trainer, images
+        self.trainer = weakref.proxy(trainer)  # which has this loader
+        self.images = images
         self.batches = BatchSampler(images.sampler, images.batch_size, images.drop_last)
         self.features = self.labels = None
 
