@@ -7,7 +7,7 @@ A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation, https://arxiv.o
 for a normalised image feature f, text features t, the mean features m_k of the classes, and the precision matrix P of
 the covariance S that they share. All augmented views are training images. Alpha is searched on validation images.
 
-The mean m of all m_k is subtracted from f and m_k. This changes the logits of an image by a constant, and no prediction.
+The mean of all m_k is subtracted from f and m_k. This changes the logits of an image by a constant, and no prediction.
 Otherwise large numbers would cancel in fp32: f W + b is small, and its terms are not, above all with COVARIANCE plain.
 
 COVARIANCE says how P is estimated from n features of length E:
