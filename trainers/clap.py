@@ -28,7 +28,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.feature_trainer import FeatureTrainer, labels_of
+from .common.feature_trainer import FeatureTrainer, ViewLoader, labels_of
 
 cfg_default.TRAINER.CLAP = CN()
 cfg_default.TRAINER.CLAP.PREC = "auto"  # auto (fp16 on CUDA, else fp32), fp32, fp16, bf16, amp
@@ -45,20 +45,13 @@ class Prototypes(nn.Module):
         self.register_buffer("multipliers", torch.ones(n_cls))  # until they are measured on the training images
 
 
-class PooledLoader:
-    """Batches of features from all views (V, n, D) of all images, as many of them as `loader` has of the images."""
-
-    def __init__(self, features: torch.Tensor, labels: torch.Tensor, loader):
-        self.features, self.labels = features.flatten(0, 1), labels.repeat(len(features))
-        self.batch_size, self.n_batches = loader.batch_size, len(loader)
-
-    def __len__(self) -> int:
-        return self.n_batches
+class PooledLoader(ViewLoader):
+    """Batches from all views of all images, as many of them as the images have."""
 
     def __iter__(self) -> Iterator[dict]:
-        order = torch.randperm(len(self.features))
-        for index in order.split(self.batch_size)[: self.n_batches]:
-            yield {"img": self.features[index], "label": self.labels[index]}
+        features, labels = self.features.flatten(0, 1), self.labels.repeat(len(self.features))
+        for index in torch.randperm(len(features)).split(self.images.batch_size)[: len(self)]:
+            yield {"img": features[index], "label": labels[index]}
 
 
 @TRAINER_REGISTRY.register()
@@ -75,21 +68,19 @@ class CLAP(FeatureTrainer):
 
     def build_clip(self, classnames):
         super().build_clip(classnames)
-        with torch.no_grad():
-            self.base = self.raw_text_features()
-        self.tuned.weight.data = self.base.clone()
+        self.tuned.weight.data = self.raw_zero_shot().clone()
 
     def text_features(self):
-        return F.normalize(self.of_classes(self.tuned.weight, self.base), dim=-1)
+        return F.normalize(self.of_classes(self.tuned.weight, self.raw_zero_shot()), dim=-1)
 
     def losses(self, image, label):
         logits, terms = super().losses(image, label)
         with torch.autocast(self.device.type, enabled=False):
-            distance = (self.tuned.weight - self.base).square().sum(-1)  # (n_cls,)
+            distance = (self.tuned.weight - self.raw_zero_shot()).square().sum(-1)  # (n_cls,)
             return logits, {**terms, "constraint": (self.tuned.multipliers * distance).mean()}
 
-    def training_loader(self, features, labels):
-        return PooledLoader(features, labels, self.train_loader_x)
+    def training_loader(self, images):
+        return PooledLoader(self, images)
 
     def before_train(self):
         super().before_train()

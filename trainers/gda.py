@@ -2,10 +2,13 @@
 
 A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation, https://arxiv.org/abs/2402.04087
 
-    logits = scale * f t + alpha (f W + b),   w_k = P m_k,   b_k = log(1 / n_cls) - m_k P m_k / 2  (eqs. 4 to 8)
+    logits = scale * f t + alpha (f W + b),   w_k = P m_k,   b_k = -m_k P m_k / 2  (eqs. 4 to 8)
 
 for a normalised image feature f, text features t, the mean features m_k of the classes, and the precision matrix P of
 the covariance S that they share. All augmented views are training images. Alpha is searched on validation images.
+
+The mean of all m_k is subtracted from f and m_k. This changes the logits of an image by a constant, and no prediction.
+Otherwise large numbers would cancel in fp32: f W + b is small, and its terms are not, above all with COVARIANCE plain.
 
 COVARIANCE says how P is estimated from n features of length E:
 
@@ -26,8 +29,6 @@ Deliberate differences from the official code:
 - It searches on all validation images; here there are up to four per class, as for all methods.
 - The scale is CLIP's logit scale instead of 100. ImageNet has one prompt, like all datasets.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -54,12 +55,16 @@ TEXT_COPIES = 16  # of a new class's text feature, in its mean with its neighbou
 
 
 class Gaussian(nn.Module):
-    """Weight (n_cls, E) and bias (n_cls,) of the classifier, its alpha, and training features (m, E) for others."""
+    """A Gaussian classifier of centred features, its alpha, and training features (m, E) for other classes.
+
+    The classifier has a weight (n_cls, E), a bias (n_cls,) and the centre (E,).
+    """
 
     def __init__(self, n_cls: int, dim: int):
         super().__init__()
         self.register_buffer("weight", torch.zeros(n_cls, dim))
         self.register_buffer("bias", torch.zeros(n_cls))
+        self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("alpha", torch.tensor(0.0))
         self.register_buffer("features", torch.zeros(0, dim))
 
@@ -107,30 +112,30 @@ class GDA(FeatureTrainer):
     def logits(self, image_features, text_features):
         if self.of_run is None:
             self.of_run = self.classifier(text_features)
-        weight, bias = self.of_run
+        weight, bias, centre = self.of_run
         with torch.autocast(self.device.type, enabled=False):
-            added = F.linear(image_features, weight, bias)
+            added = F.linear(image_features - centre, weight, bias)
         return super().logits(image_features, text_features) + self.tuned.alpha * added
 
     @torch.no_grad()
-    def classifier(self, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns weight (n_cls, E) and bias (n_cls,) for this run's classes, given their text features (n_cls, E)."""
+    def classifier(self, text: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns weight, bias and centre for this run's classes, given their text features (n_cls, E)."""
         if UNSEEN not in self.rows:
             index = torch.tensor(self.rows, device=text.device)
-            return self.tuned.weight[index], self.tuned.bias[index]
+            return self.tuned.weight[index], self.tuned.bias[index], self.tuned.centre
         if self.zero_shot_on_new_classes:
-            return torch.zeros_like(text), text.new_zeros(len(text))
-        weight, bias = synthesised(self.tuned.features.double(), text.double(), self.options.NEIGHBOURS)
-        return weight.to(text), bias.to(text)
+            return torch.zeros_like(text), text.new_zeros(len(text)), self.tuned.centre
+        found = synthesised(self.tuned.features.double(), text.double(), self.options.NEIGHBOURS)
+        return tuple(tensor.to(text) for tensor in found)
 
     def run_epoch(self):
         views, labels = self.projected(self.dm.dataset.train_x, self.n_views)
         features, labels = views.flatten(0, 1), labels.repeat(len(views))
         with torch.autocast(self.device.type, enabled=False):
             means, precision = estimate(features.double(), labels, self.num_classes, self.options.COVARIANCE)
-            weight, bias = gaussian_classifier(means, precision)
-        self.tuned.weight.copy_(weight)
-        self.tuned.bias.copy_(bias)
+            found = gaussian_classifier(means, precision)
+        for name, tensor in zip(("weight", "bias", "centre"), found, strict=True):
+            getattr(self.tuned, name).copy_(tensor)
         if not self.zero_shot_on_new_classes:
             self.tuned.features = features
         self.search_alpha()
@@ -145,7 +150,7 @@ class GDA(FeatureTrainer):
             return
         (features,), labels = self.projected(self.dm.dataset.val)
         zero_shot = super().logits(features, self.text_features())
-        added = F.linear(features, self.tuned.weight, self.tuned.bias)
+        added = F.linear(features - self.tuned.centre, self.tuned.weight, self.tuned.bias)
         check = LogitsCheck()
         check.add(added)
         check.check()
@@ -183,13 +188,14 @@ def shrunk_precision(centred: torch.Tensor) -> torch.Tensor:
     return dim * torch.linalg.inv(scatter + scatter.trace() / (n - 1) * identity)
 
 
-def gaussian_classifier(means: torch.Tensor, precision: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns weight (n_cls, E) and bias (n_cls,) for classes that are equally likely."""
-    weight = means @ precision
-    return weight, -math.log(len(means)) - (weight * means).sum(-1) / 2
+def gaussian_classifier(means: torch.Tensor, precision: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Returns weight (n_cls, E), bias (n_cls,) and centre (E,) for classes that are equally likely."""
+    centre = means.mean(0)
+    weight = (means - centre) @ precision
+    return weight, -(weight * (means - centre)).sum(-1) / 2, centre
 
 
-def synthesised(features: torch.Tensor, text: torch.Tensor, neighbours: int) -> tuple[torch.Tensor, torch.Tensor]:
+def synthesised(features: torch.Tensor, text: torch.Tensor, neighbours: int) -> tuple[torch.Tensor, ...]:
     """Returns the classifier of new classes, given training features (m, E) and their text features (n_cls, E)."""
     means, precision = [], torch.zeros(text.shape[1], text.shape[1]).to(text)
     for t in text:

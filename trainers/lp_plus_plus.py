@@ -81,14 +81,15 @@ class LPPlusPlus(FeatureTrainer):
         self.tuned.alpha.fill_(self.backbone.logit_scale.item())  # zero-shot CLIP until it is fitted
 
     def logits(self, image_features, text_features):
-        weight, bias, alpha = self.tuned.weight, self.tuned.bias, self.tuned.alpha
-        index = torch.tensor(self.rows, device=weight.device)
-        weight, bias, alpha = weight[index], bias[index], alpha[index]
+        """Returns logits (B, n_cls) as those of one linear classifier, with the weights w_k + alpha_k t_k."""
+        head = self.tuned
+        index = torch.tensor(self.rows, device=text_features.device)
+        weight, bias, alpha = head.weight[index], head.bias[index], head.alpha[index]
         if UNSEEN in self.rows:
             weight, bias = torch.zeros_like(weight), torch.zeros_like(bias)
             alpha = torch.full_like(alpha, self.backbone.logit_scale.item())
         with torch.autocast(self.device.type, enabled=False):
-            return F.linear(image_features, weight, bias) + alpha * (image_features @ text_features.t())
+            return F.linear(image_features, weight + alpha[:, None] * text_features, bias)
 
     def run_epoch(self):
         features, labels = self.projected(self.dm.dataset.train_x, self.n_views)

@@ -35,6 +35,14 @@ cfg_default.TRAINER.PROLIP.VIEWS = 300  # augmented views per training image
 cfg_default.TRAINER.PROLIP.TUNE = ("image_projection",)  # names of parameter sets
 
 
+class WholeLoader(ViewLoader):
+    """One batch of all images per epoch."""
+
+    def __init__(self, trainer, images):
+        super().__init__(trainer, images)
+        self.batches = [list(range(len(images.dataset.data_source)))]
+
+
 @TRAINER_REGISTRY.register()
 class ProLIP(FeatureTrainer):
     """ProLIP's trainer: minimises CE and the distance to CLIP's projection."""
@@ -76,5 +84,5 @@ class ProLIP(FeatureTrainer):
         distance = torch.stack([change.square().sum() for change in changes]).sum()
         return logits, {**terms, "distance": self.weight * distance}
 
-    def training_loader(self, features, labels):
-        return ViewLoader(self, features, labels, self.train_loader_x, whole=True)
+    def training_loader(self, images):
+        return WholeLoader(self, images)

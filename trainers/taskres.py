@@ -53,12 +53,7 @@ class TaskRes(FeatureTrainer):
     def build_tuned(self, classnames):
         return Residuals(len(classnames), self.backbone.dim)
 
-    def build_clip(self, classnames):
-        super().build_clip(classnames)
-        with torch.no_grad():
-            self.base = self.raw_text_features()
-
     def text_features(self):
-        base = self.raw_text_features() if self.text_names else self.base
+        base = self.raw_text_features()
         residual = self.of_classes(self.tuned.residual, torch.zeros_like(base))
         return F.normalize(base + self.options.SCALE * residual, dim=-1)

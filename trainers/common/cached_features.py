@@ -115,7 +115,7 @@ def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Cal
 
 
 def store_identity(trainer, augmented: bool) -> dict | None:
-    """Returns what features of the frozen image encoder depend on, beside the image; None if that is not known."""
+    """Returns what features of the frozen image encoder depend on, apart from the image; None if that is unknown."""
     backbone, start = trainer.backbone.identity(), trainer.start
     if not backbone["weights_digest"]:
         return None

@@ -9,6 +9,7 @@ With parameter sets of the image encoder in TUNE, other than the projection, eve
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import torch
@@ -37,11 +38,6 @@ class FeatureTrainer(ClipTrainer):
         views = cfg.TRAINER[self.section].VIEWS
         if views < 1:
             raise ValueError(f"TRAINER.{self.section}.VIEWS must be at least 1, got {views}")
-        if cfg.DATALOADER.FEATURES_GB <= 0:
-            raise ValueError(
-                f"DATALOADER.FEATURES_GB must be above 0, got {cfg.DATALOADER.FEATURES_GB}; to keep no features, set "
-                'DATALOADER.FEATURES ""'
-            )
 
     def build_clip(self, classnames):
         self.rows = list(range(len(classnames)))  # row of the head for each class of this run
@@ -49,6 +45,9 @@ class FeatureTrainer(ClipTrainer):
         super().build_clip(classnames)
         self.projection = self.backbone.projection()
         self.identity, _ = self.backbone.identity_projection()
+        images = getattr(self, "train_loader_x", None)  # none in a trainer that is made to predict
+        if images is not None and self.frozen and self.trainable:
+            self.train_loader_x = self.training_loader(images)
 
     # Features
 
@@ -93,7 +92,17 @@ class FeatureTrainer(ClipTrainer):
 
     def raw_text_features(self) -> torch.Tensor:
         """Returns the mean text features (n_cls, E) of the classes' prompts, fp32, not normalised."""
-        overrides = self._overrides(visual=False)
+        return self._raw_text_features(self._overrides(visual=False)) if self.text_names else self.raw_zero_shot()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def raw_zero_shot(self) -> torch.Tensor:
+        """Returns the same of the frozen CLIP. They are computed once."""
+        if self.text_cache.raw is None:
+            self.text_cache.raw = self._raw_text_features({})
+        return self.text_cache.raw
+
+    def _raw_text_features(self, overrides: dict) -> torch.Tensor:
         with self.autocast():
             passes = [
                 functional_call(self.text_encoder, overrides, (packed,)).float() for packed in self.packed_prompts
@@ -102,17 +111,16 @@ class FeatureTrainer(ClipTrainer):
 
     # Training and evaluation
 
-    def training_loader(self, features: torch.Tensor, labels: torch.Tensor):
-        """Returns a loader of training batches of features (V, n, D), given their labels (n,)."""
-        return ViewLoader(self, features, labels, self.train_loader_x)
+    def training_loader(self, images):
+        """Returns a loader of batches of features instead of the loader `images`."""
+        return ViewLoader(self, images)
 
     def before_train(self):
         if self.rows != list(range(self.num_classes)):
             raise ValueError(f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} has other classes than this run")
         super().before_train()
-        if self.frozen and self.trainable and self.start_epoch < self.max_epoch:
-            items = self.dm.dataset.train_x
-            self.train_loader_x = self.training_loader(self.stored(items, self.n_views), labels_of(items))
+        if isinstance(self.train_loader_x, ViewLoader) and self.start_epoch < self.max_epoch:
+            self.train_loader_x.load()
 
     def test(self, split=None):
         name = "val_loader" if (split or self.cfg.TEST.SPLIT) == "val" else "test_loader"
@@ -157,19 +165,23 @@ def labels_of(items) -> torch.Tensor:
 
 
 class ViewLoader:
-    """Batches of features, one view of each image per epoch: view 0 in the first epoch, view 1 in the second one, ...
+    """Batches of stored features, one view of each image per epoch: view 0 in the first epoch, view 1 in the next, ...
 
     Args:
-        features: (V, n, D).
-        loader: of the images, whose sampler and batch size are used.
-        whole: one batch of all images, in their order, instead.
+        trainer: a FeatureTrainer.
+        images: the loader of the images, whose sampler and batch size are used.
     """
 
-    def __init__(self, trainer, features: torch.Tensor, labels: torch.Tensor, loader, whole: bool = False):
-        self.trainer, self.features, self.labels = trainer, features, labels
-        self.batches = [list(range(len(labels)))]
-        if not whole:
-            self.batches = BatchSampler(loader.sampler, loader.batch_size, loader.drop_last)
+    def __init__(self, trainer: FeatureTrainer, images):
+        self.trainer = weakref.proxy(trainer)  # which has this loader
+        self.images = images
+        self.batches = BatchSampler(images.sampler, images.batch_size, images.drop_last)
+        self.features = self.labels = None
+
+    def load(self) -> None:
+        """Sets `features` (V, n, D), which are computed if the store does not have them, and `labels` (n,)."""
+        items = self.images.dataset.data_source
+        self.features, self.labels = self.trainer.stored(items, self.trainer.n_views), labels_of(items)
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -47,6 +47,7 @@ class TextCache:
     """Cached text features (n_cls, E) and activations."""
 
     zero_shot: torch.Tensor | None = None  # text features of the frozen CLIP
+    raw: torch.Tensor | None = None  # the same, not normalised
     starts: list[Start | None] | None = None  # per pass: activations before the first tuned parameter
     tuned: torch.Tensor | None = None  # text features in evaluation; `tuned_changed` clears them
 

@@ -2,10 +2,11 @@
 
     <folder>/<32 hex digits>/<dataset>/<16 hex digits>.features
 
-The first folder stands for everything that a feature depends on beside the image: weights, precision, preprocessing. A
-file holds the features of some images. It is written atomically, and has a digest: a corrupted file is removed and its
-features are computed again. Several runs may use a store at the same time. If two of them compute the same features,
-both files remain. Files that have not been used for the longest time are removed if the store exceeds its limit.
+The first folder stands for everything that a feature depends on apart from the image: weights, precision,
+preprocessing. A file holds the features of some images. It is written atomically, and has a digest: a corrupted file is
+removed and its features are computed again. Several runs may use a store at the same time. If two of them compute the
+same features, both files remain. Files that have not been used for the longest time are removed if the store exceeds
+its limit.
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ from .files import write_atomically
 
 # Folder of features of frozen image encoders, computed once for all runs; "": keep none
 cfg_default.DATALOADER.FEATURES = "~/.cache/clipfit/features"
-cfg_default.DATALOADER.FEATURES_GB = (
-    20.0  # limit of that folder; those that were not used for the longest time go first
-)
+cfg_default.DATALOADER.FEATURES_GB = 20.0  # limit of that folder; those not used for the longest time go first
 
 SUFFIX = ".features"
 SHA = 32  # bytes of a SHA-256
