@@ -6,9 +6,8 @@ weight, whoever multiplies with it: a linear layer, PyTorch's attention, or code
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Dict, Tuple
+from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
