@@ -8,7 +8,7 @@ import torch
 from tests.reference.weight_changes import PlainChanges, with_singular_values
 from tests.user_errors import raises_user_error
 from trainers.common import load_tuned
-from trainers.common.models.weight_changes import singular_value_decomposition
+from trainers.common.models.algebra import singular_value_decomposition
 
 from .compare import FEW, TEMPLATE, assert_same_loss_and_gradients, assert_same_trajectory, names_of, plain_clip
 from .helpers import batch_of, train_step

@@ -58,7 +58,7 @@ def _linear_with_term(input, weight, bias=None):  # the names of F.linear's argu
 @contextmanager
 def _without_fast_path():
     """PyTorch's attention has a fast path for frozen layers, which does not call F.linear."""
-    mha = getattr(torch.backends, "mha", None)  # since torch 2.1, which is also when it can be switched off
+    mha = getattr(torch.backends, "mha", None)  # not in the oldest versions of torch
     if mha is None:
         yield
         return

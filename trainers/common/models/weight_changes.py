@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.functional import dropout
 
+from .algebra import assemble, singular_value_decomposition
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
 
@@ -95,23 +96,6 @@ class SingularValues(nn.Module):
         return self.sigma_0.clone()
 
 
-def singular_value_decomposition(W: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns U (m, k), sigma (k,), descending, and V (k, n), k = min(m, n), of a matrix (m, n) in fp64.
-
-    From the eigenvectors of the smaller of W^T W and W W^T, which is about three times as fast as torch.linalg.svd. The
-    squares cost half of the digits of small singular values; those of CLIP's matrices have enough left.
-    """
-    m, n = W.shape
-    if m < n:
-        V, sigma, U = singular_value_decomposition(W.t())
-        return U.t(), sigma, V.t()
-    squares, V = (tensor.flip(-1) for tensor in torch.linalg.eigh(W.t() @ W))  # descending
-    sigma = squares.clamp(min=0).sqrt()
-    if sigma[-1] <= 1e-6 * sigma[0]:  # almost singular
-        return torch.linalg.svd(W, full_matrices=False)
-    return W @ V / sigma, sigma, V.t()
-
-
 class WeightChanges(nn.Module):
     """Changes of parameters of a frozen model. A parameter may have several: one for q, k and v each.
 
@@ -170,26 +154,6 @@ class WeightChanges(nn.Module):
 
 def _term(parts, n_out: int, x: torch.Tensor) -> torch.Tensor:
     return assemble([(rows, module.apply_to(x)) for rows, module in parts], n_out, dim=-1)
-
-
-def assemble(parts: list[tuple[tuple[int, int], torch.Tensor]], n: int, dim: int) -> torch.Tensor:
-    """Returns a tensor of length n in dimension `dim`, with tensors at given ranges of it and 0 elsewhere."""
-    parts = sorted(parts, key=lambda part: part[0])
-    if parts[0][0] == (0, n):
-        return parts[0][1]
-    pieces = []
-    end = 0
-    for (first, last), tensor in parts:
-        pieces += [_zeros(tensor, first - end, dim), tensor]
-        end = last
-    pieces.append(_zeros(parts[0][1], n - end, dim))
-    return torch.cat([piece for piece in pieces if piece.shape[dim]], dim=dim)
-
-
-def _zeros(like: torch.Tensor, length: int, dim: int) -> torch.Tensor:
-    shape = list(like.shape)
-    shape[dim] = length
-    return like.new_zeros(shape)
 
 
 def select_matrices(
