@@ -18,6 +18,10 @@ CONTAINERS = {
 }  # fmt: skip
 
 
+# Names of the projection that ends an encoder
+PROJECTIONS = {"proj", "projection", "head", "text_projection", "visual_projection", "text_proj", "vision_proj"}
+
+
 def parameter_set(function):
     """Registers a function (CLIP model -> groups of parameter names, in forward order) under its own name."""
     PARAMETER_SETS[function.__name__] = function
@@ -131,6 +135,45 @@ def image_encoder(model):
 def text_encoder(model):
     """All parameters of the text encoder, including the embeddings of tokens and positions, and the projection."""
     return _modules(places.parameters(model, image=False))
+
+
+def _blocks(model: nn.Module, image: bool) -> list[list[str]]:
+    names = [name for module in places.parameters(model, image) for name in module]
+    return [[n for n in names if n.startswith(f"{block}.")] for block, _ in places.blocks(model, image)]
+
+
+@parameter_set
+def image_block(model):
+    """All parameters of each transformer block of the image encoder. Empty for a ResNet."""
+    return _blocks(model, image=True)
+
+
+@parameter_set
+def text_block(model):
+    """All parameters of each transformer block of the text encoder."""
+    return _blocks(model, image=False)
+
+
+def _output(model: nn.Module, image: bool) -> list[list[str]]:
+    """The last LayerNorm, if it is not a block's, and the projection that ends an encoder."""
+    norms = [name for name in places.norms(model, image) if places.blocks(model, image)]
+    blocks = tuple(f"{block}." for block, _ in places.blocks(model, image))
+    groups = _norms([name for name in norms[-1:] if not name.startswith(blocks)])
+    for names in places.parameters(model, image):
+        groups += [[name] for name in names if not name.startswith(blocks) and PROJECTIONS & set(name.split(".")[-2:])]
+    return [names for names in groups if not any("embed" in name for name in names)]
+
+
+@parameter_set
+def image_output(model):
+    """What follows the blocks of the image encoder: the last LayerNorm and the projection. Empty for a ResNet."""
+    return _output(model, image=True) if places.blocks(model, image=True) else []
+
+
+@parameter_set
+def text_output(model):
+    """What follows the blocks of the text encoder: the last LayerNorm and the projection."""
+    return _output(model, image=False)
 
 
 @parameter_set
