@@ -27,7 +27,10 @@ CLASSES = {n: c for n, c in CLASSES.items() if c.__module__.startswith(("trainer
 METHODS = list(CLASSES)
 TRAINABLE = [name for name in METHODS if CLASSES[name].trainable]
 # Smaller checkpoints where the content of checkpoints is not what is tested
-LIGHT = {"FullFineTuning": ("TRAINER.FULL_FINE_TUNING.TUNE", "('image_encoder', 'text_layernorm')")}
+LIGHT = {
+    name: (f"TRAINER.{CLASSES[name].section}.TUNE", "('image_encoder', 'text_layernorm')")
+    for name in ("FullFineTuning", "FLYP")
+}
 FAST = "TRAINER.TIP.SEARCH_STEP (5,4) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True".split()
 
 
