@@ -4,7 +4,9 @@ from itertools import groupby
 
 import pytest
 
-from tests.user_errors import raises_user_error
+from tests.tools.reporting.trees import write_record
+from tests.user_errors import assert_user_error, raises_user_error
+from tools.report import main
 from tools.reporting.printed_numbers import BY, is_backbone
 from tools.reporting.published import FILE, published, read
 
@@ -151,3 +153,13 @@ def changed(old, new):
 def test_malformed_files_are_refused(tmp_path, parts, facts):
     with raises_user_error("published.yaml", *facts):
         read(write(tmp_path, **parts))
+
+
+def test_the_report_refuses_a_malformed_file_in_one_line(tmp_path, monkeypatch, capsys):
+    write_record(tmp_path / "run", "CoOp", "EuroSAT", backbone="RN50")
+    monkeypatch.setattr("tools.reporting.published.FILE", write(tmp_path, sources="{}"))
+    published.cache_clear()
+    code = main([str(tmp_path / "run"), "--published"])
+    published.cache_clear()
+    assert_user_error((code, capsys.readouterr().err), "published.yaml", "table 1", "'S'")
+    assert not (tmp_path / "run" / "report").exists()
