@@ -64,6 +64,13 @@ PUBLISHED = [  # method, protocol, dataset, shots, epochs, batch size, learning 
     ("MaPLe", "base2new", "dtd", 16, 5, 4, 0.0035, "TRAINER.MAPLE.PROMPT_DEPTH", 9),
     ("MaPLe", "cross_dataset", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
     ("MaPLe", "domain_shift", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
+    ("PromptSRC", "base2new", "dtd", 16, 20, 4, 0.0025, "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9),
+    ("PromptSRC", "fewshot", "ucf101", 16, 50, 4, 0.0025, "TRAINER.PROMPTSRC.GPA_MEAN", 30.0),
+    ("PromptSRC", "fewshot", "dtd", 1, 50, 4, 0.0025, "TRAINER.PROMPTSRC.GPA_STD", 5.0),
+    ("PromptSRC", "domain_shift", "imagenet", 16, 20, 4, 0.0025, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3),
+    ("IVLP", "base2new", "dtd", 16, 20, 4, 0.0025, "TRAINER.IVLP.N_CTX_VISION", 4),
+    ("TCP", "base2new", "dtd", 16, 50, 32, 0.002, "OPTIM.NAME", "adam"),
+    ("TCP", "base2new", "sun397", 16, 25, 32, 0.002, "TRAINER.TCP.W", 8.0),
     ("TipAdapterF", "cross_dataset", "imagenet", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "last_step"),
     ("TipAdapterF", "fewshot", "dtd", 16, 20, 256, 0.001, "TRAINER.TIP.SEARCH_SCALE", (13.0, 13.0)),
     ("TipAdapterF", "fewshot", "eurosat", 16, 100, 256, 0.001, "TRAINER.TIP.ALPHA", 2.0),
@@ -80,7 +87,7 @@ def test_published_settings(method, protocol, dataset, shots, epochs, batch, lr,
     for part in key.split("."):
         node = node[part]
     assert node == value
-    if method != "TipAdapterF":
+    if method not in ("TipAdapterF", "TCP"):
         assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
 
 

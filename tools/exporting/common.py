@@ -32,9 +32,8 @@ def check_is_clip(trainer, target: str) -> None:
     if own and target != own:
         name = trainer.backbone.name
         raise ValueError(f"--to {target} does not support {name}: use --to {own}, its own library's format, or onnx")
-    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
     methods = ("text_features", "encode_text", "encode_image", "image_features", "logits", "model_inference")
-    if not additional and not overrides(trainer, *methods):
+    if not trainer.added_tensors() and not overrides(trainer, *methods):
         return
     supported = ["onnx", "delta"] if overrides(trainer, "logits", "model_inference") else ["onnx", "head", "delta"]
     raise ValueError(
@@ -46,7 +45,7 @@ def check_is_clip(trainer, target: str) -> None:
 def merged_weights(trainer) -> dict[str, torch.Tensor]:
     """Returns all weights of the backbone including the tuned ones, in fp32, by its own names."""
     state = {name: tensor.float().cpu().clone() for name, tensor in trainer.clip.state_dict().items()}
-    state.update({name: tensor.cpu().clone() for name, tensor in trainer.tuned.state_dict().items()})
+    state.update({name: tensor.detach().cpu().clone() for name, tensor in trainer.tuned_values().items()})
     return state
 
 

@@ -40,8 +40,7 @@ def complete_cfg(cfg) -> None:
     section = cfg.DATASET
     templates = section.TEMPLATES
     if isinstance(templates, str) and templates:
-        templates = [line.strip() for line in _read(templates, "DATASET.TEMPLATES").splitlines()]
-        templates = [line for line in templates if line and not line.startswith("#")]
+        templates = read_templates(templates, "DATASET.TEMPLATES")
     changes = {"TEMPLATES": _check_templates(templates, section.TEMPLATES)}
     if section.DESCRIPTIONS:
         content = read_descriptions(section.DESCRIPTIONS)
@@ -54,6 +53,12 @@ def complete_cfg(cfg) -> None:
         section[key] = value
     if frozen:
         cfg.freeze()
+
+
+def read_templates(path: str, key: str) -> tuple[str, ...]:
+    """Returns the lines of a file of templates. `key` names the file in an OSError or ValueError."""
+    lines = [line.strip() for line in _read(path, key).splitlines()]
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def _check_templates(templates, given) -> tuple[str, ...] | None:

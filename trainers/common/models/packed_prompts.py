@@ -53,6 +53,15 @@ def replace_rows(x: torch.Tensor, rows: torch.Tensor, index: torch.Tensor, promp
     return x.index_copy(1, rows, values)
 
 
+def with_tokens(packed: PackedPrompts, n: int) -> PackedPrompts:
+    """Returns how prompts are packed with n learned tokens after their first token, which is in the prefix.
+
+    `tokens`, `positions` and `classes` stay as they were, as only the embedding reads them.
+    """
+    masks = tuple(torch.cat([mask.new_ones(len(mask), n), mask], dim=1) for mask in packed.attention_masks)
+    return replace(packed, prefix=packed.prefix + n, eot_rows=packed.eot_rows + n, attention_masks=masks)
+
+
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
     """Packs tokenised prompts.
 
@@ -93,3 +102,27 @@ def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
         groups=tuple(zip(counts.tolist(), sizes.tolist())),
         attention_masks=tuple(torch.ones(s, prefix + s, dtype=torch.bool).tril(prefix) for s in sizes.tolist()),
     )
+
+
+def pack_equal(tokens: torch.Tensor) -> PackedPrompts:
+    """Packs tokenised prompts (n, L) as they are, on their device: no shared prefix, and no token left out.
+
+    The layout depends on n and L only, not on the tokens, so a CUDA graph can use it for any prompts.
+    """
+    n, length = tokens.shape
+    positions = torch.arange(length, device=tokens.device).repeat(n)
+    classes = torch.arange(n, device=tokens.device)
+    return PackedPrompts(
+        prefix=0,
+        tokens=tokens.flatten(),
+        positions=positions,
+        classes=classes.repeat_interleave(length),
+        eot_rows=classes * length + tokens.argmax(dim=-1),
+        groups=((n, length),),
+        attention_masks=(torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril(),),
+    )
+
+
+def trim(tokens: torch.Tensor) -> torch.Tensor:
+    """Returns tokenised prompts (n, L) without the columns after the longest prompt; end-of-text has the largest id."""
+    return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]

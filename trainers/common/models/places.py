@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .insertions import PARALLEL
+
 IMAGE_ROOTS = ("visual",)
 ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}  # values of the methods' key ENCODERS
 # Matrices that end an image encoder: (D, dim) that features are multiplied with, or the (dim, D) of a linear layer
@@ -112,9 +114,14 @@ def norm_before_blocks(model: nn.Module) -> nn.Module | None:
     return None
 
 
+def first_norm(block: nn.Module) -> nn.Module | None:
+    """Returns the first of a block's own LayerNorms; None if all are in its parts, as in BERT."""
+    return next((module for module in block.children() if _is_layernorm(module)), None)
+
+
 def width(block: nn.Module) -> int:
     """Returns the length of a token in a block: that of its own LayerNorms."""
-    return next(module.weight.numel() for module in block.children() if _is_layernorm(module))
+    return first_norm(block).weight.numel()
 
 
 def _is_list_of_blocks(module: nn.Module) -> bool:
@@ -127,7 +134,7 @@ def _is_attention(name: str) -> bool:
     return any("attn" in part or "attention" in part for part in name.split("."))
 
 
-def _in_attention(block: nn.Module, name: str) -> bool:
+def in_attention(block: nn.Module, name: str) -> bool:
     """Whether a module of a block is part of attention, by its name or by the type of a module that contains it."""
     parts = name.split(".")
     owners = [block.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
@@ -146,21 +153,24 @@ def ffn_linears(block: nn.Module) -> list[str]:
 def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str, int]]]:
     """Returns where something can be inserted into each block of one encoder: place -> (name of a module, width).
 
-    The module is the last linear layer of the attention ("after_attention") or of the FFN ("after_ffn"), and the width
-    that of its output. Empty if the blocks have other layers there, such as convolutions.
+    The module is the last linear layer of the attention ("after_attention") or of the FFN ("after_ffn"), or the block
+    ("parallel_to_block"), and the width that of its output. Empty if the blocks have other layers there, such as
+    convolutions.
     """
     points = []
     for block_name, block in blocks(model, image):
         found = {}
         for name, module in block.named_modules():
             if isinstance(module, nn.Linear) and is_used(model, f"{block_name}.{name}"):
-                place = "after_attention" if _in_attention(block, name) else "after_ffn"
+                place = "after_attention" if in_attention(block, name) else "after_ffn"
                 owner = name.rpartition(".")[0]
                 if isinstance(block.get_submodule(owner), nn.MultiheadAttention):
                     name = owner  # which does not call its output projection
                 found[place] = (f"{block_name}.{name}", module.out_features)
-        points.append(found)
-    return points if all(len(found) == 2 for found in points) else []
+        if len(found) < 2:
+            return []
+        points.append({**found, PARALLEL: (block_name, found["after_ffn"][1])})
+    return points
 
 
 def norms(model: nn.Module, image: bool, batch: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ from tests.user_errors import raises_user_error
 from trainers.clipfit import CLIPFit
 from trainers.common.compat import functional_call
 from trainers.common.models import open_clip_models, open_clip_sources
-from trainers.common.models.backbones import load_backbone
+from trainers.common.models.backbones import has_own_encoders, load_backbone
 from trainers.common.models.library import LibraryBackbone
 from trainers.common.models.parameter_sets import PARAMETER_SETS, select
 from trainers.common.prompt_learner import PromptLearner, word_context
@@ -64,6 +64,7 @@ def difference(ours, theirs):
 def test_features_equal_those_of_open_clip(name, load):
     backbone, theirs = load(name)
     assert isinstance(backbone, LibraryBackbone) == (name not in LEAN) and backbone.library == "open_clip"
+    assert has_own_encoders(backbone.name) == (name in LEAN)
     image, tokens = images(backbone), open_clip.get_tokenizer(name)(PROMPTS)
     assert torch.equal(backbone.text_encoder.tokenizer(PROMPTS), tokens.long())
     image_features, text_features = features(backbone, image)
