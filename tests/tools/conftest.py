@@ -7,6 +7,7 @@ import pytest
 from datasets.eurosat import EuroSAT
 from tests.tools.eurosat import IMAGES, split_file
 from tests.tools.local_server import make_tar, make_zip, serve
+from tests.trainers.conftest import cached_digests  # noqa: F401  (used by all tests)
 from tools import prepare_data
 from tools.prepare import fetch, install
 from tools.prepare.download_plans import DownloadPlan, Source, Step
