@@ -17,6 +17,8 @@ SHALLOW["TCP"] = ["TRAINER.TCP.LAYER", "2"]
 for method in ("IVLP", "PromptSRC"):
     key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
     SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]
+SHALLOW["MMA"] = ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"]
+SHALLOW["MMRL"] = ["TRAINER.MMRL.REP_LAYERS", "(2,)"]
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 
