@@ -106,15 +106,19 @@ def complete(cfg) -> None:
 
 def merged(cfg, args, opts: list[str]):
     """`cfg` with the config files, flags and KEY VALUE pairs of the command line merged into it."""
+    from trainers import our_name, upstream_sections
+
     names = []  # of the keys, in the order in which they are merged
-    for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
-        if path:
-            names += merge_file(cfg, path, flag)
-    pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
-    # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
-    merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
-    pairs = zip(opts[::2], opts[1::2], strict=True)
-    merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
+    with upstream_sections(cfg):
+        for flag, path in (("--dataset-config-file", args.dataset_config_file), ("--config-file", args.config_file)):
+            if path:
+                names += merge_file(cfg, path, flag)
+        pairs = [(key, getattr(args, name)) for name, (key, _) in FLAGS.items()]
+        # Empty values are ignored, as in CoOp. Unlike in CoOp, seed 0 is a seed.
+        merge_pairs(cfg, [(key, value) for key, value in pairs if value or value == 0], "command line")
+        pairs = zip(opts[::2], opts[1::2], strict=True)
+        merge_pairs(cfg, [(key, value) for key, value in pairs if key != "PLUGINS"], "command line")  # see `register`
+    cfg.TRAINER.NAME = our_name(cfg.TRAINER.NAME)
     by_length = [name for name in names + opts[::2] if name in ("OPTIM.MAX_EPOCH", "OPTIM.ITERATIONS")]
     if by_length[-1:] == ["OPTIM.MAX_EPOCH"] and "ITERATIONS" in cfg.OPTIM:
         cfg.OPTIM.ITERATIONS = ""  # both set the length of the training, and the later one wins

@@ -74,7 +74,7 @@ def run(args) -> int:
     args.out = sweep.absolute_path(args.out) if args.out else None
     sweep.prepare(args, f"{OUTPUT}/rehearsal" if args.rehearse else OUTPUT)
     if args.methods and (not args.names or ALL in args.names):
-        check_methods(args.methods)
+        args.methods = known_methods(args.methods)
         requested = [study for study in requested if has_method(study, args.methods)]
     if args.rehearse:
         rehearsal.set_options(args)
@@ -88,12 +88,16 @@ def run(args) -> int:
     return reproduction.run()
 
 
-def check_methods(names: list[str]) -> None:
-    """Raises ValueError for an unknown method."""
+def known_methods(names: list[str]) -> list[str]:
+    """Returns our names of methods. Raises ValueError for an unknown method."""
+    from trainers import our_name
+
     known = registered_methods()
+    names = [our_name(name) for name in names]
     for name in names:
         if name not in known and name != ALL:
             raise ValueError(f"--methods: unknown method {name!r}; available: {', '.join(known)}")
+    return names
 
 
 class Reproduction:

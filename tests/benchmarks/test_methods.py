@@ -12,12 +12,17 @@ import methods  # noqa: E402
 from tests.benchmarks.tables import find_row, numbers  # noqa: E402
 
 PUBLISHED = {"CLIPFit": 32, "CoOp": 32, "CoCoOp": 1, "KgCoOp": 128, "ProGrad": 32, "MaPLe": 4}  # batch sizes
+SHALLOW = {"MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"]}  # the tiny CLIP has two image blocks
+SHALLOW["TCP"] = ["TRAINER.TCP.LAYER", "2"]
+for method in ("IVLP", "PromptSRC"):
+    key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
+    SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 
 @pytest.mark.parametrize("method", methods.trainable_methods())
 def test_one_training_step_per_method(method, tiny, capsys):
-    opts = ["TRAINER.MAPLE.PROMPT_DEPTH", "2"] if method == "MaPLe" else []
+    opts = SHALLOW.get(method, [])
     result = methods.run(argparse.Namespace(**ARGS, batch=None, case=method, weights=tiny, opts=opts))
     assert result["parameters"] > 0 and result["seconds"] > 0
     assert result["batch"] == PUBLISHED.get(method, result["batch"])

@@ -24,7 +24,7 @@ class PlainAdapter(PlainCoOp):
         self.tokens = clip.tokenize([template.format(name.replace("_", " ")) for name in classnames])
         self.parameters = {}
         for name, p in learned.items():
-            own = p.detach().clone() if name.startswith(INSERTED) else self.model.get_parameter(name)
+            own = p.detach().clone() if name.startswith((INSERTED, "shared.")) else self.model.get_parameter(name)
             self.parameters[name] = own.requires_grad_(True)
 
     def adapt(self, y, place):

@@ -17,7 +17,7 @@ FOLDERS |= {"TipAdapter": "tip_adapter", "TipAdapterF": "tip_adapter_f", "Zerosh
 FOLDERS |= {"LayerNormTuning": "layernorm_tuning", "FullFineTuning": "full_fine_tuning", "TwoStage": "two_stage"}
 FOLDERS |= {"SkipTuning": "skip_tuning"}
 FOLDERS |= {"CLIPLoRA": "clip_lora", "CLIPSVD": "clip_svd"}
-FOLDERS |= {"LinearProbe": "linear_probe", "PromptTuning": "prompt_tuning"}
+FOLDERS |= {"LinearProbe": "linear_probe", "PromptTuning": "prompt_tuning", "LPPlusPlus": "lp_plus_plus"}
 
 
 def call(script, *arguments, python=None, cwd=None):

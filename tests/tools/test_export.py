@@ -182,14 +182,13 @@ def test_onnx(call, run_of, tmp_path, method):
     logits = load_tuned(run_of(method), precision="fp32").predict(IMAGES).logits
     for n in (1, 2, 5):
         output = session.run(None, {"image": IMAGES[:n].numpy()})[0]
-        assert torch.allclose(torch.from_numpy(output), logits[:n], atol=1e-5)
+        assert torch.allclose(torch.from_numpy(output), logits[:n], atol=2e-5)  # of logits up to 10
 
 
 # supported by openai, open_clip and huggingface
 PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2", "LayerNormTuning", "BitFit", "FullFineTuning"}
-PLAIN_CLIP |= {"FLYP", "SkipTuning"}
-PLAIN_CLIP |= {"CLIPLoRA", "CLIPSVD"}
-HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe"}
+PLAIN_CLIP |= {"CLIPLoRA", "CLIPSVD", "ProLIP", "FLYP", "SkipTuning"}
+HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus", "GDA", "MMRL"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 
 

@@ -235,15 +235,20 @@ MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
 
+IVLP = {"prompt_learner.ctx": (4, 512), "deep_text_tokens": (8, 4, 512), "image_tokens": (9, 4, 768)}
+
 
 def hypercomplex(prefix, n_in, n_out, n=4):
     return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
 
 
+ENCODER_WIDTHS = (("image", 768), ("text", 512))
+
+
 def inserted(layer, reduced, *places):
     """Tensors of adapters on ViT-B/16. `layer` makes those of a layer; `reduced` gives the width of the bottleneck."""
     tensors = {}
-    for encoder, width in (("image", 768), ("text", 512)):
+    for encoder, width in ENCODER_WIDTHS:
         for name in (f"inserted.{encoder}.blocks.{i}.{place}" for i in BLOCKS for place in places):
             tensors |= layer(f"{name}.down", width, reduced(width)) | layer(f"{name}.up", reduced(width), width)
     return tensors
@@ -272,6 +277,16 @@ SVD = {
 }
 # Names in the upper half of both encoders, with the last LayerNorm and the projection
 UPPER_HALF = re.compile(r"(visual\.)?transformer\.resblocks\.([6-9]|1[01])\.|.*(ln_post|ln_final|proj(ection)?$)")
+MMA = {}
+for i in range(4, 12):
+    MMA |= linear(f"shared.{i}", 32, 32)
+    for encoder, width in ENCODER_WIDTHS:
+        name = f"inserted.{encoder}.blocks.{i}.parallel_to_block"
+        MMA |= linear(f"{name}.down", width, 32) | linear(f"{name}.up", 32, width)
+MMRL = {"tokens": (5, 512), "projection": (768, 512)}
+for encoder, width in ENCODER_WIDTHS:
+    for i in range(5, 12):
+        MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -284,11 +299,22 @@ ON_VIT_B16 = {
     "KgCoOp": ({"ctx": (4, 512)}, 2_048),
     "ProGrad": ({"ctx": (16, 512)}, 8_192),
     "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
+    "IVLP": (IVLP, 46_080),
+    "PromptSRC": (IVLP, 46_080),
+    "TCP": (
+        {"ctx": (4, 512), **linear("meta_net.linear1", 512, 128), **linear("meta_net.linear2", 128, 2048)},
+        331_904,
+    ),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
+    "CLAP": ({"weight": (10, 512)}, 5_120),
+    "TaskRes": ({"residual": (10, 512)}, 5_120),
+    "ProLIP": ({"visual.proj": (768, 512)}, 393_216),
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
+    "MMA": (MMA, 674_560),
+    "MMRL": (MMRL, 4_992_256),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "CLIPLoRA": (LORA, 184_320),

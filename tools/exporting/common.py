@@ -6,6 +6,7 @@ import os
 import torch
 import torch.nn.functional as F
 
+from trainers.common.feature_trainer import FeatureTrainer
 from trainers.common.trainer import ClipTrainer
 
 OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
@@ -17,8 +18,12 @@ def own_format(backbone) -> str | None:
 
 
 def overrides(trainer, *names: str) -> bool:
-    """Returns whether the method overrides one of these methods of ClipTrainer."""
-    return any(getattr(type(trainer), name) is not getattr(ClipTrainer, name) for name in names)
+    """Returns whether the method overrides one of these methods of ClipTrainer.
+
+    Those of FeatureTrainer do the same, and also take features that have been computed.
+    """
+    bases = (ClipTrainer, FeatureTrainer)
+    return not all(getattr(type(trainer), name) in [getattr(base, name) for base in bases] for name in names)
 
 
 def check_is_clip(trainer, target: str) -> None:

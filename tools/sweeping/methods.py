@@ -24,12 +24,15 @@ def is_method(trainer: type) -> bool:
 
 
 def select_methods(names: list[str], protocol: str, backbone: str) -> list[str]:
-    """Returns the methods to run. For ["all"], prints the methods that it skips.
+    """Returns the methods to run, by our names. For ["all"], prints the methods that it skips.
 
     Raises:
         ValueError: If a method is unknown, or if a named method does not support the protocol or the backbone.
     """
+    from trainers import our_name
+
     trainers = registered_methods()
+    names = [our_name(name) for name in names]
     select_all = names == ["all"]
     for name in names:
         if name not in trainers and not select_all:

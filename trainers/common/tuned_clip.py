@@ -47,6 +47,7 @@ class TextCache:
     """Cached text features (n_cls, E) and activations."""
 
     zero_shot: torch.Tensor | None = None  # text features of the frozen CLIP
+    raw: torch.Tensor | None = None  # the same, not normalised
     starts: list[Start | None] | None = None  # per pass: activations before the first tuned parameter
     tuned: torch.Tensor | None = None  # text features in evaluation; `tuned_changed` clears them
 
@@ -59,6 +60,8 @@ class TunedClip:
 
     section = ""  # key under cfg.TRAINER with the method's options
     model_name = ""  # registered name, and folder of the checkpoints in the run directory
+    upstream_names = ()  # names under which official code registers the method, if they are others
+    upstream_section = ""  # its config section there, with the same keys, if it has another name
     former_name = ""  # folder of upstream's checkpoints, if it has another name
     not_loaded = ()  # name prefixes of tensors in upstream's checkpoints that are not loaded, as they are recomputed
 
@@ -124,15 +127,15 @@ class TunedClip:
         return logits, {"ce": F.cross_entropy(logits, label)}
 
     def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Returns weights with which the method predicts as zero-shot CLIP: those of CLIP, by name.
+        """Returns weights with which the method predicts as zero-shot CLIP, by name: CLIP's own, or no change of them.
 
-        A method with parameters of its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from
-        these to the `tuned` ones of a run on the same classes. A change of a matrix is linear in one of its tensors,
-        which goes from no change to the tuned one; its other tensors stay at their `tuned` values.
+        For no change, one factor of it is 0, and the other one has the value in `tuned`. A method with parameters of
+        its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from these to the `tuned` ones of
+        a run on the same classes.
         """
-        weights = {name: tensor for name, tensor in tuned.items() if name.startswith("changes.")}
-        weights.update({f"changes.{name}": tensor for name, tensor in self.changes.neutral().items()})
-        return {**weights, **{name: self.clip.get_parameter(name) for name in self.clip_names}}
+        weights = {name: self.clip.get_parameter(name) for name in self.clip_names}
+        weights.update({name: tensor for name, tensor in tuned.items() if name.startswith("changes.")})
+        return {**weights, **{f"changes.{name}": tensor for name, tensor in self.changes.neutral().items()}}
 
     def objective(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns the scalar to minimise, given the loss terms."""

@@ -27,6 +27,7 @@ from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
 from .places import encoders
 from .preprocess import Preprocess, follow
+from .text import TextEncoder
 from .weights_digest import folder_hashes
 
 from clip.model import CLIP  # isort: skip  (after `backbone_files`, which imports `clip` without its warning)
@@ -91,6 +92,11 @@ def check_blocks(name: str, value: str, key: str) -> None:
             f"{key} {value!r} needs an image encoder with transformer blocks, and that of MODEL.BACKBONE.NAME {name} "
             f"has none: set {key} text, or use another backbone"
         )
+
+
+def has_own_encoders(name: str) -> bool:
+    """Whether our own encoders run a backbone, as it has the structure of OpenAI's CLIP. Loads no weights."""
+    return library_of(name) is None or isinstance(outline(name).text_encoder, TextEncoder)
 
 
 def features_per_image(name: str) -> int:

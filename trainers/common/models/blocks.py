@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..compat import autocast_on_cpu, is_compiling
 from . import linear_terms
-from .insertions import Inserted, insert
+from .insertions import PARALLEL, Inserted, insert
 
 SLOPE = 1.702  # of QuickGELU
 PARAMETERS = (
@@ -86,12 +86,16 @@ def _before(x, p: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def _after(x, y, p: dict[str, torch.Tensor], activate: Callable, inserted: dict[str, Inserted]) -> torch.Tensor:
     """Applies the output projection to the attention output y, then both residual additions and the FFN."""
+    parallel = None
+    if PARALLEL in inserted:
+        parallel = insert(inserted, PARALLEL, layer_norm(x, p["ln_1.weight"], p["ln_1.bias"]))
     y = linear(y, p["attn.out_proj.weight"], p["attn.out_proj.bias"])
     x = x + insert(inserted, "after_attention", y)
     y = layer_norm(x, p["ln_2.weight"], p["ln_2.bias"])
     y = activate(linear(y, p["mlp.c_fc.weight"], p["mlp.c_fc.bias"]))  # (B, T, 4d)
     y = linear(y, p["mlp.c_proj.weight"], p["mlp.c_proj.bias"])
-    return x + insert(inserted, "after_ffn", y)
+    x = x + insert(inserted, "after_ffn", y)
+    return x if parallel is None else x + parallel
 
 
 @lru_cache(maxsize=None)

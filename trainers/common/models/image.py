@@ -7,12 +7,14 @@ computed for the class token only, which saves almost a twelfth of a ViT-B. The 
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from ..compat import attention
 from .blocks import run_block
-from .insertions import Insertions
+from .insertions import Insertions, insert_tokens
 
 
 def image_encoder(visual: nn.Module) -> nn.Module:
@@ -36,26 +38,35 @@ class ViT(nn.Module):
         self.positional_embedding = visual.positional_embedding
         self.proj = visual.proj
 
-    def forward(self, image: torch.Tensor, prompts=(), inserted: Insertions | None = None) -> torch.Tensor:
+    def forward(
+        self, image: torch.Tensor, prompts=(), inserted: Insertions | None = None, return_tokens: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Returns image features (B, E), not normalised, of images (B, 3, H, W).
 
         `prompts[i]` (n_ctx, D) are learned tokens, appended to the input of block i. They replace the outputs of the
-        learned tokens of block i - 1. `inserted` is what is inserted into the blocks.
+        learned tokens of block i - 1. `inserted` is what is inserted into the blocks. With `return_tokens`, also
+        returns the outputs (B, n, D) of the learned tokens in it, after the last LayerNorm.
         """
         x = self.conv1(image).flatten(2).transpose(1, 2)  # (B, patches, D)
         x = torch.cat([self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x = x + self.positional_embedding.to(x.dtype)
         n_tokens = x.shape[1]
         last = len(self.transformer.resblocks) - 1
+        n_inserted = 0  # learned tokens after the class token
         for i, block in enumerate(self.transformer.resblocks):
             if i < len(prompts):
                 x = torch.cat([x[:, :n_tokens], prompts[i].to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
             if i == 0:
                 x = self.ln_pre(x)
-            attend, rows = (attend_first, slice(0, 1)) if i == last else (attend_all, None)
-            here = inserted.get(i) if inserted else None
+            here = (inserted or {}).get(i, {})
+            x, n_inserted = insert_tokens(here, x, n_inserted)
+            attend, rows = attend_all, None
+            if i == last:
+                n_read = 1 + n_inserted if return_tokens else 1
+                attend, rows = partial(attend_first, n=n_read), slice(0, n_read)
             x = run_block(block, x, attend, rows, self.recompute, self.compiled, inserted=here)
-        return self.ln_post(x[:, 0]) @ self.proj
+        features = self.ln_post(x[:, 0]) @ self.proj
+        return (features, self.ln_post(x[:, 1:])) if return_tokens else features
 
 
 def attend_all(qkv: torch.Tensor, heads: int) -> torch.Tensor:
@@ -63,9 +74,9 @@ def attend_all(qkv: torch.Tensor, heads: int) -> torch.Tensor:
     return _attend(qkv, heads, qkv.shape[1])
 
 
-def attend_first(qkv: torch.Tensor, heads: int) -> torch.Tensor:
-    """Computes attention of the first token to all tokens: (B, T, 3D) -> (B, 1, D)."""
-    return _attend(qkv, heads, 1)
+def attend_first(qkv: torch.Tensor, heads: int, n: int = 1) -> torch.Tensor:
+    """Computes attention of the first n tokens to all tokens: (B, T, 3D) -> (B, n, D)."""
+    return _attend(qkv, heads, n)
 
 
 def _attend(qkv: torch.Tensor, heads: int, n_queries: int) -> torch.Tensor:

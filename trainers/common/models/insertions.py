@@ -1,9 +1,13 @@
 """Insertions: trainable modules between the layers of the blocks of a frozen encoder.
 
-A block has two places, both before the sum with the residual:
+A block has two places before the sum with the residual, and one in parallel to the block:
 
 - `after_attention`: on the output of the attention's output projection;
-- `after_ffn`: on the output of the last linear layer of the FFN.
+- `after_ffn`: on the output of the last linear layer of the FFN;
+- `parallel_to_block`: on the block's input after its first LayerNorm. The result is added to the block's output.
+
+Learned tokens can be inserted before a block too, after the first token of each sequence, in our own encoders only.
+They stay in the sequence until the end, and those of a later block replace them.
 
 The modules belong to the method (`InsertedModules`), not to the encoder. Each forward pass of an encoder is given their
 functions and tensors. Where nothing is given, a block computes what it computes without this module.
@@ -12,12 +16,14 @@ functions and tensors. Where nothing is given, a block computes what it computes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Union
 
 import torch
 from torch import nn
 
 PLACES = ("after_attention", "after_ffn")
+PARALLEL = "parallel_to_block"
+TOKENS = "tokens"
 
 
 class Inserted(NamedTuple):
@@ -31,7 +37,8 @@ class Inserted(NamedTuple):
     tensors: tuple[torch.Tensor, ...]
 
 
-Insertions = Dict[int, Dict[str, Inserted]]  # number of a block -> place -> what is inserted there
+# Number of a block -> place -> what is inserted there; TOKENS -> learned tokens (n, d)
+Insertions = Dict[int, Dict[str, Union[Inserted, torch.Tensor]]]
 
 
 def insert(inserted: dict[str, Inserted], place: str, y: torch.Tensor) -> torch.Tensor:
@@ -40,6 +47,18 @@ def insert(inserted: dict[str, Inserted], place: str, y: torch.Tensor) -> torch.
         return y
     function, tensors = inserted[place]
     return function(y, *tensors)
+
+
+def insert_tokens(inserted: dict, x: torch.Tensor, present: int) -> tuple[torch.Tensor, int]:
+    """Puts the learned tokens of a block after the first token of x (B, T, d), instead of the `present` ones there.
+
+    Returns:
+        x (B, T - present + n, d) and n; x and `present` if the block has none.
+    """
+    if TOKENS not in inserted:
+        return x, present
+    tokens = inserted[TOKENS]
+    return torch.cat([x[:, :1], tokens.expand(x.shape[0], -1, -1), x[:, 1 + present :]], dim=1), len(tokens)
 
 
 class InsertedModules(nn.Module):

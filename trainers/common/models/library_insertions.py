@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from . import places
-from .insertions import Inserted, Insertions, insert
+from .insertions import PARALLEL, Inserted, Insertions, insert
 
 
 class BlockHooks:
@@ -33,7 +33,8 @@ class BlockHooks:
             for block, points in zip(self.blocks, places.insertion_points(self.model, self.image)):
                 block.inserted = {}
                 for place, (name, _) in points.items():
-                    self.model.get_submodule(name).register_forward_hook(partial(_apply, block, place))
+                    hook = _add_parallel if place == PARALLEL else partial(_apply, block, place)
+                    self.model.get_submodule(name).register_forward_hook(hook)
         with set_inserted({self.blocks[i]: at for i, at in inserted.items()}):
             yield
 
@@ -61,3 +62,15 @@ def _apply(block: nn.Module, place: str, module: nn.Module, inputs, output):
     if isinstance(output, tuple):  # of nn.MultiheadAttention, with the attention weights
         return (insert(block.inserted, place, output[0]), *output[1:])
     return insert(block.inserted, place, output)
+
+
+def _add_parallel(block: nn.Module, inputs, output):
+    """A forward hook of a block: returns its output plus what is inserted parallel to it.
+
+    A block without LayerNorms of its own (BERT) gets the output of the previous block's last LayerNorm.
+    """
+    if PARALLEL not in block.inserted:
+        return output
+    norm = places.first_norm(block)
+    y = insert(block.inserted, PARALLEL, inputs[0] if norm is None else norm(inputs[0]))
+    return (output[0] + y, *output[1:]) if isinstance(output, tuple) else output + y

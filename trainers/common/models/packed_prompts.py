@@ -53,6 +53,15 @@ def replace_rows(x: torch.Tensor, rows: torch.Tensor, index: torch.Tensor, promp
     return x.index_copy(1, rows, values)
 
 
+def with_tokens(packed: PackedPrompts, n: int) -> PackedPrompts:
+    """Returns how prompts are packed with n learned tokens after their first token, which is in the prefix.
+
+    `tokens`, `positions` and `classes` stay as they were, as only the embedding reads them.
+    """
+    masks = tuple(torch.cat([mask.new_ones(len(mask), n), mask], dim=1) for mask in packed.attention_masks)
+    return replace(packed, prefix=packed.prefix + n, eot_rows=packed.eot_rows + n, attention_masks=masks)
+
+
 def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
     """Packs tokenised prompts.
 

@@ -177,6 +177,12 @@ def text_output(model):
 
 
 @parameter_set
+def image_projection(model):
+    """The matrix of the linear projection that ends the image encoder, without its bias: ProLIP's choice."""
+    return [[name] for name, parameter in places.projection(model).items() if parameter.dim() == 2]
+
+
+@parameter_set
 def logit_scale(model):
     """The logarithm of the factor of the cosine similarities. Empty if the model does not learn it, as BLIP."""
     return [["logit_scale"]] if isinstance(getattr(model, "logit_scale", None), nn.Parameter) else []

@@ -8,7 +8,10 @@ of parts within the towers that features do not depend on, such as "crossattenti
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+
+from .insertions import PARALLEL
 
 IMAGE_ROOTS = ("visual",)
 ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}  # values of the methods' key ENCODERS
@@ -16,6 +19,7 @@ ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}  
 IMAGE_PROJECTIONS = ("visual.proj",)
 IMAGE_PROJECTION_LAYERS = (
     "visual.head.proj", "visual.trunk.head", "visual.trunk.head.fc", "visual_projection", "vision_proj",
+    "visual.attnpool.c_proj",
 )  # fmt: skip
 HEAD = ("logit_scale", "logit_bias")  # of both encoders
 
@@ -110,9 +114,14 @@ def norm_before_blocks(model: nn.Module) -> nn.Module | None:
     return None
 
 
+def first_norm(block: nn.Module) -> nn.Module | None:
+    """Returns the first of a block's own LayerNorms; None if all are in its parts, as in BERT."""
+    return next((module for module in block.children() if _is_layernorm(module)), None)
+
+
 def width(block: nn.Module) -> int:
     """Returns the length of a token in a block: that of its own LayerNorms."""
-    return next(module.weight.numel() for module in block.children() if _is_layernorm(module))
+    return first_norm(block).weight.numel()
 
 
 def _is_list_of_blocks(module: nn.Module) -> bool:
@@ -144,8 +153,9 @@ def ffn_linears(block: nn.Module) -> list[str]:
 def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str, int]]]:
     """Returns where something can be inserted into each block of one encoder: place -> (name of a module, width).
 
-    The module is the last linear layer of the attention ("after_attention") or of the FFN ("after_ffn"), and the width
-    that of its output. Empty if the blocks have other layers there, such as convolutions.
+    The module is the last linear layer of the attention ("after_attention") or of the FFN ("after_ffn"), or the block
+    ("parallel_to_block"), and the width that of its output. Empty if the blocks have other layers there, such as
+    convolutions.
     """
     points = []
     for block_name, block in blocks(model, image):
@@ -157,8 +167,10 @@ def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str,
                 if isinstance(block.get_submodule(owner), nn.MultiheadAttention):
                     name = owner  # which does not call its output projection
                 found[place] = (f"{block_name}.{name}", module.out_features)
-        points.append(found)
-    return points if all(len(found) == 2 for found in points) else []
+        if len(found) < 2:
+            return []
+        points.append({**found, PARALLEL: (block_name, found["after_ffn"][1])})
+    return points
 
 
 def norms(model: nn.Module, image: bool, batch: bool = False) -> list[str]:
@@ -182,20 +194,40 @@ def is_block_norm(name: str) -> bool:
     return len(parts) > 1 and parts[-2].isdecimal()
 
 
-def identity_projection(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Returns name -> tensor for the projection that ends the image encoder, such that it does nothing.
+def projection(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the parameters of the linear projection that ends the image encoder: a matrix, and its bias, if any.
 
-    Empty if the encoder has none that is linear, as ResNets, whose attention pooling projects.
+    Empty if the encoder does not end with one.
     """
     parameters = dict(model.named_parameters())
     for name in IMAGE_PROJECTIONS:
         if name in parameters:
-            return {name: torch.eye(len(parameters[name])).to(parameters[name])}
+            return {name: parameters[name]}
     for name in IMAGE_PROJECTION_LAYERS:
-        weight, bias = parameters.get(f"{name}.weight"), parameters.get(f"{name}.bias")
-        if weight is not None and weight.dim() == 2:
-            tensors = {f"{name}.weight": torch.eye(weight.shape[1]).to(weight)}
-            if bias is not None:
-                tensors[f"{name}.bias"] = bias.new_zeros(weight.shape[1])
-            return tensors
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        if weight in parameters and parameters[weight].dim() == 2:
+            return {name: parameters[name] for name in (weight, bias) if name in parameters}
     return {}
+
+
+def identity_projection(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns name -> tensor for the projection that ends the image encoder, such that it does nothing.
+
+    Empty if the encoder has none that is linear.
+    """
+    tensors = {}
+    for name, parameter in projection(model).items():
+        width = parameter.shape[0 if name in IMAGE_PROJECTIONS else -1]  # of the features before the projection
+        if parameter.dim() == 2:
+            tensors[name] = torch.eye(width).to(parameter)
+        else:
+            tensors[name] = parameter.new_zeros(len(next(iter(tensors.values()))))
+    return tensors
+
+
+def project(features: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns features (B, D) after the projection `tensors`, named as in `projection`: (B, dim)."""
+    (name, matrix), *bias = tensors.items()
+    if name in IMAGE_PROJECTIONS:
+        return features @ matrix
+    return F.linear(features, matrix, bias[0][1] if bias else None)

@@ -9,7 +9,7 @@ from tests.reference.models import random_clip
 from trainers.adapter import bottleneck
 from trainers.common.models import blocks
 from trainers.common.models.image import ViT
-from trainers.common.models.insertions import PLACES, Inserted
+from trainers.common.models.insertions import PARALLEL, PLACES, Inserted
 from trainers.common.models.packed_prompts import pack
 from trainers.common.models.places import insertion_points
 from trainers.common.models.text import TextEncoder
@@ -25,11 +25,11 @@ def random(*shape, seed, scale=1.0):
 
 
 def adapters(numbers, width=128, hidden=6):
-    """Insertions at both places of some blocks, and their tensors, which require gradients."""
+    """Insertions at all places of some blocks, and their tensors, which require gradients."""
     insertions, leaves = {}, []
     for i in numbers:
         insertions[i] = {}
-        for k, place in enumerate(PLACES):
+        for k, place in enumerate((*PLACES, PARALLEL)):
             shapes = (hidden, width), (hidden,), (width, hidden), (width,)
             tensors = tuple(random(*s, seed=10 * i + k, scale=0.1).requires_grad_() for s in shapes)
             insertions[i][place] = Inserted(bottleneck, tensors)
@@ -41,9 +41,10 @@ def plain_block(block, x, inserted, mask=None):
     """A block of CLIP's own modules on x (T, B, d)."""
     z = block.ln_1(x)
     y = block.attn(z, z, z, need_weights=False, attn_mask=mask)[0]
+    parallel = bottleneck(block.ln_1(x), *inserted[PARALLEL].tensors) if inserted else 0
     x = x + (bottleneck(y, *inserted["after_attention"].tensors) if inserted else y)
     y = block.mlp(block.ln_2(x))
-    return x + (bottleneck(y, *inserted["after_ffn"].tensors) if inserted else y)
+    return x + (bottleneck(y, *inserted["after_ffn"].tensors) if inserted else y) + parallel
 
 
 def assert_same(ours, plain, leaves):
@@ -158,6 +159,7 @@ def test_new_tensors_do_not_compile_a_block_again(compile_with):
 def test_insertion_points():
     for encoder, prefix, n in ((True, "visual.", N_IMAGE), (False, "", N_TEXT)):
         names = [f"{prefix}transformer.resblocks.{i}" for i in range(n)]
-        expected = [{"after_attention": (f"{b}.attn", 128), "after_ffn": (f"{b}.mlp.c_proj", 128)} for b in names]
+        modules = {"after_attention": ".attn", "after_ffn": ".mlp.c_proj", PARALLEL: ""}
+        expected = [{place: (b + module, 128) for place, module in modules.items()} for b in names]
         assert insertion_points(CLIP, encoder) == expected
     assert insertion_points(random_clip("tiny-RN"), image=True) == []

@@ -24,6 +24,7 @@ from trainers.common.models.library import LibraryImage
 from trainers.common.models.open_clip_sources import Source
 from trainers.common.models.places import insertion_points
 from trainers.common.models.transformers_names import to_transformers
+from trainers.mma import MMA
 
 from ...helpers import batch_of, make_cfg, make_trainer, train_step
 from .test_open_clip_models import FAMILIES, LEAN
@@ -89,10 +90,10 @@ def build_bare(open_clip_folder, transformers_folder, digits_root, tmp_path):
 
 @pytest.fixture
 def build(build_bare):
-    """build(name, *keys) -> an Adapter trainer with changed tuned parameters, without data."""
+    """build(name, *keys, method=...) -> a trainer with changed tuned parameters, without data."""
 
-    def build(name, *keys):
-        trainer = build_bare(Adapter, name, "TRAINER.ADAPTER.WIDTH", "5", *keys)
+    def build(name, *keys, method=Adapter):
+        trainer = build_bare(method, name, "TRAINER.ADAPTER.WIDTH", "5", *keys)
         rng = torch.Generator().manual_seed(1)
         for p in trainer.tuned.parameters():
             p.data += 0.1 * torch.randn(p.shape, generator=rng)
@@ -183,6 +184,49 @@ def test_loss_and_gradients_equal_those_of_the_librarys_model_with_adapters(buil
         assert (trainer.text_features() - trainer.zero_shot_features()).norm() > 1e-3
 
 
+def add_parallel(block, norm, tensors):
+    """Makes a block return its output plus up relu(shared relu(down norm(x))) for its input x (..., d)."""
+    plain = block.forward
+
+    def forward(x, *args, **kwargs):
+        output = plain(x, *args, **kwargs)
+        down, down_bias, shared, shared_bias, up, up_bias = tensors
+        z = getattr(block, norm)(x) if norm else x
+        z = F.relu(F.relu(z @ down.t() + down_bias) @ shared.t() + shared_bias) @ up.t() + up_bias
+        return (output[0] + z, *output[1:]) if isinstance(output, tuple) else output + z
+
+    block.forward = forward
+
+
+PARALLEL = {  # model -> list of blocks and first LayerNorm of a block, of the image and of the text encoder
+    "tiny-EVA02": (("visual.trunk.blocks", "norm1"), ("text.transformer.resblocks", "ln_1")),
+    "tiny-HF-text": (("visual.transformer.resblocks", "ln_1"), ("text.transformer.encoder.layer", None)),
+    "CLIPModel": (("vision_model.encoder.layers", "layer_norm1"), ("text_model.encoder.layers", "layer_norm1")),
+}
+
+
+@pytest.mark.parametrize("name, recompute", [("tiny-EVA02", False), ("tiny-HF-text", True), ("CLIPModel", True)])
+def test_adapters_parallel_to_the_blocks_equal_those_around_the_librarys_blocks(build, features, name, recompute):
+    keys = {"TRAINER.MMA.ADAPTER_START": "1", "TRAINER.MMA.ADAPTER_END": "2", "TRAINER.MMA.ADAPTER_SCALE": "1.0"}
+    keys["MODEL.ACTIVATION_CHECKPOINTING"] = str(recompute)
+    trainer = build(name, *(text for pair in keys.items() for text in pair), method=MMA)
+    side = trainer.backbone.preprocess.size
+    image = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+    model, encode = features(name)
+    leaves = list(trainer.tuned.parameters())
+    for encoder, (path, norm) in zip(("image", "text"), PARALLEL[name], strict=True):
+        blocks = model.get_submodule(path)
+        for i, at in trainer.tuned.inserted[encoder].blocks.items():
+            add_parallel(blocks[int(i)], norm, at["parallel_to_block"].tensors())
+    found = [trainer.encode_image(image), trainer.text_features()]
+    expected = [F.normalize(f, dim=-1) for f in encode(model, image)]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    gradients = [torch.autograd.grad(sum(f[0].square() @ f[1] for f in pair), leaves) for pair in (found, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.norm() > 0 and (ours - theirs).norm() <= 1e-3 * theirs.norm()
+
+
 @pytest.mark.parametrize("name", ["tiny-EVA02", "ChineseCLIPModel"])
 def test_hooks_are_added_on_the_first_insertion(build, name):
     trainer = build(name, "TRAINER.ADAPTER.ENCODERS", "text", "TRAINER.ADAPTER.BLOCKS", "1")
@@ -195,7 +239,7 @@ def test_hooks_are_added_on_the_first_insertion(build, name):
     assert hooks() == before
     for _ in range(2):
         trainer.text_features()
-    assert hooks() == before + 2 * len(trainer.backbone.insertion_points(image=False))
+    assert hooks() == before + 3 * len(trainer.backbone.insertion_points(image=False))
 
 
 @pytest.mark.parametrize("name", [*CONVOLUTIONAL, "tiny-RN"])

@@ -13,7 +13,7 @@ from tests.user_errors import raises_user_error
 from trainers.clipfit import CLIPFit
 from trainers.common.compat import functional_call
 from trainers.common.models import open_clip_models, open_clip_sources
-from trainers.common.models.backbones import load_backbone
+from trainers.common.models.backbones import has_own_encoders, load_backbone
 from trainers.common.models.library import LibraryBackbone
 from trainers.common.models.parameter_sets import PARAMETER_SETS, select
 from trainers.common.prompt_learner import PromptLearner, word_context
@@ -64,6 +64,7 @@ def difference(ours, theirs):
 def test_features_equal_those_of_open_clip(name, load):
     backbone, theirs = load(name)
     assert isinstance(backbone, LibraryBackbone) == (name not in LEAN) and backbone.library == "open_clip"
+    assert has_own_encoders(backbone.name) == (name in LEAN)
     image, tokens = images(backbone), open_clip.get_tokenizer(name)(PROMPTS)
     assert torch.equal(backbone.text_encoder.tokenizer(PROMPTS), tokens.long())
     image_features, text_features = features(backbone, image)
@@ -217,8 +218,8 @@ def test_features_before_the_projection(name, load):
     """open_clip's projection of them gives open_clip's features."""
     backbone, theirs = load(name)
     tensors, length = backbone.identity_projection()
-    if name in ("tiny-RN", "tiny-SigLIP"):  # attention pooling has no linear projection of its own
-        assert (tensors, length) == ({}, 0)
+    if name == "tiny-SigLIP":  # its attention pooling has no linear projection
+        assert (tensors, length, backbone.projection()) == ({}, 0, [])
         return
     image = images(backbone)
     unprojected = functional_call(backbone.image_encoder, tensors, (image,))
@@ -228,6 +229,8 @@ def test_features_before_the_projection(name, load):
     matrix = matrix.t() if next(iter(tensors)).endswith("proj") else matrix
     projected = F.linear(unprojected, matrix, *bias)
     assert difference(projected, theirs.encode_image(image, normalize=False)) < 1e-5
+    own = {name: backbone.model.get_parameter(name) for name in backbone.projection()}
+    assert difference(backbone.project(unprojected, own), projected) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tiny-EVA02", "tiny-PE-Core", "tiny-ViT-context", *BIDIRECTIONAL])

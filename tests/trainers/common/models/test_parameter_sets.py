@@ -26,6 +26,7 @@ COUNTS = {
     "text_block": (144, 37_828_608),
     "image_output": (3, 394_752),
     "text_output": (3, 263_168),
+    "image_projection": (1, 393_216),
     "logit_scale": (1, 1),
 }
 
