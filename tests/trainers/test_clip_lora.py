@@ -76,6 +76,21 @@ def test_twenty_sgd_steps_follow_the_formula(make, dropout, request):
     assert_same_trajectory(trainer, plain, lr=0.02)
 
 
+def test_a_changed_matrix_may_be_tuned_itself(make, fixed_dropout):
+    trainer = make("CLIPLoRA", key("TUNE"), "('image_encoder','text_encoder')")
+
+    def change(weights, tensors):
+        tuned = {name: p for name, p in tensors.items() if not name.startswith("changes.")}
+        changes = {name: p for name, p in tensors.items() if name.startswith("changes.")}
+        return with_low_rank({**weights, **tuned}, changes, SCALE, every_fourth)
+
+    plain = plain_like(trainer)
+    plain.change = change
+    move(trainer, plain, size=0.01)
+    assert "visual.transformer.resblocks.0.attn.in_proj_weight" in plain.parameters
+    assert_same_loss_and_gradients(trainer, plain)
+
+
 def test_each_matrix_has_its_own_dropout(make, monkeypatch):
     """A quarter of the elements are 0, others in q than in k and v, and others in the next step."""
     trainer = make("CLIPLoRA", key("ENCODERS"), "image", key("BLOCKS"), "0")

@@ -8,6 +8,7 @@ import torch
 from tests.reference.weight_changes import PlainChanges, with_singular_values
 from tests.user_errors import raises_user_error
 from trainers.common import load_tuned
+from trainers.common.models.algebra import singular_value_decomposition
 
 from .compare import FEW, TEMPLATE, assert_same_loss_and_gradients, assert_same_trajectory, names_of, plain_clip
 from .helpers import batch_of, train_step
@@ -52,6 +53,18 @@ def test_it_starts_as_clip_with_its_singular_values(make):
     sigma = trainer.tuned.get_parameter("changes.transformer.resblocks.0.mlp.c_fc.weight.up.sigma")
     assert torch.allclose(sigma, torch.linalg.svdvals(weight), atol=1e-5)
     assert all(name.endswith(".sigma") for name in trainer.tuned.state_dict())
+
+
+@pytest.mark.parametrize("matrix", ["tall", "wide", "singular", "zero"])
+def test_decomposition(matrix):
+    W = torch.randn(40, 30, dtype=torch.float64)
+    W = {"tall": W, "wide": W.t(), "singular": W[:, :5] @ W[:5], "zero": 0 * W}[matrix]
+    U, sigma, V = singular_value_decomposition(W)
+    k = min(W.shape)
+    assert U.shape == (len(W), k) and sigma.shape == (k,) and V.shape == (k, W.shape[1])
+    assert torch.allclose(U @ torch.diag(sigma) @ V, W, atol=1e-12)
+    for one in (U.t() @ U, V @ V.t()):
+        assert torch.allclose(one, torch.eye(k, dtype=torch.float64), atol=1e-9)
 
 
 def test_a_run_on_a_start_is_loaded_without_the_other_run(make, tmp_path):

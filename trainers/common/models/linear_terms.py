@@ -6,9 +6,8 @@ weight, whoever multiplies with it: a linear layer, PyTorch's attention, or code
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Dict, Tuple
+from typing import Callable, Dict, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +58,7 @@ def _linear_with_term(input, weight, bias=None):  # the names of F.linear's argu
 @contextmanager
 def _without_fast_path():
     """PyTorch's attention has a fast path for frozen layers, which does not call F.linear."""
-    mha = getattr(torch.backends, "mha", None)  # since torch 2.1, which is also when it can be switched off
+    mha = getattr(torch.backends, "mha", None)  # not in the oldest versions of torch
     if mha is None:
         yield
         return

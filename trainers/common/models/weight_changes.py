@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.functional import dropout
 
+from .algebra import assemble, singular_value_decomposition
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
 
@@ -83,7 +84,7 @@ class SingularValues(nn.Module):
 
         In fp64: a checkpoint has sigma only, and another computer must find the same vectors.
         """
-        U, sigma, V = torch.linalg.svd(weight.double(), full_matrices=False)
+        U, sigma, V = singular_value_decomposition(weight.double())
         self.U, self.sigma_0, self.V = U.float(), sigma.float(), V.float()
 
     def forward(self) -> torch.Tensor:
@@ -153,26 +154,6 @@ class WeightChanges(nn.Module):
 
 def _term(parts, n_out: int, x: torch.Tensor) -> torch.Tensor:
     return assemble([(rows, module.apply_to(x)) for rows, module in parts], n_out, dim=-1)
-
-
-def assemble(parts: list[tuple[tuple[int, int], torch.Tensor]], n: int, dim: int) -> torch.Tensor:
-    """Returns a tensor of length n in dimension `dim`, with tensors at given ranges of it and 0 elsewhere."""
-    parts = sorted(parts, key=lambda part: part[0])
-    if parts[0][0] == (0, n):
-        return parts[0][1]
-    pieces = []
-    end = 0
-    for (first, last), tensor in parts:
-        pieces += [_zeros(tensor, first - end, dim), tensor]
-        end = last
-    pieces.append(_zeros(parts[0][1], n - end, dim))
-    return torch.cat([piece for piece in pieces if piece.shape[dim]], dim=dim)
-
-
-def _zeros(like: torch.Tensor, length: int, dim: int) -> torch.Tensor:
-    shape = list(like.shape)
-    shape[dim] = length
-    return like.new_zeros(shape)
 
 
 def select_matrices(

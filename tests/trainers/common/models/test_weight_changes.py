@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from tests.reference.weight_changes import by_matrix, with_low_rank
 from trainers.clip_lora import CLIPLoRA
-from trainers.common.models import linear_terms, matrices, weight_changes
+from trainers.common.models import algebra, linear_terms, matrices
 
 from ...test_clip_lora import SCALE, every_fourth, fixed_dropout  # noqa: F401  (fixture)
 from .test_library_insertions import CONVOLUTIONAL, NAMES, build_bare, features  # noqa: F401  (fixtures)
@@ -87,7 +87,7 @@ def test_linear_is_replaced_only_in_a_pass_with_terms():
 
 def test_assembling_leaves_zeros_between_parts():
     parts = [((4, 6), torch.ones(2, 3)), ((1, 2), 2 * torch.ones(1, 3))]
-    whole = weight_changes.assemble(parts, 7, dim=0)
+    whole = algebra.assemble(parts, 7, dim=0)
     assert whole[:, 0].tolist() == [0, 2, 0, 0, 1, 1, 0]
-    turned = weight_changes.assemble([(rows, tensor.t()) for rows, tensor in parts], 7, dim=-1)
+    turned = algebra.assemble([(rows, tensor.t()) for rows, tensor in parts], 7, dim=-1)
     assert torch.equal(turned, whole.t())
