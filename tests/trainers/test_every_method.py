@@ -27,7 +27,10 @@ CLASSES = {n: c for n, c in CLASSES.items() if c.__module__.startswith(("trainer
 METHODS = list(CLASSES)
 TRAINABLE = [name for name in METHODS if CLASSES[name].trainable]
 # Smaller checkpoints where the content of checkpoints is not what is tested
-LIGHT = {"FullFineTuning": ("TRAINER.FULL_FINE_TUNING.TUNE", "('image_encoder', 'text_layernorm')")}
+LIGHT = {
+    name: (f"TRAINER.{CLASSES[name].section}.TUNE", "('image_encoder', 'text_layernorm')")
+    for name in ("FullFineTuning", "FLYP")
+}
 FAST = "TRAINER.TIP.SEARCH_STEP (5,4) TRAINER.TIP.AUGMENT_EPOCH 1 OPTIM.MAX_EPOCH 1 TEST.NO_TEST True".split()
 
 
@@ -275,8 +278,6 @@ SVD = {
         "mlp.c_proj.weight.down",
     )
 }
-# Names in the upper half of both encoders, with the last LayerNorm and the projection
-UPPER_HALF = re.compile(r"(visual\.)?transformer\.resblocks\.([6-9]|1[01])\.|.*(ln_post|ln_final|proj(ection)?$)")
 MMA = {}
 for i in range(4, 12):
     MMA |= linear(f"shared.{i}", 32, 32)
@@ -287,6 +288,8 @@ MMRL = {"tokens": (5, 512), "projection": (768, 512)}
 for encoder, width in ENCODER_WIDTHS:
     for i in range(5, 12):
         MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
+# Names in the upper half of both encoders, with the last LayerNorm and the projection
+UPPER_HALF = re.compile(r"(visual\.)?transformer\.resblocks\.([6-9]|1[01])\.|.*(ln_post|ln_final|proj(ection)?$)")
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),

@@ -37,7 +37,7 @@ def ranks_detail(ranking: Ranking) -> Detail:
             rows.append([*cells, *[""] * 6])
             continue
         pair = ranking.pairs[top, method]
-        by_seeds = f"{pair.worse_by_seeds} better, {pair.better_by_seeds} worse" if ranking.seeds > 1 else "?"
+        by_seeds = f"{pair.worse_by_seeds} better, {pair.better_by_seeds} worse" if pair.over_seeds is not None else "?"
         rows.append([
             *cells, f"{-pair.difference:+.2f}", f"{pair.worse}, {pair.equal}, {pair.better}",
             p_text(pair.over_datasets), p_text(pair.over_seeds), by_seeds,
@@ -76,7 +76,7 @@ def rank_notes(ranking: Ranking) -> list[str]:
             f"{pairs} pairs it must be below {LEVEL / pairs:.2g}. It takes at least {datasets_needed(pairs)} datasets "
             "to distinguish any two of these methods, or fewer methods (--method), chosen before looking."
         )
-    if ranking.seeds == 1 or (not ranking.seeds and len(ranking.methods) > 2):
+    if ranking.too_few_seeds:
         notes.append(ONE_SEED)
     for method, missing in ranking.left_out.items():
         notes.append(f"{method}: not ranked; no number on {', '.join(missing)}.")

@@ -44,7 +44,7 @@ class Ranking:
         averages: method -> average over the datasets.
         friedman: as `rank_tests.friedman`; None for two methods.
         pairs: of all methods (a, b), a before b.
-        seeds: smallest number of seeds that two methods share; 0 without any pair of trained methods.
+        seeds: smallest number of seeds that two trained methods share; None if there is only one.
         left_out: method -> datasets that it misses.
     """
 
@@ -56,13 +56,18 @@ class Ranking:
     friedman: tuple | None
     critical_difference: float
     pairs: dict[tuple[str, str], Pair]
-    seeds: int
+    seeds: int | None
     costs: dict[str, Cost]
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def methods(self) -> list[str]:
         return list(self.mean_rank)
+
+    @property
+    def too_few_seeds(self) -> bool:
+        """Whether the variation between seeds is not known for some pair of trained methods."""
+        return self.seeds is not None and self.seeds < 2
 
     def distinguished(self, a: str, b: str) -> bool:
         """Whether the test over datasets shows that two methods differ."""
@@ -131,10 +136,10 @@ def seed_differences(a: Row, b: Row, one: Stat, other: Stat) -> list[float]:
     return [one.seeds[seed] - other.seeds[seed] for seed in one.seeds if seed in other.seeds]
 
 
-def shared_seeds(rows: dict[str, Row], averages: dict[str, Stat]) -> int:
+def shared_seeds(rows: dict[str, Row], averages: dict[str, Stat]) -> int | None:
     trained = [title for title, row in rows.items() if not row.zero_shot]
     shared = [len(averages[a].seeds.keys() & averages[b].seeds.keys()) for a, b in pairs_of(trained)]
-    return min(shared, default=0)
+    return min(shared, default=None)
 
 
 def compare_pairs(rows: dict[str, Row], cells: dict, averages: dict, datasets: list[str]) -> dict[tuple, Pair]:

@@ -93,7 +93,7 @@ def take_notes(ranking: Ranking, fronts: dict[str, list[str]]) -> list[str]:
     by_seeds = [m for m in same if (p := ranking.pairs[top, m].over_seeds) is not None and p < LEVEL]
     if by_seeds:
         notes.append(f"On these datasets, seeds alone do not explain its difference to: {', '.join(by_seeds)}.")
-    if ranking.seeds == 1:
+    if ranking.too_few_seeds:
         notes.append(ONE_SEED)
     if len(devices(ranking)) > 1:
         notes.append(

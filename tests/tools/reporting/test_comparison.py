@@ -114,7 +114,9 @@ def test_the_authors_number_comes_first_and_others_that_differ_are_named(tmp_pat
     items = compared(tmp_path)
     h = items["DescribableTextures", "PromptSRC", "H"]  # 71.15 in SkipTuning's table, 71.75 in PromptKD's
     assert (h.number.value, h.source) == (71.15, "SkipTuning (others)")
-    assert h.others == "71.75 PromptKD (others), 71.49 DePT (others)"
+    assert h.others == "71.75 PromptKD (others), 71.49 DePT (others), 69.58 PromptSRC-issue (others)"
+    new = items["DescribableTextures", "PromptSRC", "New"]  # the authors' own runs, as printed in an answer
+    assert (new.number.value, new.source, new.number.by) == (62.97, "PromptSRC-issue", "authors")
     base = items["DescribableTextures", "CoOp", "Base"]
     assert (base.number.value, base.source, base.others) == (79.44, "CLIPFit (copied)", "79.33 DePT (others)")
     assert items["DescribableTextures", "MaPLe", "Base"].others == "81.93 DePT (others)"  # the others print the same

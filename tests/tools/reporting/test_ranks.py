@@ -158,3 +158,11 @@ def test_files(tmp_path, monkeypatch):
         assert f"plots/fewshot_micro_{name}.png" in files and r"\toprule" in files[f"tables/fewshot_micro_{name}.tex"]
     ranks, take = dict.fromkeys(figures)
     assert plots.save(ranks, "svg").count(b"<path") > 5 and len(take.axes) == 2  # time and memory
+
+
+def test_methods_without_common_seeds(tmp_path):
+    write_runs(tmp_path, "A", 0.0, seeds=(1, 2))
+    write_runs(tmp_path, "B", 5.0, seeds=(3, 4))
+    found = ranked(tmp_path)
+    assert found.seeds == 0 and found.too_few_seeds and found.pairs["B", "A"].over_seeds is None
+    assert found.distinguished("A", "B")  # over seven datasets
