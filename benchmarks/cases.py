@@ -153,21 +153,29 @@ def our_clipfit(weights: str, side: int, precision: str, n_cls: int, *opts: str)
 
 def our_trainer(method: str, weights: str, side: int, n_cls: int, argv: list[str]):
     """Returns the trainer of a method without images; it uses only class names and the number of images."""
+    from torch.utils.data import DataLoader
+
     import train  # makes dassl importable
     from dassl.engine import TRAINER_REGISTRY
     from trainers import register_all
 
     register_all()
 
+    class Images(list):
+        data_source = property(list)  # as in Dassl
+
     class TrainerWithoutImages(TRAINER_REGISTRY.get(method)):
         def build_data_loader(self):
             names = [p.removeprefix("a photo of a ").removesuffix(".") for p in prompts(n_cls)]
-            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=[None] * 16 * n_cls))
+            items = [SimpleNamespace(label=i % n_cls) for i in range(16 * n_cls)]
+            self.dm = SimpleNamespace(dataset=SimpleNamespace(classnames=names, train_x=items))
             self.num_classes = n_cls
             self.lab2cname = dict(enumerate(names))
-            self.train_loader_x = [None] * 2
+            batch_size = min(self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE, len(items))
+            self.train_loader_x = DataLoader(Images(items), batch_size, drop_last=True)
 
     flags = ["--trainer", method, "--backbone", weights, *argv, "INPUT.SIZE", f"({side}, {side})"]
+    flags += ["DATASET.NUM_SHOTS", "16"]
     with redirect_stdout(sys.stderr):
         trainer = TrainerWithoutImages(train.setup_cfg(train.parse_args(flags)))
     trainer.batch_idx = 0

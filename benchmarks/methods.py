@@ -46,6 +46,7 @@ def run(args) -> dict:
 
     from tests.reference.models import SIZES
     from tools.recipe import config_file, recipe
+    from trainers.common.feature_trainer import FeatureTrainer
 
     config, keys = recipe(args.case, "base2new", "caltech101")
     argv = ["--config-file", config_file(args.case, config)]
@@ -55,6 +56,8 @@ def run(args) -> dict:
     trainer = our_trainer(args.case, args.weights, side, args.classes, [*argv, *precision(args), *args.opts])
     size = args.batch or trainer.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     image, label = batch(size, args.classes, side, device, torch.float32)
+    if isinstance(trainer, FeatureTrainer):  # the features of all images are computed before the training
+        image = torch.randn(size, trainer.base_features(image[:1]).shape[1], device=device)
     data = {"img": image, "label": label}
     trainer.set_model_mode("train")
     result = time_steps(lambda: trainer.forward_backward(data), device)

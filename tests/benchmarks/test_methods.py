@@ -18,6 +18,7 @@ for method in ("IVLP", "PromptSRC"):
     key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
     SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]
 SHALLOW["MMA"] = ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"]
+SHALLOW["SkipTuning"] = ["TRAINER.SKIP.TUNE", "('image_block:1', 'text_block:1', 'image_output', 'text_output')"]
 SHALLOW["MMRL"] = ["TRAINER.MMRL.REP_LAYERS", "(2,)"]
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
