@@ -9,9 +9,7 @@ weights are random and in memory. The paper does not name its data and device, s
 import json
 import statistics
 
-from cases import ROOT, batch, default_device, in_process, machine, make_parser, our_trainer, random_weights, time_steps
-
-PAPER = ROOT / "tools" / "reporting" / "paper_results.json"
+from cases import batch, default_device, in_process, machine, make_parser, our_trainer, random_weights, time_steps
 
 
 def main() -> None:
@@ -74,7 +72,9 @@ def precision(args) -> list[str]:
 
 
 def report(args, runs) -> None:
-    paper = json.loads(PAPER.read_text(encoding="utf-8"))["efficiency"]
+    from tools.reporting.published import published
+
+    paper = published().look_up("CLIPFit/efficiency")
     print(f"\n{args.size}, {args.classes:,} classes, {args.precision}, median of {args.rounds}; {machine()}\n")
     print("| method | parameters | batch | ms per training image | peak MB | paper: parameters | paper: time |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -10,6 +10,7 @@ from dassl.config import cfg_default
 from dassl.data.datasets import DatasetBase, Datum
 
 from .fewshot_cache import FewShotCache
+from .public_splits import read_public
 from .splits import (
     Split,
     check_classes,
@@ -22,6 +23,7 @@ from .splits import (
 )
 
 cfg_default.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the classes) or new (second half)
+cfg_default.DATASET.PUBLIC_SPLITS = False  # few-shot images from the files published by 2SFS, see public_splits.py
 
 
 class FewShotDataset(DatasetBase):
@@ -57,6 +59,7 @@ class FewShotDataset(DatasetBase):
         self.set_paths(cfg.DATASET.ROOT)
         self.prepare()
         self.check_folder()
+        self.public_splits = cfg.DATASET.PUBLIC_SPLITS
         split = self.load_split()
         labels = {item.label for item in split.train}  # of all classes, before images are selected
         check_subset(cfg.DATASET.SUBSAMPLE_CLASSES, len(labels))
@@ -144,10 +147,12 @@ class FewShotDataset(DatasetBase):
             print(f"WARNING: the split could not be saved ({error}); every run generates the same one")
 
     def take_shots(self, split, shots, seed):
-        """Samples `shots` train and min(shots, 4) val images per class; keeps all images if shots < 1."""
+        """Samples, or reads, `shots` train and min(shots, 4) val images per class; keeps all images if shots < 1."""
         if self.test_only:
             print(f"{self.name} is for testing only: its train images are its test images")
             return split
+        if self.public_splits:
+            return Split(*read_public(split.train, split.val, self, shots, seed), split.test)
         if shots < 1:
             return split
         if seed < 0:

@@ -11,6 +11,8 @@ from collections import Counter
 
 from .splits import make_item, read_json, rows_to_items, write_json
 
+SAMPLE_AGAIN = "delete the file to sample again"
+
 
 class _Record:
     """Replaces the pickled `Datum`: a plain object with its attributes."""
@@ -57,33 +59,36 @@ def read_pickle(path, image_dir, image_subpath):
         raise ValueError(f"{path} is not a few-shot file of CoOp ({error}): delete it if you do not need it") from None
 
 
-def _items_of_split(selection, items, path, split_name):
+def items_of_split(selection, items, path, split_name, remedy=SAMPLE_AGAIN):
     """Returns the items of the split that are in `selection`. Raises ValueError if one belongs to another split."""
     known = {(item.path, item.label): item for item in items}
     unexpected = [item.path for item in selection if (item.path, item.label) not in known]
     if unexpected:
         raise ValueError(
             f"{path} was sampled from another split: {len(unexpected)} of its {len(selection)} {split_name} images are "
-            f"not in the current {split_name} split (first: {unexpected[0]}); delete the file to sample again"
+            f"not in the current {split_name} split (first: {unexpected[0]}); {remedy}"
         )
     return [known[item.path, item.label] for item in selection]
 
 
-def _check_counts(selection, items, shots, path, split_name):
-    """Raises ValueError unless a selection has min(shots, available) images of each class, and none twice."""
-    duplicates = Counter(selection) - Counter(items)
-    if duplicates:
-        first = next(iter(duplicates))
-        raise ValueError(f"{path}: duplicate {split_name} image {first.path}; delete the file to sample again")
+def check_counts(selection, items, shots, path, split_name, remedy=SAMPLE_AGAIN, repeats=False):
+    """Raises ValueError unless a selection has min(shots, available) images of each class, and none twice.
+
+    With `repeats`, a class that has fewer images than shots may also have `shots` of which some are equal.
+    """
     selected = Counter(item.label for item in selection)
     available = Counter(item.label for item in items)
     names = {item.label: item.classname for item in items}
+    duplicates = Counter(selection) - Counter(items)
+    for item in duplicates:
+        if not (repeats and available[item.label] < shots):
+            raise ValueError(f"{path}: duplicate {split_name} image {item.path}; {remedy}")
     for label in sorted(available):
         expected = min(shots, available[label])
-        if selected[label] != expected:
+        if selected[label] != expected and not (repeats and selected[label] == shots):
             raise ValueError(
                 f"{path}: {selected[label]} {split_name} image(s) of class {names[label]!r} (label {label}) instead of "
-                f"{expected} ({shots} shots, {available[label]} available); delete the file to sample again"
+                f"{expected} ({shots} shots, {available[label]} available); {remedy}"
             )
 
 
@@ -121,8 +126,8 @@ class FewShotCache:
         print("(the seed has no effect on these images; delete the file to sample again)")
         chosen = []
         for name, items in (("train", train), ("val", val)):
-            chosen.append(_items_of_split(selection.get(name, []), items, path, name))
-            _check_counts(chosen[-1], items, self.shots[name], path, name)
+            chosen.append(items_of_split(selection.get(name, []), items, path, name))
+            check_counts(chosen[-1], items, self.shots[name], path, name)
         if len(selections) == 2 and self._keys(selections[self.pkl]) != self._keys(selections[self.json]):
             print(f"WARNING: {self.json} is ignored; its selection differs from {self.pkl}")
         return tuple(chosen)

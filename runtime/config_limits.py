@@ -29,8 +29,11 @@ CHOICES = {
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
 }
-ABOVE_0 = ("INPUT.PIXEL_STD",)
-REMEDIES = {"OPTIM.MAX_EPOCH": "; --eval-only evaluates without training"}
+ABOVE_0 = ("INPUT.PIXEL_STD", "DATALOADER.FEATURES_GB")
+REMEDIES = {
+    "OPTIM.MAX_EPOCH": "; --eval-only evaluates without training",
+    "DATALOADER.FEATURES_GB": '; DATALOADER.FEATURES "" keeps no features',
+}
 
 
 def check_limits(cfg: CfgNode, training: bool) -> None:

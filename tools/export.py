@@ -3,6 +3,7 @@
 python tools/export.py RUN --to openai          weights for OpenAI's clip: clip.load(...)
 python tools/export.py RUN --to open_clip       weights and config for open_clip.create_model(...)
 python tools/export.py RUN --to huggingface     for transformers: CLIPModel and CLIPProcessor.from_pretrained(...)
+python tools/export.py RUN --to peft            low-rank changes of CLIPLoRA for peft: PeftModel.from_pretrained(...)
 python tools/export.py RUN --to head            linear classifier on image features
 python tools/export.py RUN --to onnx            ONNX graph from images to logits for the given classes
 python tools/export.py RUN --to delta           tuned weights only (tuned.safetensors)

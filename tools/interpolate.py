@@ -1,13 +1,15 @@
-"""Interpolates between the weights of zero-shot CLIP and the tuned weights of a run; tests every interpolated model.
+"""WiSE-FT: interpolates between the weights of zero-shot CLIP and those of a run; tests every interpolated model.
 
 python tools/interpolate.py output/base2new/train_base/dtd/shots_16/CLIPFit/vit_b16_ep100/seed1
-python tools/interpolate.py RUN --alphas 0 0.25 0.5 0.75 1 --write best
+python tools/interpolate.py RUN --also imagenetv2 imagenet_sketch imagenet_a imagenet_r --write 0.5
 
-The interpolated weights are (1 - alpha) * CLIP + alpha * tuned: alpha 0 is zero-shot CLIP, alpha 1 is the run (WiSE-FT,
-https://arxiv.org/abs/2109.01903). Of a run with MODEL.START_FROM, CLIP is the started one. A run on base classes is
-tested on the base and the new classes, any other run on its test split. --also adds datasets by config name, for
-example imagenetv2 for a run on ImageNet. The tool needs the dataset of the run, and a method that tunes only parameters
-of CLIP, such as CLIPFit.
+The interpolated weights are (1 - alpha) * CLIP + alpha * tuned: alpha 0 is zero-shot CLIP, alpha 1 is the run (Robust
+fine-tuning of zero-shot models, https://arxiv.org/abs/2109.01903, which recommends 0.5). A classifier that started as
+text features goes from the zero-shot text features to its own weights. Of a run with MODEL.START_FROM, CLIP is the
+started one. A run on base classes is tested on the base and the new classes, any other run on its test split. --also
+adds datasets by config name, such as distribution shifts; their mean accuracy is plotted over that of the run's test
+split. The tool needs the dataset of the run, and a method that has weights with which it is zero-shot CLIP, such as
+CLIPFit, FullFineTuning, LinearProbe or TwoStage.
 
 The results are written to curve.csv, curve.png and curve.svg. --write best also writes the weights of the best alpha to
 <method>/tuned.safetensors, which train.py and all tools can load. The best alpha has the highest accuracy on the
@@ -87,23 +89,25 @@ def build(state: dict, file: str, args, classes: str, dataset: str = ""):
     return trainer
 
 
-def check_interpolates(trainer) -> None:
-    """Raises ValueError unless all tuned parameters are parameters of CLIP."""
-    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
-    if additional or not trainer.clip_names:
+def zero_shot_weights(trainer, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the value of each tuned tensor with which the method is zero-shot CLIP, fp32, on the CPU.
+
+    Raises ValueError if there is none.
+    """
+    weights = trainer.zero_shot_weights(tuned)
+    additional = [name for name in tuned if name not in weights]
+    if additional or not tuned:
         reason = f"adds parameters to CLIP ({additional[0]}, ...)" if additional else "has no tuned parameters"
         raise ValueError(
             f"{trainer.cfg.TRAINER.NAME} {reason} and cannot be interpolated with zero-shot CLIP: use a method that "
-            "tunes only parameters of CLIP, such as CLIPFit"
+            "tunes parameters of CLIP or a classifier that starts as text features, such as CLIPFit"
         )
+    return {name: tensor.detach().float().cpu() for name, tensor in weights.items()}
 
 
-def interpolate(trainer, tuned: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
+def interpolate(zero_shot: dict[str, torch.Tensor], tuned: dict[str, torch.Tensor], alpha: float) -> dict:
     """Returns (1 - alpha) * CLIP + alpha * tuned for each tuned parameter; exact for alpha 0 and 1."""
-    return {
-        name: torch.lerp(trainer.clip.get_parameter(name).float().cpu(), tensor.float(), alpha)
-        for name, tensor in tuned.items()
-    }
+    return {name: torch.lerp(zero_shot[name], tensor.float(), alpha) for name, tensor in tuned.items()}
 
 
 def evaluate(trainer, tensors: dict[str, torch.Tensor], split: str) -> dict[str, float]:
@@ -134,26 +138,32 @@ def validate(trainer) -> dict[str, float]:
     return {"accuracy": 100 * n_correct / len(losses), "loss": sum(losses) / len(losses)}
 
 
-def evaluate_alphas(test_sets: dict, tuned: dict[str, torch.Tensor], args, folder: str):
+def evaluate_alphas(test_sets: dict, zero_shot: dict, tuned: dict[str, torch.Tensor], args, folder: str):
     """Returns a data frame with one row per alpha. Rewrites curve.csv after each alpha.
 
     Args:
         test_sets: dict from column name, such as "base", to (trainer, split).
+        zero_shot, tuned: the weights at alpha 0 and 1.
     """
     import pandas as pd
+
+    from tools.reporting.interpolation import MEAN
 
     rows = []
     progress = tqdm(total=len(args.alphas) * len(test_sets), unit="test")
     for alpha in args.alphas:
         row = {"alpha": alpha}
+        tensors = interpolate(zero_shot, tuned, alpha)
         for column, (trainer, split) in test_sets.items():
-            result = evaluate(trainer, interpolate(trainer, tuned, alpha), split)
+            result = evaluate(trainer, tensors, split)
             row[column] = result["accuracy"]
             if split == "val":
                 row["val_loss"] = result["loss"]
             progress.update()
         if "new" in row:
             row["H"] = harmonic_mean(row["base"], row["new"])
+        if args.also:
+            row[MEAN] = sum(row[dataset] for dataset in args.also) / len(args.also)
         rows.append(row)
         write_atomically(os.path.join(folder, "curve.csv"), pd.DataFrame(rows).to_csv(index=False))
     progress.close()
@@ -167,11 +177,10 @@ def select_alpha(results, write: str) -> float:
     return results.sort_values(["val", "val_loss"], ascending=[False, True], kind="stable")["alpha"].iloc[0]
 
 
-def write_weights(state: dict, trainer, row: dict, selected_by: str, folder: str) -> str:
-    """Writes the interpolated weights of the alpha in `row`. Returns the path."""
-    tensors = interpolate(trainer, without_start(state["state_dict"]), row["alpha"])
+def write_weights(state: dict, trainer, tensors: dict, row: dict, selected_by: str, folder: str) -> str:
+    """Writes the interpolated weights `tensors` of the alpha in `row`. Returns the path."""
     if trainer.start:
-        tensors.update(trainer.start.state())
+        tensors = {**tensors, **trainer.start.state()}
     meta = {**state["meta"], "interpolation": {"alpha": row["alpha"], "chosen": selected_by}}
     path = os.path.join(folder, trainer.model_name, tuned_weights.NAME)
     tuned_weights.save({**state, "state_dict": tensors, "meta": meta, "metrics": {"interpolation": row}}, path)
@@ -193,7 +202,8 @@ def run(args) -> None:
     if classes is None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
     trainer = build(state, file, args, classes)
-    check_interpolates(trainer)
+    tuned = without_start(state["state_dict"])
+    zero_shot = zero_shot_weights(trainer, tuned)
     test_sets = {}
     if trainer.has_validation():
         test_sets["val"] = (trainer, "val")
@@ -204,7 +214,7 @@ def run(args) -> None:
         test_sets[dataset] = (build(state, file, args, "all", dataset), "test")
     if args.write == "best" and "val" not in test_sets:
         raise ValueError("--write best needs validation images, but the dataset has none: give a number as --write")
-    results = evaluate_alphas(test_sets, without_start(state["state_dict"]), args, folder)
+    results = evaluate_alphas(test_sets, zero_shot, tuned, args, folder)
     alpha = None if args.write is None else select_alpha(results, args.write)
     title = f"{state['meta']['trainer']} on {state['settings']['DATASET.NAME']}, seed {state['settings']['SEED']}"
     for extension in ("png", "svg"):
@@ -214,7 +224,7 @@ def run(args) -> None:
     if alpha is not None:
         row = results[results["alpha"] == alpha].iloc[0].to_dict()
         selected_by = "best on validation images" if args.write == "best" else "given"
-        path = write_weights(state, trainer, row, selected_by, folder)
+        path = write_weights(state, trainer, interpolate(zero_shot, tuned, alpha), row, selected_by, folder)
         print(f"Wrote the weights of alpha {alpha:g} ({selected_by}) to {path}")
 
 

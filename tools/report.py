@@ -1,7 +1,7 @@
 """Prints result tables of the runs in OUTPUT: base to new, few-shot, cross-dataset, distribution shift.
 
 python tools/report.py OUTPUT                  print the tables; write Markdown, CSV, LaTeX, HTML to OUTPUT/report
-python tools/report.py OUTPUT OTHER --paper    compare with the numbers in the CLIPFit paper
+python tools/report.py OUTPUT --published      compare with the numbers of the papers (configs/published.yaml)
 python tools/report.py OUTPUT --method CLIPFit CoOp --dataset dtd --seed 1 2 3
 
 Reads result.json or, if a folder has none, the log.txt of CoOp, KgCoOp, ProGrad, MaPLe, PromptSRC and other code based
@@ -28,7 +28,10 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", metavar="OUTPUT", help="output folders or run directories")
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
-    parser.add_argument("--paper", action="store_true", help="compare with the numbers in the CLIPFit paper")
+    parser.add_argument("--published", "--paper", action="store_true",
+                        help="compare with published numbers of each method (configs/published.yaml)")  # fmt: skip
+    parser.add_argument("--ranks", action="store_true",
+                        help="rank the methods over datasets, with tests, and compare accuracy with cost")  # fmt: skip
     parser.add_argument("--vary", nargs="+", action="append", default=[], metavar="KEY",
                         help="config keys to show results over, also if there are only two values")  # fmt: skip
     parser.add_argument("--ci95", action="store_true",

@@ -21,9 +21,9 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.models.backbones import takes_image_insertions
+from .common.models.backbones import check_blocks
 from .common.models.insertions import PLACES, InsertedModules
-from .common.models.parameter_sets import parse_layers
+from .common.models.parameter_sets import parse_blocks
 from .common.models.places import encoders
 from .common.trainer import ClipTrainer
 
@@ -77,13 +77,7 @@ class Adapter(ClipTrainer):
     @classmethod
     def complete_cfg(cls, cfg):
         super().complete_cfg(cfg)
-        key, value = f"TRAINER.{cls.section}.ENCODERS", cfg.TRAINER[cls.section].ENCODERS
-        name = cfg.MODEL.BACKBONE.NAME
-        if "image" in encoders(value, key) and not takes_image_insertions(name):
-            raise ValueError(
-                f"{key} {value!r} inserts modules after the linear layers of transformer blocks, and the image encoder "
-                f"of MODEL.BACKBONE.NAME {name} has none: set {key} text, or use another backbone"
-            )
+        check_blocks(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -106,10 +100,7 @@ class Adapter(ClipTrainer):
     def widths(self, encoder: str) -> dict[int, dict[str, int]]:
         """Returns the width at each place of an encoder that gets a module: number of a block -> place -> width."""
         points = self.backbone.insertion_points(encoder == "image")
-        numbers = range(len(points))
-        if self.options.BLOCKS != "all":
-            key = f"TRAINER.{self.section}.BLOCKS"
-            numbers = parse_layers(self.options.BLOCKS, [[f"{i}."] for i in numbers], self.options.BLOCKS, key)
+        numbers = parse_blocks(self.options.BLOCKS, len(points), f"TRAINER.{self.section}.BLOCKS")
         return {i: {place: points[i][place][1] for place in self.options.PLACES} for i in numbers}
 
     def modules_of(self, encoder: str, widths: dict[int, dict[str, int]]) -> InsertedModules:

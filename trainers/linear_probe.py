@@ -27,7 +27,7 @@ from .common import logistic_regression
 from .common.cached_features import FeatureLoader, compute_features, has_random_transform
 from .common.runs.checkpoint import shorten
 from .common.runs.rng import random_state, set_random_state
-from .common.selective import UNSEEN, rows_of, selected_weights
+from .common.selective import UNSEEN, note_unseen, rows_of, selected_weights
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.LINEAR_PROBE = CN()
@@ -124,6 +124,13 @@ class LinearProbe(ClipTrainer):
         with torch.autocast(self.device.type, enabled=False):
             return F.linear(features, weight, bias)
 
+    def zero_shot_weights(self, tuned):
+        weights = super().zero_shot_weights(tuned)
+        if self.zero_shot_init:
+            weights["weight"] = self.backbone.logit_scale * self.zero_shot_features()
+            weights["bias"] = torch.zeros(len(self.rows))
+        return weights
+
     def losses(self, image, label):
         features = image if image.dim() == 2 else self.head_features(image)  # a FeatureLoader gives features
         logits = self.classify(features, self.tuned.weight, self.tuned.bias)
@@ -161,13 +168,7 @@ class LinearProbe(ClipTrainer):
                 f"a linear probe knows only the classes that it was trained on ({shorten(known)}), got "
                 f"{shorten(unseen)}: set TRAINER.LINEAR_PROBE.SELECTIVE True to predict others by their text features"
             )
-        if unseen:
-            mixed = self.zero_shot_init and len(unseen) < len(classnames)
-            print(
-                f"The probe does not know {len(unseen)} of {len(classnames)} classes ({shorten(unseen)}): "
-                + ("these are" if mixed else "all are")
-                + " predicted by their text features"
-            )
+        note_unseen("probe", classnames, self.rows, text_only=not self.zero_shot_init)
         head = self.tuned
         head.fill(head.weight.new_zeros(len(known), head.weight.shape[1]), head.bias.new_zeros(len(known)))
 

@@ -15,6 +15,10 @@ PUBLISHED = {"CLIPFit": 32, "CoOp": 32, "CoCoOp": 1, "KgCoOp": 128, "ProGrad": 3
 SHALLOW = {"MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"]}  # the tiny CLIP has two image blocks
 SHALLOW["MMA"] = ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"]
 SHALLOW["MMRL"] = ["TRAINER.MMRL.REP_LAYERS", "(2,)"]
+SHALLOW["TCP"] = ["TRAINER.TCP.LAYER", "2"]
+for method in ("IVLP", "PromptSRC"):
+    key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
+    SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 

@@ -20,9 +20,9 @@ from .pages import PAGES, ROOT, anchors, commands, config_keys, links, parse, pa
 # Files that the pages tell the reader to write, or that only a checkout of other code has.
 READERS_FILES = {
     "configs/datasets/shapes.yaml",
-    "configs/trainers/TaskRes",
+    "configs/trainers/TextResidual",
     "datasets/shapes.py",
-    "trainers/taskres.py",
+    "trainers/text_residual.py",
 }
 OTHER_PROGRAMS = {"my_program.py"}
 PASSES_OPTIONS_ON = {"scripts/test.sh"}  # to pytest

@@ -14,8 +14,10 @@ from tools.sweeping.plan import PROTOCOLS
 # Method -> folder of its scripts
 FOLDERS = {name: name.lower() for name in read_table() if name not in (DEFAULT, EVERY, "ZeroshotCLIP", "ZeroshotCLIP2")}
 FOLDERS |= {"TipAdapter": "tip_adapter", "TipAdapterF": "tip_adapter_f", "ZeroshotCLIP": "zeroshot_clip"}
-FOLDERS |= {"LayerNormTuning": "layernorm_tuning", "FullFineTuning": "full_fine_tuning"}
-FOLDERS |= {"LinearProbe": "linear_probe", "PromptTuning": "prompt_tuning"}
+FOLDERS |= {"LayerNormTuning": "layernorm_tuning", "FullFineTuning": "full_fine_tuning", "TwoStage": "two_stage"}
+FOLDERS |= {"SkipTuning": "skip_tuning"}
+FOLDERS |= {"CLIPLoRA": "clip_lora", "CLIPSVD": "clip_svd"}
+FOLDERS |= {"LinearProbe": "linear_probe", "PromptTuning": "prompt_tuning", "LPPlusPlus": "lp_plus_plus"}
 
 
 def call(script, *arguments, python=None, cwd=None):

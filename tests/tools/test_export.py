@@ -182,12 +182,13 @@ def test_onnx(call, run_of, tmp_path, method):
     logits = load_tuned(run_of(method), precision="fp32").predict(IMAGES).logits
     for n in (1, 2, 5):
         output = session.run(None, {"image": IMAGES[:n].numpy()})[0]
-        assert torch.allclose(torch.from_numpy(output), logits[:n], atol=1e-5)
+        assert (torch.from_numpy(output) - logits[:n]).abs().max() <= 1e-5 * max(1, logits.abs().max())
 
 
 # supported by openai, open_clip and huggingface
 PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2", "LayerNormTuning", "BitFit", "FullFineTuning"}
-HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe", "MMRL"}
+PLAIN_CLIP |= {"CLIPLoRA", "CLIPSVD", "ProLIP", "FLYP", "SkipTuning"}
+HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus", "GDA", "MMRL"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 
 
@@ -239,7 +240,7 @@ def run_with_equal_names(trained, monkeypatch):  # noqa: F811
     return trained("CLIPFit", "OPTIM.MOMENTUM", "0.8").output_dir
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [target for target in TARGETS if target != "peft"])
 def test_classes_of_the_run_may_have_equal_names(call, run_with_equal_names, tmp_path, target):
     names = ["zero", "one", "two", "one", "four"]
     code, out, err = call(target, run=run_with_equal_names)

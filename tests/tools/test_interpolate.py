@@ -14,6 +14,7 @@ from tests.tools.tuned import trained as every_trained  # noqa: F401  (fixture)
 from tests.trainers.helpers import make_trainer
 from tests.user_errors import assert_facts, assert_user_error
 from tools import interpolate
+from tools.exporting.common import merged_weights
 from trainers.common import load_tuned
 from trainers.common.runs import tuned_weights
 
@@ -90,13 +91,45 @@ def test_a_run_on_all_classes_has_one_test_set(call, trained, tmp_path):
 
 
 def test_other_datasets_too(call, trained, tmp_path):
-    code, _, err = call("--alphas", 1, "--also", "digits")
+    code, _, err = call("--alphas", 1, "--also", "digits", "digits_noisy")
     assert code == 0, err
     results = pd.read_csv(tmp_path / "out" / "curve.csv")
-    assert list(results.columns) == ["alpha", "val", "val_loss", "base", "new", "digits", "H"]
+    columns = ["alpha", "val", "val_loss", "base", "new", "digits", "digits_noisy", "H", "mean of --also"]
+    assert list(results.columns) == columns
     trainer = make_other(trained, "CLIPFit", "all", tmp_path / "all")
     trainer.load_model(trained().output_dir)
-    assert results.loc[0, "digits"] == pytest.approx(accuracy(trainer))
+    row = results.loc[0]
+    assert row["digits"] == pytest.approx(accuracy(trainer)) and row["digits"] != row["digits_noisy"]
+    assert row["mean of --also"] == pytest.approx((row["digits"] + row["digits_noisy"]) / 2)
+
+
+def test_axes_of_the_plot():
+    """Shifts over the run's test images, as in Figure 1 of WiSE-FT; New over Base for a run on base classes."""
+    from tools.reporting.interpolation import draw
+
+    rows = [{"alpha": a, "val": 1.0, "val_loss": 1.0, "test": 50 + a, "mean of --also": 40 - a} for a in (0, 0.5, 1)]
+    curve, shifts = draw(pd.DataFrame(rows), "title", 0.5).axes
+    assert shifts.lines[0].get_xydata().tolist() == [[50, 40], [50.5, 39.5], [51, 39]]
+    assert [text.get_text() for text in shifts.texts] == ["0", "0.5", "1"]
+    results = pd.DataFrame(rows).rename(columns={"test": "base"}).assign(new=[1, 2, 3])
+    _, new, shifts = draw(results, "title", None).axes
+    assert new.lines[0].get_ydata().tolist() == [1, 2, 3] and shifts.lines[0].get_ydata().tolist() == [40, 39.5, 39]
+
+
+@pytest.mark.parametrize("method", ["LinearProbe", "TwoStage"])
+def test_a_classifier_starts_from_the_text_features(call, trained, tmp_path, method):
+    """Alpha 0 is zero-shot CLIP, alpha 1 the run, and between them all weights are means."""
+    run = trained(method)
+    assert call("--alphas", 0, 1, "--write", 0.5, run=run.output_dir)[0] == 0
+    results = pd.read_csv(tmp_path / "out" / "curve.csv")
+    for classes in ("base", "new"):
+        zero_shot = accuracy(make_other(trained, "ZeroshotCLIP", classes, tmp_path / f"zero {classes}"))
+        assert results.loc[0, classes] == pytest.approx(zero_shot)
+    assert results.loc[2, "base"] == pytest.approx(accuracy(run)) and results.loc[2, "base"] != results.loc[0, "base"]
+    middle = tuned_weights.read(str(tmp_path / "out" / run.model_name / tuned_weights.NAME))["state_dict"]
+    for name, weights in run.zero_shot_weights(run.tuned.state_dict()).items():
+        mean = (weights.cpu() + run.tuned.get_parameter(name)) / 2
+        assert torch.allclose(middle[name], mean, atol=1e-6) and not torch.equal(middle[name], weights)
 
 
 def test_the_best_alpha_is_selected_on_validation_images(call, trained, tmp_path, monkeypatch):
@@ -189,3 +222,18 @@ def test_a_file_alone_needs_the_root(call, trained, tmp_path, monkeypatch):
     state = tuned_weights.read(file)
     tuned_weights.save({**state, "settings": {"TRAINER.NAME": "CLIPFit"}}, file)
     assert_user_error(call(run=file), file, "dataset")
+
+
+@pytest.mark.parametrize("method", ["CLIPLoRA", "CLIPSVD"])
+def test_changes_of_weights_interpolate_the_weights(digits_root, tiny, tmp_path, method):
+    trainer = make_trainer(method, digits_root, tiny, tmp_path)
+    for p in trainer.tuned.parameters():
+        p.data += 0.1 * torch.randn(p.shape)
+    tuned = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
+    zero_shot = interpolate.zero_shot_weights(trainer, tuned)
+    frozen, merged = trainer.clip.state_dict(), merged_weights(trainer)
+    assert sum(not torch.equal(frozen[name], tensor) for name, tensor in merged.items()) > 4
+    for alpha in (0, 0.3, 1):
+        trainer.tuned.load_state_dict(interpolate.interpolate(zero_shot, tuned, alpha))
+        for name, tensor in merged_weights(trainer).items():
+            assert torch.allclose(tensor, torch.lerp(frozen[name], merged[name], alpha), atol=1e-5), name

@@ -64,6 +64,13 @@ PUBLISHED = [  # method, protocol, dataset, shots, epochs, batch size, learning 
     ("MaPLe", "base2new", "dtd", 16, 5, 4, 0.0035, "TRAINER.MAPLE.PROMPT_DEPTH", 9),
     ("MaPLe", "cross_dataset", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
     ("MaPLe", "domain_shift", "imagenet", 16, 2, 4, 0.0026, "TRAINER.MAPLE.PROMPT_DEPTH", 3),
+    ("PromptSRC", "base2new", "dtd", 16, 20, 4, 0.0025, "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 9),
+    ("PromptSRC", "fewshot", "ucf101", 16, 50, 4, 0.0025, "TRAINER.PROMPTSRC.GPA_MEAN", 30.0),
+    ("PromptSRC", "fewshot", "dtd", 1, 50, 4, 0.0025, "TRAINER.PROMPTSRC.GPA_STD", 5.0),
+    ("PromptSRC", "domain_shift", "imagenet", 16, 20, 4, 0.0025, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3),
+    ("IVLP", "base2new", "dtd", 16, 20, 4, 0.0025, "TRAINER.IVLP.N_CTX_VISION", 4),
+    ("TCP", "base2new", "dtd", 16, 50, 32, 0.002, "OPTIM.NAME", "adam"),
+    ("TCP", "base2new", "sun397", 16, 25, 32, 0.002, "TRAINER.TCP.W", 8.0),
     ("TipAdapterF", "cross_dataset", "imagenet", 16, 20, 256, 0.001, "TEST.FINAL_MODEL", "last_step"),
     ("TipAdapterF", "fewshot", "dtd", 16, 20, 256, 0.001, "TRAINER.TIP.SEARCH_SCALE", (13.0, 13.0)),
     ("TipAdapterF", "fewshot", "eurosat", 16, 100, 256, 0.001, "TRAINER.TIP.ALPHA", 2.0),
@@ -80,7 +87,7 @@ def test_published_settings(method, protocol, dataset, shots, epochs, batch, lr,
     for part in key.split("."):
         node = node[part]
     assert node == value
-    if method != "TipAdapterF":
+    if method not in ("TipAdapterF", "TCP"):
         assert (cfg.OPTIM.NAME, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_CONS_LR) == ("sgd", 1, 1e-5)
 
 
@@ -98,8 +105,8 @@ def test_later_rules_win_and_all_conditions_must_match():
 
 
 def test_a_method_without_a_recipe_gets_the_default():
-    assert recipe("TaskRes", "base2new", "dtd") == ("vit_b16_ep100", {})
-    assert recipe("TaskRes", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
+    assert recipe("TextResidual", "base2new", "dtd") == ("vit_b16_ep100", {})
+    assert recipe("TextResidual", "domain_shift", "digits", backbone="micro") == ("micro_ep100", {})
     with raises_user_error("recipes.yaml", "'M'", "N", error=ValueError):
         recipe("M", "p", "dtd", table={"N": {}})
 
@@ -116,9 +123,9 @@ def test_command_line(capsys):
     assert capsys.readouterr() == ("vit_b16_ep100\nTRAINER.CLIPFIT.BETA\n8.0\n", "")
     assert main(["--methods"]) == 0
     assert capsys.readouterr().out.split() == [name for name in METHODS if name != DEFAULT]
-    assert main(["TaskRes", "fewshot", "dtd"]) == 0
+    assert main(["TextResidual", "fewshot", "dtd"]) == 0
     out, err = capsys.readouterr()
-    assert out == "vit_b16_ep100\n" and "TaskRes" in err and "default" in err
+    assert out == "vit_b16_ep100\n" and "TextResidual" in err and "default" in err
     assert main(["CoOp", "zeroshot", "dtd"]) == 1
     err = capsys.readouterr().err
     assert_user_error((1, err), "recipes.yaml", "'zeroshot'", "CoOp", "base2new", "fewshot", "cross_dataset")

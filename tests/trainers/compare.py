@@ -30,8 +30,11 @@ def move(trainer, plain, size=0.05, seed=3):
         trainer.tuned.get_parameter(name).data.copy_(p.data)
 
 
-def assert_same_loss_and_gradients(trainer, plain):
-    """Asserts that a step of `trainer`, at learning rate 0, has the reference's logits, loss terms and gradients."""
+def assert_same_loss_and_gradients(trainer, plain, least=0.01):
+    """Asserts that a step of `trainer`, at learning rate 0, has the reference's logits, loss terms and gradients.
+
+    Each loss term must be above `least`, so that none is compared where it vanishes.
+    """
     for group in trainer.optim.param_groups:
         group["lr"] = 0.0
     batch = batch_of(trainer)
@@ -43,15 +46,15 @@ def assert_same_loss_and_gradients(trainer, plain):
     assert terms.keys() == expected.keys()
     for name in terms:
         assert terms[name].item() == pytest.approx(expected[name].item(), rel=2e-5), name
-        assert terms[name].item() > 0.01
+        assert terms[name].item() > least, name
     train_step(trainer, batch)
     for name, p in plain.parameters.items():
         gradient = trainer.tuned.get_parameter(name).grad
         assert p.grad.norm() > 0 and (gradient - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
 
 
-def assert_same_trajectory(trainer, plain, steps=20, images=6, lr=SGD["lr"]):
-    """Asserts that SGD on the same batches has equal loss terms, to 1e-5, at every step."""
+def assert_same_trajectory(trainer, plain, steps=20, images=6, lr=SGD["lr"], rel=1e-5):
+    """Asserts that SGD on the same batches has equal loss terms, to `rel`, at every step."""
     optimiser = torch.optim.SGD(plain.parameters.values(), **{**SGD, "lr": lr})
     for group in trainer.optim.param_groups:
         assert {key: group[key] for key in SGD} | {"lr": SGD["lr"]} == SGD
@@ -62,9 +65,9 @@ def assert_same_trajectory(trainer, plain, steps=20, images=6, lr=SGD["lr"]):
         summary = train_step(trainer, batch)
         terms = plain.set_gradients(batch["img"], batch["label"])
         optimiser.step()
-        assert summary["loss"] == pytest.approx(plain.objective(terms).item(), rel=1e-5), step
+        assert summary["loss"] == pytest.approx(plain.objective(terms).item(), rel=rel), step
         for name, term in terms.items():
             if len(terms) > 1:
-                assert summary[name] == pytest.approx(term.item(), rel=1e-5, abs=1e-6), (step, name)
+                assert summary[name] == pytest.approx(term.item(), rel=rel, abs=1e-6), (step, name)
         first = first or {name: p.detach().clone() for name, p in plain.parameters.items()}
     assert all(not torch.equal(first[name], p) for name, p in plain.parameters.items())

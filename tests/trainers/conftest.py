@@ -2,6 +2,8 @@
 
 import pytest
 
+import trainers.common.runs.feature_store  # noqa: F401  (its keys)
+from dassl.config import cfg_default
 from tests.reference.models import random_clip
 from trainers.common.models import weights_digest
 
@@ -10,9 +12,10 @@ from .helpers import make_trainer
 
 @pytest.fixture(scope="session", autouse=True)
 def cached_digests(tmp_path_factory):
-    """Keeps the digests of the tests' backbones out of the home folder."""
+    """Keeps the digests of the tests' backbones, and features of images, out of the home folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weights_digest, "FOLDER", tmp_path_factory.mktemp("cache"))
+        patch.setitem(cfg_default.DATALOADER, "FEATURES", str(tmp_path_factory.mktemp("features")))
         yield
 
 

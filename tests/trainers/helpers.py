@@ -53,11 +53,14 @@ def train_step(trainer, batch: dict, update_lr: bool = False) -> dict:
 
 
 def cut_off_at(trainer, epoch: int, batch_idx: int) -> None:
-    """Makes training stop, as Ctrl-C does, before the step of a batch in an epoch; both are counted from 0."""
+    """Makes training stop, as Ctrl-C does, before the step of a batch in an epoch; both are counted from 0.
+
+    In epochs with fewer batches: before the last one.
+    """
     forward_backward = trainer.forward_backward
 
     def stopping(batch):
-        if (trainer.epoch, trainer.batch_idx) == (epoch, batch_idx):
+        if (trainer.epoch, trainer.batch_idx) == (epoch, min(batch_idx, trainer.num_batches - 1)):
             raise KeyboardInterrupt
         return forward_backward(batch)
 

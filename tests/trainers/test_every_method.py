@@ -4,6 +4,7 @@ Each method runs with its recipe for the micro CLIP, on a tiny random CLIP.
 """
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_step_changes_exactly_the_tuned_tensors(build, method):
     assert bool(tuned_of(trainer)) == CLASSES[method].trainable == (trainer.optim is not None)
     if not CLASSES[method].trainable:
         return
+    perturb(trainer)  # B of a low-rank change B A is 0 at first, so that A has no gradient
     frozen = {name: tensor.clone() for name, tensor in trainer.clip.state_dict().items()}
     before = {name: tensor.clone() for name, tensor in trainer.tuned.state_dict().items()}
     step_past_warm_up(trainer)
@@ -189,7 +191,7 @@ def test_image_layernorms_are_tuned_with_the_method(build, method, tmp_path):
         with pytest.raises((ValueError, KeyError)):
             build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "x")
         return
-    if CLASSES[method].tunes_sets_only():  # TUNE says all that such a method tunes
+    if plain.options.TUNE:  # TUNE says all that such a method tunes of CLIP
         assert set(tuned_of(plain)) == set(plain.clip_names) > set()
         return
     trainer = build(method, f"TRAINER.{section}.TUNE", "('image_layernorm',)", output=tmp_path / "a")
@@ -233,6 +235,8 @@ MAPLE = {"ctx": (2, 512), **linear("proj", 512, 768)}
 for i in range(8):
     MAPLE |= {f"compound_prompts_text.{i}": (2, 512), **linear(f"compound_prompt_projections.{i}", 512, 768)}
 
+IVLP = {"prompt_learner.ctx": (4, 512), "deep_text_tokens": (8, 4, 512), "image_tokens": (9, 4, 768)}
+
 
 def hypercomplex(prefix, n_in, n_out, n=4):
     return {f"{prefix}.left": (n, n_in // n, 1), f"{prefix}.right": (n, 1, n_out // n), f"{prefix}.bias": (n_out,)}
@@ -253,6 +257,24 @@ def inserted(layer, reduced, *places):
 PLACES = ("after_attention", "after_ffn")
 RULES = {f"inserted.{encoder}.rule": (4, 4, 4) for encoder in ("image", "text")}
 COMPACTER = [RULES | inserted(hypercomplex, lambda width: width // 32, *places) for places in (PLACES, PLACES[1:])]
+LORA = {
+    f"changes.{prefix}transformer.resblocks.{i}.attn.in_proj_weight.{matrix}.{factor}": shape
+    for prefix, width in (("visual.", 768), ("", 512))
+    for i in BLOCKS
+    for matrix in "qkv"
+    for factor, shape in (("A", (2, width)), ("B", (width, 2)))
+}
+SVD = {
+    f"changes.{prefix}transformer.resblocks.{i}.{matrix}.sigma": (width,)
+    for prefix, width in (("visual.", 768), ("", 512))
+    for i in BLOCKS
+    for matrix in (
+        *(f"attn.in_proj_weight.{letter}" for letter in "qkv"),
+        "attn.out_proj.weight.o",
+        "mlp.c_fc.weight.up",
+        "mlp.c_proj.weight.down",
+    )
+}
 MMA = {}
 for i in range(4, 12):
     MMA |= linear(f"shared.{i}", 32, 32)
@@ -263,6 +285,8 @@ MMRL = {"tokens": (5, 512), "projection": (768, 512)}
 for encoder, width in ENCODER_WIDTHS:
     for i in range(5, 12):
         MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
+# Names in the upper half of both encoders, with the last LayerNorm and the projection
+UPPER_HALF = re.compile(r"(visual\.)?transformer\.resblocks\.([6-9]|1[01])\.|.*(ln_post|ln_final|proj(ection)?$)")
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
 ON_VIT_B16 = {
     "CLIPFit": (CLIPFIT, 46_080),
@@ -275,8 +299,17 @@ ON_VIT_B16 = {
     "KgCoOp": ({"ctx": (4, 512)}, 2_048),
     "ProGrad": ({"ctx": (16, 512)}, 8_192),
     "MaPLe": ({f"prompt_learner.{name}": shape for name, shape in MAPLE.items()}, 3_555_072),
+    "IVLP": (IVLP, 46_080),
+    "PromptSRC": (IVLP, 46_080),
+    "TCP": (
+        {"ctx": (4, 512), **linear("meta_net.linear1", 512, 128), **linear("meta_net.linear2", 128, 2048)},
+        331_904,
+    ),
     "CLIP_Adapter": ({"fc.0.weight": (128, 512), "fc.2.weight": (512, 128)}, 131_072),
     "LinearProbe": ({"weight": (10, 512), "bias": (10,)}, 5_130),  # 10 classes
+    "CLAP": ({"weight": (10, 512)}, 5_120),
+    "TaskRes": ({"residual": (10, 512)}, 5_120),
+    "ProLIP": ({"visual.proj": (768, 512)}, 393_216),
     "PromptTuning": ({"prompt_learner.ctx": (5, 512), "image_tokens": (1, 5, 768)}, 6_400),
     "Adapter": (inserted(linear, lambda width: 64, *PLACES), 2_379_264 + 1_586_688),
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
@@ -284,9 +317,14 @@ ON_VIT_B16 = {
     "MMRL": (MMRL, 4_992_256),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
+    "CLIPLoRA": (LORA, 184_320),
+    "CLIPSVD": (SVD, 92_160),
     "LayerNormTuning": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),
     "BitFit": (BIASES, 171_008),
+    "TwoStage": (LAYERNORMS | TEXT_LAYERNORMS, 65_536),  # in stage 1
     "FullFineTuning": (None, 149_620_737),  # every tensor of CLIP
+    "FLYP": (None, 149_620_737),
+    "SkipTuning": (UPPER_HALF, 62_099_456),
 }
 
 
@@ -294,9 +332,13 @@ ON_VIT_B16 = {
 def test_tuned_tensors_on_vit_b16(make, vit_b16, monkeypatch, method, capsys):
     vit_b16.fingerprint = "random"
     monkeypatch.setattr("trainers.common.models.loading.load_clip", lambda *args: vit_b16)
+    factors = "trainers.common.models.weight_changes.singular_value_decomposition"  # takes half a minute
+    monkeypatch.setattr(factors, lambda W: (W, W.new_ones(min(W.shape)), W.t()))
     flags, keys = config(method, "ViT-B/16")
     expected, scalars = ON_VIT_B16[method]
-    expected = expected or {name: tuple(p.shape) for name, p in vit_b16.named_parameters()}
+    if not isinstance(expected, dict):  # a pattern, or None: every tensor of CLIP
+        pattern = expected or re.compile("")
+        expected = {name: tuple(p.shape) for name, p in vit_b16.named_parameters() if pattern.match(name)}
     size = ("INPUT.SIZE", "(224, 224)")
     trainer = make(method, *keys, *size, backbone="ViT-B/16", flags=flags)
     assert {name: tuple(p.shape) for name, p in tuned_of(trainer).items()} == expected

@@ -253,7 +253,7 @@ def test_initial_weights_of_other_classes_are_refused_for_training(make, tmp_pat
     assert trainer.tuned.weight.grad.norm() > 0
 
 
-def test_user_errors(make, tiny_rn):
+def test_user_errors(make, tiny, monkeypatch):
     for name, value in (("FEATURES", "all"), ("SOLVER", "adam"), ("INIT", "zeros")):
         with raises_user_error(f"{KEY}.{name}", repr(value)):
             make("LinearProbe", f"{KEY}.{name}", value)
@@ -268,5 +268,6 @@ def test_user_errors(make, tiny_rn):
         make("LinearProbe", *LOGISTIC, f"{KEY}.TUNE", "('image_layernorm',)")
     with raises_user_error(f"{KEY}.TUNE", "image encoder", "text_layernorm"):
         make("LinearProbe", f"{KEY}.TUNE", "('text_layernorm',)")
-    with raises_user_error(f"{KEY}.FEATURES", "projection", tiny_rn):
-        make("LinearProbe", *UNPROJECTED, "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
+    monkeypatch.setattr("trainers.common.models.places.projection", lambda model: {})
+    with raises_user_error(f"{KEY}.FEATURES", "projection", tiny):
+        make("LinearProbe", *UNPROJECTED)

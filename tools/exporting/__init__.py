@@ -11,12 +11,13 @@ Each module has:
 A model of another library (open_clip, transformers) is written by `own_library` in the format of that library.
 """
 
-from . import head, huggingface, onnx, open_clip, openai, own_library, tuned_weights  # noqa: F401
+from . import head, huggingface, onnx, open_clip, openai, own_library, peft, tuned_weights  # noqa: F401
 
 TARGETS = {
     "openai": openai,
     "open_clip": open_clip,
     "huggingface": huggingface,
+    "peft": peft,
     "head": head,
     "onnx": onnx,
     "delta": tuned_weights,

@@ -6,6 +6,7 @@ import os
 import torch
 import torch.nn.functional as F
 
+from trainers.common.feature_trainer import FeatureTrainer
 from trainers.common.trainer import ClipTrainer
 
 OWN_FORMAT = {"open_clip": "open_clip", "transformers": "huggingface"}  # library of a backbone -> format
@@ -17,8 +18,12 @@ def own_format(backbone) -> str | None:
 
 
 def overrides(trainer, *names: str) -> bool:
-    """Returns whether the method overrides one of these methods of ClipTrainer."""
-    return any(getattr(type(trainer), name) is not getattr(ClipTrainer, name) for name in names)
+    """Returns whether the method overrides one of these methods of ClipTrainer.
+
+    Those of FeatureTrainer do the same, and also take features that have been computed.
+    """
+    bases = (ClipTrainer, FeatureTrainer)
+    return not all(getattr(type(trainer), name) in [getattr(base, name) for base in bases] for name in names)
 
 
 def check_is_clip(trainer, target: str) -> None:
@@ -27,9 +32,8 @@ def check_is_clip(trainer, target: str) -> None:
     if own and target != own:
         name = trainer.backbone.name
         raise ValueError(f"--to {target} does not support {name}: use --to {own}, its own library's format, or onnx")
-    additional = [name for name in trainer.tuned.state_dict() if name not in trainer.clip_names]
     methods = ("text_features", "encode_text", "encode_image", "image_features", "logits", "model_inference")
-    if not additional and not overrides(trainer, *methods):
+    if not trainer.added_tensors() and not overrides(trainer, *methods):
         return
     supported = ["onnx", "delta"] if overrides(trainer, "logits", "model_inference") else ["onnx", "head", "delta"]
     raise ValueError(
@@ -41,7 +45,7 @@ def check_is_clip(trainer, target: str) -> None:
 def merged_weights(trainer) -> dict[str, torch.Tensor]:
     """Returns all weights of the backbone including the tuned ones, in fp32, by its own names."""
     state = {name: tensor.float().cpu().clone() for name, tensor in trainer.clip.state_dict().items()}
-    state.update({name: tensor.cpu().clone() for name, tensor in trainer.tuned.state_dict().items()})
+    state.update({name: tensor.detach().cpu().clone() for name, tensor in trainer.tuned_values().items()})
     return state
 
 

@@ -31,7 +31,7 @@ def features(trainer) -> str:
     if overrides(trainer, "encode_image", "image_features") or "image" in trainer.inserted:
         return f"image features of {trainer.cfg.TRAINER.NAME}: load_tuned(...).features, or export --to onnx"
     started = trainer.start.tensors if trainer.start else ()
-    if any(map(trainer.backbone.is_image, (*trainer.clip_names, *started))):
+    if any(map(trainer.backbone.is_image, (*trainer.tuned_values(), *started))):
         return "image features of the tuned image encoder: load_tuned(...).features, or export --to openai"
     return "image features of the backbone"
 

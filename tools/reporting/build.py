@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from .checks import check_table
 from .chosen import chosen
+from .comparison import Comparison, compare
 from .details import Detail
 from .details import set_names as set_detail_names
 from .image_sets import name_own_images
 from .match_runs import link, stale_evaluations
-from .paper import Comparison, compare
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, Run, known_dataset, registry_name
@@ -22,7 +22,8 @@ from .varied import varied
 @dataclass
 class Report:
     tables: list[Table]
-    comparisons: list[list[Comparison]]  # with the paper, one list per table
+    published: bool  # whether published numbers were asked for
+    comparisons: list[list[Comparison]]  # with them, one list per table
     details: list[list[Detail]]  # varied keys and choices on validation images, one list per table
     problems: list[Problem]
     runs: list[Run]
@@ -58,18 +59,34 @@ def build(args) -> Report:
     for protocol in args.protocol:
         if not any(table.key.protocol == protocol for table in tables):
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))
-    comparisons = [compare(table) if args.paper else [] for table in tables]
+    comparisons = [compare(table) if args.published else [] for table in tables]
     named = list(dict.fromkeys(key for keys in args.vary for key in keys))
     details = [varied(table, named) + chosen(table) for table in tables]
+    if args.ranks:
+        from .rank_details import rank_details
+
+        ranked = [rank_details(table) for table in tables]
+        problems += no_ranks(tables, ranked)
+        details = [of_table + ranks for of_table, ranks in zip(details, ranked, strict=True)]
     set_detail_names(list(zip(tables, details, strict=True)))
     problems += missing_keys(named, tables, details)
-    return Report(tables, comparisons, details, problems, runs)
+    return Report(tables, args.published, comparisons, details, problems, runs)
 
 
 def candidate_folders(runs: list[Run]) -> set[str]:
     """Returns the run directories of the runs that were evaluated on validation images for a choice."""
     folders = [candidate.folder for run in runs if run.choice for candidate in run.choice.candidates]
     return {os.path.realpath(folder) for folder in folders}
+
+
+def no_ranks(tables: list[Table], ranked: list[list[Detail]]) -> list[Problem]:
+    """Returns a problem for each table that cannot be ranked."""
+    reason = "two methods with the same two datasets are needed"
+    return [
+        Problem("missing", f"--ranks, {table.key.title}", reason)
+        for table, details in zip(tables, ranked, strict=True)
+        if not details
+    ]
 
 
 def missing_keys(named: list[str], tables: list[Table], details: list[list[Detail]]) -> list[Problem]:

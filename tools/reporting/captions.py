@@ -1,6 +1,6 @@
 """Captions that explain the numbers of a report."""
 
-from .paper import Comparison
+from .comparison import Comparison
 from .tables import Table
 
 SPREAD = (
@@ -23,14 +23,17 @@ PROTOCOLS = {
     ),
     "domain_shift": "Trained on all classes of {source}, tested on other images of the same classes.",
 }
-PAPER = (
-    "The paper prints means of three seeds without their standard deviation. A number is marked if the variation "
-    "between seeds does not explain the difference: it lies outside the 95 % prediction interval for the mean of three "
-    "more seeds. The half-width of the interval is t(n - 1) s sqrt(1/n + 1/3) plus the paper's rounding; s is the "
-    "sample standard deviation of our n seeds. With one seed there is no interval (shown as ?), except for zero-shot "
-    'CLIP, which does not depend on the seed. Settings: "recipe" if the settings are those of configs/recipes.yaml, '
-    'otherwise the differences from them; "no recipe" if it has none for the method, or if the run is from other code. '
-    "Its settings are those of the papers, if they publish any."
+PUBLISHED = (
+    "Published: the number that the authors of the method print; if none is known, the one that another source prints: "
+    '"copied" from the authors, or by "others", who ran the method or do not say. "Also printed" has the numbers of '
+    "other sources that differ from it. Sources: configs/published.yaml. They print means over seeds without their "
+    "standard deviation. A number is marked if the variation between seeds does not explain the difference: it lies "
+    "outside the 95 % prediction interval for the mean of m more seeds, where m is the number of seeds of the source, "
+    "or 1 if it states none. The half-width of the interval is t(n - 1) s sqrt(1/n + 1/m) plus the rounding of the "
+    "print; s is the sample standard deviation of our n seeds. With one seed there is no interval (shown as ?), except "
+    'for zero-shot CLIP, which does not depend on the seed. Settings: "recipe" if the settings are those of '
+    'configs/recipes.yaml, otherwise the differences from them; "no recipe" if it has none for the method, or if the '
+    "run is from other code. Its settings are those of the papers, if they publish any."
 )
 
 
@@ -38,10 +41,10 @@ def caption(table: Table) -> str:
     return PROTOCOLS[table.key.protocol].format(source=table.key.source)
 
 
-def paper_caption(comparisons: list[Comparison]) -> str:
+def published_caption(comparisons: list[Comparison]) -> str:
     """Returns the caption of a comparison, with the number of marks and the number expected by chance."""
     judged = [item for item in comparisons if item.outside is not None]
     marked = sum(item.outside for item in judged)
     expected = 0.05 * sum(not item.row.zero_shot for item in judged)
     chance = f"about {expected:.0f}" if expected >= 1 else "less than one"
-    return f"{PAPER} Marked: {marked} of {len(judged)}; expected by chance alone: {chance}."
+    return f"{PUBLISHED} Marked: {marked} of {len(judged)}; expected by chance alone: {chance}."

@@ -1,5 +1,6 @@
-"""Tables below the table of a protocol: results over a varied key, and what was chosen on validation images."""
+"""Tables below the table of a protocol: over a varied key, of choices on validation images, of ranks and costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .stats import Stat
@@ -48,6 +49,8 @@ class Detail:
         axis: Name of the horizontal axis of the plot, if there are panels.
         reference: Name of the references of curves.
         name: For files and anchors; unique in a report.
+        picture: Draws the plot, if it is not that of the panels; called only if files are written.
+        csv_rows: The rows of the CSV file, if they are not those of the blocks.
     """
 
     title: str
@@ -60,6 +63,8 @@ class Detail:
     axis: str = ""
     reference: str = "zero-shot CLIP"
     name: str = ""
+    picture: Callable | None = None
+    csv_rows: list[dict] = field(default_factory=list)
 
     def is_best(self, block: Block, column: int, cell) -> bool:
         return isinstance(cell, Stat) and cell.mean == block.best(None if self.grid else column)

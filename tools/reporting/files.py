@@ -10,8 +10,8 @@ from tools.records import printable
 from trainers.common.runs.files import write_atomically
 
 from . import captions, plots, spreadsheet, varied_plots
+from .comparison import Comparison, distinct_notes, unpublished
 from .details import Detail
-from .paper import Comparison, distinct_notes
 from .problems import by_category, failed
 from .stats import Stat
 from .tables import Table
@@ -35,12 +35,13 @@ class DetailSection:
 
 @dataclass
 class Section:
-    """A table, its comparison with the paper, its plot, and the details below it."""
+    """A table, its comparison with published numbers, its plot, and the details below it."""
 
     table: Table
     comparisons: list[Comparison]
     figure: object  # None if there is nothing to plot
     details: list[DetailSection]
+    unpublished: list[str]  # methods without a published number, if they were asked for
 
     @property
     def notes(self) -> list[str]:
@@ -84,7 +85,11 @@ def contents(report):
     styles = plots.row_styles(report.tables)
     sections = [
         Section(
-            table, comparisons, plots.draw(table, styles), [DetailSection(d, varied_plots.draw(d)) for d in details]
+            table,
+            comparisons,
+            plots.draw(table, styles),
+            [DetailSection(d, draw_detail(d)) for d in details],
+            unpublished(table, comparisons) if report.published else [],
         )
         for table, comparisons, details in zip(report.tables, report.comparisons, report.details, strict=True)
     ]
@@ -101,13 +106,18 @@ def contents(report):
         yield f"tables/{name}.csv", spreadsheet.text(spreadsheet.table_rows(section.table))
         yield f"tables/{name}.tex", render("table.tex.j2", section=section, captions=captions)
         if section.comparisons:
-            yield f"tables/{name}_paper.tex", render("paper.tex.j2", section=section, captions=captions)
+            yield f"tables/{name}_published.tex", render("published.tex.j2", section=section, captions=captions)
         for item in section.details:
             yield f"tables/{item.detail.name}.csv", spreadsheet.text(spreadsheet.detail_rows(item.detail))
             yield f"tables/{item.detail.name}.tex", render("detail.tex.j2", detail=item.detail)
         figures = {name: section.figure, **{item.detail.name: item.figure for item in section.details}}
         for name, figure in figures.items():
             yield from plots.files(figure, name)
+
+
+def draw_detail(detail: Detail):
+    """Returns the plot of a Detail, or None if there is nothing to plot."""
+    return detail.picture() if detail.picture else varied_plots.draw(detail)
 
 
 def render(template: str, autoescape: bool = False, **content) -> str:

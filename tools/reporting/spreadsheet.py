@@ -54,8 +54,8 @@ def table_rows(table: Table) -> list[dict]:
 
 def detail_rows(detail: Detail) -> list[dict]:
     """Returns the rows of a Detail, with columns for mean, std and half-width of the 95 % confidence interval."""
-    rows = []
-    for block in detail.blocks:
+    rows = list(detail.csv_rows)
+    for block in detail.blocks if not rows else ():
         for cells in block.rows:
             row = {"block": block.title}
             for column, cell in zip(detail.columns, cells, strict=True):
@@ -67,7 +67,7 @@ def detail_rows(detail: Detail) -> list[dict]:
 
 
 def long_rows(section) -> list[dict]:
-    """Returns one row per number of a table (long format), with the paper's number if it prints one."""
+    """Returns one row per number of a table (long format), with the published number if there is one."""
     table = section.table
     rows = []
     comparisons = {(item.group, item.row.title, item.column): item for item in section.comparisons}
@@ -77,7 +77,7 @@ def long_rows(section) -> list[dict]:
                 if column not in cells:
                     continue
                 stat = cells[column]
-                paper = comparisons.get((group.title, title, column))
+                printed = comparisons.get((group.title, title, column))
                 rows.append({
                     "protocol": table.key.protocol, "backbone": table.key.backbone, "source": table.key.source,
                     "shots": column if table.key.protocol == "fewshot" else table.key.shots,
@@ -85,9 +85,11 @@ def long_rows(section) -> list[dict]:
                     "setting": table.row(title).setting(group.datasets),
                     "metric": "Accuracy" if table.key.protocol == "fewshot" else column,
                     "mean": stat.mean, "std": stat.std, "ci95": stat.confidence_half_width, "n": stat.n,
-                    "seeds": " ".join(map(str, stat.seeds)), "paper": paper.printed if paper else None,
-                    "difference": paper.difference if paper else None,
-                    "beyond_seeds": paper.outside if paper else None,
+                    "seeds": " ".join(map(str, stat.seeds)), "published": printed.number.value if printed else None,
+                    "published_source": printed.source if printed else None,
+                    "also_printed": printed.others if printed else None,
+                    "difference": printed.difference if printed else None,
+                    "beyond_seeds": printed.outside if printed else None,
                     "recipe": table.row(title).recipe(group.datasets),
                 })  # fmt: skip
     return rows

@@ -2,8 +2,8 @@
 
 from tools.records import printable
 
+from .comparison import Comparison, distinct_notes, unpublished
 from .details import Detail
-from .paper import Comparison, distinct_notes
 from .problems import Problem, by_category
 from .stats import Stat
 from .tables import Table
@@ -38,9 +38,9 @@ def table_text(table: Table, ci95: bool = False) -> str:
     return "\n".join([heading, *aligned(lines), *(f"* {note}" for note in table.notes)])
 
 
-def paper_text(comparisons: list[Comparison]) -> list[str]:
-    """Returns the lines of the comparison with the paper, followed by its notes."""
-    lines = [["", "", "ours", "seeds", "paper", "difference", "", "settings"]]
+def published_text(comparisons: list[Comparison]) -> list[str]:
+    """Returns the lines of the comparison with published numbers, followed by its notes."""
+    lines = [["", "", "ours", "seeds", "published", "source", "difference", "", "settings", "also printed"]]
     group = ""
     notes = distinct_notes(comparisons)
     for item in comparisons:
@@ -49,9 +49,10 @@ def paper_text(comparisons: list[Comparison]) -> list[str]:
             lines.append([group])
         mark = {True: "outside interval", False: "", None: "?"}[item.outside]
         metric = f"{item.column}-shot" if item.column.isdigit() else item.column
-        printed = f"{item.printed:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes)
+        printed = f"{item.number.value:.2f}" + "".join(f" [{notes.index(note) + 1}]" for note in item.notes)
         lines.append([
-            f"  {item.row.title}", metric, number(item.ours), str(item.ours.n), printed, item.signed, mark, item.recipe,
+            f"  {item.row.title}", metric, number(item.ours), str(item.ours.n), printed, item.source, item.signed, mark,
+            item.recipe, item.others,
         ])  # fmt: skip
     return aligned(lines) + [f"[{index}] {note}" for index, note in enumerate(notes, 1)]
 
@@ -94,7 +95,10 @@ def print_report(report, ci95: bool = False) -> None:
         for detail in details:
             print(f"\n{detail_text(detail, ci95)}")
         if comparisons:
-            print("\n".join(["", f"Comparison with the paper, {table.key.title}:", *paper_text(comparisons)]))
+            heading = f"Comparison with published numbers, {table.key.title}:"
+            print("\n".join(["", heading, *published_text(comparisons)]))
+        if report.published and (missing := unpublished(table, comparisons)):
+            print(f"\nNo published number in configs/published.yaml, {table.key.title}: {', '.join(missing)}")
         print()
     if report.problems:
         print(problems_text(report.problems))

@@ -5,7 +5,7 @@ import re
 from dassl.data.datasets import DATASET_REGISTRY
 from datasets import catalogue
 from tools.prepare.check_data import COUNTED, check
-from tools.reporting import paper
+from tools.reporting.published import published
 
 from .blocks import Block
 from .plan import shown_name
@@ -38,11 +38,11 @@ def dataset_block(study: Study, args) -> Block:
             here = {kind: here[kind] for kind in here if kind in ("classes", "test")}
         cells, unrounded = [], {"dataset": entry.name}
         for i, kind in enumerate(COUNTED):
-            published = entry.counts[i] if i < len(entry.counts) else None
-            printed = paper.look_up(["datasets", entry.name, kind])
+            of_split = entry.counts[i] if i < len(entry.counts) else None
+            printed = published().look_up(f"CLIPFit/datasets/{entry.name}/{kind}")
             block.holes += kind not in here
-            cells += [count_text(value) for value in (printed, published, here.get(kind))]
-            unrounded.update({f"{kind} paper": printed, f"{kind} published": published, f"{kind} here": here.get(kind)})
+            cells += [count_text(value) for value in (printed, of_split, here.get(kind))]
+            unrounded.update({f"{kind} paper": printed, f"{kind} published": of_split, f"{kind} here": here.get(kind)})
         block.table.append([shown_name(name, root), *cells, entry.template])
         block.csv.append({**unrounded, "prompt": entry.template})
         if report.state != "ok":

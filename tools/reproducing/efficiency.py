@@ -4,9 +4,8 @@ from collections import defaultdict
 from statistics import fmean
 
 from tools.records import printable
-from tools.reporting import paper
-from trainers.common.runs import tuned_weights
-from trainers.common.schedule import iterations
+from tools.reporting.costs import measure
+from tools.reporting.published import published
 
 from .blocks import Block
 from .plan import Cell
@@ -44,30 +43,6 @@ def efficiency_blocks(study: Study, cells: list[Cell], done) -> list[Block]:
     return blocks
 
 
-def measure(run) -> dict[str, float | None]:
-    """Returns the measurements of a training."""
-    images = ((run.extra.get("content") or {}).get("train_x") or {}).get("images")
-    seconds, epochs = run.extra.get("train_seconds"), run.extra.get("epochs")
-    seen = images_trained(run.training.settings or {}, images or 0, epochs or 0)
-    milliseconds = 1000 * seconds / seen if seen and seconds is not None else None
-    return {"params": parameters(run.folder), "ms": milliseconds, "memory": run.extra.get("peak_memory_mb")}
-
-
-def images_trained(settings: dict, images: int, epochs: int) -> int:
-    """Returns the number of images that a training has seen. `images`: number of training images."""
-    steps = iterations(settings.get("OPTIM.ITERATIONS", ""), settings.get("DATASET.NUM_SHOTS", -1))
-    return steps * min(images, settings["DATALOADER.TRAIN_X.BATCH_SIZE"]) if steps else images * epochs
-
-
-def parameters(folder) -> int | None:
-    """Returns the number of tuned parameters of a run, or None if its weights cannot be read."""
-    files = sorted(folder.glob(f"*/{tuned_weights.NAME}"))
-    try:
-        return sum(tensor.numel() for tensor in tuned_weights.read(str(files[0]))["state_dict"].values())
-    except (IndexError, OSError, ValueError):
-        return None
-
-
 def device_block(study: Study, cells: list[Cell], done, device: str, device_of: dict, found: dict) -> Block:
     """Returns the table of the runs on one device."""
 
@@ -84,13 +59,13 @@ def device_block(study: Study, cells: list[Cell], done, device: str, device_of: 
     for row in dict.fromkeys(cell.row for cell in cells):
         measured = found.get(row, [])
         texts, unrounded = [], {"method": row, "device": device}
-        name = next(paper.METHODS.get(other.method, other.method) for other in study.rows if other.name == row)
+        method = next(other.method for other in study.rows if other.name == row)
         values = {}
         for title, (key, printed) in COLUMNS.items():
             numbers = [item[key] for item in measured if item[key] is not None]
             values[title] = (fmean(numbers) if numbers else None, printed)
         for column, stat in {column: results.average(row).get(column) for column in results.columns}.items():
-            values[column] = (stat and stat.mean, {"H": "hm"}.get(column, column.lower()))
+            values[column] = (stat and stat.mean, column)
         for title, (value, printed) in values.items():
             holes += value is None
             texts.append(
@@ -98,7 +73,7 @@ def device_block(study: Study, cells: list[Cell], done, device: str, device_of: 
             )
             unrounded[title] = value
             if printed and builder.with_paper:
-                reference = paper.look_up(["efficiency", name, printed])
+                reference = published().look_up(f"CLIPFit/efficiency/{method}/{printed}")
                 texts.append("" if reference is None else f"{reference:,}")
                 unrounded[f"{title} paper"] = reference
         table.append([row, *texts])

@@ -1,37 +1,15 @@
 """Checks and converts the fields of a study file. Each error is one line that names the field and the value."""
 
-import difflib
 import string
 
 from tools.recipe import ALL
 
 PLACEHOLDERS = ("dataset", "row", "shots", "regime", "column")  # in `paper`
-TYPES = {str: "text", list: "a list", dict: "a mapping", int: "a whole number", bool: "true or false"}
 
 
 def text_of(value) -> str:
     """Returns a value as a word of train.py's command line: a list as ('a', 'b')."""
     return str(tuple(value)) if isinstance(value, list) else str(value)
-
-
-def check_fields(content, fields: dict, where: str) -> None:
-    """Raises ValueError if `content` is no mapping, or has an unknown field or one of the wrong type."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: must be fields, got {content!r:.60}")
-    for field, value in content.items():
-        if field not in fields:
-            near = difflib.get_close_matches(field, fields, 1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"{where}: unknown field {field!r}{hint}; allowed: {', '.join(fields)}")
-        if type(value) not in fields[field]:
-            allowed = " or ".join(TYPES[kind] for kind in fields[field])
-            raise ValueError(f"{where}: {field} must be {allowed}, got {value!r:.60}")
-
-
-def check_one_of(values: tuple, allowed, where: str) -> None:
-    for value in values:
-        if value not in allowed:
-            raise ValueError(f"{where} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def check_paper(text: str, where: str) -> None:

@@ -4,7 +4,7 @@ import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tools.reporting import paper
+from tools.reporting.published import published
 from tools.reporting.run import Run, read_record
 from tools.reporting.stats import Stat, average, harmonic, over_seeds
 from tools.shots import shots_name, shots_text
@@ -15,7 +15,6 @@ from .rows import Row
 from .studies import NO_PAPER, Study
 
 HOLE = "–"
-COLUMNS = {"Base": "base", "New": "new", "H": "hm"}  # in paths of the paper's results
 AVERAGE = "Average"
 
 
@@ -113,10 +112,9 @@ def printed(study: Study, row: Row, dataset: str, column: str, shots: int) -> fl
     """
     if not study.paper or row.paper == NO_PAPER or ("{dataset}" not in study.paper and dataset != AVERAGE):
         return None
-    name = row.paper or paper.METHODS.get(row.method, row.method)
     values = {
-        "dataset": dataset, "column": COLUMNS.get(column, column), "shots": shots_name(shots),
+        "dataset": dataset, "column": column, "shots": shots_name(shots),
         "regime": "high_data" if shots < 0 else "low_data",
     }  # fmt: skip
-    value = paper.look_up(study.paper.replace("{row}", name).format(**values).split("/"))
+    value = published().look_up(study.paper.replace("{row}", row.paper or row.method).format(**values))
     return value if isinstance(value, (int, float)) else None

@@ -3,7 +3,9 @@
 import itertools
 from dataclasses import dataclass, replace
 
-from .fields import check_fields, text_of, texts
+from tools.fields import check_fields
+
+from .fields import text_of, texts
 
 ROW_FIELDS = {"method": (str,), "keys": (dict,), "rehearsal": (dict,), "paper": (str,), "start_from": (str,)}
 MOST_CHANGED_FIELDS = {"most_changed": (str,), "count": (int,), "run": (str,)}

@@ -5,10 +5,11 @@ import re
 from dataclasses import dataclass
 
 from runtime.config_files import read_yaml
+from tools.fields import check_fields, check_one_of
 from tools.recipe import CONFIGS
 from tools.sweeping.plan import PROTOCOLS, SHOTS
 
-from .fields import as_tuple, check_fields, check_one_of, check_paper, flat, numbers, texts
+from .fields import as_tuple, check_paper, flat, numbers, texts
 from .fields import shots as read_shots
 from .rows import Row, make_rows
 
@@ -46,6 +47,11 @@ class Study:
     notes: tuple[str, ...]
     other_data: bool  # the printed numbers are of other or unknown datasets and backbones
     in_all: bool  # False for a study that is not one of the paper's tables, figures and experiments
+
+    @property
+    def source(self) -> str:
+        """The source of the printed numbers, as in configs/published.yaml."""
+        return self.paper.partition("/")[0]
 
     @property
     def traced(self) -> bool:

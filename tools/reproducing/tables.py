@@ -2,8 +2,10 @@
 
 import json
 
-from tools.reporting import paper
+from tools.reporting.comparison import outside
 from tools.reporting.details import Curve, Detail, Panel
+from tools.reporting.printed_numbers import is_backbone
+from tools.reporting.published import published
 from tools.reporting.stats import Stat
 from tools.reporting.text import number
 from tools.reporting.varied_plots import draw
@@ -14,6 +16,7 @@ from .plan import Cell
 from .results import AVERAGE, HOLE, Results, printed, results_of, row_label
 from .studies import Study
 
+BACKBONE = "ViT-B/16"  # of the papers of the studies
 ACCURACY = "Accuracy in %, mean ± population standard deviation over seeds."
 PAIRS = {
     "base2new": "Base and New: accuracy on the base and on the new classes after training on the base classes; H: "
@@ -21,8 +24,8 @@ PAIRS = {
     "fewshot": "Columns: training images per class.",
 }  # fmt: skip
 PRINTED = (
-    "“paper”: the number that the paper prints, a mean of three seeds; * marks those that are outside the 95 % "
-    "prediction interval for the mean of three more seeds, given the variation of ours."
+    "“paper”: the number that the paper prints, a mean over its seeds; * marks those that are outside the 95 % "
+    "prediction interval for the mean of as many more seeds, given the variation of ours."
 )
 PRINTED_ON_OTHER_DATA = (
     "“paper”: the number that is printed, on datasets, with a backbone and with settings that are not known, so that "
@@ -80,7 +83,7 @@ class TableBuilder:
         for cell in cells:
             self.rows[row_label(study, cell, cells)] = by_name[cell.row], cell.shots
         backbones = {cell.job.setting.backbone for cell in cells if cell.job}
-        self.comparable = all(map(paper.BACKBONE.search, backbones))
+        self.comparable = all(is_backbone(name, BACKBONE) for name in backbones)
         groups = [*results.datasets, AVERAGE]
         self.with_paper = any(
             self.printed(label, group, column) is not None
@@ -102,8 +105,7 @@ class TableBuilder:
 
     def paper_datasets(self) -> set[str]:
         """Returns the datasets of the paper's average."""
-        section = {"cross_dataset": ["cross_dataset"], "domain_shift": ["distribution_shift"]}
-        return paper.datasets_of(section.get(self.study.protocol, ["few_shot", "16"]))
+        return published().averaged(self.study.source, self.study.protocol)
 
     def add_group(self, group: str, title: str, values: dict[str, dict[str, Stat]]) -> None:
         """Adds a row for each row of the study.
@@ -123,7 +125,9 @@ class TableBuilder:
                 if self.with_paper:
                     reference = self.printed(label, group, column)
                     compared = stat and reference is not None and not self.study.other_data
-                    mark = "*" if compared and paper.outside(stat, reference, False) else ""
+                    mark = (
+                        "*" if compared and outside(stat, reference, published().seeds.get(self.study.source)) else ""
+                    )
                     ours_and_paper.append("" if reference is None else f"{reference:.2f}{mark}")
                     unrounded[f"{column} paper"] = reference
                 texts += ours_and_paper

@@ -1,9 +1,13 @@
-"""Image features that are computed once, for methods that train on features of a frozen image encoder."""
+"""Image features that are computed once, for methods that train on features of a frozen image encoder.
+
+`compute_features` computes them for one run. `stored_features` keeps them on disk for all runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler
 from tqdm import tqdm
@@ -11,7 +15,22 @@ from tqdm import tqdm
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 
+from .runs.feature_store import FeatureStore
+from .runs.rng import random_state, set_random_state
+from .views import Views, view_keys, views_of
+
 NOT_RANDOM = {"normalize", "instance_norm", "center_crop"}  # names in INPUT.TRANSFORMS
+ROWS = 8192  # features per file of the store; a run that is killed loses no more than these
+# Keys of INPUT that the images of an evaluation depend on
+EVALUATION_KEYS = (
+    "SIZE",
+    "INTERPOLATION",
+    "RESIZE_MODE",
+    "NO_TRANSFORM",
+    "PIXEL_MEAN",
+    "PIXEL_STD",
+    "EXIF_ORIENTATION",
+)
 
 
 def has_random_transform(cfg) -> bool:
@@ -19,7 +38,7 @@ def has_random_transform(cfg) -> bool:
     return not NOT_RANDOM.issuperset(cfg.INPUT.TRANSFORMS)
 
 
-def ordered_loader(cfg, items, augment: bool = False):
+def ordered_loader(cfg, items, augment: bool = False, dataset_wrapper=None):
     """Returns a data loader of all images in their order, prepared as in the test; `augment`: as in training."""
     return build_data_loader(
         cfg,
@@ -28,6 +47,7 @@ def ordered_loader(cfg, items, augment: bool = False):
         batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
         tfm=build_transform(cfg, is_train=augment),
         is_train=False,
+        dataset_wrapper=dataset_wrapper,
     )
 
 
@@ -46,6 +66,72 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
             features.append(encode(image))
         labels.append(label)
     return torch.cat(features), torch.cat(labels)
+
+
+def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch.Tensor:
+    """Returns features (n_views, n, D) of augmented views of images, or (1, n, D) of the images as in the test for 0.
+
+    Those that no run has computed yet are computed and added to the store. The state of the random generators stays the
+    same. They are fp16 if the trainer's precision is fp16, else fp32; on the CPU.
+
+    Args:
+        items: n images of a Dassl dataset.
+        encode: images (B, 3, H, W) -> features (B, D), by an encoder that depends on nothing but `store_identity`.
+    """
+    keys = view_keys(items, n_views)
+    store = FeatureStore(trainer.cfg, store_identity(trainer, augmented=n_views > 0))
+    features, found = store.read(keys.ravel())
+    missing = np.flatnonzero(~found)
+    if len(missing):
+        order = np.lexsort((missing // len(items), missing % len(items)))  # the views of an image one after the other
+        missing = missing[order]
+        state = random_state()
+        for rows, computed in _computed(trainer, items, keys.ravel(), missing, encode, augment=n_views > 0):
+            if features is None:
+                features = np.zeros((keys.size, computed.shape[1]), computed.dtype)
+            features[rows] = computed
+            store.add(keys.ravel()[rows], computed)
+        set_random_state(state)
+    views = f" in {n_views} views" if n_views else ""
+    print(f"Features of {len(items):,} images{views}: {keys.size - len(missing):,} stored, {len(missing):,} computed")
+    return torch.from_numpy(features).reshape(*keys.shape, -1)
+
+
+@torch.no_grad()
+def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Callable, augment: bool):
+    """Yields the places in `keys` and the features (m, D) of the missing ones, for up to about ROWS of them."""
+    views = views_of([items[i % len(items)] for i in missing], keys[missing])
+    loader = ordered_loader(trainer.cfg, views, augment, Views if augment else None)
+    dtype = torch.float16 if trainer.precision == "fp16" else torch.float32
+    start, parts = 0, []
+    for batch in tqdm(loader, desc="features"):
+        image, _ = trainer.parse_batch_test(batch)
+        with trainer.autocast():
+            parts.append(encode(image).to("cpu", dtype))
+        n = sum(map(len, parts))
+        if n >= ROWS or start + n == len(missing):
+            yield missing[start : start + n], torch.cat(parts).numpy()
+            start, parts = start + n, []
+
+
+def store_identity(trainer, augmented: bool) -> dict | None:
+    """Returns what features of the frozen image encoder depend on, apart from the image; None if that is unknown."""
+    backbone, start = trainer.backbone.identity(), trainer.start
+    if not backbone["weights_digest"]:
+        return None
+    options = trainer.cfg.INPUT
+    names = options if augmented else [name for name in EVALUATION_KEYS if name in options]
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    return {
+        "weights": backbone["weights_digest"],
+        "activation": trainer.backbone.activation,
+        "start": start.source["weights"] if start else "",
+        "precision": trainer.precision,
+        "device": trainer.device.type,
+        "augmented": augmented,
+        "input": {name: values[name] for name in sorted(names)},
+        "transforms": sorted(NOT_RANDOM & set(options.TRANSFORMS)),
+    }
 
 
 class FeatureLoader:

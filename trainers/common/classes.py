@@ -106,3 +106,8 @@ def distinct(classnames: list[str]) -> list[str]:
     """Returns the class names; those that occur more than once get their label: "sunglasses (class 837)"."""
     counts = Counter(classnames)
     return [name if counts[name] == 1 else f"{name} (class {label})" for label, name in enumerate(classnames)]
+
+
+def shorten(names: list[str]) -> str:
+    """Joins the first three names: "cat, dog, fox, ..."."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -40,8 +40,7 @@ def complete_cfg(cfg) -> None:
     section = cfg.DATASET
     templates = section.TEMPLATES
     if isinstance(templates, str) and templates:
-        templates = [line.strip() for line in _read(templates, "DATASET.TEMPLATES").splitlines()]
-        templates = [line for line in templates if line and not line.startswith("#")]
+        templates = read_templates(templates, "DATASET.TEMPLATES")
     changes = {"TEMPLATES": _check_templates(templates, section.TEMPLATES)}
     if section.DESCRIPTIONS:
         content = read_descriptions(section.DESCRIPTIONS)
@@ -54,6 +53,12 @@ def complete_cfg(cfg) -> None:
         section[key] = value
     if frozen:
         cfg.freeze()
+
+
+def read_templates(path: str, key: str) -> tuple[str, ...]:
+    """Returns the lines of a file of templates. `key` names the file in an OSError or ValueError."""
+    lines = [line.strip() for line in _read(path, key).splitlines()]
+    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def _check_templates(templates, given) -> tuple[str, ...] | None:
@@ -176,9 +181,10 @@ def passes(prompts: list[list[str]]) -> tuple[list[list[str]], torch.Tensor]:
     return groups, index
 
 
-def class_means(features: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Returns the normalised mean (n_cls, E) of the features (n, E) of each class's prompts; see `passes`."""
+def class_means(features: torch.Tensor, index: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+    """Returns the mean (n_cls, E) of the features (n, E) of each class's prompts; see `passes`."""
     if index.shape[1] == 1:
         return features  # one prompt per class, in the order of the classes
     weights = (index >= 0).to(features.dtype)  # (n_cls, most prompts)
-    return F.normalize((features[index.clamp(min=0)] * weights[..., None]).sum(1), dim=-1)
+    sums = (features[index.clamp(min=0)] * weights[..., None]).sum(1)
+    return F.normalize(sums, dim=-1) if normalize else sums / weights.sum(1, keepdim=True)

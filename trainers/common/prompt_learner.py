@@ -21,20 +21,24 @@ class PromptLearner(nn.Module):
     The state_dict holds `ctx` only: an fp32 master, cast to the dtype of CLIP's matrices in `forward`.
     """
 
-    def __init__(self, text_encoder: TextEncoder, classnames, text: str, ctx: torch.Tensor, position: str = "end"):
+    def __init__(
+        self, text_encoder: TextEncoder, classnames, text: str, ctx: torch.Tensor, position="end", share_prefix=True
+    ):
         """
         Args:
             text: the context in words, with "X" for each learned token without a word; or a whole prompt that starts
                 with it, with " {}" for the class name.
             ctx: initial vectors of the first tokens of `text`: (n_ctx, d), or (n_cls, n_ctx, d) for one set per class.
             position: where the class name goes: "end", "front", or "middle" (after the first half of the context).
+            share_prefix: False if the learned tokens of a later block differ between classes.
         """
         super().__init__()
         device = text_encoder.token_embedding.weight.device
         self.ctx = nn.Parameter(ctx.float().to(device))
         tokenizer = text_encoder.tokenizer
         tokens = place_learned(tokenizer, classnames, text, ctx.shape[-2], position)  # learned: negative ids
-        packed = text_encoder.pack(tokens, max_prefix=1 if ctx.dim() == 3 else tokens.shape[1]).to(device)
+        max_prefix = tokens.shape[1] if share_prefix and ctx.dim() == 2 else 1
+        packed = text_encoder.pack(tokens, max_prefix=max_prefix).to(device)
         rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) rows of the packed matrix with a learned token
         self.packed_prompts = replace(
             packed,

@@ -35,6 +35,20 @@ PROGRAD_TEMPLATES = {
     "FGVCAircraft": "a type of aircraft, a photo of a {}.",
     "DescribableTextures": "a texture of {}.",
 }
+TCP_TEMPLATES = {  # of the teacher
+    "FGVCAircraft": "a photo of an aircraft {}.",
+    "DescribableTextures": "a photo of a {}, a type of texture.",
+    "Food101": "a photo of a {}, a type of food.",
+}
+TCP_PROMPTS = {  # what follows the learned tokens
+    "OxfordPets": "{}, a type of pet.",
+    "OxfordFlowers": "{}, a type of flower.",
+    "FGVCAircraft": "{}, a type of aircraft.",
+    "DescribableTextures": "{} texture.",
+    "StanfordCars": "{}, a type of car",
+    "Food101": "{}, a type of food.",
+    "UCF101": "person doing {}.",
+}
 # OpenAI's seven selected ImageNet templates, for ZeroshotCLIP2.
 SELECTED_TEMPLATES = (
     "itap of a {}.",

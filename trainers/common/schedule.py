@@ -53,8 +53,13 @@ def length(trainer) -> int | None:
 
 def epochs(trainer) -> int:
     """Returns the number of epochs that are started."""
-    wanted = length(trainer)
-    return trainer.cfg.OPTIM.MAX_EPOCH if wanted is None else -(-wanted // len(trainer.train_loader_x))
+    wanted, loader = length(trainer), getattr(trainer, "train_loader_x", None)  # no loader: a finished run
+    return trainer.cfg.OPTIM.MAX_EPOCH if None in (wanted, loader) else -(-wanted // len(loader))
+
+
+def total(trainer) -> int:
+    """Returns the number of iterations of a run, however its length is given."""
+    return length(trainer) or trainer.cfg.OPTIM.MAX_EPOCH * len(trainer.train_loader_x)
 
 
 def changes_per_iteration(trainer) -> bool:
@@ -72,7 +77,7 @@ def build(trainer, optimizer, steps: int | None = None):
     if changes_per_iteration(trainer):
         batches = len(trainer.train_loader_x)
         optim.defrost()
-        optim.MAX_EPOCH = steps or length(trainer) or optim.MAX_EPOCH * batches
+        optim.MAX_EPOCH = steps or total(trainer)
         optim.WARMUP_EPOCH *= batches
         if isinstance(optim.STEPSIZE, (list, tuple)):
             optim.STEPSIZE = type(optim.STEPSIZE)(size * batches for size in optim.STEPSIZE)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .classes import numbered
+from .classes import numbered, shorten
 
 UNSEEN = -1  # row of a class that the head was not trained on
 
@@ -22,6 +22,22 @@ def rows_of(classnames: list[str], known: list[str]) -> list[int]:
     """
     row = {name: i for i, name in enumerate(numbered(known))}
     return [row.get(name, UNSEEN) for name in numbered(classnames)]
+
+
+def note_unseen(head: str, classnames: list[str], rows: list[int], text_only: bool = False) -> None:
+    """Prints which classes a head does not know, if any.
+
+    Args:
+        head: what the head is called in the message.
+        text_only: whether all classes are then predicted by their text features.
+    """
+    unseen = [name for name, row in zip(classnames, rows) if row == UNSEEN]
+    if unseen:
+        predicted = "all are" if text_only or len(unseen) == len(classnames) else "these are"
+        print(
+            f"The {head} does not know {len(unseen)} of {len(classnames)} classes ({shorten(unseen)}): {predicted} "
+            "predicted by their text features"
+        )
 
 
 def selected_weights(head: torch.Tensor, rows: list[int], text: torch.Tensor) -> torch.Tensor:

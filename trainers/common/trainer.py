@@ -9,6 +9,8 @@ A method subclasses `ClipTrainer` and defines three things; see `TunedClip`:
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from dassl.engine import TrainerX
@@ -18,6 +20,7 @@ from dassl.optim import build_optimizer
 from . import prompt_ensemble, schedule, tune_rate
 from .compat import make_scaler
 from .finite import REMEDY
+from .models import peft_files
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
 from .runs import checkpoint, checkpoint_file, trace, trace_file, tuned_weights
@@ -68,14 +71,26 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             print(audit(self.tuned, self.sets, sum(p.numel() for p in self.clip.parameters())))
             self.optim, self.sched = self.make_optimizer()
             tune_rate.scale(self)
-            if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
-                self.gradients = CudaGraphs(self.gradients, [p for p in self.tuned.parameters() if p.requires_grad])
+            self.capture_step()
         self.trace = trace.start(self)
         if self.tuned.state_dict():
             self.register_model(self.model_name, self.tuned, self.optim, self.sched)
         if self.cfg.MODEL.INIT_WEIGHTS:
             path = self.cfg.MODEL.INIT_WEIGHTS
-            checkpoint.load_weights(self, path, state=checkpoint_file.read(path, bare=True))
+            checkpoint.load_weights(self, path, state=self.read_weights(path))
+
+    def read_weights(self, path: str) -> dict:
+        """Returns a checkpoint with the weights in a file, or in a folder of the package peft."""
+        if not peft_files.is_adapter(path):
+            return checkpoint_file.read(path, bare=True)
+        is_transformers = self.backbone.library == "transformers"
+        return {"state_dict": peft_files.read(self.changes, is_transformers, path)}
+
+    def capture_step(self) -> None:
+        """Makes training steps CUDA graphs, if possible. Call it again if other parameters are trained from now on."""
+        if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
+            parameters = [p for p in self.tuned.parameters() if p.requires_grad]
+            self.gradients = CudaGraphs(partial(type(self).gradients, self), parameters)
 
     # Dassl's hooks
 

@@ -16,7 +16,7 @@ from dassl.config import cfg_default
 
 from . import prompt_ensemble
 from .compat import functional_call
-from .models import preprocess
+from .models import linear_terms, preprocess
 from .models.backbone import Backbone
 from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
 from .models.insertions import Insertions
@@ -24,6 +24,7 @@ from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
 from .models.text import Start
+from .models.weight_changes import WeightChanges
 from .prompts import fill, get_template
 from .runs import start
 
@@ -46,6 +47,7 @@ class TextCache:
     """Cached text features (n_cls, E) and activations."""
 
     zero_shot: torch.Tensor | None = None  # text features of the frozen CLIP
+    raw: torch.Tensor | None = None  # the same, not normalised
     starts: list[Start | None] | None = None  # per pass: activations before the first tuned parameter
     tuned: torch.Tensor | None = None  # text features in evaluation; `tuned_changed` clears them
 
@@ -89,10 +91,15 @@ class TunedClip:
             return tuple(several or ())
         return (self.template,)
 
+    def sets_to_tune(self) -> tuple[str, ...]:
+        """Returns the parameter sets of CLIP that are tuned."""
+        return tuple(getattr(self.options, "TUNE", ()))
+
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
 
-        Its attribute `inserted`, if it has one, maps "image" and "text" to the `InsertedModules` of an encoder.
+        Its attribute `inserted`, if it has one, maps "image" and "text" to the `InsertedModules` of an encoder. Its
+        attribute `changes`, if it has one, is the `WeightChanges` of CLIP's matrices.
         """
         return nn.Module()
 
@@ -118,6 +125,17 @@ class TunedClip:
         """
         logits = self.logits(self.encode_image(image), self.text_features())
         return logits, {"ce": F.cross_entropy(logits, label)}
+
+    def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns weights with which the method predicts as zero-shot CLIP, by name: CLIP's own, or no change of them.
+
+        For no change, one factor of it is 0, and the other one has the value in `tuned`. A method with parameters of
+        its own adds theirs, if there are such weights. Interpolation (WiSE-FT) goes from these to the `tuned` ones of
+        a run on the same classes.
+        """
+        weights = {name: self.clip.get_parameter(name) for name in self.clip_names}
+        weights.update({name: tensor for name, tensor in tuned.items() if name.startswith("changes.")})
+        return {**weights, **{f"changes.{name}": tensor for name, tensor in self.changes.neutral().items()}}
 
     def objective(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns the scalar to minimise, given the loss terms."""
@@ -204,19 +222,22 @@ class TunedClip:
         self.template = self.prompt_template()
         self.prepare_prompts(classnames)
 
-        sets = getattr(self.options, "TUNE", ())
-        self.sets = select(self.clip, tuple(sets), f"TRAINER.{self.section}.TUNE")
+        sets = self.sets_to_tune()
+        self.sets = select(self.clip, sets, f"TRAINER.{self.section}.TUNE")
         others = [name for names in self.sets.values() for name in names if not self.backbone.is_image(name)]
         if self.image_only and others:
             raise ValueError(
                 f"TRAINER.{self.section}.TUNE must name parameter sets of the image encoder, as {cfg.TRAINER.NAME} has "
-                f"no gradient of others, got {tuple(sets)} with {others[0]}"
+                f"no gradient of others, got {sets} with {others[0]}"
             )
         self.tuned = self.build_tuned(classnames)
         self.inserted = getattr(self.tuned, "inserted", {})
-        self.clip_names, self.text_names = [], []
+        self.changes = getattr(self.tuned, "changes", WeightChanges(self.clip, []))
+        self.clip_names = []  # parameters of CLIP with a master in `tuned`
+        self.text_names = [name for name in self.changes if self.backbone.is_text(name)]  # of the text encoder, all
         for names in self.sets.values():
             self.tune(names)
+        self.tuned.to(self.device)
         if self.start:
             self.join_start()
 
@@ -275,10 +296,9 @@ class TunedClip:
 
         `inputs` are passed to the image encoder, as `prompts` to `image.ViT`.
         """
-        overrides = {}
         if tuned:
-            overrides, inputs = self._overrides(visual=True), {**self._insertions("image"), **inputs}
-        return functional_call(self.image_encoder, overrides, (image.to(self.backbone.dtype),), inputs).float()
+            inputs = {**self._insertions("image"), **inputs}
+        return self._call(self.image_encoder, image.to(self.backbone.dtype), inputs, tuned).float()
 
     def encode_image(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
         """Returns normalised image features (B, E), fp32. `tuned=False` uses the frozen CLIP."""
@@ -289,11 +309,16 @@ class TunedClip:
 
         `inputs` are passed to TextEncoder.forward. If they include `x`, the result is (B, n, E).
         """
-        overrides = self._overrides(visual=False) if tuned else {}
         if tuned and "inserted" not in inputs:
             inputs.update(self._insertions("text"))
-        features = functional_call(self.text_encoder, overrides, (packed,), inputs)
-        return F.normalize(features.float(), dim=-1)
+        return F.normalize(self._call(self.text_encoder, packed, inputs, tuned).float(), dim=-1)
+
+    def _call(self, encoder: nn.Module, argument, inputs: dict, tuned: bool) -> torch.Tensor:
+        """Returns the output of an encoder, with the tuned parameters or, if not `tuned`, with the frozen ones."""
+        visual = encoder is self.image_encoder
+        overrides = self._overrides(visual) if tuned else {}
+        with linear_terms.using(self._terms(visual, overrides) if tuned else {}):
+            return functional_call(encoder, overrides, (argument,), inputs)
 
     def word_embeddings(self, packed: PackedPrompts) -> torch.Tensor | None:
         """Returns the embeddings (1, T, d) of the tokens of prompts if they are tuned, else None."""
@@ -318,9 +343,38 @@ class TunedClip:
 
     def _overrides(self, visual: bool) -> dict[str, torch.Tensor]:
         """Returns the tuned parameters of one encoder, by their names in it, in the dtype of CLIP's parameters."""
-        names = [name for name in self.clip_names if self.backbone.in_encoder(name, image=visual)]
-        tensors = cast_like(self.tuned, self.clip, names)
-        return {self.backbone.name_in_encoder(name): tensor for name, tensor in tensors.items()}
+        merged = not self.changes.has_dropout()
+        names = dict.fromkeys([*self.clip_names, *(self.changes if merged else ())])
+        return {
+            self.backbone.name_in_encoder(name): self._value(name, merged).to(self.clip.get_parameter(name).dtype)
+            for name in names
+            if self.backbone.in_encoder(name, image=visual)
+        }
+
+    def _terms(self, visual: bool, overrides: dict[str, torch.Tensor]) -> linear_terms.Terms:
+        """Returns the terms of the linear layers of one encoder: its changes, in training with dropout."""
+        if not self.changes.has_dropout():
+            return {}
+        weights, terms = {}, {}
+        for name in self.changes:
+            if self.backbone.in_encoder(name, image=visual):
+                weights[name] = overrides.get(self.backbone.name_in_encoder(name), self.clip.get_parameter(name))
+                terms[name] = self.changes.term(name, len(weights[name]))
+        return linear_terms.of(weights, terms)
+
+    def tuned_values(self) -> dict[str, torch.Tensor]:
+        """Returns CLIP's tuned parameters by name, fp32: the masters, and the weights with their changes."""
+        return {name: self._value(name) for name in dict.fromkeys([*self.clip_names, *self.changes])}
+
+    def _value(self, name: str, changed: bool = True) -> torch.Tensor:
+        """Returns a parameter of CLIP, fp32 and differentiable: its master if it has one, with its change."""
+        value = (self.tuned if name in self.clip_names else self.clip).get_parameter(name)
+        return self.changes.changed(name, value) if changed and name in self.changes else value
+
+    def added_tensors(self) -> list[str]:
+        """Returns the names of saved tensors that neither replace nor change parameters of CLIP."""
+        saved = self.tuned.state_dict()
+        return [name for name in saved if name not in self.clip_names and not name.startswith("changes.")]
 
     def _insertions(self, encoder: str) -> dict[str, Insertions]:
         """Returns the argument of an encoder, "image" or "text", with what is inserted into it, if anything is."""

@@ -51,7 +51,7 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    write_files(report(tree, options=["--paper"]), folder)
+    write_files(report(tree, options=["--published"]), folder)
     return folder
 
 
@@ -63,7 +63,7 @@ def test_written_files(out):
     plots = {path.name for path in (out / "plots").iterdir()}
     assert plots == {f"{name}.{kind}" for name in names for kind in ("pdf", "png")}
     assert {f"{n}.{k}" for n in names for k in ("csv", "tex")} < {p.name for p in (out / "tables").iterdir()}
-    assert (out / "tables/fewshot_ViT-B-16_paper.tex").exists()
+    assert (out / "tables/fewshot_ViT-B-16_published.tex").exists()
 
 
 def test_spreadsheets_hold_unrounded_numbers(out):
@@ -73,7 +73,7 @@ def test_spreadsheets_hold_unrounded_numbers(out):
     h = 2 * base * new / (base + new)
     assert float(row["mean"]) == 2 * 82 * 64 / 146 and float(row["std"]) == pytest.approx(np.std(h))
     assert float(row["ci95"]) == pytest.approx(4.302652729911275 * np.std(h, ddof=1) / np.sqrt(3))
-    assert (row["n"], row["seeds"], row["paper"], row["beyond_seeds"]) == ("3", "1 2 3", "80.69", "True")
+    assert (row["n"], row["seeds"], row["published"], row["beyond_seeds"]) == ("3", "1 2 3", "80.69", "True")
     (wide,) = [row for row in csv.DictReader((out / "tables/base2new_16shots_ViT-B-16.csv").open())
                if (row["dataset"], row["method"]) == ("EuroSAT", "CLIPFit")]  # fmt: skip
     assert wide["H"] == row["mean"] and wide["H ci95"] == row["ci95"] and wide["seeds"] == "3"
@@ -186,7 +186,7 @@ def test_plots_are_pictures(out):
 
 
 def test_the_same_runs_give_the_same_files(tree, out, tmp_path):
-    write_files(report(tree, options=["--paper"]), tmp_path)
+    write_files(report(tree, options=["--published"]), tmp_path)
     for path in out.rglob("*.*"):
         if path.suffix not in (".png", ".pdf"):
             assert path.read_bytes() == (tmp_path / path.relative_to(out)).read_bytes(), path

@@ -173,19 +173,19 @@ def test_logs_of_this_project_and_of_other_code(tmp_path):
     assert rows["CLIPFit (MAX_EPOCH 5, YAML not found)"] == "MAX_EPOCH 5, YAML not found"
 
 
-def test_comparison_with_the_paper(tmp_path):
+def test_comparison_with_published_numbers(tmp_path):
     common = {"backbone": "ViT-B/16", "classes": "all"}
     write(tmp_path / "a", dataset="EuroSAT", **common)
     write(tmp_path / "b", BETA, 4.0, dataset="UCF101", **common)
     write_record(tmp_path / "c", "CoOp", "EuroSAT", **common)
-    result = report(tmp_path, options=["--paper"])
+    result = report(tmp_path, options=["--published"])
     texts = {(item.group, item.row.method): item.recipe for item in result.comparisons[0]}
     assert texts == {("EuroSAT", "CLIPFit"): "recipe", ("UCF101", "CLIPFit"): "BETA 4.0",
                      ("EuroSAT", "CoOp"): "no recipe"}  # fmt: skip
     out = write_files(result, tmp_path / "report").parent
-    for name in ("report.html", "report.md", "tables/fewshot_ViT-B-16_paper.tex"):
+    for name in ("report.html", "report.md", "tables/fewshot_ViT-B-16_published.tex"):
         text = (out / name).read_text()
-        comparison = text[text.index("arXiv" if name.endswith("tex") else "Paper") :].partition('id="runs"')[0]
+        comparison = text[text.index("configs/published.yaml") :].partition('id="runs"')[0]
         assert "BETA 4.0" in comparison, name
     rows = [row for row in csv.DictReader((out / "results.csv").open()) if row["method"] == "CLIPFit"]
     written = {row["dataset"]: row["recipe"] for row in rows if row["average"] == "False"}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from tools.reporting.paper import outside
+from tools.reporting.comparison import outside
 from tools.reporting.stats import average, harmonic, over_seeds
 
 NUMBERS = st.lists(st.floats(1, 100), min_size=2, max_size=8)
@@ -53,11 +53,19 @@ def test_five_percent_of_equal_means_are_marked():
     ours = rng.normal(70, 1, (4000, 3))
     printed = rng.normal(70, 1, (4000, 3)).mean(1)
     stats = [over_seeds(dict(enumerate(seeds))) for seeds in ours]
-    marked = [outside(stat, mean, False) for stat, mean in zip(stats, printed, strict=True)]
+    marked = [outside(stat, mean, 3) for stat, mean in zip(stats, printed, strict=True)]
     assert 0.04 < np.mean(marked) < 0.06
 
 
 def test_comparison_of_one_seed():
-    assert outside(over_seeds({1: 70.0}), 60.0, zero_shot=False) is None
-    assert outside(over_seeds({1: 70.0}), 70.004, zero_shot=True) is False
-    assert outside(over_seeds({1: 70.0}), 70.01, zero_shot=True) is True
+    assert outside(over_seeds({1: 70.0}), 60.0, 3) is None
+    assert outside(over_seeds({1: 70.0}), 70.004, 3, zero_shot=True) is False
+    assert outside(over_seeds({1: 70.0}), 70.01, 3, zero_shot=True) is True
+
+
+def test_a_source_that_does_not_state_its_seeds_is_taken_as_one_seed():
+    stat = over_seeds({1: 69.0, 2: 70.0, 3: 71.0})
+    half_widths = {m: scipy_stats.t.ppf(0.975, 2) * np.sqrt(1 / 3 + 1 / (m or 1)) + 0.005 for m in (None, 1, 3, 10)}
+    assert half_widths[None] == half_widths[1] > half_widths[3] > half_widths[10]
+    for m, half_width in half_widths.items():
+        assert outside(stat, 70 + half_width + 1e-6, m) and not outside(stat, 70 + half_width - 1e-6, m)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from datasets import catalogue
+from tools.reporting import costs
 from tools.reporting.run import Run, Training
 from tools.reproducing import efficiency, results, tables
 from tools.reproducing.plan import Cell
@@ -166,7 +167,7 @@ def test_a_curve_per_method(made):
 
 def test_efficiency_has_a_table_per_device(made, monkeypatch):
     study = read_studies([])["table7"]
-    monkeypatch.setattr(efficiency, "parameters", lambda folder: 46080)
+    monkeypatch.setattr(costs, "parameters", lambda folder: 46080)
     h100, done = made(study, lambda row, dataset, column, seed: 70.0 if row != "MaPLe" else None)
     cpu, _ = made(study, lambda row, dataset, column, seed: 70.0 if row == "MaPLe" else None, device="cpu (2 threads)")
     first, second = efficiency.efficiency_blocks(study, h100, done)

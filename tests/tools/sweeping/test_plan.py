@@ -97,12 +97,12 @@ def test_all_skips_unsupported_methods_and_prints_them(args, monkeypatch, capsys
 def test_a_method_without_recipe_and_config_files(args, monkeypatch):
     from tools.sweeping import methods
 
-    monkeypatch.setattr(methods, "registered_methods", lambda: {"TaskRes": SimpleNamespace})
+    monkeypatch.setattr(methods, "registered_methods", lambda: {"TextResidual": SimpleNamespace})
     for dataset, config in (("dtd", "vit_b16_ep100"), ("digits", "micro_ep100")):
         parsed = args("fewshot", "--methods", "all", "--datasets", dataset, "--seeds", "1", "--shots", "4")
         (job,) = plan(parsed)
         assert value(job, "--config-file") == f"configs/trainers/_base_/{config}.yaml"
-        assert folders([job], parsed) == [f"{dataset}/shots_4/TaskRes/{config}/seed1"]
+        assert folders([job], parsed) == [f"{dataset}/shots_4/TextResidual/{config}/seed1"]
 
 
 def test_registered_methods():

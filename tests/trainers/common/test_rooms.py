@@ -17,7 +17,8 @@ ALLOWED = {
     "finite": set(),
     "leakage": set(),
     "losses": set(),
-    "cached_features": set(),
+    "views": {"runs"},
+    "cached_features": {"runs", "views"},
     "logistic_regression": set(),
     "selective": set(),
     "models": {"runs"},
@@ -29,12 +30,13 @@ ALLOWED = {
     "schedule": set(),
     "tune_rate": set(),
     "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
+    "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
 }
 METHODS_MAY = {
     "models", "runs", "prompts", "prompt_ensemble", "prompt_learner", "losses", "trainer", "cached_features",
-    "logistic_regression", "schedule", "selective",
+    "logistic_regression", "schedule", "selective", "feature_trainer",
 }  # fmt: skip
 
 

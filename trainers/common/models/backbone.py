@@ -116,6 +116,14 @@ class Backbone:
         length = max((len(tensor) for tensor in tensors.values()), default=0)
         return {self.name_in_encoder(name): tensor for name, tensor in tensors.items()}, length
 
+    def projection(self) -> list[str]:
+        """Returns the names of the parameters of the linear projection that ends the image encoder; [] without one."""
+        return list(places.projection(self.model))
+
+    def project(self, features: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Returns image features (B, dim), given those before the projection (B, D) and the projection's parameters."""
+        return places.project(features, tensors)
+
     def insertion_points(self, image: bool) -> list[dict[str, tuple[str, int]]]:
         """Returns where modules can be inserted into each block of one encoder; see `places.insertion_points`."""
         return places.insertion_points(self.model, image)

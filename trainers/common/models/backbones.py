@@ -25,6 +25,7 @@ from dassl.config import cfg_default
 from . import loading
 from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
+from .places import encoders
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
 from .weights_digest import folder_hashes
@@ -77,8 +78,20 @@ def image_tokens_obstacle(name: str) -> str:
 
 
 def takes_image_insertions(name: str) -> bool:
-    """Whether modules can be inserted into the blocks of the image encoder. Loads no weights. Text encoders all do."""
+    """Whether the image encoder has transformer blocks, with linear layers in attention and FFN. Loads no weights.
+
+    Text encoders all do.
+    """
     return bool(outline(name).insertion_points(image=True)) if library_of(name) else not is_resnet(name)
+
+
+def check_blocks(name: str, value: str, key: str) -> None:
+    """Raises ValueError unless the encoders that a value of a method's key ENCODERS names have transformer blocks."""
+    if "image" in encoders(value, key) and not takes_image_insertions(name):
+        raise ValueError(
+            f"{key} {value!r} needs an image encoder with transformer blocks, and that of MODEL.BACKBONE.NAME {name} "
+            f"has none: set {key} text, or use another backbone"
+        )
 
 
 def has_own_encoders(name: str) -> bool:

@@ -12,7 +12,7 @@ Computes the same as `clip.model.ResidualAttentionBlock`, batch first, at a lowe
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 
 import torch
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..compat import autocast_on_cpu, is_compiling
+from . import linear_terms
 from .insertions import PARALLEL, Inserted, insert
 
 SLOPE = 1.702  # of QuickGELU
@@ -48,6 +49,7 @@ def run_block(
         rows: rows to return, as an index of dimension 1; None: all T.
         recompute: activation checkpointing: save only x; the backward pass recomputes the block.
         compiled: use `torch.compile` in training. Evaluation is not compiled: each new batch size would recompile.
+            Neither is a pass with `linear_terms`, which are found by the identity of the weights.
         inserted: what is inserted, by place.
 
     Returns:
@@ -55,12 +57,19 @@ def run_block(
     """
     # Read the parameters now: during recomputation, functional_call no longer substitutes the tuned ones.
     p = dict(zip(PARAMETERS, attrgetter(*PARAMETERS)(block)))
-    halves = compiled_halves() if compiled and torch.is_grad_enabled() else (_before, _after)
+    terms = linear_terms.current()
+    halves = compiled_halves() if compiled and torch.is_grad_enabled() and not terms else (_before, _after)
     activate = F.gelu if isinstance(block.mlp.gelu, torch.nn.GELU) else quick_gelu
     arguments = (x, p, block.attn.num_heads, attend, rows, halves, activate, inserted or {})
     if recompute and torch.is_grad_enabled():
-        return checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        block_again = partial(_block_with_terms, terms) if terms else _block
+        return checkpoint(block_again, *arguments, use_reentrant=False, preserve_rng_state=bool(terms))
     return _block(*arguments)
+
+
+def _block_with_terms(terms: linear_terms.Terms, *arguments) -> torch.Tensor:
+    with linear_terms.using(terms):
+        return _block(*arguments)
 
 
 def _block(x, p: dict[str, torch.Tensor], heads: int, attend, rows, halves, activate, inserted) -> torch.Tensor:
@@ -140,7 +149,7 @@ class _OneDNNLinear(torch.autograd.Function):
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Returns x (..., n_in) times the transpose of `weight` (n_out, n_in), plus `bias` (n_out,)."""
     if uses_onednn(x, weight):
-        return _OneDNNLinear.apply(x, weight, bias)
+        return linear_terms.add(_OneDNNLinear.apply(x, weight, bias), x, weight)
     return F.linear(x, weight, bias)
 
 

@@ -60,7 +60,8 @@ def text_tokens(blocks: list[nn.Module], packed, deep):
 
     Args:
         packed: the prompts, (n, L) tokens, with `learned_rows` and `learned_index`.
-        deep: tensors (n_ctx, d) or (B, n_ctx, d). The i-th replaces the learned tokens before block i + 1.
+        deep: tensors (n_ctx, d) or (B, n_ctx, d). The i-th replaces the learned tokens before block i + 1. None
+            replaces nothing.
     """
     length = packed.tokens.numel() // packed.n
 
@@ -73,6 +74,7 @@ def text_tokens(blocks: list[nn.Module], packed, deep):
         return (tokens_second(block, x), *args[1:])
 
     pairs = zip(deep, blocks[1:])
+    pairs = ((prompts, block) for prompts, block in pairs if prompts is not None)
     handles = [block.register_forward_pre_hook(partial(insert, prompts)) for prompts, block in pairs]
     try:
         yield

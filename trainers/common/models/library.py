@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..compat import functional_call
-from . import places
+from . import linear_terms, places
 from .backbone import Backbone
 from .insertions import Insertions
 from .learned_tokens import image_tokens, obstacle, text_tokens
@@ -87,7 +87,8 @@ class LibraryText(nn.Module):
         blocks: transformer blocks.
     """
 
-    pack = staticmethod(pad)
+    pack = pack_equal = staticmethod(pad)
+    trim = staticmethod(lambda tokens: tokens)  # the library's own length
 
     def __init__(self, model: nn.Module, encode, embedding: str, tokenizer: Tokenizer, dim: int, causal: bool):
         """
@@ -228,13 +229,13 @@ def recompute_block(block: nn.Module, enabled: bool) -> None:
     def forward(*args, **kwargs):
         if not torch.is_grad_enabled():
             return plain(*args, **kwargs)
-        parameters, inserted = dict(plain.named_parameters()), inserted_in(block)
+        parameters, inserted, terms = dict(plain.named_parameters()), inserted_in(block), linear_terms.current()
 
         def run(*args):
-            with set_inserted({block: inserted}):
+            with set_inserted({block: inserted}), linear_terms.using(terms):
                 return functional_call(plain, parameters, args, kwargs)
 
-        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=bool(terms))  # terms have dropout
 
     block.forward = forward
 

@@ -102,3 +102,27 @@ def pack(tokens: torch.Tensor, max_prefix: int = 77) -> PackedPrompts:
         groups=tuple(zip(counts.tolist(), sizes.tolist())),
         attention_masks=tuple(torch.ones(s, prefix + s, dtype=torch.bool).tril(prefix) for s in sizes.tolist()),
     )
+
+
+def pack_equal(tokens: torch.Tensor) -> PackedPrompts:
+    """Packs tokenised prompts (n, L) as they are, on their device: no shared prefix, and no token left out.
+
+    The layout depends on n and L only, not on the tokens, so a CUDA graph can use it for any prompts.
+    """
+    n, length = tokens.shape
+    positions = torch.arange(length, device=tokens.device).repeat(n)
+    classes = torch.arange(n, device=tokens.device)
+    return PackedPrompts(
+        prefix=0,
+        tokens=tokens.flatten(),
+        positions=positions,
+        classes=classes.repeat_interleave(length),
+        eot_rows=classes * length + tokens.argmax(dim=-1),
+        groups=((n, length),),
+        attention_masks=(torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril(),),
+    )
+
+
+def trim(tokens: torch.Tensor) -> torch.Tensor:
+    """Returns tokenised prompts (n, L) without the columns after the longest prompt; end-of-text has the largest id."""
+    return tokens[:, : int(tokens.argmax(dim=-1).max()) + 1]

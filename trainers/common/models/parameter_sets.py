@@ -18,6 +18,10 @@ CONTAINERS = {
 }  # fmt: skip
 
 
+# Names of the projection that ends an encoder
+PROJECTIONS = {"proj", "projection", "head", "text_projection", "visual_projection", "text_proj", "vision_proj"}
+
+
 def parameter_set(function):
     """Registers a function (CLIP model -> groups of parameter names, in forward order) under its own name."""
     PARAMETER_SETS[function.__name__] = function
@@ -104,6 +108,12 @@ def text_layernorm(model):
 
 
 @parameter_set
+def text_block_layernorm(model):
+    """Weight and bias of the LayerNorms that text blocks have themselves."""
+    return _norms([name for name in places.norms(model, image=False) if places.is_block_norm(name)])
+
+
+@parameter_set
 def image_bias(model):
     """All biases of the image encoder, as in BitFit: with those outside the blocks, and of convolutions and norms."""
     return _biases(model, image=True)
@@ -125,6 +135,51 @@ def image_encoder(model):
 def text_encoder(model):
     """All parameters of the text encoder, including the embeddings of tokens and positions, and the projection."""
     return _modules(places.parameters(model, image=False))
+
+
+def _blocks(model: nn.Module, image: bool) -> list[list[str]]:
+    names = [name for module in places.parameters(model, image) for name in module]
+    return [[n for n in names if n.startswith(f"{block}.")] for block, _ in places.blocks(model, image)]
+
+
+@parameter_set
+def image_block(model):
+    """All parameters of each transformer block of the image encoder. Empty for a ResNet."""
+    return _blocks(model, image=True)
+
+
+@parameter_set
+def text_block(model):
+    """All parameters of each transformer block of the text encoder."""
+    return _blocks(model, image=False)
+
+
+def _output(model: nn.Module, image: bool) -> list[list[str]]:
+    """The last LayerNorm, if it is not a block's, and the projection that ends an encoder."""
+    norms = [name for name in places.norms(model, image) if places.blocks(model, image)]
+    blocks = tuple(f"{block}." for block, _ in places.blocks(model, image))
+    groups = _norms([name for name in norms[-1:] if not name.startswith(blocks)])
+    for names in places.parameters(model, image):
+        groups += [[name] for name in names if not name.startswith(blocks) and PROJECTIONS & set(name.split(".")[-2:])]
+    return [names for names in groups if not any("embed" in name for name in names)]
+
+
+@parameter_set
+def image_output(model):
+    """What follows the blocks of the image encoder: the last LayerNorm and the projection. Empty for a ResNet."""
+    return _output(model, image=True) if places.blocks(model, image=True) else []
+
+
+@parameter_set
+def text_output(model):
+    """What follows the blocks of the text encoder: the last LayerNorm and the projection."""
+    return _output(model, image=False)
+
+
+@parameter_set
+def image_projection(model):
+    """The matrix of the linear projection that ends the image encoder, without its bias: ProLIP's choice."""
+    return [[name] for name, parameter in places.projection(model).items() if parameter.dim() == 2]
 
 
 @parameter_set
@@ -225,20 +280,29 @@ def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> li
     return list(dict.fromkeys(layers))
 
 
+def parse_blocks(text: str, n: int, key: str) -> list[int]:
+    """Returns the numbers of the blocks that the value of a key names, of n; "all" names all."""
+    return list(range(n)) if text == "all" else parse_layers(text, [[f"{i}."] for i in range(n)], text, key)
+
+
 def add_parameters(module: nn.Module, clip_model: nn.Module, names: list[str]) -> None:
     """Adds fp32 copies of CLIP's parameters to `module`, under CLIP's own dotted names.
 
     The optimiser updates these masters: updates of an fp16 bias would round to zero at small learning rates.
     """
     for name in names:
-        owner = module
-        *path, leaf = name.split(".")
-        for part in path:
-            if part not in owner._modules:
-                owner.add_module(part, nn.Module())
-            owner = owner._modules[part]
+        path, _, leaf = name.rpartition(".")
         master = clip_model.get_parameter(name).detach().to(torch.float32, copy=True)
-        owner.register_parameter(leaf, nn.Parameter(master))
+        submodule(module, path).register_parameter(leaf, nn.Parameter(master))
+
+
+def submodule(module: nn.Module, path: str) -> nn.Module:
+    """Returns the submodule with a dotted name; adds the empty modules that are missing on the way to it."""
+    for part in path.split(".") if path else ():
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module._modules[part]
+    return module
 
 
 def cast_like(module: nn.Module, clip_model: nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ of parts within the towers that features do not depend on, such as "crossattenti
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .insertions import PARALLEL
@@ -18,6 +19,7 @@ ENCODERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}  
 IMAGE_PROJECTIONS = ("visual.proj",)
 IMAGE_PROJECTION_LAYERS = (
     "visual.head.proj", "visual.trunk.head", "visual.trunk.head.fc", "visual_projection", "vision_proj",
+    "visual.attnpool.c_proj",
 )  # fmt: skip
 HEAD = ("logit_scale", "logit_bias")  # of both encoders
 
@@ -132,7 +134,7 @@ def _is_attention(name: str) -> bool:
     return any("attn" in part or "attention" in part for part in name.split("."))
 
 
-def _in_attention(block: nn.Module, name: str) -> bool:
+def in_attention(block: nn.Module, name: str) -> bool:
     """Whether a module of a block is part of attention, by its name or by the type of a module that contains it."""
     parts = name.split(".")
     owners = [block.get_submodule(".".join(parts[:i])) for i in range(1, len(parts))]
@@ -160,7 +162,7 @@ def insertion_points(model: nn.Module, image: bool) -> list[dict[str, tuple[str,
         found = {}
         for name, module in block.named_modules():
             if isinstance(module, nn.Linear) and is_used(model, f"{block_name}.{name}"):
-                place = "after_attention" if _in_attention(block, name) else "after_ffn"
+                place = "after_attention" if in_attention(block, name) else "after_ffn"
                 owner = name.rpartition(".")[0]
                 if isinstance(block.get_submodule(owner), nn.MultiheadAttention):
                     name = owner  # which does not call its output projection
@@ -192,20 +194,40 @@ def is_block_norm(name: str) -> bool:
     return len(parts) > 1 and parts[-2].isdecimal()
 
 
-def identity_projection(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Returns name -> tensor for the projection that ends the image encoder, such that it does nothing.
+def projection(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the parameters of the linear projection that ends the image encoder: a matrix, and its bias, if any.
 
-    Empty if the encoder has none that is linear, as ResNets, whose attention pooling projects.
+    Empty if the encoder does not end with one.
     """
     parameters = dict(model.named_parameters())
     for name in IMAGE_PROJECTIONS:
         if name in parameters:
-            return {name: torch.eye(len(parameters[name])).to(parameters[name])}
+            return {name: parameters[name]}
     for name in IMAGE_PROJECTION_LAYERS:
-        weight, bias = parameters.get(f"{name}.weight"), parameters.get(f"{name}.bias")
-        if weight is not None and weight.dim() == 2:
-            tensors = {f"{name}.weight": torch.eye(weight.shape[1]).to(weight)}
-            if bias is not None:
-                tensors[f"{name}.bias"] = bias.new_zeros(weight.shape[1])
-            return tensors
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        if weight in parameters and parameters[weight].dim() == 2:
+            return {name: parameters[name] for name in (weight, bias) if name in parameters}
     return {}
+
+
+def identity_projection(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns name -> tensor for the projection that ends the image encoder, such that it does nothing.
+
+    Empty if the encoder has none that is linear.
+    """
+    tensors = {}
+    for name, parameter in projection(model).items():
+        width = parameter.shape[0 if name in IMAGE_PROJECTIONS else -1]  # of the features before the projection
+        if parameter.dim() == 2:
+            tensors[name] = torch.eye(width).to(parameter)
+        else:
+            tensors[name] = parameter.new_zeros(len(next(iter(tensors.values()))))
+    return tensors
+
+
+def project(features: torch.Tensor, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns features (B, D) after the projection `tensors`, named as in `projection`: (B, dim)."""
+    (name, matrix), *bias = tensors.items()
+    if name in IMAGE_PROJECTIONS:
+        return features @ matrix
+    return F.linear(features, matrix, bias[0][1] if bias else None)

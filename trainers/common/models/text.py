@@ -24,7 +24,7 @@ from torch import nn
 from ..compat import attention, functional_call
 from .blocks import run_block
 from .insertions import Insertions, insert_tokens
-from .packed_prompts import PackedPrompts, pack, replace_rows, with_tokens
+from .packed_prompts import PackedPrompts, pack, pack_equal, replace_rows, trim, with_tokens
 from .tokenizers import OpenAITokenizer
 
 INPUTS = {"token_embedding.weight", "positional_embedding"}  # parameters before the first block
@@ -54,6 +54,8 @@ class TextEncoder(nn.Module):
     embedding = "token_embedding"  # its name in CLIP
     tokenizer = OpenAITokenizer()
     pack = staticmethod(pack)
+    pack_equal = staticmethod(pack_equal)
+    trim = staticmethod(trim)
 
     def __init__(self, clip_model: nn.Module):
         super().__init__()
@@ -85,7 +87,7 @@ class TextEncoder(nn.Module):
             packed: from `pack`, on the encoder's device.
             x: (B, T, d) embeddings of the packed tokens, including learned ones; None: the token embeddings.
             deep: tensors (n_ctx, d) or (B, n_ctx, d); the i-th replaces the learned tokens before block i + 1 (MaPLe).
-                `PromptLearner.packed_prompts` knows their rows.
+                `PromptLearner.packed_prompts` knows their rows. None leaves the tokens of the block before.
             start: from `constant_start` for these prompts; then `x` is ignored.
             inserted: what is inserted into the blocks.
 
@@ -113,7 +115,7 @@ class TextEncoder(nn.Module):
         blocks = list(self.transformer.resblocks)
         n_tokens = 0  # inserted after the first token
         for i in range(first, len(blocks) if end is None else end):
-            if 0 < i <= len(deep):
+            if 0 < i <= len(deep) and deep[i - 1] is not None:
                 x = replace_rows(x, packed.learned_rows, packed.learned_index, deep[i - 1])
             here = (inserted or {}).get(i, {})
             x, present = insert_tokens(here, x, n_tokens)

@@ -9,7 +9,7 @@ import contextlib
 import math
 import os.path as osp
 
-from ..classes import check_text
+from ..classes import check_text, shorten
 from ..compat import load_scheduler_state, scheduler_state
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
@@ -38,6 +38,7 @@ def save(trainer, epoch: int, directory: str, is_best=False, val_result=None, mo
             "scheduler": scheduler_state(scheduler) if scheduler else None,
             "val_result": None if val_result is None else float(val_result),
             "scaler": scaler.state_dict() if scaler else {},
+            "method": trainer.training_state(),
             "random": random_state(),
             "best_result": float(trainer.best_result),
             "train_seconds": trainer.run.train_seconds(),
@@ -115,11 +116,11 @@ def apply_state(trainer, state: dict, path: str) -> None:
     """
     state = {**state, "state_dict": dict(state["state_dict"])}
     with explain_content_error(path):
-        drop_not_loaded(trainer, state["state_dict"])
         check_backbone(trainer, state, path)
         adopt(trainer, state, path)
         state["state_dict"] = without_start(state["state_dict"])
         trainer.before_load(state)
+        drop_not_loaded(trainer, state["state_dict"])
         check_fits(trainer, state, path)
         trainer.tuned.load_state_dict(state["state_dict"])
     trainer.tuned_changed()
@@ -192,6 +193,8 @@ def restore(trainer, name: str, state: dict) -> None:
     if "random" in state:  # missing in checkpoints of other programs
         if getattr(trainer, "scaler", None):
             trainer.scaler.load_state_dict(state["scaler"])
+        if state.get("method"):
+            trainer.load_training_state(state["method"])
         trainer.best_result = state["best_result"]
         trainer.run.earlier_seconds = state.get("train_seconds", 0.0)
         trainer.run.weights.update(state.get("weights", {}))
@@ -290,11 +293,6 @@ def check_fits(trainer, state: dict, path: str) -> None:
     for key in PROMPT_KEYS:
         if meta and (saved[key] or None) != (settings.get(key) or None):
             print(f"Note: tuned with {key} {saved[key]}, evaluated with {settings.get(key)}")
-
-
-def shorten(names: list[str]) -> str:
-    """Joins the first three names: "cat, dog, fox, ..."."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def check_settings(trainer, state: dict, directory: str) -> None:

@@ -154,6 +154,13 @@ class RecordedRun:
         """Returns the content of the user's files that the trained model needs: name -> JSON value."""
         return {}
 
+    def training_state(self) -> dict:
+        """Returns what a resumed run needs in addition to weights and optimiser: names -> tensors or plain values."""
+        return {}
+
+    def load_training_state(self, state: dict) -> None:
+        """Restores what `training_state` returned, in a resumed run."""
+
     def model_identity(self) -> dict:
         """Returns the fields of the identity that depend on the model. They are unknown for a plain Dassl trainer."""
         return {"fingerprint": "", "weights_digest": "", "input": {}, "precision": "", "tune": [], "template": ""}

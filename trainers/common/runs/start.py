@@ -160,4 +160,5 @@ def adopt(trainer, state: dict, path: str) -> None:
         raise ValueError(f"{path} {theirs}, but MODEL.START_FROM is {current.title}: set it as in the run's training")
     if current is None:
         apply(trainer, start)
+        trainer.changes.decompose(trainer.clip)
         trainer.join_start()

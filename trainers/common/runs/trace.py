@@ -29,7 +29,10 @@ def check(cfg, supported: bool) -> None:
     if cfg.TRAIN.TRACE_TERMS and not cfg.TRAIN.TRACE:
         raise ValueError(f"TRAIN.TRACE_TERMS {cfg.TRAIN.TRACE_TERMS} needs TRAIN.TRACE True")
     if cfg.TRAIN.TRACE and not supported:
-        raise ValueError(f"TRAIN.TRACE True needs a ClipTrainer, but {cfg.TRAINER.NAME} is none: set TRAIN.TRACE False")
+        raise ValueError(
+            "TRAIN.TRACE True needs a ClipTrainer that trains the same parameters in each step, which "
+            f"{cfg.TRAINER.NAME} is not: set TRAIN.TRACE False"
+        )
 
 
 @torch.no_grad()

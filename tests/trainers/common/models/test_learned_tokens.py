@@ -20,6 +20,7 @@ from trainers.common.models import backbones, places
 from trainers.common.models.transformers_names import to_transformers
 from trainers.maple import MaPLe
 from trainers.prompt_tuning import PromptTuning
+from trainers.tcp import TCP
 
 from ...helpers import make_cfg
 
@@ -287,3 +288,20 @@ def test_prompt_tuning_with_the_tokens_of_maple_has_its_logits(family, name_of, 
     (logits, loss, found), (expected, _, _) = (gradients(t, images(t)) for t in (trainer, other))
     assert (logits - expected).norm() <= 1e-5 * expected.norm()
     assert len(found) == 3 and all(gradient.norm() > 0 for gradient in found.values())
+
+
+@pytest.mark.parametrize("family", ["tiny-SigLIP", "tiny-CoCa", "CLIPModel", "AltCLIPModel"])
+@torch.no_grad()
+def test_tokens_of_each_class(family, build):
+    """TCP's tokens of a class before the second block: the class has the feature of prompt tuning with these tokens."""
+    tcp = build(TCP, family, "TRAINER.TCP.LAYER", "1", "TRAINER.TCP.N_CTX", "2")
+    keys = "N_CTX 2 TEXT_DEPTH 2 ENCODERS".split()
+    keys = [key if key.isdecimal() else f"TRAINER.PROMPT_TUNING.{key}" for key in keys]
+    other = build(PromptTuning, family, *keys, "text", "DATASET.TEMPLATE", "{}.")
+    other.tuned.prompt_learner.ctx.copy_(tcp.tuned.ctx)
+    tokens = tcp.tuned.class_tokens(tcp.zero_shot_features()).unflatten(0, (3, 2))
+    assert not torch.allclose(tokens[0], tokens[1])
+    found = tcp.text_features()
+    for label in range(3):
+        other.tuned.deep_text_tokens.copy_(tokens[label : label + 1])
+        assert torch.allclose(found[label], other.text_features()[label], atol=1e-6)

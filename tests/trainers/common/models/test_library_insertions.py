@@ -67,21 +67,33 @@ def test_the_list_of_models_is_complete():
 
 
 @pytest.fixture
-def build(open_clip_folder, transformers_folder, digits_root, tmp_path):
-    """build(name, *keys, method=...) -> a trainer with changed tuned parameters, without data."""
+def build_bare(open_clip_folder, transformers_folder, digits_root, tmp_path):
+    """build_bare(class of a method, model, *keys) -> a trainer without data."""
 
-    def build(name, *keys, method=Adapter):
+    def build(method, name, *keys):
         side = SIDE
         if name in MODELS:
             backbone = transformers_folder(name)
         else:
             backbone = f"open_clip:{name}/{open_clip_folder / name}.pt"
             side = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
-        keys = ("TRAINER.ADAPTER.WIDTH", "5", "INPUT.SIZE", f"({side},{side})", "DATASET.TEMPLATE", TEMPLATE, *keys)
-        trainer, label = method.__new__(method), method.__name__
-        trainer.cfg, trainer.device = make_cfg(label, digits_root, backbone, tmp_path, *keys), torch.device("cpu")
+        keys = ("INPUT.SIZE", f"({side},{side})", "DATASET.TEMPLATE", TEMPLATE, *keys)
+        trainer = method.__new__(method)
+        trainer.cfg = make_cfg(method.__name__, digits_root, backbone, tmp_path, *keys)
+        trainer.device = torch.device("cpu")
         torch.manual_seed(0)
         trainer.build_clip(CLASSES)
+        return trainer
+
+    return build
+
+
+@pytest.fixture
+def build(build_bare):
+    """build(name, *keys, method=...) -> a trainer with changed tuned parameters, without data."""
+
+    def build(name, *keys, method=Adapter):
+        trainer = build_bare(method, name, "TRAINER.ADAPTER.WIDTH", "5", *keys)
         rng = torch.Generator().manual_seed(1)
         for p in trainer.tuned.parameters():
             p.data += 0.1 * torch.randn(p.shape, generator=rng)

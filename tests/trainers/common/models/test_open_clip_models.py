@@ -218,8 +218,8 @@ def test_features_before_the_projection(name, load):
     """open_clip's projection of them gives open_clip's features."""
     backbone, theirs = load(name)
     tensors, length = backbone.identity_projection()
-    if name in ("tiny-RN", "tiny-SigLIP"):  # attention pooling has no linear projection of its own
-        assert (tensors, length) == ({}, 0)
+    if name == "tiny-SigLIP":  # its attention pooling has no linear projection
+        assert (tensors, length, backbone.projection()) == ({}, 0, [])
         return
     image = images(backbone)
     unprojected = functional_call(backbone.image_encoder, tensors, (image,))
@@ -229,6 +229,8 @@ def test_features_before_the_projection(name, load):
     matrix = matrix.t() if next(iter(tensors)).endswith("proj") else matrix
     projected = F.linear(unprojected, matrix, *bias)
     assert difference(projected, theirs.encode_image(image, normalize=False)) < 1e-5
+    own = {name: backbone.model.get_parameter(name) for name in backbone.projection()}
+    assert difference(backbone.project(unprojected, own), projected) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["tiny-EVA02", "tiny-PE-Core", "tiny-ViT-context", *BIDIRECTIONAL])

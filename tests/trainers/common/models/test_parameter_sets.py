@@ -17,10 +17,16 @@ COUNTS = {
     "image_layernorm": (52, 39_936),
     "image_block_layernorm": (48, 36_864),
     "text_layernorm": (50, 25_600),
+    "text_block_layernorm": (48, 24_576),
     "image_bias": (74, 102_912),
     "text_bias": (73, 68_096),
     "image_encoder": (152, 86_192_640),
     "text_encoder": (149, 63_428_096),
+    "image_projection": (1, 393_216),
+    "image_block": (144, 85_054_464),
+    "text_block": (144, 37_828_608),
+    "image_output": (3, 394_752),
+    "text_output": (3, 263_168),
     "logit_scale": (1, 1),
 }
 

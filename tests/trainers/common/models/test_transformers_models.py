@@ -101,6 +101,8 @@ def test_features_before_the_projection(transformers_backbone, name):
     assert unprojected.shape[-1] == length and name not in WITHOUT_PROJECTION
     layer = backbone.model.get_submodule(next(iter(tensors)).split(".")[1])
     assert_close(F.normalize(layer(unprojected), dim=-1), features(backbone, image)[0])
+    own = {name: backbone.model.get_parameter(name) for name in backbone.projection()}
+    assert_close(backbone.project(unprojected, own), layer(unprojected))
 
 
 @every_model

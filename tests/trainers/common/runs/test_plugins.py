@@ -192,9 +192,17 @@ def test_plugins_are_swept_and_reported_next_to_our_methods(checkout, call, digi
 
 
 def test_a_per_class_plugin_is_refused_by_base_to_new_before_anything_runs(call, tmp_path):
-    arguments = ("base2new", "--plugin", "examples/taskres.py", "--methods", "TaskRes", "--output", tmp_path / "out")
+    arguments = (
+        "base2new",
+        "--plugin",
+        "examples/text_residual.py",
+        "--methods",
+        "TextResidual",
+        "--output",
+        tmp_path / "out",
+    )
     code, _, err = call("tools/sweep.py", *arguments)
-    assert code == 1 and "TaskRes" in err and "base2new" in err and len(err.splitlines()) == 1
+    assert code == 1 and "TextResidual" in err and "base2new" in err and len(err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,87 @@
+"""Plots of ranks: the critical-difference diagram, and accuracy over cost."""
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from .plots import COLOURS, GREY, INK, MARKERS, STYLE, short
+from .rank_tests import cliques
+from .ranks import Ranking
+
+LABELS = {"parameters": "tuned parameters", "seconds": "training time per run (s)", "memory": "peak memory (MB)"}
+LINE = 0.24  # height of a line of the diagram, in inches
+AXIS = 3.4  # width of its axis, in inches
+MARGIN = 2.6  # width of its labels on either side
+
+
+def critical_difference_diagram(ranking: Ranking) -> Figure:
+    """Plots the mean ranks on an axis, best on the left; bars join methods within the critical difference."""
+    methods, rank = ranking.methods, ranking.mean_rank
+    k = len(methods)
+    groups = cliques(rank, ranking.critical_difference)
+    left, right = methods[: (k + 1) // 2], methods[(k + 1) // 2 :]
+    below = len(groups) + len(left) + 1  # lines below the axis
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(AXIS + 2 * MARGIN, LINE * (below + 4)))
+        ax = figure.add_axes((0, 0, 1, 1))
+        edge = MARGIN / AXIS * (k - 1)
+        ax.set(xlim=(1 - edge, k + edge), ylim=(-below, 4))
+        draw_axis(ax, k, ranking.critical_difference)
+        for index, group in enumerate(groups, 1):
+            ranks = [rank[method] for method in group]
+            ax.hlines(-0.6 * index, min(ranks) - 0.02 * k, max(ranks) + 0.02 * k, color=INK, linewidth=3)
+        for names, x, align in ((left, 1 - 0.04 * k, "right"), (right[::-1], k + 0.04 * k, "left")):
+            for index, method in enumerate(names):
+                y = -len(groups) - 0.5 - index
+                ax.plot([rank[method], rank[method], x], [0, y, y], color=GREY, linewidth=0.8)
+                words = (short(method), f"{rank[method]:.2f}")
+                label = "  ".join(words if align == "right" else words[::-1])
+                ax.text(x, y, f" {label} ", ha=align, va="center")
+        ax.set_axis_off()
+    return figure
+
+
+def draw_axis(ax, k: int, difference: float) -> None:
+    """Draws the axis of ranks 1 to k, and the critical difference above it."""
+    ax.hlines(0, 1, k, color=INK, linewidth=0.8)
+    for rank in range(1, k + 1):
+        ax.vlines(rank, 0, 0.3, color=INK, linewidth=0.8)
+        ax.text(rank, 0.5, str(rank), ha="center", va="bottom")
+    ax.hlines(2.2, 1, 1 + min(difference, k - 1), color=INK, linewidth=1.5)
+    wider = ", more than the axis has" if difference > k - 1 else ""
+    ax.text(1, 2.5, f"critical difference {difference:.2f}{wider}", ha="left", va="bottom")
+
+
+def cost_plot(ranking: Ranking, fronts: dict[str, list[str]]) -> Figure | None:
+    """Plots the average over each cost, with a line through the methods of the front; None if no cost is known."""
+    names = [name for name in fronts if len(known_costs(ranking, name)) > 1]
+    if not names:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + 3.3 * len(names), 3.4), layout="constrained")
+        for index, name in enumerate(names):
+            ax = figure.add_subplot(1, len(names), index + 1)
+            known = known_costs(ranking, name)
+            if name != "memory":
+                ax.set_xscale("symlog", linthresh=min((value for value in known.values() if value > 0), default=1.0))
+                ax.xaxis.set_major_formatter("{x:,g}")
+            for number, method in enumerate(ranking.methods):
+                if method in known:
+                    stat = ranking.averages[method]
+                    style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+                    ax.errorbar(known[method], stat.mean, yerr=stat.std, linestyle="", capsize=2, label=method, **style)
+            line = sorted((known[method], ranking.averages[method].mean) for method in fronts[name])
+            ax.step(*zip(*line, strict=True), where="post", color=GREY, linestyle=":", linewidth=1)
+            ax.set_xlabel(LABELS[name])
+            ax.set_ylabel("average (%)" if index == 0 else "")
+            ax.grid(True)
+        handles = {}  # a method whose cost is not known is in some of the plots only
+        for ax in figure.axes:
+            handles.update({short(text): line for line, text in zip(*ax.get_legend_handles_labels(), strict=True)})
+        figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def known_costs(ranking: Ranking, name: str) -> dict[str, float]:
+    """Returns method -> cost, where it is known."""
+    costs = {method: getattr(cost, name) for method, cost in ranking.costs.items()}
+    return {method: value for method, value in costs.items() if value is not None}
