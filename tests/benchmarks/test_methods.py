@@ -12,14 +12,15 @@ import methods  # noqa: E402
 from tests.benchmarks.tables import find_row, numbers  # noqa: E402
 
 PUBLISHED = {"CLIPFit": 32, "CoOp": 32, "CoCoOp": 1, "KgCoOp": 128, "ProGrad": 32, "MaPLe": 4}  # batch sizes
-SHALLOW = {"MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"]}  # the tiny CLIP has two image blocks
-SHALLOW["TCP"] = ["TRAINER.TCP.LAYER", "2"]
-for method in ("IVLP", "PromptSRC"):
-    key = f"TRAINER.{method.upper()}.PROMPT_DEPTH"
-    SHALLOW[method] = [f"{key}_VISION", "2", f"{key}_TEXT", "2"]
-SHALLOW["MMA"] = ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"]
-SHALLOW["SkipTuning"] = ["TRAINER.SKIP.TUNE", "('image_block:1', 'text_block:1', 'image_output', 'text_output')"]
-SHALLOW["MMRL"] = ["TRAINER.MMRL.REP_LAYERS", "(2,)"]
+SHALLOW = {  # the tiny CLIP has two blocks
+    "IVLP": ["TRAINER.IVLP.PROMPT_DEPTH_VISION", "2", "TRAINER.IVLP.PROMPT_DEPTH_TEXT", "2"],
+    "MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"],
+    "MMA": ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"],
+    "MMRL": ["TRAINER.MMRL.REP_LAYERS", "(2,)"],
+    "PromptSRC": ["TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "2"],
+    "SkipTuning": ["TRAINER.SKIP.TUNE", "('image_block:1', 'text_block:1', 'image_output', 'text_output')"],
+    "TCP": ["TRAINER.TCP.LAYER", "2"],
+}
 ARGS = {"classes": 5, "size": "tiny", "precision": "fp32", "rounds": 1}
 
 
