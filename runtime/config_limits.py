@@ -29,6 +29,7 @@ CHOICES = {
     "TEST.SPLIT": ("test", "val"),
     "TEST.FINAL_MODEL": ("last_step", "best_val"),
 }
+SMALLEST, LARGEST = 1e-37, 1e38  # of the numbers of a config: they and their inverses are fp32 values
 ABOVE_0 = ("INPUT.PIXEL_STD", "DATALOADER.FEATURES_GB")
 REMEDIES = {
     "OPTIM.MAX_EPOCH": "; --eval-only evaluates without training",
@@ -41,6 +42,10 @@ def check_limits(cfg: CfgNode, training: bool) -> None:
     for key in flat_keys(cfg):
         if not all(map(math.isfinite, numbers(cfg, key))):
             raise ValueError(f"{key} must be finite, got {value_of(cfg, key)}")
+        if not all(x == 0 or SMALLEST <= abs(x) <= LARGEST for x in numbers(cfg, key)):
+            raise ValueError(
+                f"{key} must be 0 or have a magnitude from {SMALLEST:g} to {LARGEST:g} (fp32), got {value_of(cfg, key)}"
+            )
     for keys, allowed, description in (
         (AT_LEAST_1, lambda x: x >= 1, "at least 1"),
         (AT_LEAST_0, lambda x: x >= 0, "at least 0"),

@@ -24,6 +24,8 @@ WRONG = {
     "TEST.FINAL_MODEL": ("best", "best_val"),
     "DATASET.NUM_SHOTS": ("0", "-1"),
     "TRAINER.CLIPFIT.BETA": ("1e999", "finite"),
+    "TRAINER.GDA.ALPHAS": ("(1e+300,)", "1e+38"),
+    "TRAINER.PROMPTSRC.GPA_STD": ("1e-300", "1e-37"),
     "INPUT.PIXEL_MEAN": ("[1e999, 0, 0]", "finite"),
 }
 
