@@ -29,7 +29,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common.models.backbones import check_blocks
 from .common.models.places import encoders
-from .common.models.weight_changes import LowRank, WeightChanges, check_matrices, select_matrices
+from .common.models.weight_changes import LowRank, WeightChanges, check_matrices, check_rank, select_matrices
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIPLORA = CN()
@@ -70,6 +70,7 @@ class CLIPLoRA(ClipTrainer):
         options = self.options
         chosen = encoders(options.ENCODERS, "TRAINER.CLIPLORA.ENCODERS")
         places = select_matrices(self.clip, chosen, options.MATRICES, options.BLOCKS, "CLIPLORA")
+        check_rank(self.clip, places, options.RANK, "TRAINER.CLIPLORA.RANK")
         scale = options.ALPHA / math.sqrt(options.RANK)
         make = partial(LowRank, rank=options.RANK, scale=scale, dropout=options.DROPOUT)
         tuned = nn.Module()

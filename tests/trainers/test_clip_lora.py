@@ -140,6 +140,8 @@ WRONG = {
     ("ENCODERS", "visual"): ("('image', 'text', 'both')", "'visual'"),
     ("MATRICES", "('q','c_fc')"): ("('q', 'k', 'v', 'o', 'up', 'down')", "('q', 'c_fc')"),
     ("MATRICES", "()"): ("one or more", "()"),
+    ("MATRICES", "('q','q')"): ("each once", "('q', 'q')"),
+    ("RANK", "129"): ("at most 128", "129"),
     ("BLOCKS", "0-2"): ("0 to 1", "'0-2'"),
     ("RANK", "0"): ("at least 1", "0"),
     ("ALPHA", "0.0"): ("above 0", "0.0"),

@@ -120,6 +120,11 @@ class WeightChanges(nn.Module):
         """Iterates over the names of the changed parameters."""
         return iter(self.rows)
 
+    def are_low_rank(self) -> bool:
+        """Whether there are changes, all of low rank."""
+        modules = [module for name in self for _, module in self.parts(name)]
+        return bool(modules) and all(isinstance(module, LowRank) for module in modules)
+
     def parts(self, name: str) -> list[tuple[tuple[int, int], nn.Module]]:
         """Returns the rows and the module of each changed matrix of a parameter."""
         return [(rows, self.get_submodule(f"{name}.{matrix}")) for matrix, rows in self.rows[name].items()]
@@ -185,5 +190,12 @@ def select_matrices(
 
 def check_matrices(names: tuple[str, ...], section: str) -> None:
     """Raises ValueError unless names are one or more of `matrices.NAMES`."""
-    if isinstance(names, str) or not names or not set(names) <= set(NAMES):
-        raise ValueError(f"TRAINER.{section}.MATRICES must be one or more of {NAMES}, got {names!r}")
+    if isinstance(names, str) or not names or not set(names) <= set(NAMES) or len(set(names)) < len(names):
+        raise ValueError(f"TRAINER.{section}.MATRICES must be one or more of {NAMES}, each once, got {names!r}")
+
+
+def check_rank(model: nn.Module, places: list, rank: int, key: str) -> None:
+    """Raises ValueError if a rank, the value of `key`, is above that of a matrix in `places`."""
+    highest = min(min(model.get_parameter(name)[slice(*rows)].shape) for name, _, rows in places)
+    if rank > highest:
+        raise ValueError(f"{key} must be at most {highest}, the rank of the smallest matrix it changes, got {rank}")
