@@ -182,3 +182,18 @@ def test_a_store_that_cannot_be_written_is_no_error(run, folder, capsys):
     assert run("TaskRes", "DATALOADER.FEATURES", "", output="off")[1] == 30
     with raises_user_error("DATALOADER.FEATURES_GB", "0.0", "DATALOADER.FEATURES"):
         run("TaskRes", "DATALOADER.FEATURES_GB", "0.0", output="limit")
+
+
+def test_a_file_that_cannot_be_read_now_is_kept(make, folder, monkeypatch):
+    """It may be intact: another user's, or there are too many open files."""
+    store = FeatureStore(make("GDA", "DATALOADER.FEATURES", str(folder)).cfg, {"weights": "a"})
+    keys = np.arange(3, dtype=np.uint64)
+    store.add(keys, np.ones((3, 2), np.float32))
+
+    def refused(*args, **kwargs):
+        raise PermissionError("no permission")
+
+    monkeypatch.setattr(feature_store, "open", refused, raising=False)
+    assert not store.read(keys)[1].any()
+    monkeypatch.undo()
+    assert store.read(keys)[1].all()

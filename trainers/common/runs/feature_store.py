@@ -93,7 +93,7 @@ class FeatureStore:
             write_atomically(str(path), hashlib.sha256(content).digest() + content)
             self.remove_oldest(but=path)
         except OSError as error:
-            print(f"Note: features are not kept for other runs: {error}")
+            print(f"Note: features are not kept for other runs (DATALOADER.FEATURES): {error}")
             self.folder = None
 
     def remove_oldest(self, but: Path) -> None:
@@ -120,6 +120,8 @@ def _read_keys(path: Path) -> np.ndarray:
             file.seek(SHA)
             keys = np.load(file, allow_pickle=False)
         return keys if keys.dtype == np.uint64 and keys.ndim == 1 else np.empty(0, np.uint64)
+    except OSError:  # removed by another run, not readable, or too many open files: it may be intact
+        return np.empty(0, np.uint64)
     except Exception:  # a corrupted header raises ValueError, EOFError, MemoryError, ...
         remove_corrupted(path)
         return np.empty(0, np.uint64)
