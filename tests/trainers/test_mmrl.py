@@ -102,8 +102,9 @@ def test_user_errors(make, setting):
 
 def test_other_backbones_are_refused_before_they_are_loaded(make, tiny_rn, monkeypatch):
     monkeypatch.setattr("trainers.common.tuned_clip.load_backbone", None)
-    with raises_user_error("MMRL", "MODEL.BACKBONE.NAME", tiny_rn):
+    with raises_user_error("MMRL", "MODEL.BACKBONE.NAME", tiny_rn, "ViT-B/16") as caught:
         build(make, "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
+    assert "SigLIP" not in str(caught.value)  # which MMRL refuses, too
     monkeypatch.setattr("trainers.mmrl.has_own_encoders", lambda name: False)
     with raises_user_error("MMRL", "MODEL.BACKBONE.NAME", "OpenAI"):
         build(make)

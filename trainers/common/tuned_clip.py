@@ -38,7 +38,7 @@ cfg_default.MODEL.COMPILE = False
 cfg_default.MODEL.CUDA_GRAPH = True
 NEEDS_VIT = (
     "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
-    "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16-SigLIP/webli"
+    "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16/laion2b_s34b_b88k"
 )
 
 

@@ -33,9 +33,11 @@ class Tokenizer:
         raise NotImplementedError
 
     def too_long(self, prompt: str) -> ValueError:
+        if len(prompt) > 200:  # a context of hundreds of tokens
+            prompt = f"{prompt[:100]} ... {prompt[-50:]}"
         return ValueError(
             f"a prompt may have at most {self.context_length} tokens, got {prompt!r}: "
-            "shorten the class name, DATASET.TEMPLATE or the context"
+            "shorten the class name, DATASET.TEMPLATE or the context (N_CTX)"
         )
 
 

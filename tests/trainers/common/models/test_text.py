@@ -110,6 +110,9 @@ def test_embeddings_that_depend_on_the_image():
 def test_too_long_prompts_are_named():
     with raises_user_error("77 tokens", "'a photo of a long long"):
         tokenize(["a photo of a cat.", "a photo of a " + "long " * 80])
+    with raises_user_error("77 tokens", "X X X", " zero.", "N_CTX") as caught:
+        tokenize(["X " * 500 + "zero."])
+    assert len(str(caught.value)) < 400
 
 
 BIAS = "transformer.resblocks.{}.mlp.c_proj.bias"
