@@ -34,7 +34,7 @@ from dassl.optim import build_optimizer
 from .common import schedule
 from .common.compat import load_scheduler_state, scheduler_state
 from .common.models.backbones import takes_image_insertions
-from .common.models.weight_changes import LowRank, WeightChanges, select_matrices
+from .common.models.weight_changes import LowRank, WeightChanges, check_rank, select_matrices
 from .common.selective import UNSEEN, note_unseen, rows_of, selected_weights
 from .common.trainer import ClipTrainer
 
@@ -104,6 +104,7 @@ class TwoStage(ClipTrainer):
         if self.options.LORA:
             places = select_matrices(self.clip, ("image", "text"), ("q", "k", "v"), "all", self.section)
             rank, dropout = self.options.LORA, self.options.LORA_DROPOUT
+            check_rank(self.clip, places, rank, "TRAINER.TWO_STAGE.LORA")
             tuned.changes = WeightChanges(
                 self.clip, places, partial(LowRank, rank=rank, scale=rank**-0.5, dropout=dropout)
             )
@@ -163,7 +164,8 @@ class TwoStage(ClipTrainer):
         known = state.get("meta", {}).get("classnames", classnames)
         self.rows = rows_of(classnames, known)
         self.tuned.classifier.data = self.tuned.classifier.new_zeros(len(known), self.backbone.dim)
-        self.set_stage(2 if state["state_dict"]["classifier"].any() else 1)
+        classifier = state["state_dict"].get("classifier")  # none in a folder of peft
+        self.set_stage(1 if classifier is None or not classifier.any() else 2)
         if self.in_stage_2:
             note_unseen("classifier", classnames, self.rows)
 

@@ -83,11 +83,14 @@ def test_folders_that_do_not_fit(adapter, start):
         (folder / "adapter_config.json").write_text(json.dumps({**config, change: "x"}))
         with raises_user_error(folder, facts):
             start(folder)
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))  # its scale would be another one
+    with raises_user_error(folder, "r 8", "(2, "):
+        start(folder)
     (folder / "adapter_config.json").write_text(json.dumps(config))
     path = folder / "adapter_model.safetensors"
     tensors = load_file(path)
     save_file({name: float("nan") * tensor for name, tensor in tensors.items()}, path)
-    with pytest.raises(FloatingPointError, match="peft"):
+    with raises_user_error(folder, "NaN", "corrupted", error=FloatingPointError):
         start(folder)
     path.write_bytes(b"x")
     with raises_user_error(folder, "corrupted"):
@@ -104,3 +107,12 @@ def test_what_the_layout_cannot_hold_is_refused(trained, tmp_path, capsys):  # n
         code = export.main([run.output_dir, "--to", "peft", "--out", str(tmp_path / "out")])
         assert_user_error((code, *capsys.readouterr()), "--to peft", run.cfg.TRAINER.NAME, fact, "onnx")
         assert not (tmp_path / "out").exists()
+
+
+def test_methods_that_cannot_start_from_the_folder(adapter, trained, tmp_path):  # noqa: F811
+    _, folder = adapter
+    cfg = trained("CLIPLoRA", *MATRICES).cfg
+    for method in ("CLIPSVD", "CLIPFit"):
+        with raises_user_error("MODEL.INIT_WEIGHTS", folder, method, "CLIPLoRA"):
+            keys = ("MODEL.INIT_WEIGHTS", str(folder))
+            make_trainer(method, cfg.DATASET.ROOT, cfg.MODEL.BACKBONE.NAME, tmp_path / method, *keys)

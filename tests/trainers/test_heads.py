@@ -200,6 +200,24 @@ def test_some_classes_of_another_run_keep_their_rows(build, method, tmp_path):
         assert torch.allclose(other.model_inference(image), trainer.model_inference(image)[:, 5:], atol=1e-4)
 
 
+def test_training_from_a_run_on_other_classes(build, tmp_path):
+    """ProLIP tunes CLIP's projection, which knows no classes; a head has a row per class."""
+    for method in ("ProLIP", "TaskRes"):
+        base = build(
+            method, *QUICK, "OPTIM.MAX_EPOCH", "1", "DATASET.SUBSAMPLE_CLASSES", "base", output=tmp_path / method
+        )
+        base.train()
+        path = str(tmp_path / method / base.model_name / "model.pth.tar-1")
+        started = build(method, *QUICK, "MODEL.INIT_WEIGHTS", path, output=tmp_path / f"{method}_all")
+        if method == "ProLIP":
+            for name, tensor in base.tuned.state_dict().items():
+                assert torch.equal(started.tuned.state_dict()[name], tensor)
+            started.train()
+            continue
+        with raises_user_error("MODEL.INIT_WEIGHTS", path, "DATASET.SUBSAMPLE_CLASSES"):
+            started.train()
+
+
 def test_user_errors(make, monkeypatch):
     for method in METHODS:
         key = f"TRAINER.{section(method)}.VIEWS"

@@ -197,3 +197,11 @@ def test_user_errors(make, tiny_rn):
         make("TwoStage", f"{KEY}.OFFICIAL_FREEZE", "True", f"{KEY}.TUNE", "('image_bias',)")
     with raises_user_error("TRAIN.TRACE", "TwoStage"):
         make("TwoStage", "TRAIN.TRACE", "True")
+
+
+def test_weights_without_a_classifier_do_not_fit(make, tmp_path):
+    weights = make("TwoStage").tuned.state_dict()
+    del weights["classifier"]
+    torch.save(weights, tmp_path / "init.pt")
+    with raises_user_error("init.pt", "classifier", "missing"):
+        make("TwoStage", "MODEL.INIT_WEIGHTS", str(tmp_path / "init.pt"))

@@ -117,7 +117,10 @@ class FeatureTrainer(ClipTrainer):
 
     def before_train(self):
         if self.rows != list(range(self.num_classes)):
-            raise ValueError(f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} has other classes than this run")
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} has other classes than this run: set "
+                "DATASET.SUBSAMPLE_CLASSES as in its training, or remove the key"
+            )
         super().before_train()
         if isinstance(self.train_loader_x, ViewLoader) and self.start_epoch < self.max_epoch:
             self.train_loader_x.load()
@@ -140,6 +143,10 @@ class FeatureTrainer(ClipTrainer):
 
     def before_load(self, state):
         """Finds the classes of this run among those of a checkpoint, by name, and gives the head the rows of those."""
+        own = self.tuned.state_dict(keep_vars=True)
+        head = {name: tensor for name, tensor in own.items() if tensor.dim() and name not in self.clip_names}
+        if not head:  # only parameters of CLIP, which predict any class
+            return
         classnames = list(self.dm.dataset.classnames)
         known = state.get("meta", {}).get("classnames", classnames)
         self.rows = rows_of(classnames, known)
@@ -147,8 +154,8 @@ class FeatureTrainer(ClipTrainer):
         if unseen:
             print(f"Not trained on {len(unseen)} of {len(classnames)} classes ({shorten(unseen)}): {self.about_unseen}")
         saved = state["state_dict"]
-        for name, tensor in self.tuned.state_dict(keep_vars=True).items():
-            if name in saved and tensor.dim() and name not in self.clip_names:
+        for name, tensor in head.items():
+            if name in saved:
                 tensor.data = tensor.new_zeros(len(saved[name]), *tensor.shape[1:])
 
     def of_classes(self, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

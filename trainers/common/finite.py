@@ -59,8 +59,10 @@ class LogitsCheck:
             )
 
 
-def require_finite(tensors: dict[str, torch.Tensor], path: str) -> None:
-    """Raises FloatingPointError if a tensor to be saved to `path` is infinite or NaN, or a parameter is huge.
+def require_finite(tensors: dict[str, torch.Tensor], path: str, saving: bool = True) -> None:
+    """Raises FloatingPointError if a tensor is infinite or NaN, or a parameter is huge.
+
+    It is to be saved to `path`, or if not `saving`, was read from there.
 
     Huge is above 3.4e18. The square of such a value overflows, so that normalised features are 0 and all logits equal.
     """
@@ -77,7 +79,10 @@ def require_finite(tensors: dict[str, torch.Tensor], path: str) -> None:
     wrong = [name for name, is_finite in zip(names, finite) if not is_finite]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise FloatingPointError(f"{wrong[0]}{more} is infinite, NaN or above 3e18, so {path} is not saved: {REMEDY}")
+        problem = f"{wrong[0]}{more} is infinite, NaN or above 3e18"
+        if not saving:
+            raise FloatingPointError(f"{path}: {problem}; it is corrupted, or of a run that diverged: use another one")
+        raise FloatingPointError(f"{problem}, so {path} is not saved: {REMEDY}")
 
 
 def trained_tensors(model, optimizer) -> dict[str, torch.Tensor]:

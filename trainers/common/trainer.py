@@ -83,6 +83,11 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         """Returns a checkpoint with the weights in a file, or in a folder of the package peft."""
         if not peft_files.is_adapter(path):
             return checkpoint_file.read(path, bare=True)
+        if not self.changes.are_low_rank():
+            raise ValueError(
+                f"MODEL.INIT_WEIGHTS {path} is a folder of peft with low-rank changes, and {self.cfg.TRAINER.NAME} has "
+                "none: give a checkpoint, or use CLIPLoRA"
+            )
         is_transformers = self.backbone.library == "transformers"
         return {"state_dict": peft_files.read(self.changes, is_transformers, path)}
 

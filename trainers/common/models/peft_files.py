@@ -115,7 +115,7 @@ def read(changes: WeightChanges, is_transformers: bool, folder: str) -> dict[str
             f"{folder} has other layers than this run ({differ}): set the method's MATRICES, BLOCKS and ENCODERS as "
             "in the folder"
         )
-    require_finite(found, folder)
+    require_finite(found, folder, saving=False)
     return found
 
 
@@ -129,7 +129,7 @@ def read_files(folder: str) -> tuple[dict[str, torch.Tensor], float]:
         with open(os.path.join(folder, CONFIG), encoding="utf-8") as file:
             config = json.load(file)
         tensors = load_file(os.path.join(folder, WEIGHTS))
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        rank, alpha = config["r"], float(config["lora_alpha"])
         kind, more = config["peft_type"], [key for key in UNSUPPORTED if config.get(key)]
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     except Exception as error:  # a corrupted file can raise anything
@@ -137,4 +137,7 @@ def read_files(folder: str) -> tuple[dict[str, torch.Tensor], float]:
         raise ValueError(f"cannot read the adapter of peft in {folder}: corrupted, or incomplete ({reason})") from error
     if kind != "LORA" or more:
         raise ValueError(f"{folder} is no plain LoRA: {', '.join(more) or f'peft_type {kind!r}'} is not supported")
+    for name, tensor in tensors.items():
+        if ".lora_A." in name and len(tensor) != rank:  # the scale would be that of another rank
+            raise ValueError(f"{folder}: {CONFIG} has r {rank}, but {name} has the shape {tuple(tensor.shape)}")
     return tensors, scale

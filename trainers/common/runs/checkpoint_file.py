@@ -91,6 +91,11 @@ def read(path: str, bare: bool = False) -> dict:
         ValueError: the checkpoint is corrupted or has another format. Both messages name an intact
             checkpoint of the folder, if there is another one. Also if the file of an epoch holds another one.
     """
+    if bare and osp.isdir(path):
+        folders = [path, *(osp.join(path, name) for name in sorted(os.listdir(path)))]  # a run has one per model
+        found = [osp.join(folder, name) for folder in folders for name in names(folder)]
+        example = f", such as {found[0]}" if found else ""
+        raise IsADirectoryError(f"MODEL.INIT_WEIGHTS {path} is a folder: give a checkpoint{example}")
     if not osp.isfile(path):
         keys = "MODEL.INIT_WEIGHTS" if bare else "--model-dir and --load-epoch"
         raise FileNotFoundError(f"no checkpoint at {path}: check {keys}. {alternative(path)}")

@@ -90,7 +90,7 @@ def read(cfg, clip_model: torch.nn.Module, identity: dict) -> Start | None:
     check_backbone(state, identity, cfg, path)
     tensors = {**(own.tensors if own else {}), **without_start(state["state_dict"])}
     check_tensors(tensors, clip_model, state["meta"]["trainer"], path)
-    require_finite(tensors, path)
+    require_finite(tensors, path, saving=False)
     return Start({name: tensor.float() for name, tensor in tensors.items()}, record.source_of(state, path))
 
 

@@ -134,6 +134,10 @@ def test_init_weights_that_do_not_fit(trained, make, tmp_path):
     for path, facts in (("other.pt", ("other.pt", "ctx")), ("none.pt", ("none.pt", "MODEL.INIT_WEIGHTS"))):
         with raises_user_error(*facts):
             make("CLIPFit", "MODEL.INIT_WEIGHTS", str(tmp_path / path))
+    folder, _ = trained
+    run = str(folder / "run")
+    with raises_user_error("MODEL.INIT_WEIGHTS", run, f"{run}/clipfit/model.pth.tar-"):
+        make("CLIPFit", "MODEL.INIT_WEIGHTS", run)
     torch.save({"ctx": torch.zeros(4, 8)}, tmp_path / "model.pth.tar-1")
     with raises_user_error("model.pth.tar-1", "state_dict"):  # but a checkpoint is no bare state dict
         checkpoint_file.read(str(tmp_path / "model.pth.tar-1"))
