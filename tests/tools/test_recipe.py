@@ -133,6 +133,16 @@ def test_command_line(capsys):
         main(["CoOp"])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_recipes_for_all_images(method):
+    """No length per shot, and no epochs of a rule for 16 shots of a large dataset."""
+    for protocol in TABLE[method]:
+        for dataset, epochs in (("imagenet", 5), ("sun397", 10), ("oxford_flowers", 30)):
+            found = cfg_of(method, protocol, dataset, -1).OPTIM
+            assert found.ITERATIONS == ""
+            assert found.MAX_EPOCH == (300 if method == "ProLIP" else epochs)
+
+
 def test_rules_for_every_method_come_first():
     table = {"M": {"p": [{"config": "a", "X.Y": 1}]}, "every": [{"shots": "all", "X.Y": 2, "X.Z": 2}]}
     assert recipe("M", "p", "dtd", -1, table=table) == ("a", {"X.Y": 1, "X.Z": 2})

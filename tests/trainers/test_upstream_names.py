@@ -5,6 +5,7 @@ import pytest
 import train
 from dassl.engine import TRAINER_REGISTRY
 from tests.user_errors import raises_user_error
+from tools.reporting.run import ALIASES, OFFICIAL_NAMES
 from tools.reproduce import known_methods
 from tools.sweeping.methods import registered_methods, select_methods
 from trainers import of_class, our_name, register_all
@@ -35,6 +36,12 @@ def test_an_official_name_is_the_method(name, section, ours):
     assert not section or cfg.TRAINER[registered_methods()[ours].section].PREC == "fp32"
     assert select_methods([name, "CoOp", ours], "base2new", "") == [ours, "CoOp"]
     assert known_methods([name]) == [ours]
+
+
+def test_reports_know_the_official_names():
+    assert {name: ours for name, _, ours in NAMES} == {
+        name: ours for name, ours in OFFICIAL_NAMES.items() if name not in ALIASES
+    }
 
 
 def test_a_config_file_of_the_official_code(tmp_path):

@@ -13,7 +13,7 @@ from .image_sets import name_own_images
 from .match_runs import link, stale_evaluations
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
-from .run import FOLDER, Run, known_dataset, registry_name
+from .run import FOLDER, OFFICIAL_NAMES, Run, known_dataset, registry_name
 from .scan import scan
 from .tables import Table, make_table, set_names
 from .varied import varied
@@ -118,7 +118,7 @@ def select(runs: list[Run], args) -> tuple[list[Run], list[Run], list[Problem]]:
     --shots and --seed do not apply to zero-shot runs.
     """
     filters = {
-        "method": ([name.lower() for name in args.method], lambda run: run.method.lower()),
+        "method": ([OFFICIAL_NAMES.get(name, name).lower() for name in args.method], lambda run: run.method.lower()),
         "dataset": ([known_dataset(name) or name for name in args.dataset], lambda run: registry_name(run.dataset)),
         "shots": (args.shots, lambda run: None if run.zero_shot else (run.training or run.setup).shots),
         "seed": (args.seed, lambda run: None if run.zero_shot else (run.training or run.setup).seed),

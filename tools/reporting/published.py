@@ -59,9 +59,15 @@ def read(path: Path) -> Published:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
     check_fields(content, FIELDS, str(path), required=("sources", "tables"))
+    check_names(content["sources"], f"{path}: sources")
+    check_names(content.get("not_implemented", []), f"{path}: not_implemented")
     for name, source in content["sources"].items():
         check_fields(source, SOURCE_FIELDS, f"{path}: sources: {name}", required=SOURCE_FIELDS)
+        if source["seeds"] is not None and source["seeds"] < 1:
+            raise ValueError(f"{path}: sources: {name}: seeds must be above 0 or null, got {source['seeds']}")
     known = {*catalogue.entries(), AVERAGE}
+    for name, datasets in content.get("datasets", {}).items():
+        check_datasets(datasets, known, f"{path}: datasets: {name}")
     numbers = {}
     for i, table in enumerate(content["tables"], 1):
         for number in numbers_of(table, content, known, f"{path}: table {i}"):
@@ -78,6 +84,20 @@ def read(path: Path) -> Published:
         index[number.protocol, number.dataset, number.method, number.column].append(number)
     seeds = {name: source["seeds"] for name, source in content["sources"].items()}
     return Published(numbers, dict(index), seeds, content.get("studies", {}), content.get("not_implemented", []))
+
+
+def check_names(names, where: str) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{where}: names must be text, got {name!r:.60}")
+
+
+def check_datasets(names, known: set[str], where: str) -> None:
+    """Raises ValueError if `names` is no list of known datasets."""
+    if not isinstance(names, list):
+        raise ValueError(f"{where}: must be a list of datasets, got {names!r:.60}")
+    check_names(names, where)
+    check_one_of(tuple(names), sorted(known - {AVERAGE}), where)
 
 
 def check_sources(names: tuple, sources: dict, where: str) -> None:
@@ -104,6 +124,9 @@ def numbers_of(table, content: dict, known: set[str], where: str) -> list[Number
     if isinstance(average, str):
         check_one_of((average,), content.get("datasets", {}), f"{where}: average")
         average = content["datasets"][average]
+    else:
+        check_datasets(average, known, f"{where}: average")
+    check_names(table["results"], f"{where}: results")
     numbers = []
     for method, datasets in table["results"].items():
         check_fields(datasets, {name: (list, float, int, type(None)) for name in known}, f"{where}: {method}")

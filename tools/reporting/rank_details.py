@@ -39,7 +39,7 @@ def ranks_detail(ranking: Ranking) -> Detail:
         pair = ranking.pairs[top, method]
         by_seeds = f"{pair.worse_by_seeds} better, {pair.better_by_seeds} worse" if pair.over_seeds is not None else "?"
         rows.append([
-            *cells, f"{-pair.difference:+.2f}", f"{pair.worse}, {pair.equal}, {pair.better}",
+            *cells, difference_text(-pair.difference), f"{pair.worse}, {pair.equal}, {pair.better}",
             p_text(pair.over_datasets), p_text(pair.over_seeds), by_seeds,
             "yes" if ranking.distinguished(top, method) else "no",
         ])  # fmt: skip
@@ -49,6 +49,12 @@ def ranks_detail(ranking: Ranking) -> Detail:
         [Block(title_of(ranking), rows)], rank_notes(ranking), name=f"ranks_{ranking.column}",
         picture=lambda: pictures().critical_difference_diagram(ranking), csv_rows=pair_rows(ranking),
     )  # fmt: skip
+
+
+def difference_text(points: float) -> str:
+    """Returns e.g. "+1.20"; "0.00" without a sign."""
+    text = f"{points:+.2f}"
+    return text if float(text) else text[1:]
 
 
 def p_text(p: float | None) -> str:
@@ -71,9 +77,10 @@ def rank_notes(ranking: Ranking) -> list[str]:
     rough = f", a rough value on {n} datasets" if n < FEW else ""
     notes.append(f"Critical difference of mean ranks (Nemenyi, 5 %): {ranking.critical_difference:.2f}{rough}.")
     if n < datasets_needed(pairs):
+        of_pairs = "one pair" if pairs == 1 else f"{pairs} pairs"
         notes.append(
             f"{n} datasets are too few: the smallest p of the signed-rank test is {2 ** (1 - n):.2g}, and for "
-            f"{pairs} pairs it must be below {LEVEL / pairs:.2g}. It takes at least {datasets_needed(pairs)} datasets "
+            f"{of_pairs} it must be below {LEVEL / pairs:.2g}. It takes at least {datasets_needed(pairs)} datasets "
             "to distinguish any two of these methods, or fewer methods (--method), chosen before looking."
         )
     if ranking.too_few_seeds:

@@ -1,5 +1,7 @@
 """Plots of ranks: the critical-difference diagram, and accuracy over cost."""
 
+import math
+
 import matplotlib
 from matplotlib.figure import Figure
 
@@ -10,6 +12,7 @@ from .ranks import Ranking
 LABELS = {"parameters": "tuned parameters", "seconds": "training time per run (s)", "memory": "peak memory (MB)"}
 LINE = 0.24  # height of a line of the diagram, in inches
 AXIS = 3.4  # width of its axis, in inches
+LABELLED = 15  # ranks that the axis has room to label
 MARGIN = 2.6  # width of its labels on either side
 
 
@@ -19,7 +22,8 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
     k = len(methods)
     groups = cliques(rank, ranking.critical_difference)
     left, right = methods[: (k + 1) // 2], methods[(k + 1) // 2 :]
-    below = len(groups) + len(left) + 1  # lines below the axis
+    first = 0.6 * len(groups) + 0.9  # height of the first label, in lines below the axis
+    below = first + len(left) + 0.5
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(AXIS + 2 * MARGIN, LINE * (below + 4)))
         ax = figure.add_axes((0, 0, 1, 1))
@@ -31,7 +35,7 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
             ax.hlines(-0.6 * index, min(ranks) - 0.02 * k, max(ranks) + 0.02 * k, color=INK, linewidth=3)
         for names, x, align in ((left, 1 - 0.04 * k, "right"), (right[::-1], k + 0.04 * k, "left")):
             for index, method in enumerate(names):
-                y = -len(groups) - 0.5 - index
+                y = -first - index
                 ax.plot([rank[method], rank[method], x], [0, y, y], color=GREY, linewidth=0.8)
                 words = (short(method), f"{rank[method]:.2f}")
                 label = "  ".join(words if align == "right" else words[::-1])
@@ -41,11 +45,13 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
 
 
 def draw_axis(ax, k: int, difference: float) -> None:
-    """Draws the axis of ranks 1 to k, and the critical difference above it."""
+    """Draws the axis of ranks 1 to k, and the critical difference above it. With many ranks, it labels only some."""
     ax.hlines(0, 1, k, color=INK, linewidth=0.8)
+    step = math.ceil(k / LABELLED)
     for rank in range(1, k + 1):
         ax.vlines(rank, 0, 0.3, color=INK, linewidth=0.8)
-        ax.text(rank, 0.5, str(rank), ha="center", va="bottom")
+        if (rank - 1) % step == 0:
+            ax.text(rank, 0.5, str(rank), ha="center", va="bottom")
     ax.hlines(2.2, 1, 1 + min(difference, k - 1), color=INK, linewidth=1.5)
     wider = ", more than the axis has" if difference > k - 1 else ""
     ax.text(1, 2.5, f"critical difference {difference:.2f}{wider}", ha="left", va="bottom")

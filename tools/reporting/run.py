@@ -16,7 +16,8 @@ EVALUATION = "evaluation-"  # start of the names of records of evaluations in th
 LAST = "last_step"
 FOLDER = "Folder"  # dataset of the user's own images, named after their folder
 EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data", "content", "weights")
-OFFICIAL_NAMES = {"ClipFit": "CLIPFit"}  # trainer name in the authors' code -> name here
+ALIASES = {"ClipFit": "CLIPFit"}  # second name of a trainer here -> its name
+OFFICIAL_NAMES = {**ALIASES, "MultiModalAdapter": "MMA"}  # trainer name in logs of the authors' code -> name here
 
 
 @dataclass
@@ -101,7 +102,7 @@ def from_record(record: dict, path: Path) -> Run:
     run = Run(
         folder=path.parent,
         file=path.name,
-        method=printable(OFFICIAL_NAMES.get(identity["trainer"], identity["trainer"])),
+        method=printable(ALIASES.get(identity["trainer"], identity["trainer"])),
         backbone=printable(identity["backbone"]),
         dataset=setup.dataset,
         classes=setup.classes,

@@ -83,10 +83,14 @@ def take_notes(ranking: Ranking, fronts: dict[str, list[str]]) -> list[str]:
     """Returns the answer in sentences."""
     top, n = ranking.methods[0], len(ranking.datasets)
     same = [method for method in ranking.methods[1:] if not ranking.distinguished(top, method)]
-    notes = [f"Best mean rank: {top} ({ranking.mean_rank[top]:.2f}); best on {ranking.best_on(top)} of {n} datasets."]
+    best = [method for method in ranking.methods if ranking.mean_rank[method] == ranking.mean_rank[top]]
+    notes = [f"Best mean rank: {', '.join(best)} ({ranking.mean_rank[top]:.2f})."]
+    if len(best) == 1:
+        notes = [f"{notes[0][:-1]}; best on {ranking.best_on(top)} of {n} datasets."]
+    subject = "It" if len(best) == 1 else top
     if same:
         few = " With so few datasets, none could be." if n < datasets_needed(len(ranking.pairs)) else ""
-        notes.append(f"It cannot be distinguished over datasets from: {', '.join(same)}.{few}")
+        notes.append(f"{subject} cannot be distinguished over datasets from: {', '.join(same)}.{few}")
         notes += cheapest(ranking, [top, *same])
     else:
         notes.append("The test over datasets distinguishes it from all other methods.")

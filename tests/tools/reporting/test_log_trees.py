@@ -32,13 +32,14 @@ def base2new(root, trainer, shots_folder, config, seeds=(1, 2, 3), dataset=DTD, 
         ("MaPLe", "shots_16", "vit_b16_c2_ep5_batch4_2ctx"),
         ("ClipFit", "shots_16_alpha0", "vit_b16_ep100_ctxv1"),
         ("ProGrad", "shots_16", "rn50_ep100"),
+        ("MultiModalAdapter", "shots_16", "vit_b16_ep5"),
     ],
 )
 def test_base_to_new(tmp_path, trainer, shots_folder, config):
     base, new = base2new(tmp_path / "output/base2new", trainer, shots_folder, config)
-    result = report(tmp_path)
+    result = report(tmp_path, options=("--method", trainer))
     (table,) = result.tables
-    method = {"ClipFit": "CLIPFit"}.get(trainer, trainer)
+    method = {"ClipFit": "CLIPFit", "MultiModalAdapter": "MMA"}.get(trainer, trainer)
     assert table.key.title == "Base to new, 16 shots, ViT-B/16" and not result.problems
     assert numbers(table, DTD, method) == {"Base": (base, 3), "New": (new, 3), "H": (2 * base * new / (base + new), 3)}
 

@@ -43,7 +43,10 @@ def test_a_training_of_every_method(tmp_path, trainer):
         return
     write_log(tmp_path / "seed2", trainer, "EuroSAT", seed=2, shots=8, classes="base", correct=1234, total=2700)
     run = read_log(tmp_path / "seed2" / "log.txt")
-    assert run.method == {"ClipFit": "CLIPFit"}.get(trainer, trainer) and run.backbone == "ViT-B/16"
+    assert (
+        run.method == {"ClipFit": "CLIPFit", "MultiModalAdapter": "MMA"}.get(trainer, trainer)
+        and run.backbone == "ViT-B/16"
+    )
     assert (run.dataset, run.classes, run.seed, run.training.shots) == ("EuroSAT", "base", 2, 8)
     assert run.accuracy == 100 * 1234 / 2700  # not the 45.7 or 45.70 that is printed
     assert run.finished and not run.eval_only and run.config == METHODS[trainer][0]

@@ -148,6 +148,12 @@ def changed(old, new):
         ({"remarks": "[{source: S, where: W, text: T, numbers: [S/*/Nothing]}]"}, ("remark 1", "S/*/Nothing")),
         ({"studies": "{T: {a: 1}}"}, ("studies", "'T'")),
         ({"tables": "["}, ("published.yaml",)),
+        (changed("CoOp", "1"), ("Table 1", "results", "1")),
+        (changed("results: {", "average: [EuroSat], results: {"), ("average", "'EuroSat'", "EuroSAT")),
+        (changed("results: {", "average: [{a: b}], results: {"), ("average", "'a'")),
+        ({"datasets": "{all: 3}"}, ("datasets: all", "3")),
+        ({"not_implemented": "[{a: b}]"}, ("not_implemented", "'a'")),
+        ({"sources": "{S: {title: T, link: L, read: README, seeds: 0}}"}, ("sources: S", "seeds", "0")),
     ],
 )
 def test_malformed_files_are_refused(tmp_path, parts, facts):

@@ -5,10 +5,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats as scipy_stats
 
 from tests.tools.reporting.trees import report, write_pair, write_record
-from tools.reporting import costs, plots
+from tools.reporting import costs, plots, rank_plots
 from tools.reporting.files import contents
 from tools.reporting.ranks import ranking, rankings
 from tools.reporting.take_details import front
@@ -166,3 +167,27 @@ def test_methods_without_common_seeds(tmp_path):
     found = ranked(tmp_path)
     assert found.seeds == 0 and found.too_few_seeds and found.pairs["B", "A"].over_seeds is None
     assert found.distinguished("A", "B")  # over seven datasets
+
+
+def test_methods_that_are_equal_everywhere_share_the_top(tmp_path, capsys):
+    for method in ("B", "A", "C"):
+        for dataset in DATASETS:
+            write_record(tmp_path / method / dataset, method, dataset, accuracy=50.0)
+    print_report(report(tmp_path, options=("--ranks",)))
+    out = capsys.readouterr().out
+    assert "A, B, C (2.00)" in out and "-0.00" not in out and "+0.00" not in out
+
+
+@pytest.mark.parametrize("number", [2, 10, 30])
+def test_labels_of_the_diagram_do_not_overlap(tmp_path, number):
+    for index in range(number):
+        for dataset in DATASETS[:2]:
+            method = f"Method{index:02d}OfManyLetters"
+            write_record(tmp_path / method / dataset, method, dataset, accuracy=50.0 + index)
+    figure = rank_plots.critical_difference_diagram(ranked(tmp_path))
+    canvas = FigureCanvasAgg(figure)
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in figure.axes[0].texts]
+    assert len(boxes) > number
+    assert not [(a, b) for index, a in enumerate(boxes) for b in boxes[:index] if a.overlaps(b)]
+    assert all(box.xmin >= 0 and box.xmax <= figure.bbox.xmax for box in boxes)
+    assert all(box.ymin >= 0 and box.ymax <= figure.bbox.ymax for box in boxes)

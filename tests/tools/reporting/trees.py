@@ -15,6 +15,7 @@ METHODS = {  # trainer: (config file, settings from the method's scripts)
     "KgCoOp": ("vit_b16_ep100_ctxv1", {"TRAINER.COOP.N_CTX": 4, "TRAINER.COOP.W": 8.0, "OPTIM.MAX_EPOCH": 100}),
     "ProGrad": ("rn50_ep100", {"TRAINER.COOP.N_CTX": 16, "LOSS.LAMBDA": 1.0, "OPTIM.MAX_EPOCH": 100}),
     "MaPLe": ("vit_b16_c2_ep5_batch4_2ctx", {"TRAINER.MAPLE.N_CTX": 2, "OPTIM.MAX_EPOCH": 5}),
+    "MultiModalAdapter": ("vit_b16_ep5", {"TRAINER.MMADAPTER.ADAPTER_DIM": 32, "OPTIM.MAX_EPOCH": 5}),
     "ClipFit": ("vit_b16_ep100_ctxv1", {"TRAINER.COOP.W1": 1.0, "OPTIM.MAX_EPOCH": 100}),
     "ZeroshotCLIP": ("vit_b16", {"OPTIM.MAX_EPOCH": 200}),
 }
