@@ -99,10 +99,10 @@ class LPPlusPlus(FeatureTrainer):
             (val_features,), val_labels = self.projected(self.dm.dataset.val)
             val = val_features, val_labels
         with torch.autocast(self.device.type, enabled=False):
-            self.fit(train, val)
+            self.fit_head(train, val)
         self.tuned_changed()
 
-    def fit(self, train: tuple, val: tuple | None) -> None:
+    def fit_head(self, train: tuple, val: tuple | None) -> None:
         """Sets the head to the best step on validation images. `train` and `val`: features (n, E) and labels (n,)."""
         features, labels = train
         text = self.text_features()

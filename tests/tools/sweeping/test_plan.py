@@ -107,7 +107,8 @@ def test_a_method_without_recipe_and_config_files(args, monkeypatch):
 
 def test_registered_methods():
     ours = [name for name, trainer in registered_methods().items() if trainer.__module__.startswith("trainers.")]
-    assert ours[:3] == list(read_table())[1:4] and "ZeroshotCLIP2" in ours
+    listed = [name for name in read_table() if name not in ("every", "default")]
+    assert ours[:3] == listed[:3] and "ZeroshotCLIP2" in ours
     assert "ClipFit" not in registered_methods()  # alias of CLIPFit; it has no recipe
 
 

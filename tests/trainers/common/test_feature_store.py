@@ -197,3 +197,10 @@ def test_a_file_that_cannot_be_read_now_is_kept(make, folder, monkeypatch):
     assert not store.read(keys)[1].any()
     monkeypatch.undo()
     assert store.read(keys)[1].all()
+
+
+def test_features_that_are_not_finite_are_not_kept(make, folder):
+    store = FeatureStore(make("GDA", "DATALOADER.FEATURES", str(folder)).cfg, {"weights": "a"})
+    keys = np.arange(3, dtype=np.uint64)
+    store.add(keys, np.array([[1.0, np.nan], [1.0, 2.0], [np.inf, 0.0]], dtype=np.float32))
+    assert store.read(keys)[1].tolist() == [False, True, False]

@@ -79,7 +79,9 @@ class FeatureStore:
 
     def add(self, keys: np.ndarray, features: np.ndarray) -> None:
         """Adds features (n, D) with their keys (n,). If they cannot be written, prints why; then it keeps no more."""
-        if not self.folder:
+        finite = np.isfinite(features).all(axis=1)  # others are never read again: a run that has them stops
+        keys, features = keys[finite], features[finite]
+        if not self.folder or not len(keys):
             return
         content = io.BytesIO()
         np.save(content, keys)
