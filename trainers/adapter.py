@@ -21,7 +21,6 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.models.backbones import check_blocks
 from .common.models.insertions import PLACES, InsertedModules
 from .common.models.parameter_sets import parse_blocks
 from .common.models.places import encoders
@@ -73,11 +72,7 @@ class Adapter(ClipTrainer):
 
     section = "ADAPTER"
     model_name = "adapter"
-
-    @classmethod
-    def complete_cfg(cls, cfg):
-        super().complete_cfg(cfg)
-        check_blocks(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
+    needs_blocks = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

@@ -27,7 +27,6 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.models.backbones import check_blocks
 from .common.models.places import encoders
 from .common.models.weight_changes import LowRank, WeightChanges, check_matrices, check_rank, select_matrices
 from .common.trainer import ClipTrainer
@@ -49,11 +48,7 @@ class CLIPLoRA(ClipTrainer):
 
     section = "CLIPLORA"
     model_name = "clip_lora"
-
-    @classmethod
-    def complete_cfg(cls, cfg):
-        super().complete_cfg(cfg)
-        check_blocks(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
+    needs_blocks = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

@@ -29,7 +29,6 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_optimizer
 
 from .common import schedule
-from .common.models.backbones import check_blocks
 from .common.models.matrices import NAMES
 from .common.models.places import encoders
 from .common.models.weight_changes import SingularValues, WeightChanges, check_matrices, select_matrices
@@ -50,12 +49,8 @@ class CLIPSVD(ClipTrainer):
 
     section = "CLIPSVD"
     model_name = "clip_svd"
+    needs_blocks = True
     lr_per_iteration = True
-
-    @classmethod
-    def complete_cfg(cls, cfg):
-        super().complete_cfg(cfg)
-        check_blocks(cfg.MODEL.BACKBONE.NAME, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

@@ -18,7 +18,7 @@ from . import prompt_ensemble
 from .compat import functional_call
 from .models import linear_terms, preprocess
 from .models.backbone import Backbone
-from .models.backbones import complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
+from .models.backbones import check_blocks, complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
 from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
@@ -70,6 +70,7 @@ class TunedClip:
     zero_shot = False  # True: uses no training images, so results depend on neither seed nor shots
     per_class = False  # True: has tensors per training class, so no base-to-new
     zero_shot_on_new_classes = False  # True: predicts as zero-shot CLIP on classes it was not trained on
+    needs_blocks = False  # True: changes transformer blocks, of the encoders that its key ENCODERS names
     needs_vit = False  # True: inserts learned tokens into the image encoder, which must be a ViT
     image_only = False  # True: of CLIP, only parameters of the image encoder get a gradient
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
@@ -166,6 +167,8 @@ class TunedClip:
         reason = image_tokens_obstacle(name) if cls.inserts_image_tokens(cfg) else ""
         if reason:
             raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
+        if cls.needs_blocks:
+            check_blocks(name, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
 
     @classmethod
     def inserts_image_tokens(cls, cfg) -> bool:
