@@ -10,8 +10,10 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 
 import runtime  # noqa: F401  (makes dassl importable)
+from runtime import processes
 from runtime.config_limits import check_limits
 from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
 from runtime.user_errors import Terminated, exit_code
@@ -189,10 +191,13 @@ def log_if_it_starts(folder: str):
     So a wrong config or missing data leave no files.
     """
     from dassl.utils import setup_logger
+    from trainers.common.distributed import is_main
     from trainers.common.runs.files import explain_write_error
 
     with contextlib.redirect_stdout(Start(sys.stdout)) as start:
         yield
+    if not is_main():
+        return
     path = os.path.join(folder, "log.txt")
     setup_logger(path)
     log = sys.stdout.file
@@ -225,17 +230,22 @@ def build(args, cfg):
 
     from dassl.engine import build_trainer
     from dassl.utils import collect_env_info, set_random_seed
+    from trainers.common import distributed
 
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
+    elif distributed.size() > 1:
+        set_random_seed(distributed.of_main(torch.initial_seed() % 2**32))
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
+        processes.note_other_gpus()
     print_args(args, cfg)
     print(f"** System info **\n{collect_env_info()}\n")
     if args.wandb:
         import wandb  # noqa: F401  (if it is missing, fail before the model is built)
     trainer = build_trainer(cfg)
+    distributed.check_trainer(trainer)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
     return trainer
@@ -244,13 +254,16 @@ def build(args, cfg):
 def run(args) -> None:
     cfg = setup_cfg(args)
     check_folders(cfg)
+    processes.connect(cfg.USE_CUDA)
     with log_if_it_starts(cfg.OUTPUT_DIR):
         trainer = build(args, cfg)
     if args.no_train and not args.eval_only:
         return
+    from trainers.common.distributed import is_main
+
     if args.wandb:
         from trainers.common.runs.wandb_curves import curves_of
-    with curves_of(trainer) if args.wandb else contextlib.nullcontext():
+    with curves_of(trainer) if args.wandb and is_main() else contextlib.nullcontext():
         if args.eval_only:
             trainer.test()
         else:
@@ -289,7 +302,8 @@ def main(argv=None) -> int:
             signal.signal(number, terminate)
     threading.excepthook = hide_os_errors
     try:
-        return exit_code(run, args, resume="The same command continues from the last checkpoint.")
+        program = partial(exit_code, run, args, resume="The same command continues from the last checkpoint.")
+        return processes.run(program)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -34,6 +34,7 @@ class FLYP(ClipTrainer):
 
     section = "FLYP"
     model_name = "flyp"
+    gathers = True  # the loss compares all images and captions of the batch
 
     def prepare_prompts(self, classnames):
         super().prepare_prompts(classnames)
@@ -49,12 +50,14 @@ class FLYP(ClipTrainer):
         return self.first_prompt[label] + position.long()
 
     def losses(self, image, label):
-        captions = self.tokens[self.sample_captions(label)]  # (B, L)
+        label = self.whole_batch(label)  # (B,)
+        captions = self.own_rows(self.tokens[self.sample_captions(label)])  # (B, L)
         text = self.encode_text(self.text_encoder.pack_equal(captions))  # (B, E)
-        logits = self.logits(self.encode_image(image), text)  # (B, B)
+        image, text = self.whole_batch(torch.stack([self.encode_image(image), text], dim=1)).unbind(1)
+        logits = self.logits(image, text)  # (B, B)
         pairs = torch.arange(len(label), device=label.device)
         terms = {"image": F.cross_entropy(logits, pairs) / 2, "text": F.cross_entropy(logits.t(), pairs) / 2}
-        return self.class_logits(logits.detach(), label), terms
+        return self.own_rows(self.class_logits(logits.detach(), label)), terms
 
     def class_logits(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls), those of the nearest caption of each class; very low for classes without one."""

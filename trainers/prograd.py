@@ -17,6 +17,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.distributed import total
 from .common.prompt_learner import placeholders, word_context
 from .common.prompts import PROGRAD_TEMPLATES, get_template
 from .coop import CoOp
@@ -34,6 +35,7 @@ class ProGrad(CoOp):
     """ProGrad's trainer: minimises CE, and removes the part of its gradient that opposes the distillation loss's."""
 
     uses_templates = True  # of the teacher
+    gathers = True  # a conflict is one of the gradients of the whole batch
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -81,13 +83,23 @@ class ProGrad(CoOp):
 
     def backward(self, terms, loss):
         parameters = [p for p in self.tuned.parameters() if p.requires_grad]
-        kl = self.scaler.scale(terms["kl_loss"])
+        kl = self.scaled(terms["kl_loss"])
         # Some parameters of other libraries' models do not change the features: their gradients are None
         guides = torch.autograd.grad(kl, parameters, retain_graph=True, allow_unused=True)
-        gradients = torch.autograd.grad(self.scaler.scale(loss), parameters, allow_unused=True)
-        for parameter, gradient, guide in zip(parameters, gradients, guides, strict=True):
-            if gradient is not None:
-                parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
+        gradients = torch.autograd.grad(self.scaled(loss), parameters, allow_unused=True)
+        found = [trio for trio in zip(parameters, gradients, guides, strict=True) if trio[1] is not None]
+        for parameter, gradient, guide in self.of_whole_batch(found):
+            parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
+            if self.share is not None:
+                parameter.grad *= self.weight  # `sum_gradients` adds up what all processes have
+
+    def of_whole_batch(self, found: list[tuple]) -> list[tuple]:
+        """Returns (parameter, gradient, guide) of each parameter with the sums of both over the processes."""
+        if self.share is None:
+            return found
+        parameters, *both = zip(*found, strict=True)
+        sums = total([tensor for tensors in both for tensor in tensors], self.share)
+        return list(zip(parameters, sums[: len(found)], sums[len(found) :], strict=True))
 
 
 def without_conflict(gradient: torch.Tensor, guide: torch.Tensor, strength: float = 1.0) -> torch.Tensor:

@@ -100,13 +100,14 @@ class SkipTuning(ClipTrainer):
     def losses(self, image, label):
         if len(self.kept) == self.num_classes:
             return super().losses(image, label)
-        image_features = self.encode_image(image)
+        image_features, label = self.whole_batch(self.encode_image(image)), self.whole_batch(label)
         classes = self.choose_classes(image_features.detach(), label)
         logits = self.logits(image_features, self.train_text_features(classes))  # (B, K)
         is_label = (label[:, None] == classes).to(logits.dtype)
         loss = -(logits.log_softmax(dim=-1) * is_label).sum() / is_label.sum().clamp(min=1)
         lowest = torch.full((len(label), self.num_classes), torch.finfo(logits.dtype).min, device=label.device)
-        return lowest.scatter(1, classes.expand(len(label), -1), logits.detach()), {"ce": loss}
+        logits = lowest.scatter(1, classes.expand(len(label), -1), logits.detach())
+        return self.own_rows(logits), {"ce": loss}
 
 
 def kept_positions(n_cls: int, options, seed: int) -> torch.Tensor:

@@ -33,6 +33,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common.cached_features import ordered_loader
 from .common.classes import numbered
+from .common.distributed import rows_of_all
 from .common.finite import LogitsCheck
 from .common.runs.checkpoint import shorten
 from .common.trainer import ClipTrainer
@@ -127,11 +128,16 @@ class TipAdapter(ClipTrainer):
         images = self.dm.dataset.train_x
         n_views = self.options.AUGMENT_EPOCH
         loader = ordered_loader(self.cfg, images, augment=True)
+        self.load_shares(loader)
         features = 0
         for _ in tqdm(range(n_views), desc="cache"):
-            with self.autocast():
-                views = [self.image_features(self.parse_batch_test(batch)[0], tuned=False) for batch in loader]
-            features = features + torch.cat(views)  # (n, E)
+            parts = []
+            for batch in map(self.take_share, loader):
+                with self.autocast():
+                    view = self.image_features(self.parse_batch_test(batch)[0], tuned=False)
+                n = len(view) if self.share is None else self.share.n
+                parts.append((batch["index"][:n], view[:n]))
+            features = features + rows_of_all(parts, len(images), self.device)  # (n, E)
         self.tuned.fill(F.normalize(features, dim=-1), torch.tensor([item.label for item in images]))
         self.tuned.set_alpha_beta(self.options.ALPHA, self.options.BETA)
         print(f"Cache: {len(images):,} images of {self.num_classes} classes, {n_views} views per image")

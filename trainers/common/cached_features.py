@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 
+from .distributed import is_main, own_batches, rows_of_all, true_in_all
 from .runs.feature_store import FeatureStore
 from .runs.rng import random_state, set_random_state
 from .views import Views, view_keys, views_of
@@ -59,13 +60,12 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
         items: images of a Dassl dataset, such as `dataset.train_x`.
         encode: images (B, 3, H, W) -> features (B, D).
     """
-    features, labels = [], []
-    for batch in tqdm(ordered_loader(trainer.cfg, items), desc="features"):
-        image, label = trainer.parse_batch_test(batch)
+    parts, labels = [], torch.tensor([item.label for item in items], device=trainer.device)
+    for batch in tqdm(own_batches(ordered_loader(trainer.cfg, items)), desc="features"):
+        image, _ = trainer.parse_batch_test(batch)
         with trainer.autocast():
-            features.append(encode(image))
-        labels.append(label)
-    return torch.cat(features), torch.cat(labels)
+            parts.append((batch["index"], encode(image)))
+    return rows_of_all(parts, len(items), trainer.device), labels
 
 
 def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch.Tensor:
@@ -81,6 +81,7 @@ def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch
     keys = view_keys(items, n_views)
     store = FeatureStore(trainer.cfg, store_identity(trainer, augmented=n_views > 0))
     features, found = store.read(keys.ravel())
+    found = true_in_all(found)  # other runs may change the store at any time
     missing = np.flatnonzero(~found)
     if len(missing):
         order = np.lexsort((missing // len(items), missing % len(items)))  # the views of an image one after the other
@@ -90,7 +91,8 @@ def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch
             if features is None:
                 features = np.zeros((keys.size, computed.shape[1]), computed.dtype)
             features[rows] = computed
-            store.add(keys.ravel()[rows], computed)
+            if is_main():
+                store.add(keys.ravel()[rows], computed)
         set_random_state(state)
     views = f" in {n_views} views" if n_views else ""
     print(f"Features of {len(items):,} images{views}: {keys.size - len(missing):,} stored, {len(missing):,} computed")
@@ -100,18 +102,18 @@ def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch
 @torch.no_grad()
 def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Callable, augment: bool):
     """Yields the places in `keys` and the features (m, D) of the missing ones, for up to about ROWS of them."""
-    views = views_of([items[i % len(items)] for i in missing], keys[missing])
-    loader = ordered_loader(trainer.cfg, views, augment, Views if augment else None)
     dtype = torch.float16 if trainer.precision == "fp16" else torch.float32
-    start, parts = 0, []
-    for batch in tqdm(loader, desc="features"):
-        image, _ = trainer.parse_batch_test(batch)
-        with trainer.autocast():
-            parts.append(encode(image).to("cpu", dtype))
-        n = sum(map(len, parts))
-        if n >= ROWS or start + n == len(missing):
-            yield missing[start : start + n], torch.cat(parts).numpy()
-            start, parts = start + n, []
+    batch_size = trainer.cfg.DATALOADER.TEST.BATCH_SIZE
+    n_rows = -(-ROWS // batch_size) * batch_size
+    for start in range(0, len(missing), n_rows):
+        chunk, parts = missing[start : start + n_rows], []
+        views = views_of([items[i % len(items)] for i in chunk], keys[chunk])
+        loader = ordered_loader(trainer.cfg, views, augment, Views if augment else None)
+        for batch in tqdm(own_batches(loader), desc="features", total=len(loader)):
+            image, _ = trainer.parse_batch_test(batch)
+            with trainer.autocast():
+                parts.append((batch["index"], encode(image).to("cpu", dtype)))
+        yield chunk, rows_of_all(parts, len(chunk)).numpy()
 
 
 def store_identity(trainer, augmented: bool) -> dict | None:

@@ -17,7 +17,7 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_optimizer
 
-from . import prompt_ensemble, schedule, tune_rate
+from . import distributed, prompt_ensemble, schedule, tune_rate
 from .compat import make_scaler
 from .finite import REMEDY
 from .models import peft_files
@@ -36,6 +36,9 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     traceable = True
     lr_per_iteration = False  # True: the learning rate changes after each iteration, also if a run is set in epochs
+    gathers = False  # True: with several processes, a step sends more than its gradients (`whole_batch`)
+
+    share: distributed.Share | None = None  # of this process in the current batch; None: there is one process
 
     def __init__(self, cfg):
         super().__init__(cfg)
@@ -61,6 +64,10 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         super().check_cfg(cfg)
         schedule.check(cfg)
         tune_rate.check(type(self), cfg)
+
+    def build_data_loader(self):
+        super().build_data_loader()
+        self.load_shares(self.train_loader_x)
 
     def build_model(self):
         self.build_clip(list(self.dm.dataset.classnames))
@@ -94,14 +101,18 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     def capture_step(self) -> None:
         """Makes training steps CUDA graphs, if possible. Call it again if other parameters are trained from now on."""
         if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
+            if self.gathers and distributed.size() > 1:
+                print(f"No CUDA graph: in a step of {self.cfg.TRAINER.NAME} the processes exchange more than gradients")
+                return
             parameters = [p for p in self.tuned.parameters() if p.requires_grad]
             self.gradients = CudaGraphs(partial(type(self).gradients, self), parameters)
 
     # Dassl's hooks
 
     def forward_backward(self, batch):
-        inputs = self.parse_batch_train(batch)
+        inputs = self.parse_batch_train(self.take_share(batch))
         names, values = self.gradients(*inputs)
+        values = self.sum_gradients(values)
         self.detect_anomaly(values)
         if self.trace:
             self.trace_gradients(*inputs)
@@ -129,8 +140,53 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         return ["loss", "acc", *logged_terms], values
 
     def backward(self, terms: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
-        """Computes the gradients of the objective `loss`, multiplied by the scaler's loss scale."""
-        self.scaler.scale(loss).backward()
+        """Computes the gradients of the objective `loss`, `scaled`."""
+        self.scaled(loss).backward()
+
+    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """Returns a loss times the scaler's loss scale and the weight of this process's share of the batch."""
+        return self.scaler.scale(loss if self.share is None else loss * self.weight)
+
+    # Several processes
+
+    def load_shares(self, loader) -> None:
+        """Makes a loader load what `take_share` takes only, if it can."""
+        if distributed.size() > 1 and hasattr(loader, "share_rows"):
+            loader.share_rows(lambda n: distributed.share_of(n).rows)
+
+    def take_share(self, batch: dict) -> dict:
+        """Returns this process's share of a batch, and keeps which rows that are in `share`."""
+        if distributed.size() == 1:
+            return batch
+        loaded = batch.get("batch_size")  # the loader has left out the rows of other processes
+        share = distributed.share_of(len(batch["label"]) if loaded is None else int(loaded[0]))
+        if self.share is None:
+            self.weight = torch.zeros((), device=self.device)  # of `share`; a tensor, as a CUDA graph may read it
+        if share != self.share:
+            self.share = share
+            self.weight.fill_(share.weight)
+        return batch if loaded is not None else {name: value[share.rows] for name, value in batch.items()}
+
+    def sum_gradients(self, values: torch.Tensor) -> torch.Tensor:
+        """Replaces the gradients by those of the whole batch. Returns the logged values (n,) of the whole batch."""
+        if self.share is None:
+            return values
+        parameters = [p for p in self.tuned.parameters() if p.grad is not None]
+        *gradients, values = distributed.total([*(p.grad for p in parameters), values * self.weight], self.share)
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient
+        return values
+
+    def whole_batch(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns features or labels (B, ...) of the whole batch, given those of the share. Differentiable.
+
+        A loss that is computed from these is the same in all processes. A method that calls this sets `gathers`.
+        """
+        return distributed.gathered(x, self.share)
+
+    def own_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the rows of this process's share, given those (B, ...) of the whole batch."""
+        return x if self.share is None else x[self.share.rows]
 
     def trace_gradients(self, image: torch.Tensor, label: torch.Tensor) -> None:
         """Adds the gradients of the batch, and on request those of each loss term, to the trace of the run."""
@@ -150,6 +206,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         """
         parameters = [p for p in self.tuned.parameters() if p.requires_grad]
         scale = self.scaler.scale(torch.ones((), device=self.device))
+        weighted = scale if self.share is None else scale * self.weight
         state = random_state()
         with self.autocast():
             _, terms = self.losses(image, label)
@@ -157,8 +214,10 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         for name, term in terms.items():
             found = [None] * len(parameters)
             if term.requires_grad:
-                found = torch.autograd.grad(term * scale, parameters, retain_graph=True, allow_unused=True)
+                found = torch.autograd.grad(term * weighted, parameters, retain_graph=True, allow_unused=True)
             gradients[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in zip(found, parameters)]
+            if self.share is not None:
+                gradients[name] = distributed.total(gradients[name], self.share)
         set_random_state(state)
         return gradients
 
@@ -212,10 +271,10 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         super().before_train()
 
     def after_train(self):
-        if self.trace:
+        if self.trace and distributed.is_main():
             trace_file.write(self)  # now, as the best epoch may be loaded below
         super().after_train()
-        for name in self.get_model_names():
+        for name in self.get_model_names() if distributed.is_main() else ():
             state = {**checkpoint.tuned_state(self, name), "metrics": self.run.metrics}
             tuned_weights.save_run(self, name, state)
 

@@ -362,7 +362,8 @@ class TunedClip:
         for name in self.changes:
             if self.backbone.in_encoder(name, image=visual):
                 weights[name] = overrides.get(self.backbone.name_in_encoder(name), self.clip.get_parameter(name))
-                terms[name] = self.changes.term(name, len(weights[name]))
+                share = getattr(self, "share", None) if visual else None  # all processes have all prompts
+                terms[name] = self.changes.term(name, len(weights[name]), share)
         return linear_terms.of(weights, terms)
 
     def tuned_values(self) -> dict[str, torch.Tensor]:

@@ -1,9 +1,11 @@
 """A torch dataset that reads and transforms images."""
 
+from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import transforms as T
 
 from dassl.utils import ImageReadError, read_image
+from dassl.utils.images import image_size
 
 from .fast_loader.byte_batch import Images, split_transform
 from .fast_loader.loader import Batch
@@ -47,13 +49,23 @@ class DatasetWrapper(Dataset):
     def __getitems__(self, indices: list[int]) -> list[dict]:
         """Returns the items; for our Loader without ToTensor and Normalize, which it applies per batch."""
         parts = split_transform(self.transform) if isinstance(indices, Batch) and self.k_tfm == 1 else None
-        if parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__:
-            return [self[index] for index in indices]
-        return Images([self._item(index, parts[0]) for index in indices], tail=parts[1])
+        plain = parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__
+        rows = getattr(indices, "rows", None)
+        if rows is None:
+            items = [self[index] if plain else self._item(index, parts[0]) for index in indices]
+        else:
+            numbers = range(len(indices))[rows]
+            # The others have random numbers too, whose order is that of the images
+            items = [
+                self[index] if plain else self._item(index, parts[0], blank=number not in numbers)
+                for number, index in enumerate(indices)
+            ][rows]
+            items = [{**item, "batch_size": len(indices)} for item in items]
+        return items if plain else Images(items, tail=parts[1])
 
-    def _item(self, idx: int, transform) -> dict:
+    def _item(self, idx: int, transform, blank: bool = False) -> dict:
         item = self.data_source[idx]
-        img0 = self._read(item.impath)
+        img0 = self._blank(item.impath) if blank else self._read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         if transform is None:
             output["img"] = img0
@@ -71,6 +83,13 @@ class DatasetWrapper(Dataset):
             return stored(read_image(path, self.exif)) if self.cache is None else self.cache.read(path)
         except ImageReadError as error:
             raise ImageReadError(f"{error}; tools/prepare_data.py --check lists all such images") from error
+
+    def _blank(self, path: str):
+        """Returns a black image of the size of an image: transforms draw the same random numbers for it."""
+        try:
+            return Image.new("RGB", image_size(path, self.exif))
+        except ImageReadError:  # reported by the process that needs its pixels
+            return Image.new("RGB", self.cfg.INPUT.SIZE)
 
     def _transform_image(self, tfm, img0):
         views = [tfm(img0) for _ in range(self.k_tfm)]

@@ -68,9 +68,6 @@ class SimpleTrainer(TrainerBase):
         self.optim = build_optimizer(self.model, cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model("model", self.model, self.optim, self.sched)
-        if torch.cuda.device_count() > 1 and self.device.type == "cuda":
-            print(f"Detected {torch.cuda.device_count()} GPUs (use nn.DataParallel)")
-            self.model = torch.nn.DataParallel(self.model)
 
     def train(self) -> None:
         super().train(self.start_epoch, self.max_epoch)

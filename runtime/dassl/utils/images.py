@@ -39,6 +39,7 @@ UPRIGHT = {  # value of the tag -> how to turn the image
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # values that exchange width and height
 HOLDS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # keys of `info`
 
 
@@ -71,6 +72,19 @@ def read_image(image: Any, exif: str = "ignore") -> Image.Image:
     from .deep_images import as_bytes  # imported where it is used, because it needs NumPy
 
     return Image.fromarray(as_bytes(image)).convert("RGB")
+
+
+def image_size(path: str, exif: str = "ignore") -> tuple[int, int]:
+    """Returns width and height of the image that `read_image(path, exif)` returns, in most formats without decoding.
+
+    Raises:
+        ImageReadError: the file is missing, or is no image.
+    """
+    with explain_read_error(path), open_image(path) as image:
+        if image.format in ("TIFF", "HEIF"):  # their decoders may turn them
+            return as_rgb(image, exif).size
+        turned = exif == "apply" and orientation(image) in SIDEWAYS
+        return image.size[::-1] if turned else image.size
 
 
 def check_image(path: str) -> None:

@@ -17,8 +17,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.functional import dropout
 
+from ..distributed import Share, dropout
 from .algebra import assemble, singular_value_decomposition
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
@@ -58,9 +58,9 @@ class LowRank(nn.Module):
         """Returns the value of B for which the change is 0."""
         return torch.zeros_like(self.B)
 
-    def apply_to(self, x: torch.Tensor) -> torch.Tensor:
+    def apply_to(self, x: torch.Tensor, share: Share | None) -> torch.Tensor:
         """Returns the change times the input x (..., n_in) of the layer, with dropout: (..., n_out)."""
-        x = dropout(x, self.dropout)
+        x = dropout(x, self.dropout, share)
         return self.scale * F.linear(F.linear(x, self.A.to(x.dtype)), self.B.to(x.dtype))
 
 
@@ -138,9 +138,12 @@ class WeightChanges(nn.Module):
         """Whether the changes are `linear_terms` now: in training, with dropout."""
         return self.training and any(module.dropout > 0 for name in self for _, module in self.parts(name))
 
-    def term(self, name: str, n_out: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Returns the function that gives the change of the output of a layer with n_out rows, given its input."""
-        return partial(_term, self.parts(name), n_out)
+    def term(self, name: str, n_out: int, share: Share | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Returns the function that gives the change of the output of a layer with n_out rows, given its input.
+
+        `share` says which images of a batch the input has; None: all.
+        """
+        return partial(_term, self.parts(name), n_out, share)
 
     def decompose(self, model: nn.Module) -> None:
         """Recomputes what follows from the frozen model, after that has changed."""
@@ -157,8 +160,8 @@ class WeightChanges(nn.Module):
         }
 
 
-def _term(parts, n_out: int, x: torch.Tensor) -> torch.Tensor:
-    return assemble([(rows, module.apply_to(x)) for rows, module in parts], n_out, dim=-1)
+def _term(parts, n_out: int, share: Share | None, x: torch.Tensor) -> torch.Tensor:
+    return assemble([(rows, module.apply_to(x, share)) for rows, module in parts], n_out, dim=-1)
 
 
 def select_matrices(

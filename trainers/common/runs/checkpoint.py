@@ -11,6 +11,7 @@ import os.path as osp
 
 from ..classes import check_text, shorten
 from ..compat import load_scheduler_state, scheduler_state
+from ..distributed import is_main
 from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
 from .digest import digest
@@ -150,7 +151,9 @@ def resume(trainer, directory: str) -> int:
     epochs = [resume_model(trainer, name, osp.join(folders[name], file)) for name, file in zip(folders, files)]
     epoch = epochs[0]
     copy_best(trainer, directory)
-    if BEST in files and is_due(trainer, epoch):  # killed after saving the best, before the epoch's checkpoint
+    if (
+        BEST in files and is_due(trainer, epoch) and is_main()
+    ):  # killed after saving the best, before the epoch's checkpoint
         save(trainer, epoch - 1, trainer.output_dir)
     print(f"Resuming after epoch {epoch}")
     return epoch
@@ -221,7 +224,7 @@ def resume_directory(trainer, directory: str) -> str:
 
 def copy_best(trainer, directory: str) -> None:
     """Checks the best checkpoint so far, and copies it if it is in the directory of another run."""
-    if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not math.isfinite(trainer.best_result):
+    if trainer.cfg.TEST.FINAL_MODEL != "best_val" or not (math.isfinite(trainer.best_result) and is_main()):
         return
     for name in trainer.get_model_names():
         source = osp.join(directory, name, BEST)
@@ -297,7 +300,7 @@ def check_fits(trainer, state: dict, path: str) -> None:
 
 def check_settings(trainer, state: dict, directory: str) -> None:
     """Raises ValueError if a run would be resumed with other settings or data, unless --resume names its folder."""
-    if state.get("settings") is None:
+    if state.get("settings") is None or not is_main():
         return
     differ = record.differences(state["settings"], record.settings(trainer.cfg, trainer.section))
     differ += plugin_differences(state)

@@ -82,6 +82,8 @@ def check_backbone(meta: dict, identity: dict, path: str) -> None:
 
 def describe(trainer) -> dict:
     """Returns the part of the run record that is known when the run starts."""
+    from ..distributed import size  # imports torch
+
     cfg = trainer.cfg
     dataset = dataset_of(trainer)
     return {
@@ -102,6 +104,7 @@ def describe(trainer) -> dict:
         "identity": identity(trainer),
         "settings": settings(cfg, trainer.section),
         "data": {name: data_hash(getattr(dataset, name, None)) for name in SPLITS},
+        "processes": size(),
         "git": git_revision(),
         "command": sys.argv,
         "started": now(),

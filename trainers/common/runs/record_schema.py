@@ -111,6 +111,7 @@ FIELDS = {
     "identity": Field(dict, "the model", required=True, fields=IDENTITY),
     "settings": Field(dict, "each config key that decides what is learned, and its value", required=True),
     "data": Field(dict, "names of the images", fields=DATA),
+    "processes": Field(int, "number of processes that shared each batch (torchrun), each on its own device"),
     "git": Field(str, "revision of the code; `+`: changed since", null=True),
     "command": Field(list, "command line"),
     "started": Field(str, "time of the start (UTC)"),

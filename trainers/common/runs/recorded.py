@@ -8,9 +8,9 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from .. import classes, leakage
+from .. import classes, distributed, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
-from . import checkpoint, dataset_metrics, divergence, record, trace
+from . import checkpoint, dataset_metrics, divergence, evaluation_shares, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -58,6 +58,7 @@ class RecordedRun:
     traceable = False  # True: supports TRAIN.TRACE
 
     def __init__(self, cfg):
+        distributed.check_started()
         trace.check(cfg, self.traceable)
         self.run = RunState()
         super().__init__(cfg)
@@ -69,18 +70,23 @@ class RecordedRun:
         run.metrics = {}
         run.weights = {}
         run.test_seconds = 0.0
+        if not distributed.is_main():
+            self.train_without_files()
+            return
         record.read_images(self)
         try:
             with FolderLock(self.output_dir) as run.lock:
-                for name in ("", *self.get_model_names()):
-                    remove_leftovers(os.path.join(self.output_dir, name))
-                divergence.make_room(self)
+                with distributed.main_first():
+                    for name in ("", *self.get_model_names()):
+                        remove_leftovers(os.path.join(self.output_dir, name))
+                    divergence.make_room(self)
                 super().train()
                 self.check_folder()
                 self.report_equal_content()
                 run.trained_seconds = round(run.train_seconds() - run.test_seconds, 3)
                 record.write(self)  # last, so that all files of a finished run are complete
                 divergence.remove_mark(self)
+                distributed.wait()
         except FloatingPointError as error:
             divergence.mark(self, error)
             raise
@@ -88,19 +94,34 @@ class RecordedRun:
             run.training = False
             run.lock = None
 
+    def train_without_files(self) -> None:
+        """Trains in a process that is not the main one of its run, which writes the files and checks the data."""
+        try:
+            with distributed.main_first():
+                pass
+            super().train()
+            distributed.wait()
+        finally:
+            self.run.training = False
+
     def build_data_loader(self):
-        super().build_data_loader()
+        with distributed.main_first():  # it writes few-shot samples, for example
+            super().build_data_loader()
         if dataset_of(self) is not None:
             classes.check_rows(classes.dataset_rows(dataset_of(self)), self.cfg.DATASET.NAME)
 
     def before_train(self):
-        if dataset_of(self) is not None and not self.zero_shot:
+        if dataset_of(self) is not None and not self.zero_shot and distributed.is_main():
             test = self.cfg.TEST
             selects_on_val = (test.SPLIT == "val" or test.FINAL_MODEL == "best_val") and not test.NO_TEST
             keys = self.run.images.keys if own_images(self) else None
             leakage.check_run(dataset_of(self), self.cfg.DATASET.NAME, selects_on_val, keys)
         super().before_train()
-        self.begin_record()
+        if distributed.is_main():
+            self.begin_record()
+        distributed.check_same(self.start_epoch, self.output_dir)
+        for name in self.get_model_names():
+            distributed.copy_of_main(self._models[name].state_dict().values())
 
     def begin_record(self) -> None:
         """Writes the run record at the start of training. Empty in trainers that keep no files."""
@@ -125,13 +146,14 @@ class RecordedRun:
         """
         run = self.run
         started = time.time()
-        is_run = split is None and not run.training
+        is_run = split is None and not run.training and distributed.is_main()
         if is_run and run.record is None:
             record.read_images(self)
             record.begin(self)
         tested = split or self.cfg.TEST.SPLIT
         add_metrics = functools.partial(dataset_metrics.add, dataset=dataset_of(self), split=tested)
-        with results_of(self.evaluator, lambda index: self.image_name(tested, index), add_metrics) as results:
+        name_of = functools.partial(self.image_name, tested)
+        with evaluation_shares.of_processes(self, tested), results_of(self.evaluator, name_of, add_metrics) as results:
             metric = super().test(split, *args, **kwargs)
         run.metrics = {tested: results}
         run.test_seconds = time.time() - started
@@ -168,6 +190,13 @@ class RecordedRun:
     # Saving and loading. If a plugin overrides one of these methods, its version is called.
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
+        if distributed.is_main():
+            self.write_model(epoch, directory, is_best, val_result, model_name)
+        else:
+            self.run.epoch = epoch + 1
+        distributed.wait()  # all may read the checkpoint afterwards
+
+    def write_model(self, epoch, directory, is_best, val_result, model_name) -> None:
         self.check_folder()
         for name in self.get_model_names():
             require_finite(trained_tensors(self._models[name], self._optims[name]), os.path.join(directory, name))
@@ -177,9 +206,10 @@ class RecordedRun:
             checkpoint.save(self, epoch, directory, is_best, val_result, model_name)
 
     def resume_model_if_exist(self, directory):
-        if self.has_own("save_model") or self.has_own("resume_model_if_exist"):
-            return super().resume_model_if_exist(directory)
-        return checkpoint.resume(self, directory)
+        with distributed.main_first():  # it copies or repairs checkpoints
+            if self.has_own("save_model") or self.has_own("resume_model_if_exist"):
+                return super().resume_model_if_exist(directory)
+            return checkpoint.resume(self, directory)
 
     def load_model(self, directory, epoch=None):
         files = {name: checkpoint.find(os.path.join(directory, name), epoch) for name in self.get_model_names()}
@@ -211,8 +241,9 @@ class RecordedRun:
     # TensorBoard's errors do not name its files; these hooks add the path
 
     def init_writer(self, log_dir):
-        with self.writing_curves():
-            super().init_writer(log_dir)
+        if distributed.is_main():
+            with self.writing_curves():
+                super().init_writer(log_dir)
 
     def write_scalar(self, tag, scalar_value, global_step=None):
         with self.writing_curves():
@@ -243,19 +274,23 @@ def results_of(evaluator, name_of, add_metrics):
     logits_check = LogitsCheck()
     process, evaluate = evaluator.process, evaluator.evaluate
 
-    def process_and_note(logits, *args, **kwargs):
-        logits_check.add(logits)
-        return process(logits, *args, **kwargs)
+    def process_and_note(*args, **options):
+        for (logits, *others), named in evaluation_shares.batches_of_all((args, options)):
+            logits_check.add(logits)
+            process(logits, *others, **named)
 
     def evaluate_and_collect():
-        logits_check.check(name_of)
-        metrics = add_metrics(evaluate(), evaluator)
-        results.update({name: float(value) for name, value in metrics.items()})
-        for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
-            count = getattr(evaluator, f"_{name}", None)
-            if count is not None:
-                results[name] = int(count)
-        return metrics
+        metrics = None
+        if distributed.is_main():
+            logits_check.check(name_of)
+            metrics = add_metrics(evaluate(), evaluator)
+            results.update({name: float(value) for name, value in metrics.items()})
+            for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
+                count = getattr(evaluator, f"_{name}", None)
+                if count is not None:
+                    results[name] = int(count)
+        results.update(distributed.of_main(results))
+        return distributed.of_main(metrics)
 
     evaluator.process = process_and_note
     evaluator.evaluate = evaluate_and_collect

@@ -2,6 +2,7 @@
 
 import mmap
 import multiprocessing
+import os
 import pickle
 import threading
 import weakref
@@ -29,7 +30,8 @@ def image_cache(limit_gb: float, exif: str = "ignore") -> "ImageCache | None":
     cache = _caches.get((limit_gb, exif))
     if cache is None and limit_gb > 0:
         try:
-            cache = ImageCache(int(min(limit_gb * GB, free_memory() / 2)), exif)
+            here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)  # processes of this run on this machine
+            cache = ImageCache(int(min(limit_gb * GB, free_memory() / 2 / here)), exif)
             _caches[limit_gb, exif] = cache
         except (OSError, ValueError, OverflowError) as error:  # the system refuses to reserve the memory
             print(

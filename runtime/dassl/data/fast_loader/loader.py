@@ -1,6 +1,7 @@
 """Torch's loader with persistent worker processes that send batches as uint8."""
 
 import copy
+import itertools
 import multiprocessing
 import sys
 import time
@@ -46,6 +47,19 @@ class Loader(DataLoader):
         self.batch_bytes = batch_bytes
         self.passes = 0
         self.current_pass = None  # weak reference to the pass that the persistent workers serve
+
+    def share_rows(self, rows_of) -> None:
+        """Makes every batch that part of it which `rows_of(number of images) -> slice` says.
+
+        The images are those of the whole batch, with the same random numbers. Images that are left out are not decoded.
+        Each batch has the number of images of the whole one, `batch["batch_size"]` (B,), if the dataset is a
+        DatasetWrapper; other datasets give whole batches.
+        """
+        self.batch_sampler.rows_of = rows_of
+
+    def share_batches(self, rank: int, size: int) -> None:
+        """Makes the next passes give batch `rank`, `rank` + `size`, ... only. `len` stays that of all batches."""
+        self.batch_sampler.every = rank, size
 
     def __iter__(self):
         if self.persistent_workers and self.current_pass is not None and self.current_pass() is not None:
@@ -132,12 +146,16 @@ class SeededBatches(BatchSampler):
         self.num_workers = num_workers
         self.has_streams = processes < num_workers
         self.seed = None  # of the pass; None: the workers are new, torch seeds them
+        self.every = 0, 1  # first batch that is given, and step to the next
+        self.rows_of = None  # number of images of a batch -> slice; see `Loader.share_rows`
 
     def __iter__(self):
-        for number, indices in enumerate(super().__iter__()):
+        rank, size = self.every
+        for number, indices in enumerate(itertools.islice(super().__iter__(), rank, None, size)):
             batch = Batch(indices)
             batch.seed = self.seed if number < self.num_workers else None
             batch.stream = number % self.num_workers if self.has_streams else None
+            batch.rows = self.rows_of and self.rows_of(len(batch))
             yield batch
 
 
@@ -151,6 +169,7 @@ class Batch(list):
 
     seed = None
     stream = None
+    rows: slice | None = None  # what is loaded of the batch; None: all
 
     def __iter__(self):
         worker = get_worker_info()
