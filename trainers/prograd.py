@@ -91,7 +91,7 @@ class ProGrad(CoOp):
         for parameter, gradient, guide in self.of_whole_batch(found):
             parameter.grad = without_conflict(gradient, guide, self.cfg.LOSS.LAMBDA)
             if self.share is not None:
-                parameter.grad *= self.weight  # `sum_gradients` adds up what all processes have
+                parameter.grad *= self.share_weight  # `sum_gradients` adds up what all processes have
 
     def of_whole_batch(self, found: list[tuple]) -> list[tuple]:
         """Returns (parameter, gradient, guide) of each parameter with the sums of both over the processes."""

@@ -28,7 +28,10 @@ def fork(work, log) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1) for number in (1, 2))  # replaces pytest's streams
+        sys.stdout, sys.stderr = (
+            open(number, "w", buffering=1, closefd=False)
+            for number in (1, 2)  # replaces pytest's streams
+        )
         tqdm.set_lock(threading.RLock())  # tqdm's own lock is shared by processes: a child killed with it blocks all
         result = work()
         code = result if isinstance(result, int) else 0

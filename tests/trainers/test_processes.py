@@ -32,8 +32,9 @@ def compare(one: dict, other: dict):
     assert len(one["steps"]) == len(other["steps"])
     for step, (a, b) in enumerate(zip(one["steps"], other["steps"], strict=True)):
         assert a.keys() == b.keys()
+        rel = 1e-6 if step < len(one["steps"]) / 2 else 3e-6  # each step adds to the differences of the parameters
         for name in a:
-            assert b[name] == pytest.approx(a[name], rel=1e-6, abs=1e-7), (step, name)
+            assert b[name] == pytest.approx(a[name], rel=rel, abs=2e-6), (step, name)
     assert one["tuned"].keys() == other["tuned"].keys()
     for name, tensor in one["tuned"].items():
         difference = (tensor.float() - other["tuned"][name].float()).norm()

@@ -93,7 +93,7 @@ def test_all_processes_end_with_one(ended, digits_root, tiny, tmp_path):
         assert time.monotonic() < started + 30
         time.sleep(0.01)
     newest = checkpoint_file.newest(str(output / "clipfit"))
-    assert checkpoint_file.read(str(output / "clipfit" / newest))["epoch"] >= 2
+    assert checkpoint_file.read(str(output / "clipfit" / newest))["epoch"] >= 1
     assert not json.loads((output / "result.json").read_text())["finished"]
     log = (tmp_path / "log-0").read_text() + (tmp_path / "log-1").read_text()
     assert "Traceback" not in log

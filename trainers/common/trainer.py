@@ -145,7 +145,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
         """Returns a loss times the scaler's loss scale and the weight of this process's share of the batch."""
-        return self.scaler.scale(loss if self.share is None else loss * self.weight)
+        return self.scaler.scale(loss if self.share is None else loss * self.share_weight)
 
     # Several processes
 
@@ -161,10 +161,10 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         loaded = batch.get("batch_size")  # the loader has left out the rows of other processes
         share = distributed.share_of(len(batch["label"]) if loaded is None else int(loaded[0]))
         if self.share is None:
-            self.weight = torch.zeros((), device=self.device)  # of `share`; a tensor, as a CUDA graph may read it
+            self.share_weight = torch.zeros((), device=self.device)  # of `share`; a tensor, as a CUDA graph may read it
         if share != self.share:
             self.share = share
-            self.weight.fill_(share.weight)
+            self.share_weight.fill_(share.weight)
         return batch if loaded is not None else {name: value[share.rows] for name, value in batch.items()}
 
     def sum_gradients(self, values: torch.Tensor) -> torch.Tensor:
@@ -172,7 +172,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.share is None:
             return values
         parameters = [p for p in self.tuned.parameters() if p.grad is not None]
-        *gradients, values = distributed.total([*(p.grad for p in parameters), values * self.weight], self.share)
+        *gradients, values = distributed.total([*(p.grad for p in parameters), values * self.share_weight], self.share)
         for parameter, gradient in zip(parameters, gradients):
             parameter.grad = gradient
         return values
@@ -206,7 +206,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         """
         parameters = [p for p in self.tuned.parameters() if p.requires_grad]
         scale = self.scaler.scale(torch.ones((), device=self.device))
-        weighted = scale if self.share is None else scale * self.weight
+        weighted = scale if self.share is None else scale * self.share_weight
         state = random_state()
         with self.autocast():
             _, terms = self.losses(image, label)
