@@ -134,11 +134,23 @@ def test_another_prompt_other_classes_or_other_images_are_predicted_anew(make, t
 
 # Methods with prompts of their own, a teacher with other prompts, inserted tokens, heads on stored features, ...
 @pytest.mark.parametrize(
-    "method", ["CoCoOp", "MaPLe", "PromptSRC", "CLIPAdapter", "LinearProbe", "TipAdapter", "MMRL", "CLIPLoRA", "IVLP"]
+    "case",
+    [
+        ("CoCoOp",),
+        ("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", "2"),
+        ("PromptSRC", "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "2"),
+        ("CLIP_Adapter",),
+        ("LinearProbe",),
+        ("TipAdapter",),
+        ("MMRL", "TRAINER.MMRL.REP_LAYERS", "(1,2)"),
+        ("CLIPLoRA",),
+    ],
+    ids=lambda *case: case[0][0],
 )
-def test_every_method_is_compared_with_the_same_zero_shot_clip(make, tmp_path, options, method):
+def test_every_method_is_compared_with_the_same_zero_shot_clip(make, tmp_path, options, case):
     make("ZeroshotCLIP", *options, output=tmp_path / "zs").test()
-    make(method, *options, "OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1").train()
+    method, *keys = case
+    make(method, *options, "OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", *keys).train()
     reference = read(tmp_path / "zs")["metrics"]["test"]
     entry = read(tmp_path / "run")["trust"]["zero_shot"]
     assert entry["metrics"]["accuracy"] == reference["accuracy"]
