@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TRAINERS = Path(__file__).resolve().parents[3] / "trainers"
-LEAVES = {"compat", "classes", "distributed", "finite", "leakage"}  # modules that every package may import
+LEAVES = {"compat", "classes", "distributed", "finite", "leakage", "metrics", "outcomes"}  # every package may import them
 # Package or module in trainers/common -> what it may import from trainers/common, in addition to itself and LEAVES.
 ALLOWED = {
     "compat": set(),
@@ -17,6 +17,8 @@ ALLOWED = {
     "finite": set(),
     "leakage": set(),
     "distributed": set(),
+    "metrics": set(),
+    "outcomes": set(),
     "losses": set(),
     "views": {"runs"},
     "cached_features": {"runs", "views"},
@@ -30,7 +32,8 @@ ALLOWED = {
     "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
     "schedule": set(),
     "tune_rate": set(),
-    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
+    "zero_shot": {"cached_features", "prompt_ensemble", "prompts", "runs"},
+    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip", "zero_shot"},
     "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
