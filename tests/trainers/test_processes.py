@@ -9,6 +9,7 @@ from .test_every_method import CLASSES, METHODS, build  # noqa: F401
 # Five images per batch: two and three in the shares. 40 validation images are six batches, the last of which has five
 OPTIONS = ("OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "TEST.NO_TEST", "False")
 OPTIONS += ("DATALOADER.TEST.BATCH_SIZE", "7", "TEST.PER_CLASS_RESULT", "True")
+COUNTED = ("accuracy", "error_rate", "macro_f1", "perclass_accuracy", "total", "correct")
 
 
 def trained(trainer) -> dict:
@@ -28,7 +29,8 @@ def trained(trainer) -> dict:
 
 
 def compare(one: dict, other: dict):
-    assert one["metrics"] == other["metrics"]
+    for name, value in one["metrics"]["test"].items():  # those of probabilities differ as the losses do
+        assert other["metrics"]["test"][name] == (value if name in COUNTED else pytest.approx(value, rel=1e-4)), name
     assert len(one["steps"]) == len(other["steps"])
     for step, (a, b) in enumerate(zip(one["steps"], other["steps"], strict=True)):
         assert a.keys() == b.keys()

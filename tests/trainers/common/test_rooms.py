@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TRAINERS = Path(__file__).resolve().parents[3] / "trainers"
-LEAVES = {"compat", "classes", "distributed", "finite", "leakage", "metrics", "outcomes"}  # every package may import them
+LEAVES = {"compat", "classes", "distributed", "finite", "leakage", "metrics", "outcomes"}  # every package may use them
 # Package or module in trainers/common -> what it may import from trainers/common, in addition to itself and LEAVES.
 ALLOWED = {
     "compat": set(),
