@@ -13,6 +13,7 @@ import os
 import numpy as np
 
 from dassl.data.datasets import DATASET_REGISTRY
+from trainers.common.metrics import auroc, average_precision
 
 from .image_folders import list_images
 from .imagenet import ImageNet, ImageNetVariant, named_items
@@ -48,22 +49,10 @@ class ImageNetO(ImageNetVariant):
         return self.domains.index("ImageNet" if os.path.isabs(item.path) else "anomaly")
 
     def more_metrics(self, items, outcomes):
-        """Returns AUPR of the anomalies, and the accuracy on ImageNet's images alone, in percent."""
+        """Returns AUPR and AUROC of the anomalies, and the accuracy on ImageNet's images alone, in percent."""
         is_anomaly = np.array([self.domains[item.domain] == "anomaly" for item in items])
         return {
             "aupr": 100.0 * average_precision(-outcomes.confidence, is_anomaly),
+            "auroc_anomaly": 100.0 * auroc(-outcomes.confidence, is_anomaly),
             "accuracy_imagenet": 100.0 * float(outcomes.correct[~is_anomaly].mean()),
         }
-
-
-def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Returns the area under the precision-recall curve, the sum of (recall - previous recall) * precision.
-
-    The sum is over the different scores (N,) in descending order, as in scikit-learn. `positive` is boolean (N,).
-    """
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # position of the last of equal scores
-    hits = np.cumsum(positive[order])[last]
-    precision = hits / (last + 1)
-    recall = hits / hits[-1]
-    return float((np.diff(recall, prepend=0.0) * precision).sum())

@@ -86,7 +86,7 @@ def outcomes(confidence, correct):
 
 
 def test_anomalies_are_the_positive_class(tmp_path):
-    from sklearn.metrics import average_precision_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     mini_raw.imagenet_o(tmp_path)
     data = mini.build("ImageNetO", tmp_path)
@@ -97,6 +97,7 @@ def test_anomalies_are_the_positive_class(tmp_path):
     correct = rng.random(len(is_anomaly)) < 0.5
     results = data.more_metrics(data.test, outcomes(confidence, correct))
     assert results["aupr"] == pytest.approx(100 * average_precision_score(is_anomaly, -confidence))
+    assert results["auroc_anomaly"] == pytest.approx(100 * roc_auc_score(is_anomaly, -confidence))
     assert results["accuracy_imagenet"] == pytest.approx(100 * correct[~np.array(is_anomaly)].mean())
     unsure_of_anomalies = np.where(is_anomaly, 0.1, 0.9)
     assert data.more_metrics(data.test, outcomes(unsure_of_anomalies, correct))["aupr"] == 100

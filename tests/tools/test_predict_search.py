@@ -17,7 +17,7 @@ from tools.predicting import search
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
 
-TEXT = "a photo of a zero, drawn by hand"
+TEXT = "a photo of a zero, written by hand"
 
 
 @pytest.fixture
