@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train
 from dassl.data.data_manager import build_data_loader
 from dassl.data.datasets import DATASET_REGISTRY, Datum
 from dassl.utils import read_image
@@ -15,6 +16,7 @@ from datasets.imagenet_c import CORRUPTIONS
 from tests.datasets import mini, mini_raw
 from tests.runtime import toy
 from tests.user_errors import raises_user_error
+from trainers.common import load_tuned
 from trainers.common.compat import read_rgb
 
 
@@ -104,6 +106,22 @@ def test_anomalies_are_the_positive_class(tmp_path):
     shutil.rmtree(tmp_path / "imagenet" / "images" / "val" / "n01443537")
     with raises_user_error("ImageNetO", "n01443537", "'goldfish'", error=FileNotFoundError):
         mini.build("ImageNetO", tmp_path)
+
+
+def test_a_run_on_imagenet_o_is_compared_by_aupr(tmp_path, capsys):
+    """With the probabilities of `load_tuned` for the same images."""
+    from sklearn.metrics import average_precision_score
+
+    mini_raw.imagenet_o(tmp_path)
+    argv = ["--root", str(tmp_path), "--trainer", "ZeroshotCLIP", "--backbone", "micro", "--seed", "1", "--eval-only"]
+    argv += ["--dataset-config-file", "configs/datasets/imagenet_o.yaml", "--output-dir", str(tmp_path / "run")]
+    assert train.main([*argv, "USE_CUDA", "False", "DATALOADER.NUM_WORKERS", "0", "INPUT.SIZE", "(32,32)"]) == 0
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    test = mini.build("ImageNetO", tmp_path).test
+    confidence = load_tuned(tmp_path / "run").predict([item.impath for item in test]).probabilities.amax(1).numpy()
+    expected = 100 * average_precision_score(["imagenet-o" in item.impath for item in test], -confidence)
+    assert record["metric"] == "aupr" and record["metrics"]["test"]["aupr"] == pytest.approx(expected)
+    assert f"* aupr: {expected:.2f}%" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("cache_gb", [0.0, 0.1])
