@@ -7,10 +7,11 @@ A dataset may have an attribute `metric`, the name of a result (`accuracy` by de
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
+if TYPE_CHECKING:  # tools that only read records do without torch
+    import numpy as np
+    import torch
 
 ACCURACY = "accuracy"
 
@@ -25,6 +26,14 @@ class Outcomes(NamedTuple):
 def metric_of(dataset) -> str:
     """Returns the name of the result that methods are compared by on a dataset."""
     return getattr(dataset, "metric", ACCURACY)
+
+
+def outcomes_of(labels: list[int], predicted: list[int], confidence: list[torch.Tensor]) -> Outcomes:
+    """Returns the outcomes of n images. `confidence` has their largest probabilities, a tensor (B,) per batch."""
+    import numpy as np
+    import torch
+
+    return Outcomes(np.equal(labels, predicted), torch.cat(confidence).cpu().numpy())
 
 
 def add(results: dict, evaluator, confidence: list[torch.Tensor], dataset, split: str) -> OrderedDict:
@@ -49,7 +58,7 @@ def add(results: dict, evaluator, confidence: list[torch.Tensor], dataset, split
                 f"{metric_of(dataset)} needs the predictions in the order of the images: set TEST.EVALUATOR "
                 "Classification and DATALOADER.TEST.SAMPLER SequentialSampler"
             )
-        outcomes = Outcomes(np.equal(labels, evaluator._y_pred), torch.cat(confidence).cpu().numpy())
+        outcomes = outcomes_of(labels, evaluator._y_pred, confidence)
         for name, value in dataset.more_metrics(items, outcomes).items():
             print(f"* {name}: {value:.2f}%")
             results[name] = value
