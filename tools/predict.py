@@ -205,7 +205,8 @@ def run(args) -> int:
 
 
 def main(argv=None) -> int:
-    return exit_code(run, parse_args(argv), resume="The same command resumes a search.")
+    args = parse_args(argv)
+    return exit_code(run, args, resume="The same command resumes the search." if args.search else "")
 
 
 if __name__ == "__main__":
