@@ -17,7 +17,7 @@ def test_a_legend_of_any_length_covers_nothing(names, loc):
         ax.plot([0, 1], [0, 1])
         height = figure.get_size_inches()[1]
         add_legend(figure, [Line2D([], [], label=f"LayerNormTuning {i}") for i in range(names)], loc)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         legend = figure.legends[0].get_window_extent()
         assert figure.bbox.containsx(legend.x0) and figure.bbox.containsx(legend.x1)
         assert not legend.overlaps(ax.get_tightbbox())
