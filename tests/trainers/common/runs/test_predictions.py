@@ -122,7 +122,7 @@ def test_zero_shot_clip_is_evaluated_once_for_all_runs(make, tmp_path, options, 
     [("DATASET.TEMPLATE", "a sketch of {}"), ("DATASET.SUBSAMPLE_CLASSES", "base"), ("TEST.SPLIT", "test")],
     ids=lambda change: change[0],
 )
-def test_another_prompt_other_classes_or_other_images_are_predicted_anew(make, tmp_path, options, monkeypatch, change):
+def test_another_prompt_other_classes_or_other_images_are_predicted_again(make, tmp_path, options, monkeypatch, change):
     make("CLIPFit", *options).test()
     calls = count_zero_shot(monkeypatch)
     make("CLIPFit", *options, *change, output=tmp_path / "other").test()
@@ -190,6 +190,14 @@ def test_off_and_in_another_order(make, tmp_path, capsys):
     assert "DATALOADER.TEST.SAMPLER" in capsys.readouterr().out
 
 
+def test_images_without_a_true_class(make, tmp_path, capsys, options):
+    trainer = make("CLIPFit", *options)
+    trainer.dm.dataset.true_labels = False
+    trainer.test()
+    assert read(tmp_path / "run")["trust"] is None and not (tmp_path / "run" / "predictions.csv").exists()
+    assert "Digits has images without a true class" in capsys.readouterr().out
+
+
 def test_the_images_are_encoded_once(make, options, monkeypatch):
     """The evaluation itself has one forward pass; a second run has no other."""
     make("CLIPFit", *options).test()
@@ -201,7 +209,7 @@ def test_the_images_are_encoded_once(make, options, monkeypatch):
     assert sum(seen) == len(trainer.dm.dataset.val)
 
 
-def test_validation_during_training_collects_nothing(make, tmp_path, options):
+def test_validation_during_training_writes_nothing(make, tmp_path, options):
     trainer = make("CLIPFit", *options, "TEST.FINAL_MODEL", "best_val")
     trainer.test("val")
     assert set(trainer.run.metrics["val"]) == {"accuracy", "error_rate", "macro_f1", "total", "correct"}
