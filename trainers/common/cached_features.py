@@ -31,6 +31,7 @@ EVALUATION_KEYS = (
     "PIXEL_MEAN",
     "PIXEL_STD",
     "EXIF_ORIENTATION",
+    "CROP_BORDER",
 )
 
 

@@ -17,13 +17,13 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_optimizer
 
-from . import distributed, prompt_ensemble, schedule, tune_rate, zero_shot
+from . import cpu_products, distributed, prompt_ensemble, schedule, tune_rate, zero_shot
 from .compat import make_scaler
 from .finite import REMEDY
 from .models import peft_files
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, checkpoint_file, trace, trace_file, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, trace, trace_file, tuned_weights
 from .runs.recorded import RecordedRun
 from .runs.rng import random_state, set_random_state
 from .tuned_clip import TunedClip
@@ -70,6 +70,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         self.load_shares(self.train_loader_x)
 
     def build_model(self):
+        if self.device.type == "cpu":
+            self.choose_products()
         self.build_clip(list(self.dm.dataset.classnames))
         scaled = self.precision == "fp16" or (self.precision == "amp" and self.device.type == "cuda")
         self.scaler = make_scaler(self.device, enabled=scaled)
@@ -85,6 +87,15 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         if self.cfg.MODEL.INIT_WEIGHTS:
             path = self.cfg.MODEL.INIT_WEIGHTS
             checkpoint.load_weights(self, path, state=self.read_weights(path))
+
+    def choose_products(self) -> None:
+        """Chooses the library of large products on the CPU, the same in all processes of the run."""
+        if distributed.is_main():
+            cpu_products.choose(record.unfinished(self.cfg).get("identity", {}).get("cpu_products"))
+        choice = distributed.of_main(cpu_products.text() if distributed.is_main() else None)
+        if not distributed.is_main():
+            cpu_products.choose(choice)
+        print(cpu_products.summary())
 
     def read_weights(self, path: str) -> dict:
         """Returns a checkpoint with the weights in a file, or in a folder of the package peft."""
@@ -306,6 +317,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             **({"start": self.start.source} if self.start else {}),
             **self.backbone.identity(),
             "precision": self.precision,
+            **({"cpu_products": cpu_products.text()} if self.device.type == "cpu" else {}),
             "tune": list(self.sets),
             "template": self.template,
             **({} if self.get_model_names() else self.files_read()),  # they are in the checkpoints, if there are any

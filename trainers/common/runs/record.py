@@ -202,7 +202,7 @@ def record_path(trainer) -> str:
 
 
 def csv_path(record_path: str) -> str:
-    """Returns the path of the predictions of a record: predictions.csv beside result.json.
+    """Returns the path of the predictions of a record: predictions.csv next to result.json.
 
     Those of `evaluation-DTD-new-test.json` are in `evaluation-DTD-new-test-predictions.csv`.
     """
@@ -253,6 +253,12 @@ def read(path: str) -> dict | None:
         return None
     changed = "digest" in result and result["digest"] != record_digest(result)
     return None if changed else result
+
+
+def unfinished(cfg) -> dict:
+    """Returns the record of the run that is resumed, in OUTPUT_DIR or else in RESUME; {} if there is none."""
+    records = [read(os.path.join(folder, FILE)) for folder in (cfg.OUTPUT_DIR, cfg.RESUME) if folder]
+    return next((record for record in records if record and not record.get("finished")), {})
 
 
 def as_read(value):

@@ -154,14 +154,14 @@ class RecordedRun:
             record.begin(self)
         tested = split or self.cfg.TEST.SPLIT
         add_metrics = functools.partial(dataset_metrics.add, dataset=dataset_of(self), split=tested)
-        collector = predictions.Collector() if split is None and run.record else None
+        collector = predictions.Collector()
         name_of = functools.partial(self.image_name, tested)
         shares = evaluation_shares.of_processes(self, tested)
         with shares, results_of(self.evaluator, name_of, add_metrics, collector) as results:
             metric = super().test(split, *args, **kwargs)
         run.metrics = {tested: results}
         run.test_seconds = time.time() - started
-        if collector:
+        if split is None and run.record:
             self.judge(tested, collector)
         if is_run:
             record.write(self)
@@ -173,6 +173,11 @@ class RecordedRun:
         run = self.run
         run.trust = None
         outcomes = collector.outcomes()
+        if not getattr(dataset_of(self), "true_labels", True):
+            print(
+                f"Note: {self.cfg.DATASET.NAME} has images without a true class: no predictions.csv, only its metrics"
+            )
+            return
         if outcomes is None:
             print("Note: no predictions.csv and only the evaluator's metrics, as it was not given logits and labels")
             return
@@ -301,12 +306,12 @@ def own_images(trainer) -> bool:
 
 
 @contextlib.contextmanager
-def results_of(evaluator, name_of, add_metrics, collector=None):
+def results_of(evaluator, name_of, add_metrics, collector):
     """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded.
 
     Before the evaluator computes its results, raises FloatingPointError if it has processed logits that are infinite or
-    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, evaluator)` returns the results
-    with those that belong to the dataset. `collector`, if given, gets what the evaluator processes.
+    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, outcomes)` returns the results
+    with those that belong to the dataset. `collector` gets what the evaluator processes, and has the outcomes.
     """
     results = {}
     logits_check = LogitsCheck()
@@ -315,15 +320,14 @@ def results_of(evaluator, name_of, add_metrics, collector=None):
     def process_and_note(*args, **options):
         for (logits, *others), named in evaluation_shares.batches_of_all((args, options)):
             logits_check.add(logits)
-            if collector:
-                collector.add(logits, *others, **named)
+            collector.add(logits, *others, **named)
             process(logits, *others, **named)
 
     def evaluate_and_collect():
         metrics = None
         if distributed.is_main():
             logits_check.check(name_of)
-            metrics = add_metrics(evaluate(), evaluator)
+            metrics = add_metrics(evaluate(), collector.outcomes())
             results.update({name: float(value) for name, value in metrics.items()})
             for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
                 count = getattr(evaluator, f"_{name}", None)

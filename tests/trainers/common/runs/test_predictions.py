@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.common import metrics, outcomes
+from trainers.common import metrics, outcomes, zero_shot
 from trainers.common.runs import concerns, predictions
 from trainers.common.runs.feature_store import SUFFIX
 
 
 @pytest.fixture
 def options(tmp_path):
-    """Options with a store of predictions of this test."""
-    return ("DATALOADER.FEATURES", str(tmp_path / "store"))
+    """Options with a store of predictions of this test, and few images: 20 for validation."""
+    return ("DATALOADER.FEATURES", str(tmp_path / "store"), "TEST.SPLIT", "val")
 
 
 def read(folder, name="result.json"):
@@ -31,8 +31,6 @@ def rows_of(path):
 
 def count_zero_shot(monkeypatch):
     """Returns a list that gets an entry for each computation of zero-shot predictions."""
-    from trainers.common import zero_shot
-
     calls = []
     compute = zero_shot.compute
     monkeypatch.setattr(zero_shot, "compute", lambda *args: calls.append(1) or compute(*args))
@@ -48,17 +46,17 @@ def test_the_predictions_of_a_training_and_their_metrics(make, tmp_path, options
     assert written == {
         "file": "predictions.csv",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "images": len(trainer.dm.dataset.test),
+        "images": len(trainer.dm.dataset.val),
     }
     rows = rows_of(path)
-    for row, item in zip(rows, trainer.dm.dataset.test, strict=True):
+    for row, item in zip(rows, trainer.dm.dataset.val, strict=True):
         assert digits_root / row["path"] == type(digits_root)(item.impath)
         assert row["true_class"] == item.classname
     names = record["identity"]["classnames"]
     labels, predicted = (
         np.array([names.index(row[name]) for row in rows]) for name in ("true_class", "predicted_class")
     )
-    values = record["metrics"]["test"]
+    values = record["metrics"]["val"]
     assert values["accuracy"] == pytest.approx(100 * (labels == predicted).mean())
     assert values["total"] == len(rows)
     assert values["accuracy_low"] < values["accuracy"] < values["accuracy_high"]
@@ -83,8 +81,8 @@ def test_an_evaluation_in_the_folder_of_a_training_has_predictions_of_its_own(ma
     trainer.load_model(str(tmp_path / "run"))
     trainer.test()
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == before
-    written = read(tmp_path / "run", "evaluation-Digits-new-test.json")["trust"]["predictions"]
-    assert written["file"] == "evaluation-Digits-new-test-predictions.csv"
+    written = read(tmp_path / "run", "evaluation-Digits-new-val.json")["trust"]["predictions"]
+    assert written["file"] == "evaluation-Digits-new-val-predictions.csv"
     assert len(rows_of(tmp_path / "run" / written["file"])) == written["images"]
 
 
@@ -101,11 +99,11 @@ def test_zero_shot_clip_is_evaluated_once_for_all_runs(make, tmp_path, options, 
     calls = count_zero_shot(monkeypatch)
     make("ZeroshotCLIP", *options, output=tmp_path / "zs").test()
     assert read(tmp_path / "zs")["trust"]["zero_shot"] is None and not calls
-    reference = read(tmp_path / "zs")["metrics"]["test"]
+    reference = read(tmp_path / "zs")["metrics"]["val"]
     found = []
     for method in ("CLIPFit", "CoOp", "CLIPFit"):
         folder = tmp_path / f"{method}{len(found)}"
-        make(method, *options, output=folder, seed=len(found)).train()
+        make(method, *options, output=folder).train()
         found.append(read(folder)["trust"]["zero_shot"])
     assert len(calls) == 1 and [entry["stored"] for entry in found] == [False, True, True]
     for entry in found:
@@ -114,17 +112,17 @@ def test_zero_shot_clip_is_evaluated_once_for_all_runs(make, tmp_path, options, 
         assert entry["metrics"]["nll"] == pytest.approx(reference["nll"], rel=1e-5)
     record = read(folder)
     pairs = entry["only_run"] - entry["only_zero_shot"]
-    assert pairs == record["metrics"]["test"]["correct"] - sum(entry["correct"])
+    assert pairs == record["metrics"]["val"]["correct"] - sum(entry["correct"])
     assert entry["p"] == pytest.approx(metrics.sign_test(entry["only_run"], entry["only_zero_shot"]))
     assert capsys.readouterr().out.count("kept for other runs") == 1
 
 
 @pytest.mark.parametrize(
     "change",
-    [("DATASET.TEMPLATE", "a sketch of {}"), ("DATASET.SUBSAMPLE_CLASSES", "base"), ("TEST.SPLIT", "val")],
+    [("DATASET.TEMPLATE", "a sketch of {}"), ("DATASET.SUBSAMPLE_CLASSES", "base"), ("TEST.SPLIT", "test")],
     ids=lambda change: change[0],
 )
-def test_another_prompt_other_classes_or_other_images_are_predicted_anew(make, tmp_path, options, monkeypatch, change):
+def test_another_prompt_other_classes_or_other_images_are_predicted_again(make, tmp_path, options, monkeypatch, change):
     make("CLIPFit", *options).test()
     calls = count_zero_shot(monkeypatch)
     make("CLIPFit", *options, *change, output=tmp_path / "other").test()
@@ -134,27 +132,30 @@ def test_another_prompt_other_classes_or_other_images_are_predicted_anew(make, t
 
 # Methods with prompts of their own, a teacher with other prompts, inserted tokens, heads on stored features, ...
 @pytest.mark.parametrize(
-    "case",
+    "method, depths",
     [
-        ("CoCoOp",),
-        ("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", "2"),
-        ("PromptSRC", "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "2"),
-        ("CLIP_Adapter",),
-        ("LinearProbe",),
-        ("TipAdapter",),
-        ("MMRL", "TRAINER.MMRL.REP_LAYERS", "(1,2)"),
-        ("CLIPLoRA",),
+        ("CoCoOp", ()),
+        ("MaPLe", ("TRAINER.MAPLE.PROMPT_DEPTH", "2")),
+        ("PromptSRC", ("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "2")),
+        ("CLIP_Adapter", ()),
+        ("LinearProbe", ()),
+        ("TipAdapterF", ()),
+        ("MMRL", ("TRAINER.MMRL.REP_LAYERS", "(1,2)")),
+        ("CLIPLoRA", ()),
+        ("FullFineTuning", ()),
     ],
-    ids=lambda *case: case[0][0],
 )
-def test_every_method_is_compared_with_the_same_zero_shot_clip(make, tmp_path, options, case):
-    make("ZeroshotCLIP", *options, output=tmp_path / "zs").test()
-    method, *keys = case
-    make(method, *options, "OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", *keys).train()
-    reference = read(tmp_path / "zs")["metrics"]["test"]
-    entry = read(tmp_path / "run")["trust"]["zero_shot"]
-    assert entry["metrics"]["accuracy"] == reference["accuracy"]
-    assert entry["metrics"]["nll"] == pytest.approx(reference["nll"], rel=1e-4)
+def test_every_method_is_compared_with_the_same_zero_shot_clip(make, tmp_path, method, depths):
+    reference = make("ZeroshotCLIP", output=tmp_path / "zs")
+    trainer = make(method, *depths)
+    batch = next(iter(trainer.test_loader))
+    with torch.no_grad():
+        for parameter in trainer.tuned.parameters():
+            parameter.add_(torch.randn_like(parameter))  # as after a training
+        expected = outcomes.of_logits(reference.model_inference(batch["img"]), batch["label"])
+    found = zero_shot.compute(trainer, [batch], zero_shot.reference_prompts(trainer))
+    for name in vars(expected):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_corrupted_predictions_are_computed_again(make, tmp_path, options, monkeypatch, capsys):
@@ -172,14 +173,14 @@ def test_corrupted_predictions_are_computed_again(make, tmp_path, options, monke
 
 def test_a_store_that_cannot_be_written_is_one_line(make, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    make("CLIPFit", "DATALOADER.FEATURES", str(tmp_path / "file" / "store")).test()
+    make("CLIPFit", "TEST.SPLIT", "val", "DATALOADER.FEATURES", str(tmp_path / "file" / "store")).test()
     notes = [line for line in capsys.readouterr().out.splitlines() if "DATALOADER.FEATURES" in line and "Note" in line]
     assert len(notes) == 1 and "zero-shot" in notes[0]
     assert read(tmp_path / "run")["trust"]["zero_shot"]["p"] <= 1
 
 
 def test_off_and_in_another_order(make, tmp_path, capsys):
-    make("CLIPFit", "TEST.ZERO_SHOT", "False").test()
+    make("CLIPFit", "TEST.SPLIT", "val", "TEST.ZERO_SHOT", "False").test()
     assert read(tmp_path / "run")["trust"]["zero_shot"] is None
     capsys.readouterr()
     make("CLIPFit", "DATALOADER.TEST.SAMPLER", "RandomSampler", output=tmp_path / "random").test()
@@ -187,6 +188,14 @@ def test_off_and_in_another_order(make, tmp_path, capsys):
     assert trust["predictions"] is None and trust["zero_shot"] is None
     assert not (tmp_path / "random" / "predictions.csv").exists()
     assert "DATALOADER.TEST.SAMPLER" in capsys.readouterr().out
+
+
+def test_images_without_a_true_class(make, tmp_path, capsys, options):
+    trainer = make("CLIPFit", *options)
+    trainer.dm.dataset.true_labels = False
+    trainer.test()
+    assert read(tmp_path / "run")["trust"] is None and not (tmp_path / "run" / "predictions.csv").exists()
+    assert "Digits has images without a true class" in capsys.readouterr().out
 
 
 def test_the_images_are_encoded_once(make, options, monkeypatch):
@@ -197,10 +206,10 @@ def test_the_images_are_encoded_once(make, options, monkeypatch):
     encode = trainer.encode_image
     monkeypatch.setattr(trainer, "encode_image", lambda image, *args: seen.append(len(image)) or encode(image, *args))
     trainer.test()
-    assert sum(seen) == len(trainer.dm.dataset.test)
+    assert sum(seen) == len(trainer.dm.dataset.val)
 
 
-def test_validation_during_training_collects_nothing(make, tmp_path, options):
+def test_validation_during_training_writes_nothing(make, tmp_path, options):
     trainer = make("CLIPFit", *options, "TEST.FINAL_MODEL", "best_val")
     trainer.test("val")
     assert set(trainer.run.metrics["val"]) == {"accuracy", "error_rate", "macro_f1", "total", "correct"}
