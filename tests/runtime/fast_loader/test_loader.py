@@ -242,3 +242,26 @@ def test_pickled_batches_keep_their_seed():
 def test_a_loader_can_be_used_without_a_sampler():
     loader = Loader([1, 2, 3], num_workers=0, batch_size=2, shuffle=False, drop_last=False)
     assert [batch.tolist() for batch in loader] == [[1, 2], [3]]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_rows_of_a_batch_are_those_of_the_whole(items, tmp_path, name):
+    """Random numbers are those of all images, which the worker processes do not decode."""
+
+    def batches(rows=None):
+        set_random_seed(1)
+        loader = make(items, TRANSFORMS[name], tmp_path, batch_size=4, workers=2)
+        if rows:
+            loader.share_rows(lambda n: rows)
+        return [batch for _ in range(2) for batch in loader]
+
+    for rows in (slice(0, 1), slice(1, 4)):
+        for whole, part in zip(batches(), batches(rows), strict=True):
+            assert part.pop("batch_size").tolist() == [4] * (rows.stop - rows.start)
+            assert same(part, {key: value[rows] for key, value in whole.items()})
+
+
+def test_every_second_batch(items, tmp_path):
+    loader = make(items, TRANSFORMS["coop"], tmp_path, sampler="SequentialSampler", is_train=False)
+    loader.share_batches(1, 2)
+    assert [batch["label"].tolist() for batch in loader] == [[2, 3], [6, 7], [10]] and len(loader) == 6
