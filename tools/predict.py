@@ -3,15 +3,15 @@
 python tools/predict.py output/mine cat.jpg                                     top 5 classes of one image
 python tools/predict.py output/mine photos --csv predictions.csv                all images in a folder
 python tools/predict.py output/mine photos --classes "cat,dog" --json out.json  other classes
+python tools/predict.py output/mine photos --conformal 0.9                      sets with a coverage of 90 %
 
-RUN is a run directory, a checkpoint, or a tuned.safetensors. Unreadable images are reported and skipped; the exit
-code is then 1.
+If the run is calibrated (tools/calibrate.py), probabilities are at its temperature, and --conformal prints the classes
+of each image's prediction set. RUN is a run directory, a checkpoint, or a tuned.safetensors. Unreadable images are
+reported and skipped; the exit code is then 1.
 """
 
 import argparse
-import csv
-import io
-import json
+import dataclasses
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +26,9 @@ from tqdm import tqdm  # noqa: E402
 from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
-from tools.records import printable  # noqa: E402
+from tools.predicting.output import Row, as_csv, as_json, as_text  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
+from trainers.common.inference.conformal import needed_images  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
@@ -39,6 +40,14 @@ def parse_args(argv=None):
     parser.add_argument("--csv", metavar="FILE", help="write one row per image: image,class,probability,class_2,...")
     parser.add_argument("--json", metavar="FILE", help="write a list of the images and their classes; - for stdout")
     parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
+    parser.add_argument(
+        "--conformal", type=float, metavar="COVERAGE",
+        help="add the prediction set of each image: classes that contain the true one with this probability, e.g. 0.9; "
+        "needs tools/calibrate.py",
+    )  # fmt: skip
+    parser.add_argument(
+        "--uncalibrated", action="store_true", help="print the model's own probabilities, without a temperature"
+    )
     return parser.parse_args(argv)
 
 
@@ -69,11 +78,15 @@ def find_images(arguments: list[str]) -> list[str]:
     return list(dict.fromkeys(images))
 
 
-def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable.
+def classify(classifier, paths: list[str], batch_size: int, top: int, coverage: float | None = None):
+    """Yields the Row of each image with its `top` classes, or the OSError if it is unreadable.
+
+    Args:
+        coverage: of the prediction sets in the rows; None: no sets.
 
     Raises FloatingPointError if the logits of an image are infinite or NaN.
     """
+    generator = classifier.calibration.score.generator() if coverage else None
 
     def prepare(path):
         try:
@@ -87,45 +100,14 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
             prepared = list(pool.map(prepare, chunk))
             images = [image for image in prepared if not isinstance(image, OSError)]
             try:
-                predictions = iter(classifier.predict(images, batch_size).top(top))
+                predictions = classifier.predict(images, batch_size)
             except InvalidLogits as error:
                 readable = [path for path, image in zip(chunk, prepared, strict=True) if not isinstance(image, OSError)]
                 raise FloatingPointError(f"{readable[error.index]}: {error}") from error
+            sets = predictions.sets(coverage, generator) if coverage else [None] * len(images)
+            found = zip(predictions.top(top), sets, strict=True)
             for path, image in zip(chunk, prepared, strict=True):
-                yield path, image if isinstance(image, OSError) else next(predictions)
-
-
-def as_csv(rows) -> str:
-    top = len(rows[0][1]) if rows else 1
-    header = ["image", "class", "probability"]
-    for rank in range(2, top + 1):
-        header += [f"class_{rank}", f"probability_{rank}"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for path, classes in rows:
-        row = [path]
-        for name, probability in classes:
-            row += [name, f"{probability:.6f}"]
-        writer.writerow(row)
-    return text.getvalue()
-
-
-def as_json(rows) -> str:
-    items = [{"image": path, "classes": [{"name": n, "probability": p} for n, p in classes]} for path, classes in rows]
-    return "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]\n"
-
-
-def as_text(rows) -> str:
-    """Returns one line per class for a single image, or one line per image."""
-    if len(rows) == 1:
-        path, classes = rows[0]
-        lines = [printable(path)] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
-    else:
-        lines = []
-        for path, classes in rows:
-            lines.append(f"{printable(path)}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes))
-    return "\n".join(lines) + "\n"
+                yield image if isinstance(image, OSError) else Row(path, *next(found))
 
 
 def check_writable(path: str) -> None:
@@ -138,7 +120,35 @@ def check_writable(path: str) -> None:
         raise PermissionError(f"no permission to write in {folder}")
 
 
-def write(rows, args) -> None:
+def use_calibration(classifier, args) -> None:
+    """Calibrates the classifier as the run is, and prints which probabilities follow.
+
+    A calibration that is of another model or other classes is not used. Raises ValueError or FileNotFoundError if
+    --conformal needs one, or needs more calibration images.
+    """
+    if args.uncalibrated and args.conformal is None:
+        return
+    try:
+        calibration = classifier.use_calibration()
+    except (ValueError, OSError) as error:
+        if args.conformal is not None:
+            raise
+        if not isinstance(error, FileNotFoundError):
+            print(f"Note: the probabilities are not calibrated: {error}", file=sys.stderr)
+        return
+    if args.conformal is not None:
+        calibration.threshold(args.conformal)  # raises now rather than after the first images
+    if args.uncalibrated:
+        classifier.calibration = dataclasses.replace(calibration, temperature=1.0)
+    else:
+        print(
+            f"Probabilities at temperature {calibration.temperature:.4g} ({calibration.path}); --uncalibrated prints "
+            "the model's own",
+            file=sys.stderr,
+        )
+
+
+def write(rows: list[Row], args) -> None:
     for path, format_rows in ((args.csv, as_csv), (args.json, as_json)):
         if path == "-":
             print(format_rows(rows), end="")
@@ -153,6 +163,8 @@ def run(args) -> int:
     for name, value in (("--top", args.top), ("--batch-size", args.batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if args.conformal is not None:
+        needed_images(args.conformal)  # raises if it is not between 0 and 1
     for path in (args.csv, args.json):
         if path and path != "-":
             check_writable(path)
@@ -161,17 +173,18 @@ def run(args) -> int:
         if output and os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, paths):
             raise ValueError(f"{output} is one of the images: give another file to write")
     classifier = load(args)
+    use_calibration(classifier, args)
     rows = []
     unreadable = 0
     interrupted = False
     try:
-        predictions = classify(classifier, paths, args.batch_size, args.top)
-        for path, result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
+        predictions = classify(classifier, paths, args.batch_size, args.top, args.conformal)
+        for result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
             if isinstance(result, OSError):
                 tqdm.write(f"error: {result}", file=sys.stderr)
                 unreadable += 1
             else:
-                rows.append((path, result))
+                rows.append(result)
     except KeyboardInterrupt:
         interrupted = True
     write(rows, args)
