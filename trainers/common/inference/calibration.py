@@ -152,7 +152,7 @@ def find_calibration(file: str, identity: dict) -> Calibration:
             score = Score(**conformal["score"])
             return Calibration(content["temperature"], score, np.array(conformal["scores"], dtype=np.float64), path)
         reasons.append(f"{path} is not of this model: {reason}")
-    raise ValueError(f"{reasons[0]}; {HOW} {folder} makes one for the classes and the prompts of the run")
+    raise ValueError(f"{reasons[0]}; {HOW} {folder} calibrates the run with its own classes and prompts")
 
 
 def difference(old: dict, new: dict) -> str:
@@ -161,7 +161,9 @@ def difference(old: dict, new: dict) -> str:
         return f"its classes are {shorten(old['classnames'])}, these are {shorten(new['classnames'])}"
     if (old["method"], old["backbone"]) != (new["method"], new["backbone"]):
         return f"it is of {old['method']} on {old['backbone']}, this is {new['method']} on {new['backbone']}"
-    for key, what in (("prompts", "prompts"), ("weights", "tuned weights"), ("settings", "settings")):
-        if old[key] != new[key]:
-            return f"its {what} differ, as after another training or with another --epoch or --template"
-    return ""
+    reasons = {
+        "prompts": "it is of other prompts (--template)",
+        "weights": "it is of other tuned weights (--epoch, or another training in this folder)",
+        "settings": "it is of other settings (another training in this folder)",
+    }
+    return next((reason for key, reason in reasons.items() if old[key] != new[key]), "")
