@@ -95,12 +95,11 @@ def logits_of(trainer, items: list, description: str) -> tuple[np.ndarray, np.nd
     trainer.set_model_mode("eval")
     logits, labels = [], []
     check = LogitsCheck()
-    with contextlib.redirect_stdout(io.StringIO()):
-        loader = ordered_loader(trainer.cfg, items)
-    for batch in tqdm(loader, desc=description, unit="batch", leave=False):
-        image, label = trainer.parse_batch_test(batch)
-        logits.append(trainer.model_inference(image).float().cpu())
-        check.add(logits[-1])
-        labels.append(label.cpu())
+    with contextlib.redirect_stdout(io.StringIO()):  # the loader prints its cache
+        for batch in tqdm(ordered_loader(trainer.cfg, items), desc=description, unit="batch", leave=False):
+            image, label = trainer.parse_batch_test(batch)
+            logits.append(trainer.model_inference(image).float().cpu())
+            check.add(logits[-1])
+            labels.append(label.cpu())
     check.check(lambda index: items[index].impath)
     return torch.cat(logits).numpy(), torch.cat(labels).numpy()
