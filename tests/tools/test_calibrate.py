@@ -139,7 +139,8 @@ def test_predictions_are_calibrated(call, trained, tmp_path):
     assert [line.rpartition("{")[2] for line in lines] == [", ".join(names) + "}" for names in sets]
     assert_user_error(call(path, "--conformal", 0.99, tool=predict), "0.99", "99", "20", call.file)
     for coverage in ("0", "1.5", "nan"):
-        assert_user_error(call(path, "--conformal", coverage, tool=predict), coverage, "0.9")
+        assert_user_error(call(path, "--conformal", coverage, tool=predict), "--conformal", coverage, "0.9")
+    assert_user_error(call(path, "--conformal", "0.9", "--search", "a", tool=predict), "--conformal", "--search")
 
 
 def test_a_calibration_holds_for_one_model(call, trained):

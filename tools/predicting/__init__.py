@@ -1,1 +1,1 @@
-"""Parts of tools/predict.py."""
+"""Parts of `tools/predict.py`."""
