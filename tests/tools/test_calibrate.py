@@ -35,9 +35,21 @@ def run_tool(tool, capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    """A run directory with a calibration by the default options. Tests copy it."""
+    folder = tmp_path_factory.mktemp("calibrated") / "run"
+    shutil.copytree(trained().output_dir, folder)
+    assert calibrate.main([str(folder), "--workers", "0"]) == 0
+    return folder
+
+
 @pytest.fixture
-def call(trained, capsys, tmp_path):
-    """call(*arguments, run=..., tool=...) -> (exit code, stdout, stderr), for a copy of a run in tmp_path / run."""
+def call(trained, calibrated, capsys, tmp_path):
+    """call(*arguments, run=..., tool=...) -> (exit code, stdout, stderr), for a copy of a run in tmp_path / run.
+
+    `call.calibrated()` makes the copy of a run that is calibrated.
+    """
 
     def calibrate_run(*arguments, run=None, tool=calibrate):
         folder = tmp_path / "run"
@@ -46,6 +58,10 @@ def call(trained, capsys, tmp_path):
         options = ("--workers", "0") if tool is calibrate else ()
         return run_tool(tool, capsys, folder, *arguments, *options)
 
+    def copy_calibrated():
+        shutil.copytree(calibrated, tmp_path / "run")
+
+    calibrate_run.calibrated = copy_calibrated
     calibrate_run.folder = tmp_path / "run"
     calibrate_run.file = tmp_path / "run" / "calibration.json"
     return calibrate_run
@@ -92,7 +108,7 @@ def test_a_calibration_and_its_test(call, trained):
 
 
 def test_the_diagram_and_the_table(call):
-    assert call()[0] == 0
+    call.calibrated()
     folder = call.folder / "calibration"
     assert Image.open(folder / "reliability.png").size[0] > 500
     light, dark = (folder / f"reliability_{theme}.svg" for theme in ("light", "dark"))
@@ -146,7 +162,7 @@ def test_predictions_are_calibrated(call, trained, tmp_path):
 def test_a_calibration_holds_for_one_model(call, trained):
     """Other classes, another prompt, other weights and a changed file are refused, each by name."""
     path = trained().dm.dataset.test[0].impath
-    call()
+    call.calibrated()
 
     def refused(*options, facts):
         code, _, err = call(path, *options, tool=predict)  # a note, and the model's own probabilities
@@ -174,7 +190,7 @@ def test_a_calibration_holds_for_one_model(call, trained):
 
 def test_new_classes_have_a_calibration_of_their_own(call, trained, capsys):
     new = ["five", "six", "seven", "eight", "nine"]
-    call()
+    call.calibrated()
     classifier = load_tuned(call.folder, calibrated=True)
     capsys.readouterr()
     assert classifier.with_classes(new).calibration is None
@@ -189,7 +205,8 @@ def test_new_classes_have_a_calibration_of_their_own(call, trained, capsys):
 
 def test_exports_name_the_temperature(call):
     assert "temperature" not in content(exported(call) / "classes.json")
-    call()
+    shutil.rmtree(call.folder)
+    call.calibrated()
     path = exported(call)
     assert content(path / "classes.json")["temperature"] == content(call.file)["temperature"]
 

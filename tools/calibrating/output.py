@@ -20,7 +20,7 @@ def text(result: Result) -> str:
     """Returns the results of a run as lines for the terminal."""
     n, n_test = (result.images[key]["images"] for key in ("calibration", "test"))
     source = SOURCES[result.images["source"]]
-    lines = [result.heading, f"{n:,} calibration images ({source}), {n_test:,} test images"]
+    lines = [f"{result.run}: {result.title}", f"{n:,} calibration images ({source}), {n_test:,} test images"]
     lines += aligned([["temperature", "accuracy", "ECE", "NLL", "Brier"], *map(metric_cells, result.diagrams)])
     expected = f"expected with {n:,} images"
     header = ["coverage", "measured", "95 % interval", expected, "set size", "empty", "lowest class"]
@@ -63,7 +63,7 @@ def write_files(result: Result) -> None:
 def files(result: Result):
     """Yields (path relative to the run directory, content) of the diagram and the table per class."""
     name = f"calibration/reliability{result.suffix}"
-    figure = draw(result.diagrams, result.heading)
+    figure = draw(result.diagrams, result.title)
     yield f"{name}.png", save(figure, "png")
     for theme, svg in themed_svg(figure):
         yield f"{name}_{theme}.svg", svg

@@ -23,16 +23,16 @@ class Result:
     """The calibration of a run and its test.
 
     Attributes:
-        heading: the run in words.
-        classes: all, base or new.
+        run: the run as the user named it.
+        title: method, dataset and classes.
         model: see `model_identity`.
         images: source, number and digest of the calibration images; number and digest of the test images.
         diagrams: of the test images, at temperature 1, and at that of the calibration if it is another one.
         notes: what the user must know to trust the numbers.
     """
 
-    heading: str
-    classes: str
+    run: str
+    title: str
     classnames: list[str]
     calibration: Calibration
     model: dict
@@ -93,8 +93,8 @@ def calibrate_run(run: str, state: dict, file: str, args) -> Result:
     test_logits, test_labels = logits_of(trainer, trainer.dm.dataset.test, "test images")
     settings = trainer.cfg.DATASET
     return Result(
-        heading=f"{run}: {trainer.cfg.TRAINER.NAME} on {settings.NAME}, {settings.SUBSAMPLE_CLASSES} classes",
-        classes=settings.SUBSAMPLE_CLASSES,
+        run=run,
+        title=f"{trainer.cfg.TRAINER.NAME} on {settings.NAME}, {settings.SUBSAMPLE_CLASSES} classes",
         classnames=list(trainer.dm.dataset.classnames),
         calibration=calibration,
         model=model_identity(state, trainer, trainer.dm.dataset.classnames),
