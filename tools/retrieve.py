@@ -78,6 +78,9 @@ def evaluate_all(args, captions) -> list:
     default = "micro" if args.data == "glyph_captions" else "ViT-B/16"
     zero_shot, results = {}, []
     for name in args.models:
+        if name != models.ZERO_SHOT:
+            models.check(name, args.epoch)
+    for name in args.models:
         if name == models.ZERO_SHOT:
             model = reference = models.zero_shot(args.backbone or default, args.device, args.precision)
         else:

@@ -12,7 +12,7 @@ from trainers.common import load_tuned
 from trainers.common.cached_features import store_identity
 from trainers.common.inference.captions import obstacle
 from trainers.common.inference.classifier import Classifier, check_device
-from trainers.common.inference.saved_run import make_bare
+from trainers.common.inference.saved_run import find_method, make_bare
 from trainers.common.runs.digest import digest
 from trainers.common.runs.finished import read_run
 
@@ -64,17 +64,17 @@ def zero_shot(backbone: str, device: str | None = None, precision: str = "") -> 
     return Model(ZERO_SHOT, trainer)
 
 
-def tuned(run: str, **options) -> Model:
-    """Returns the model of a finished run. `options` are those of `load_tuned`.
-
-    Raises:
-        FileNotFoundError, ValueError: as `load_tuned`; and if its method has no features of captions.
-    """
-    own = read_run(run, options.get("epoch"))[0]["meta"]["classnames"]
-    classifier = load_tuned(run, None if own else NO_CLASS, **options)
-    reason = obstacle(classifier.trainer)
+def check(run: str, epoch: int | None = None) -> None:
+    """Raises FileNotFoundError or ValueError if there is no such run, or its method has no features of captions."""
+    reason = obstacle(find_method(read_run(run, epoch)[0]["meta"]["trainer"]))
     if reason:
         raise ValueError(f"{run} cannot be evaluated on captions: {reason}")
+
+
+def tuned(run: str, **options) -> Model:
+    """Returns the model of a finished run. `options` are those of `load_tuned`, as are the errors."""
+    own = read_run(run, options.get("epoch"))[0]["meta"]["classnames"]
+    classifier = load_tuned(run, None if own else NO_CLASS, **options)
     state = classifier.state
     settings = {key: value for key, value in state["settings"].items() if key.startswith("TRAINER.")}
     identity = {"weights": digest(state["state_dict"]), "settings": settings} if state["state_dict"] else {}

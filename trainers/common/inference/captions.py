@@ -12,10 +12,10 @@ BATCH = 256  # captions
 SIMILARITY = ("text_features", "class_features", "encode_text", "encode_image", "logits", "model_inference")
 
 
-def obstacle(trainer) -> str:
-    """Returns why captions cannot be compared with images by a method; "" if they can."""
-    name = trainer.cfg.TRAINER.NAME
-    changed = [method for method in SIMILARITY if getattr(type(trainer), method) is not getattr(TunedClip, method)]
+def obstacle(method: type) -> str:
+    """Returns why captions cannot be compared with images by a method, a ClipTrainer; "" if they can."""
+    name = method.__name__
+    changed = [step for step in SIMILARITY if getattr(method, step) is not getattr(TunedClip, step)]
     if not changed:
         return ""
     if set(changed) & {"logits", "encode_image", "model_inference"}:
