@@ -27,6 +27,7 @@ class ImageNetO(ImageNetVariant):
     dataset_dir = "imagenet-o"
     counts = (200, None, None, 12_000)
     metric = "aupr"
+    true_labels = False
     domains = ("ImageNet", "anomaly")
 
     def set_paths(self, root):

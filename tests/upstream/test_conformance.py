@@ -110,6 +110,12 @@ def test_install_train_evaluate_parse_uninstall(tmp_path):
             check_trace(bundled, other, steps=STEPS if part == "train_base" else 0)
             check_log(log(outputs["bundled"], part), log(outputs[name], part), bundled)
 
+            record = json.loads((outputs[name] / part / RUN / "seed1" / "result.json").read_text())
+            rows = (outputs[name] / part / RUN / "seed1" / "predictions.csv").read_text().splitlines()
+            assert (
+                len(rows) == 1 + record["metrics"]["test"]["total"] and record["trust"]["zero_shot"]["metrics"]["ece"]
+            )
+
     assert list((tmp_path / "coop" / "data").rglob(f"shot_{SHOTS}-seed_1.pkl"))  # CoOp's few-shot files
     parsed = [float(value) for value in re.findall(r"^\* accuracy: (\S+)% \+- 0.00%$", printed, re.M)]
     accuracies = [trace(outputs["coop"], part)["accuracy"] for part in ("test_new", "train_base")]

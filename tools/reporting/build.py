@@ -16,6 +16,7 @@ from .protocols import TITLES, sort_into_tables
 from .run import FOLDER, OFFICIAL_NAMES, Run, known_dataset, registry_name
 from .scan import scan
 from .tables import Table, make_table, set_names
+from .trust import trust
 from .varied import varied
 
 
@@ -61,7 +62,7 @@ def build(args) -> Report:
             problems.append(Problem("missing", f"--protocol {protocol}", f"no finished {TITLES[protocol].lower()} run"))
     comparisons = [compare(table) if args.published else [] for table in tables]
     named = list(dict.fromkeys(key for keys in args.vary for key in keys))
-    details = [varied(table, named) + chosen(table) for table in tables]
+    details = [trust(table) + varied(table, named) + chosen(table) for table in tables]
     if args.ranks:
         from .rank_details import rank_details
 

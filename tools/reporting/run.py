@@ -15,7 +15,10 @@ from .consistency import check_metric, check_numbers
 EVALUATION = "evaluation-"  # start of the names of records of evaluations in the folder of a training
 LAST = "last_step"
 FOLDER = "Folder"  # dataset of the user's own images, named after their folder
-EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data", "content", "weights")
+EXTRA = (
+    "git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data", "content", "weights", "metrics",
+    "trust",
+)  # fmt: skip
 ALIASES = {"ClipFit": "CLIPFit"}  # second name of a trainer here -> its name
 OFFICIAL_NAMES = {**ALIASES, "MultiModalAdapter": "MMA"}  # trainer name in logs of the authors' code -> name here
 

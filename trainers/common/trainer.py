@@ -17,7 +17,7 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_optimizer
 
-from . import cpu_products, prompt_ensemble, schedule, tune_rate
+from . import cpu_products, prompt_ensemble, schedule, tune_rate, zero_shot
 from .compat import make_scaler
 from .finite import REMEDY
 from .models import peft_files
@@ -239,6 +239,9 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             self.need_val("TEST.SPLIT test")
         with torch.inference_mode():
             return super().test(split)
+
+    def zero_shot_outcomes(self, split, items):
+        return zero_shot.zero_shot_outcomes(self, split, items)
 
     def before_load(self, state: dict) -> None:
         """Adapts `state`, or the tuned module, before a checkpoint is loaded, if its shapes depend on the data."""

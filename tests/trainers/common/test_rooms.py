@@ -33,7 +33,8 @@ ALLOWED = {
     "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
     "schedule": set(),
     "tune_rate": set(),
-    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
+    "zero_shot": {"cached_features", "prompt_ensemble", "prompts", "runs"},
+    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip", "zero_shot"},
     "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned

@@ -39,9 +39,11 @@ class FeatureStore:
     Args:
         cfg: the config of a run, with DATALOADER.FEATURES and DATALOADER.FEATURES_GB.
         identity: what the features depend on, as JSON values; None: nothing is read or kept.
+        what: what is stored, for a message.
     """
 
-    def __init__(self, cfg, identity: dict | None):
+    def __init__(self, cfg, identity: dict | None, what: str = "features"):
+        self.what = what
         options = cfg.DATALOADER
         self.root = Path(options.FEATURES).expanduser() if options.FEATURES and identity else None
         self.limit = int(1e9 * options.FEATURES_GB)
@@ -110,7 +112,7 @@ class FeatureStore:
             write_atomically(str(path), hashlib.sha256(content).digest() + content)
             self.remove_oldest(but=path)
         except OSError as error:
-            print(f"Note: features are not kept for other runs (DATALOADER.FEATURES): {error}")
+            print(f"Note: {self.what} are not kept for other runs (DATALOADER.FEATURES): {error}")
             self.folder = None
 
     def remove_oldest(self, but: Path) -> None:
@@ -162,4 +164,4 @@ def remove_corrupted(path: Path) -> None:
     """Removes a file, and says so."""
     with contextlib.suppress(OSError):
         path.unlink()
-        print(f"Note: removed {path}, which was corrupted: its features are computed again")
+        print(f"Note: removed {path}, which was corrupted: its content is computed again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -20,6 +21,7 @@ from .log_lines import read_text
 from .provenance import data_hash, git_revision, now, peak_memory
 from .record_schema import FILE, FORMAT, SPLITS, WHICH_RUN, check, counts, record_digest
 
+PREDICTIONS = "predictions.csv"
 EVALUATION = "evaluation"  # beginning of the names of evaluation records in the run directory of a training
 ALL_SECTIONS = "*"  # for trainers that do not name their config section
 loaded_plugins: list[dict] = []  # plugins of this process, in the format of the record: {"path": ..., "sha256": ...}
@@ -174,6 +176,8 @@ def begin(trainer) -> None:
         while os.path.exists(backup):  # two records within one second
             backup += "-2"
         os.replace(path, backup)
+        with contextlib.suppress(FileNotFoundError):  # records of earlier versions have no predictions
+            os.replace(csv_path(path), csv_path(path) + backup[len(path) :])
         print(f"Note: {path} is the record of a finished run with other settings or images: renamed to {backup}")
     save(trainer.run.record, path)
 
@@ -194,6 +198,15 @@ def record_path(trainer) -> str:
     return os.path.join(cfg.OUTPUT_DIR, re.sub(r"[^\w.-]", "_", "-".join(parts)) + ".json")
 
 
+def csv_path(record_path: str) -> str:
+    """Returns the path of the predictions of a record: predictions.csv next to result.json.
+
+    Those of `evaluation-DTD-new-test.json` are in `evaluation-DTD-new-test-predictions.csv`.
+    """
+    folder, name = os.path.split(record_path)
+    return os.path.join(folder, PREDICTIONS if name == FILE else f"{os.path.splitext(name)[0]}-{PREDICTIONS}")
+
+
 def write(trainer) -> None:
     """Writes the run record of a finished run, atomically."""
     import torch
@@ -206,6 +219,7 @@ def write(trainer) -> None:
         "metrics": run.metrics,
         "train_seconds": run.trained_seconds,
         "test_seconds": round(run.test_seconds, 3),
+        "trust": run.trust,
         "peak_memory_mb": peak_memory(trainer.device),
         "device": torch.cuda.get_device_name() if cuda else f"cpu ({torch.get_num_threads()} threads)",
         "content": content(trainer),

@@ -91,6 +91,38 @@ EVALUATION = {
     "split": Field(str, "split tested on"),
     "final_model": Field(str, "epoch tested: `last_step` or `best_val`"),
 }
+TRUST = {
+    "predictions": Field(
+        dict,
+        "`predictions.csv`; null if the order of the images is unknown",
+        null=True,
+        fields={
+            "file": Field(str, "its name, in the folder of the record"),
+            "sha256": Field(str, "hash of its content"),
+            "images": Field(int, "number of its rows"),
+        },
+    ),
+    "per_class": Field(
+        dict,
+        "per class, in the order of `identity.classnames`",
+        fields={"images": Field(list, "number of images"), "correct": Field(list, "of which correct")},
+    ),
+    "zero_shot": Field(
+        dict,
+        "zero-shot CLIP on the same images; null in runs of zero-shot CLIP, and with `TEST.ZERO_SHOT False`",
+        null=True,
+        fields={
+            "prompt": Field(str, "its prompt template, or the number of its prompts"),
+            "stored": Field(bool, "whether its predictions were those kept by an earlier run"),
+            "metrics": Field(dict, "as `metrics`"),
+            "correct": Field(list, "as `per_class.correct`"),
+            "only_run": Field(int, "images that only the run has correct"),
+            "only_zero_shot": Field(int, "images that only zero-shot CLIP has correct"),
+            "p": Field(float, "two-sided p value of McNemar's test of the two, exact"),
+        },
+    ),
+    "warnings": Field(list, "reasons not to trust the result, as in the log"),
+}
 DATA = {split: Field(str, f"hash of the names of the {split} images", null=True) for split in SPLITS}
 FIELDS = {
     "format": Field(int, f"{FORMAT}"),
@@ -104,7 +136,9 @@ FIELDS = {
     "metric": Field(str, "name in `metrics` of the result that methods are compared by; `accuracy` for most datasets"),
     "metrics": Field(
         dict,
-        "by split: `accuracy`, `error_rate`, `macro_f1` and the dataset's own in percent; `total`, `correct`",
+        "by split: `accuracy`, `error_rate`, `macro_f1` and the dataset's own in percent; `total`, `correct`; "
+        "`accuracy_low`, `accuracy_high`, `balanced_accuracy`, `top5_accuracy`, `ece`, `mce`, `auroc` in percent; "
+        "`nll` in nats, `brier` from 0 to 2",
         required=True,
     ),
     "eval_only": Field(bool, "whether it is an evaluation", required=True),
@@ -121,6 +155,7 @@ FIELDS = {
     "test_seconds": Field(float, "time of the last evaluation", written="end"),
     "peak_memory_mb": Field(float, "of the GPU, or of the process; null if unknown", null=True, written="end"),
     "device": Field(str, "name of the GPU, or `cpu` and the number of threads", written="end"),
+    "trust": Field(dict, "more about the predictions", null=True, written="maybe", fields=TRUST),
     "content": Field(dict, "content of the images", written="end", fields=CONTENT),
     "weights": Field(dict, "digest of the weights in each checkpoint: `folder/file` -> digest", written="end"),
     "written": Field(str, "time of the end (UTC)", written="end"),

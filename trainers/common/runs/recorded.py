@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .. import classes, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
-from . import checkpoint, dataset_metrics, divergence, record, trace
+from . import checkpoint, dataset_metrics, divergence, predictions, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -26,6 +26,7 @@ class RunState:
     earlier_seconds: float = 0.0  # training time before the run was resumed
     trained_seconds: float | None = None  # total training time without the final test; None until training ends
     test_seconds: float = 0.0  # time of the latest evaluation
+    reference_seconds: float = 0.0  # time for the comparison with zero-shot CLIP, and predictions.csv
     epoch: int | None = None  # epoch of the weights that were saved or loaded last
     source: dict | None = None  # evaluation only: the run whose checkpoint is evaluated
     load_epoch: int | None = None  # evaluation only: the epoch that was asked for
@@ -34,6 +35,7 @@ class RunState:
     images: ImageHashes | None = None  # of the run's dataset, read in the background
     weights: dict = field(default_factory=dict)  # "folder/file" of each checkpoint of the run -> digest of its weights
     metrics: dict = field(default_factory=dict)  # split -> name -> value, from the latest evaluation
+    trust: dict | None = None  # field of the record, from the latest evaluation with a record
     lock: FolderLock | None = None  # lock on the run directory, during training
 
     def train_seconds(self) -> float:
@@ -68,7 +70,7 @@ class RecordedRun:
         run.started = time.time()
         run.metrics = {}
         run.weights = {}
-        run.test_seconds = 0.0
+        run.test_seconds = run.reference_seconds = 0.0
         record.read_images(self)
         try:
             with FolderLock(self.output_dir) as run.lock:
@@ -78,7 +80,7 @@ class RecordedRun:
                 super().train()
                 self.check_folder()
                 self.report_equal_content()
-                run.trained_seconds = round(run.train_seconds() - run.test_seconds, 3)
+                run.trained_seconds = round(run.train_seconds() - run.test_seconds - run.reference_seconds, 3)
                 record.write(self)  # last, so that all files of a finished run are complete
                 divergence.remove_mark(self)
         except FloatingPointError as error:
@@ -131,13 +133,54 @@ class RecordedRun:
             record.begin(self)
         tested = split or self.cfg.TEST.SPLIT
         add_metrics = functools.partial(dataset_metrics.add, dataset=dataset_of(self), split=tested)
-        with results_of(self.evaluator, lambda index: self.image_name(tested, index), add_metrics) as results:
+        collector = predictions.Collector()
+        name_of = functools.partial(self.image_name, tested)
+        with results_of(self.evaluator, name_of, add_metrics, collector) as results:
             metric = super().test(split, *args, **kwargs)
         run.metrics = {tested: results}
         run.test_seconds = time.time() - started
+        if split is None and run.record:
+            self.judge(tested, collector)
         if is_run:
             record.write(self)
         return metric
+
+    def judge(self, split: str, collector: predictions.Collector) -> None:
+        """Writes predictions.csv, and adds metrics and the comparison with zero-shot CLIP to the results of the run."""
+        started = time.time()
+        run = self.run
+        run.trust = None
+        outcomes = collector.outcomes()
+        if not getattr(dataset_of(self), "true_labels", True):
+            print(
+                f"Note: {self.cfg.DATASET.NAME} has images without a true class: no predictions.csv, only its metrics"
+            )
+            return
+        if outcomes is None:
+            print("Note: no predictions.csv and only the evaluator's metrics, as it was not given logits and labels")
+            return
+        predictions.add_metrics(run.metrics[split], outcomes, collector.n_cls)
+        items = self.items_in_order(split, outcomes.labels)
+        classnames = [self.lab2cname.get(label, "") for label in range(collector.n_cls)]
+        written = zero_shot = None
+        if items is None:
+            print("Note: no predictions.csv, as the images are not evaluated in their order: DATALOADER.TEST.SAMPLER")
+        else:
+            path = record.csv_path(run.record_path)
+            written = predictions.write_csv(path, outcomes, items, self.cfg.DATASET.ROOT, classnames)
+            zero_shot = self.zero_shot_outcomes(split, items)
+        run.trust = predictions.trust(outcomes, zero_shot, classnames, written)
+        run.reference_seconds = time.time() - started
+
+    def items_in_order(self, split: str, labels) -> list | None:
+        """Returns the images of a split if an evaluation with these labels had them in their order, else None."""
+        items = getattr(dataset_of(self), split, None) or ()
+        in_order = self.cfg.DATALOADER.TEST.SAMPLER == "SequentialSampler"
+        return items if in_order and labels.tolist() == [item.label for item in items] else None
+
+    def zero_shot_outcomes(self, split: str, items):
+        """Returns outcomes of zero-shot CLIP for these images and what to record of it; None if there is no CLIP."""
+        return None
 
     def image_name(self, split: str, index: int) -> str:
         """Returns the split and, unless its order is random, the path of the image at a position of the evaluation."""
@@ -232,26 +275,25 @@ def own_images(trainer) -> bool:
 
 
 @contextlib.contextmanager
-def results_of(evaluator, name_of, add_metrics):
+def results_of(evaluator, name_of, add_metrics, collector):
     """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded.
 
     Before the evaluator computes its results, raises FloatingPointError if it has processed logits that are infinite or
-    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, evaluator, confidence)` returns
-    the results with those that belong to the dataset; `confidence` are the largest probabilities of each batch.
+    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, outcomes)` returns the results
+    with those that belong to the dataset. `collector` gets what the evaluator processes, and has the outcomes.
     """
     results = {}
     logits_check = LogitsCheck()
-    confidence = []
     process, evaluate = evaluator.process, evaluator.evaluate
 
     def process_and_note(logits, *args, **kwargs):
         logits_check.add(logits)
-        confidence.append(logits.detach().float().softmax(dim=1).amax(dim=1))
+        collector.add(logits, *args, **kwargs)
         return process(logits, *args, **kwargs)
 
     def evaluate_and_collect():
         logits_check.check(name_of)
-        metrics = add_metrics(evaluate(), evaluator, confidence)
+        metrics = add_metrics(evaluate(), collector.outcomes())
         results.update({name: float(value) for name, value in metrics.items()})
         for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
             count = getattr(evaluator, f"_{name}", None)

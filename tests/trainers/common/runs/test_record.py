@@ -30,7 +30,7 @@ def test_from_start_to_end(make, tmp_path):
     assert finished["finished"] and finished["metrics"]["test"]["accuracy"] > 0 and not finished["eval_only"]
     assert finished["evaluation"] == {"split": "test", "final_model": "last_step"}
     assert set(finished) == set(started) | {
-        "train_seconds", "test_seconds", "peak_memory_mb", "device", "content", "weights", "written",
+        "train_seconds", "test_seconds", "peak_memory_mb", "device", "content", "weights", "written", "trust",
     }  # fmt: skip
     same = set(started) - {"finished", "metrics", "started", "digest"}
     assert {key: started[key] for key in same} == {key: finished[key] for key in same}
