@@ -1,0 +1,48 @@
+"""The corruptions that are computed by the package imagecorruptions: frost needs its pictures, spatter OpenCV."""
+
+import contextlib
+import importlib.util
+
+import numpy as np
+from PIL import Image
+
+NAME = "imagecorruptions-imaug"
+MODULE = "imagecorruptions"
+SMALLEST = 32  # pixels of a side that the package takes
+
+
+@contextlib.contextmanager
+def global_numbers_of(rng):
+    """Lets NumPy's global generator, which the package uses, give the numbers of `rng` within the block."""
+    state = np.random.get_state()
+    np.random.set_state(rng.get_state())
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+
+
+def by_package(name: str):
+    """Returns the function of a corruption; see `noise_and_blur` for its arguments.
+
+    The package is imported when it is needed: it loads OpenCV, scikit-image and Numba.
+    """
+
+    def function(image, severity, rng):
+        import cv2
+        from imagecorruptions import corruptions
+
+        cv2.setNumThreads(0)  # its threads do not survive the fork of a worker process
+        with global_numbers_of(rng):
+            return getattr(corruptions, name)(Image.fromarray(image), severity)
+
+    return function
+
+
+FUNCTIONS = {name: by_package(name) for name in ("frost", "spatter")}
+
+
+def require(names: list[str]) -> None:
+    """Raises ModuleNotFoundError if the package is needed for corruptions but is not installed."""
+    if names and importlib.util.find_spec(MODULE) is None:
+        raise ModuleNotFoundError(f"{', '.join(sorted(names))}: no module named {MODULE!r}", name=MODULE)
