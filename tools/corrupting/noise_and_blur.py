@@ -126,14 +126,15 @@ def moved(pixels: np.ndarray, radius: int, sigma: float, angle: float) -> np.nda
     weights = np.exp(-(np.arange(n) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
     weights = weights / np.sum(weights)
     down, right = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+    reach = min(n, max(height, width))
+    padded = np.pad(pixels, [(reach, reach), (reach, reach), (0, 0)][: pixels.ndim], mode="edge")
     result = np.zeros(pixels.shape)
     for i in range(n):
         rows, columns = -math.ceil(i * down - 0.5), -math.ceil(i * right - 0.5)
         if abs(rows) >= height or abs(columns) >= width:
             break
-        taken_rows = np.clip(np.arange(height) - rows, 0, height - 1)
-        taken_columns = np.clip(np.arange(width) - columns, 0, width - 1)
-        result += weights[i] * pixels[taken_rows[:, None], taken_columns]
+        top, left = reach - rows, reach - columns
+        result += weights[i] * padded[top : top + height, left : left + width]
     return result
 
 
