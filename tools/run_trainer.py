@@ -52,5 +52,6 @@ def cfg_with_data(state: dict, run: str, root="", classes="", changes: dict | No
     """
     if "DATASET.NAME" not in state["settings"]:
         raise ValueError(f"{run} does not record the dataset of the run: give a run directory or a checkpoint")
+    find_method(state["meta"]["trainer"])  # registers its options
     found = root or (record.read(os.path.join(run, record.FILE)) or {}).get("root")
     return make_cfg(state, {"DATASET.ROOT": found, "DATASET.SUBSAMPLE_CLASSES": classes, **(changes or {})})

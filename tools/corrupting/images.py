@@ -61,7 +61,7 @@ class TestImages:
 
     def check_folder(self, conditions: list[Condition]) -> None:
         """Raises FileNotFoundError if `folder` lacks an image in a condition."""
-        for condition in conditions:
+        for condition in conditions if self.folder else ():
             paths = self.paths(condition)
             missing = [path for path in paths if not os.path.isfile(path)]
             if missing:

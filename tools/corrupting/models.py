@@ -11,7 +11,8 @@ from tools.analysing.runs import comparable, labels
 from trainers.common.cached_features import EVALUATION_KEYS
 from trainers.common.finite import LogitsCheck
 from trainers.common.inference.classifier import Classifier
-from trainers.common.inference.saved_run import find_method
+from trainers.common.inference.saved_run import find_method, make_cfg
+from trainers.common.prompts import get_template
 from trainers.common.runs.digest import digest
 from trainers.common.runs.finished import read_run
 
@@ -131,11 +132,13 @@ class Loader:
 
 def zero_shot_state(state: dict) -> dict:
     """Returns the state of the zero-shot CLIP of a run: its backbone and data, the prompts of the dataset."""
+    find_method(ZERO_SHOT)  # registers its options
     settings = {key: value for key, value in state["settings"].items() if not key.startswith("TRAINER.")}
     settings |= {"TRAINER.NAME": ZERO_SHOT, "MODEL.START_TUNE": False}
-    meta = {**state["meta"], "trainer": ZERO_SHOT, "template": settings.get("DATASET.TEMPLATE", ""), "tune": []}
-    meta.pop("start", None)
-    return {"state_dict": {}, "epoch": None, "meta": meta, "settings": settings}
+    meta = {key: value for key, value in state["meta"].items() if key != "start"} | {"trainer": ZERO_SHOT, "tune": []}
+    zero_shot = {"state_dict": {}, "epoch": None, "meta": meta, "settings": settings}
+    meta["template"] = get_template(make_cfg(zero_shot))  # CoOp's own, for example, is its learned context
+    return zero_shot
 
 
 def read_runs(paths: list[str], epoch: int | None) -> list[tuple[str, dict, str]]:

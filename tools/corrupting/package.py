@@ -33,8 +33,9 @@ def by_package(name: str):
         from imagecorruptions import corruptions
 
         cv2.setNumThreads(0)  # its threads do not survive the fork of a worker process
-        with global_numbers_of(rng):
-            return getattr(corruptions, name)(Image.fromarray(image), severity)
+        with global_numbers_of(rng), np.errstate(invalid="ignore"):
+            pixels = getattr(corruptions, name)(Image.fromarray(image), severity)
+        return pixels if np.isfinite(pixels).all() else image  # spatter without a drop divides 0 by 0
 
     return function
 

@@ -139,7 +139,7 @@ def heat_sections(rows: list[Row], conditions: list[Condition]) -> list[Section]
     }
     if differences:
         caption = (
-            "Accuracy of the run minus that of its zero-shot CLIP, in percentage points. Blue is better, red worse."
+            "Accuracy of the run minus that of its zero-shot CLIP, in percentage points. Blue: better; red: worse."
         )
         figure = heat_maps(differences, *labels, differences=True)
         sections.append(Section("heat-map-difference", "Difference from zero-shot CLIP", caption, figure))
