@@ -29,8 +29,8 @@ def parse_args(argv=None):
     add_options(parser, "epoch", "device", "precision", "backbone", several=True)
     parser.add_argument(
         "--corruptions", nargs="+", default=None, metavar="NAME",
-        help="names, or groups: common (the fifteen of ImageNet-C), extra, all, noise, blur, weather, digital "
-        "(default: common, or none with --sweep)",
+        help="names, or groups: common (the fifteen of ImageNet-C), extra, all, own (without those that "
+        "need a package), noise, blur, weather, digital (default: common, or none with --sweep)",
     )  # fmt: skip
     parser.add_argument(
         "--severities", type=int, nargs="+", default=[1, 2, 3, 4, 5], metavar="N", help="1 to 5 (default: all)"
@@ -56,7 +56,7 @@ def parse_args(argv=None):
 
 
 def check_args(args) -> None:
-    """Raises ValueError for an invalid option, ModuleNotFoundError if a corruption needs a missing package."""
+    """Raises ValueError for an invalid option, or a corruption that needs a missing package."""
     from tools.corrupting.catalogue import names_of
     from tools.corrupting.sweeps import check_names
 

@@ -18,7 +18,9 @@ COMMON = {  # the fifteen of ImageNet-C by family, in its order
 }
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 IMAGENET_C = tuple(name for names in COMMON.values() for name in names)
-GROUPS = {"common": IMAGENET_C, "extra": EXTRA, "all": (*IMAGENET_C, *EXTRA), **COMMON}
+ALL = (*IMAGENET_C, *EXTRA)
+OWN = tuple(name for name in ALL if name not in package.FUNCTIONS)  # need no package
+GROUPS = {"common": IMAGENET_C, "extra": EXTRA, "all": ALL, "own": OWN, **COMMON}
 CLEAN = "clean"
 
 
@@ -41,7 +43,7 @@ class Condition:
 def function_of(name: str) -> Callable:
     """Returns the function (image, level, rng) -> pixels of a corruption or sweep."""
     for module in (noise_and_blur, weather_and_digital):
-        if name in GROUPS["all"] and hasattr(module, name):
+        if name in ALL and hasattr(module, name):
             return getattr(module, name)
     return package.FUNCTIONS[name] if name in package.FUNCTIONS else sweeps.SWEEPS[name].function
 
@@ -53,17 +55,16 @@ def names_of(words: list[str], computed: bool = True) -> list[str]:
         computed: whether they are computed; otherwise the images are corrupted already.
 
     Raises:
-        ValueError: a word is unknown.
-        ModuleNotFoundError: a corruption needs a package that is not installed.
+        ValueError: a word is unknown, or a corruption needs a package that is not installed.
     """
     chosen = set()
     for word in words:
-        if word not in GROUPS and word not in GROUPS["all"]:
-            raise ValueError(f"--corruptions must be of {', '.join((*GROUPS, *GROUPS['all']))}, got {word!r}")
+        if word not in GROUPS and word not in ALL:
+            raise ValueError(f"--corruptions must be of {', '.join((*GROUPS, *ALL))}, got {word!r}")
         chosen.update(GROUPS.get(word, (word,)))
     if computed:
-        package.require([name for name in chosen if name in package.FUNCTIONS])
-    return [name for name in GROUPS["all"] if name in chosen]
+        package.require([name for name in ALL if name in chosen])
+    return [name for name in ALL if name in chosen]
 
 
 def check_size(names: list[str], size) -> None:

@@ -1,7 +1,7 @@
 """The corruptions that are computed by the package imagecorruptions: frost needs its pictures, spatter OpenCV."""
 
 import contextlib
-import importlib.util
+import importlib
 
 import numpy as np
 from PIL import Image
@@ -29,10 +29,9 @@ def by_package(name: str):
     """
 
     def function(image, severity, rng):
-        import cv2
         from imagecorruptions import corruptions
 
-        cv2.setNumThreads(0)  # its threads do not survive the fork of a worker process
+        corruptions.cv2.setNumThreads(0)  # OpenCV's threads do not survive the fork of a worker process
         with global_numbers_of(rng), np.errstate(invalid="ignore"):
             pixels = getattr(corruptions, name)(Image.fromarray(image), severity)
         return pixels if np.isfinite(pixels).all() else image  # spatter without a drop divides 0 by 0
@@ -44,6 +43,18 @@ FUNCTIONS = {name: by_package(name) for name in ("frost", "spatter")}
 
 
 def require(names: list[str]) -> None:
-    """Raises ModuleNotFoundError if the package is needed for corruptions but is not installed."""
-    if names and importlib.util.find_spec(MODULE) is None:
-        raise ModuleNotFoundError(f"{', '.join(sorted(names))}: no module named {MODULE!r}", name=MODULE)
+    """Raises ValueError if corruptions need the package, and it is not installed or cannot be loaded."""
+    names = [name for name in names if name in FUNCTIONS]
+    if not names:
+        return
+    try:
+        importlib.import_module(MODULE)
+    except ImportError as error:
+        remedy = "pip install -r requirements-optional.txt"
+        if "lib" in str(error):  # libGL.so.1, which servers lack
+            remedy = "pip install opencv-python-headless"
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{' and '.join(names)} need the package {NAME} ({reason}): {remedy}, or leave them out with "
+            "--corruptions own"
+        ) from error

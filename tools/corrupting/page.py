@@ -11,7 +11,7 @@ from tools.reporting.files import render, write_all
 from tools.reporting.sections import Section
 from tools.reporting.text import number
 
-from .catalogue import CLEAN, EXTRA, GROUPS, IMAGENET_C, Condition
+from .catalogue import ALL, CLEAN, EXTRA, IMAGENET_C, Condition
 from .figures import curves, heat_maps, pretty
 from .summary import Row, has_mce, in_mean
 from .sweeps import SWEEPS
@@ -26,11 +26,11 @@ PAIRED = (
 
 def corruption_names(conditions: list[Condition]) -> list[str]:
     present = {each.name for each in conditions}
-    return [name for name in GROUPS["all"] if name in present]
+    return [name for name in ALL if name in present]
 
 
 def severities(conditions: list[Condition]) -> list[int]:
-    return sorted({each.level for each in conditions if each.name in GROUPS["all"]})
+    return sorted({each.level for each in conditions if each.name in ALL})
 
 
 def of_name(conditions: list[Condition], name: str) -> list[Condition]:

@@ -10,7 +10,7 @@ from dassl.data.datasets import build_dataset
 from tools.run_trainer import cfg_with_data
 
 from . import package
-from .catalogue import GROUPS
+from .catalogue import ALL
 from .images import TestImages, find_folder
 from .models import Loader, label_all, read_runs
 from .summary import has_mce
@@ -47,7 +47,7 @@ def load(args):
 def notes_of(models: list, conditions: list, images, cfg) -> list[str]:
     """Returns what a reader must know of the numbers."""
     names = {each.name for each in conditions}
-    corruptions = names & set(GROUPS["all"])
+    corruptions = names & set(ALL)
     notes = []
     if images.folder and corruptions:
         notes.append(f"The corrupted images are those in {images.folder}; sweeps are computed.")
