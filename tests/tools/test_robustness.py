@@ -19,7 +19,8 @@ from tools.corrupting.models import Model
 from trainers.common import load_tuned
 from trainers.common.runs.image_hashes import image_keys
 
-FAST = ("--workers", "0", "--images", "60")
+FAST = ("--workers", "0", "--images", "30")
+SMALL = ("--workers", "0", "--images", "10")
 FEW = ("--corruptions", "gaussian_noise", "contrast", "--severities", "1", "4")
 
 
@@ -58,13 +59,13 @@ def test_accuracies_are_those_of_plain_loops(call, runs, tmp_path):
     assert code == 0, err
     rows = results(tmp_path / "out")
     assert {key[:2] for key in rows} == {
-        ("zero-shot CLIP", "-"), ("CLIPFit", "1"), ("CLIPFit", "2"), ("CoOp", "1"),
+        ("zero-shot CLIP", ""), ("CLIPFit", "1"), ("CLIPFit", "2"), ("CoOp", "1"),
     }  # fmt: skip
     for label, seed, trainer in (("CLIPFit", "1", one), ("CLIPFit", "2", two), ("CoOp", "1", coop)):
         trainer.test()
         assert float(rows[label, seed, "clean", "0"]["accuracy"]) == trainer.run.metrics["test"]["accuracy"]
     zero.test()
-    assert float(rows["zero-shot CLIP", "-", "clean", "0"]["accuracy"]) == zero.run.metrics["test"]["accuracy"]
+    assert float(rows["zero-shot CLIP", "", "clean", "0"]["accuracy"]) == zero.run.metrics["test"]["accuracy"]
     test = one.dm.dataset.test
     keys = image_keys([item.impath for item in test])
     classifier = load_tuned(one.output_dir)
@@ -86,7 +87,7 @@ def test_accuracies_are_those_of_plain_loops(call, runs, tmp_path):
 def test_orders_batches_and_workers_change_no_pixel(call, runs, tmp_path):
     pixels = []
     for i, options in enumerate((("--workers", "0"), ("--workers", "2", "--batch-size", "7"))):
-        arguments = [*FEW[:4], "--severities", *("14" if i else "41"), "--images", "60", *options]
+        arguments = [*FEW[:3], "--severities", *("14" if i else "41"), "--images", "30", *options]
         assert call(runs["one"], *arguments, out=f"out{i}")[0] == 0
         pixels.append({key[2:]: row["pixels"] for key, row in results(tmp_path / f"out{i}").items()})
     assert pixels[0] == pixels[1] and len(set(pixels[0].values())) == 5
@@ -114,7 +115,7 @@ def test_a_killed_evaluation_goes_on(call, runs, tmp_path, monkeypatch):
     predict = Model.predict
     monkeypatch.setattr(Model, "predict", lambda self, image: predictions.append(len(image)) or predict(self, image))
     code, out, _ = call(runs["one"], *FEW, *FAST)
-    assert code == 0 and "4 of 10" in out and sum(predictions) == 2 * 3 * 60
+    assert code == 0 and "4 of 10" in out and sum(predictions) == 2 * 3 * 30
     assert list((tmp_path / "out" / "pixels").iterdir()) == []
     again = results(tmp_path / "out")
     predictions.clear()
@@ -123,16 +124,18 @@ def test_a_killed_evaluation_goes_on(call, runs, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(Model, "predict", lambda self, image: predictions.append(len(image)) or predict(self, image))
     code, out, _ = call(runs["one"], *FEW, *FAST)
-    assert code == 0 and f"{broken} is corrupted" in out and sum(predictions) == 60
+    assert code == 0 and f"{broken} is corrupted" in out and sum(predictions) == 30
     assert results(tmp_path / "out") == again
     predictions.clear()
     code, out, _ = call(runs["one"], runs["coop"], *FEW, *FAST)  # only the new run is evaluated
-    assert code == 0 and sum(predictions) == 5 * 60
+    assert code == 0 and sum(predictions) == 5 * 30
 
 
 def test_the_page(call, runs, tmp_path):
     one, two, coop, _ = runs.values()
-    code, out, _ = call(one, two, coop, "--corruptions", "own", "--severities", "2", "5", "--sweep", "grey", *FAST)
+    code, out, _ = call(
+        one, two, coop, "--corruptions", "blur", "saturate", "--severities", "2", "5", "--sweep", "grey", *SMALL
+    )
     assert code == 0
     folder = tmp_path / "out"
     page, markdown = (folder / "robustness.html").read_text(), (folder / "robustness.md").read_text()
@@ -144,14 +147,13 @@ def test_the_page(call, runs, tmp_path):
     with open(folder / "overview.csv", newline="") as file:
         overview = {row["method"]: row for row in csv.DictReader(file)}
     rows = results(folder)
-    counted = [key for key in rows if key[0] == "CLIPFit" and key[2] not in ("clean", "grey", "speckle_noise",
-               "gaussian_blur", "saturate")]  # fmt: skip
-    assert len(counted) == 2 * 14 * 2
+    counted = [key for key in rows if key[0] == "CLIPFit" and key[2] not in ("clean", "grey", "saturate")]
+    assert len(counted) == 2 * 4 * 2
     mean = np.mean([float(rows[key]["accuracy"]) for key in counted])
     assert float(overview["CLIPFit"]["corrupted"]) == pytest.approx(mean) and overview["CLIPFit"]["seeds"] == "2"
     record = json.loads((folder / "robustness.json").read_text())
-    assert record["images"] == 60 and len(record["results"]) == len(rows) and record["dataset"] == "Digits"
-    assert "robustness.html" in out and "Gaussian noise" in out
+    assert record["images"] == 10 and len(record["results"]) == len(rows) and record["dataset"] == "Digits"
+    assert "robustness.html" in out and "Glass blur" in out
 
 
 def test_corrupted_images_of_a_folder(call, runs, tmp_path):
@@ -213,4 +215,5 @@ def test_runs_that_cannot_be_compared(call, runs, trained, tmp_path):  # noqa: F
 
 def test_a_full_disk_is_known_before_images_are_decoded(call, runs, monkeypatch):
     monkeypatch.setattr(images, "FREE_BYTES", 1 << 60)
-    assert_user_error(call(runs["one"], *FEW, *FAST), "GB", "--out", "--images")
+    code, _, err = call(runs["one"], *FEW, *FAST)
+    assert_user_error((code, err.splitlines()[-1]), "GB", "--out", "--images")

@@ -128,6 +128,7 @@ class Pending:
         for number in present:
             self.crcs.setdefault(number, np.zeros(n, np.uint32))[places[numbers == number]] = crcs[numbers == number]
         models = {id(model): model for number in present for model in self.conditions[number][1]}
+        image = image.to(next(iter(models.values())).classifier.trainer.device)
         for key, model in models.items():
             hits = model.predict(image).numpy() == self.labels[places]
             for number in present:

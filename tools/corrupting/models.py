@@ -15,6 +15,7 @@ from trainers.common.inference.saved_run import find_method, make_cfg
 from trainers.common.prompts import get_template
 from trainers.common.runs.digest import digest
 from trainers.common.runs.finished import read_run
+from trainers.common.tuned_clip import TunedClip
 
 ZERO_SHOT = "ZeroshotCLIP"
 
@@ -74,16 +75,42 @@ class Model:
 
     @torch.inference_mode()
     def predict(self, image: torch.Tensor) -> torch.Tensor:
-        """Returns the predicted classes (B,) of a batch (B, 3, H, W), on the CPU.
+        """Returns the predicted classes (B,) of a batch (B, 3, H, W) on the model's device; they are on the CPU.
 
         Raises InvalidLogits if logits are infinite or NaN.
         """
-        trainer = self.classifier.trainer
-        logits = trainer.model_inference(image.to(trainer.device))
+        logits = self.classifier.trainer.model_inference(image)
         check = LogitsCheck()
         check.add(logits)
         check.check()
         return logits.argmax(dim=-1).cpu()
+
+
+class FrozenFeatures:
+    """Image features of a frozen CLIP, computed once per batch for all models that do not tune its image encoder.
+
+    Args:
+        trainer: a trainer with this CLIP. `of` replaces the `image_features` of others.
+    """
+
+    def __init__(self, trainer):
+        self.compute = trainer.image_features
+        self.image = self.features = None
+
+    def of(self, image: torch.Tensor, tuned: bool = True) -> torch.Tensor:
+        if image is not self.image:
+            self.image, self.features = image, self.compute(image, tuned=False)
+        return self.features
+
+
+def share_image_features(models: list[Model]) -> None:
+    """Makes models with the same CLIP in memory, whose image encoder they do not tune, share its features."""
+    shared: dict[tuple, FrozenFeatures] = {}
+    for model in models:
+        trainer = model.classifier.trainer
+        if type(trainer).image_features is TunedClip.image_features and not trainer.tunes_images():
+            key = (id(trainer.clip), trainer.precision)
+            trainer.image_features = shared.setdefault(key, FrozenFeatures(trainer)).of
 
 
 class Loader:

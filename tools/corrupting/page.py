@@ -180,12 +180,12 @@ def result_rows(rows: list[Row], conditions: list[Condition]) -> list[dict]:
     lines = []
     for row in rows:
         for model in row.models:
+            own = {"run": "", "seed": ""} if row.zero_shot else {"run": model.path, "seed": model.seed}
             for condition in conditions:
                 result = row.evaluation[model, condition]
                 line = {
-                    "method": row.label, "run": "" if row.zero_shot else model.path, "seed": model.seed,
-                    "condition": condition.name, "level": condition.level, "accuracy": result.accuracy,
-                    "images": len(result.correct), "pixels": result.pixels,
+                    "method": row.label, **own, "condition": condition.name, "level": condition.level,
+                    "accuracy": result.accuracy, "images": len(result.correct), "pixels": result.pixels,
                 }  # fmt: skip
                 if model.reference is not None:
                     zero = row.evaluation[model.reference, condition]

@@ -12,7 +12,7 @@ from tools.run_trainer import cfg_with_data
 from . import package
 from .catalogue import ALL
 from .images import TestImages, find_folder
-from .models import Loader, label_all, read_runs
+from .models import Loader, label_all, read_runs, share_image_features
 from .summary import has_mce
 
 SIDE = 224  # pixels that the severities are made for
@@ -41,6 +41,7 @@ def load(args):
     tuned = [loader.load(*run) for run in runs]
     models = [*loader.zero_shot.values(), *(model for model in tuned if model.reference is not None)]
     label_all(models)
+    share_image_features(models)
     return models, cfg, images
 
 

@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tools.corrupting.pictures import picture
 from tools.corrupting import catalogue, noise_and_blur, package, sweeps, weather_and_digital
 from tools.corrupting.catalogue import Condition, corrupt
 
 WITHIN_1 = {"defocus_blur", "snow"}  # rounding errors before the truncation to whole numbers
-
-
-def picture(height=40, width=52, seed=0):
-    """A picture with edges, ramps and noise, (H, W, 3) of uint8."""
-    rng = np.random.RandomState(seed)
-    y, x = np.mgrid[:height, :width]
-    channels = [200 * x / width, 200 * y / height, 200 * ((x // 5 + y // 7) % 2)]
-    return np.clip(np.stack(channels, -1) + rng.randint(0, 56, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 def close(found, expected, tolerance=1e-9):

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tests.tools.corrupting.test_formulas import picture
+from tests.tools.corrupting.pictures import digests
 from tests.user_errors import raises_user_error
 from tools.corrupting import catalogue, summary, sweeps
 from tools.corrupting.catalogue import CLEAN, Condition, corrupt, names_of
@@ -17,19 +16,9 @@ from tools.corrupting.summary import ALEXNET, Row, has_mce, mean_corruption_erro
 DIGEST = """
 import sys
 sys.path.insert(0, ".")
-from tests.tools.corrupting.test_summary import digests
-print(digests(list(reversed(range(4)))))
+from tests.tools.corrupting.pictures import digests
+print(digests([3, 2, 1, 0]))
 """
-
-
-def digests(order):
-    """Returns name -> CRC-32 of four corrupted images, computed in this order."""
-    crcs = {}
-    for name in sorted(catalogue.OWN, reverse=order[0] > 0):
-        for i in order:
-            pixels = corrupt(picture(30, 34, seed=i), Condition(name, 1 + i), (10, i), seed=2)
-            crcs[name, i] = zlib.crc32(pixels.tobytes())
-    return sorted(crcs.items())
 
 
 def test_another_process_and_another_order_give_the_same_bits():
