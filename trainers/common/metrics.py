@@ -112,6 +112,20 @@ def auroc(scores, positive) -> float | None:
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
+def average_precision(scores, positive) -> float | None:
+    """Returns the area under the precision-recall curve: the sum of precision * (recall - recall before).
+
+    The sum is over the different scores in descending order, as in scikit-learn. None without a positive image.
+    """
+    scores, positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    if not positive.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last one of equal scores
+    hits = np.cumsum(positive[order])[last]
+    return float((hits / (last + 1) * np.diff(hits / hits[-1], prepend=0.0)).sum())
+
+
 def mcnemar(first, second) -> tuple[int, int, float]:
     """Compares two classifiers on the same images by McNemar's test.
 

@@ -147,12 +147,15 @@ def test_mcnemar_counts_images_that_one_of_two_has_correct():
         metrics.mcnemar([1], [1, 0])
 
 
-def test_auroc_is_that_of_sklearn():
+def test_auroc_and_average_precision_are_those_of_sklearn():
     metrics_of_sklearn = pytest.importorskip("sklearn.metrics")
     generator = np.random.default_rng(0)
     positive = generator.integers(0, 2, 300)
     scores = (generator.normal(size=300) + positive).round(1)  # with ties
     assert metrics.auroc(scores, positive) == pytest.approx(metrics_of_sklearn.roc_auc_score(positive, scores))
+    expected = metrics_of_sklearn.average_precision_score(positive, scores)
+    assert metrics.average_precision(scores, positive) == pytest.approx(expected)
+    assert metrics.average_precision([0.5, 0.7], [0, 0]) is None
 
 
 def test_ece_bins_contain_their_upper_end():
