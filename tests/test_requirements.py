@@ -108,7 +108,8 @@ def test_programs_that_need_no_optional_package(without_extras, key):
 
 @pytest.mark.parametrize(
     "key, file",
-    [("report", "report"), ("interpolate", "report"), ("analyse", "report"), ("robustness", "report"), ("letters", "report"), ("fetch", "data"),
+    [("report", "report"), ("interpolate", "report"), ("analyse", "report"), ("robustness", "report"),
+     ("letters", "report"), ("fetch", "data"),
      ("export onnx", "optional"), ("slurm", "optional"), ("wandb", "optional")],
 )  # fmt: skip
 def test_a_missing_optional_package_is_one_line(without_extras, key, file):

@@ -96,7 +96,7 @@ def test_orders_batches_and_workers_change_no_pixel(call, runs, tmp_path):
     assert other["gaussian_noise", "4"] != pixels[0]["gaussian_noise", "4"]
 
 
-def test_a_killed_evaluation_goes_on(call, runs, tmp_path, monkeypatch):
+def test_a_killed_evaluation_resumes(call, runs, tmp_path, monkeypatch):
     finish, finished = evaluation.Pending._finish, []
 
     def killed(self, number):

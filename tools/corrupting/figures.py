@@ -103,7 +103,10 @@ def write_cells(ax, array: np.ndarray, colours, limits, signed: bool) -> None:
         if math.isfinite(value):
             red, green, blue, _ = colours((value - limits[0]) / (limits[1] - limits[0]))
             light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-            text, colour = f"{value:+.0f}" if signed else f"{value:.0f}", "black" if light else "white"
+            text, colour = (
+                f"{round(value):+d}" if signed and round(value) else f"{round(value)}",
+                "black" if light else "white",
+            )
             ax.text(column + 0.5, row + 0.53, text, ha="center", va="center", fontsize=7, color=colour)
 
 

@@ -17,6 +17,7 @@ from dassl.data.data_manager import build_data_loader
 from dassl.data.fast_loader import fast_pixels
 from dassl.data.fast_loader.byte_batch import Images, as_bytes, split_transform
 from dassl.data.fast_loader.loader import Loader
+from datasets.imagenet_c import ImageNetC
 from trainers.common.compat import read_rgb
 from trainers.common.runs.digest import digest
 from trainers.common.runs.image_hashes import image_keys
@@ -87,7 +88,7 @@ def find_folder(text: str, root: str) -> str:
     """
     if not text:
         return ""
-    folder = os.path.join(root, "imagenet-c") if text == "imagenet_c" and not os.path.isdir(text) else text
+    folder = os.path.join(root, ImageNetC.dataset_dir) if text == "imagenet_c" and not os.path.isdir(text) else text
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"--corrupted-images {text}: there is no folder {folder}")
     return folder

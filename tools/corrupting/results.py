@@ -1,4 +1,4 @@
-"""Results of one model in one condition, each in a file of its own, so that a killed evaluation goes on."""
+"""Results of one model in one condition, each in a file of its own, so that a killed evaluation can resume."""
 
 import base64
 import json

@@ -5,25 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.imagenet_c import CORRUPTIONS as ALEXNET_ERRORS
+from datasets.imagenet_c import SEVERITIES
 from tools.reporting.stats import Stat, over_seeds
 
 from .catalogue import CLEAN, EXTRA, IMAGENET_C, Condition
 from .evaluation import Evaluation
 from .models import Model
 
-SEVERITIES = (1, 2, 3, 4, 5)
 NORMAL = statistics.NormalDist().inv_cdf(0.975)
-# AlexNet's mean error over the five severities, by the code of ImageNet-C
-ALEXNET = dict(
-    zip(
-        IMAGENET_C,
-        (
-            0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360, 0.866816, 0.826572, 0.819324,
-            0.564592, 0.853204, 0.646056, 0.717840, 0.606500,
-        ),
-        strict=True,
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def mean_corruption_error(errors: dict[str, float]) -> float:
     Args:
         errors: corruption -> mean error over the five severities, in percent.
     """
-    return statistics.fmean(errors[name] / alexnet for name, alexnet in ALEXNET.items())
+    return statistics.fmean(errors[name] / alexnet for name, alexnet in ALEXNET_ERRORS.items())
 
 
 def has_mce(conditions: list[Condition], dataset: str, classes: str) -> bool:

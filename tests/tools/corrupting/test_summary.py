@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from datasets import imagenet_c
 from tests.tools.corrupting.pictures import digests
 from tests.user_errors import raises_user_error
 from tools.corrupting import catalogue, summary, sweeps
 from tools.corrupting.catalogue import CLEAN, Condition, corrupt, names_of
-from tools.corrupting.summary import ALEXNET, Row, has_mce, mean_corruption_error
+from tools.corrupting.summary import ALEXNET_ERRORS as ALEXNET
+from tools.corrupting.summary import Row, has_mce, mean_corruption_error
 
 DIGEST = """
 import sys
@@ -73,6 +75,7 @@ def test_mean_corruption_error():
     known = {"gaussian_noise": 0.886428, "snow": 0.866816, "brightness": 0.564592, "contrast": 0.853204}
     known |= {"elastic_transform": 0.646056, "pixelate": 0.717840, "jpeg_compression": 0.606500, "fog": 0.819324}
     assert known.items() <= ALEXNET.items() and len(ALEXNET) == 15
+    assert tuple(ALEXNET) == catalogue.IMAGENET_C and imagenet_c.EXTRA == catalogue.EXTRA
     assert mean_corruption_error({name: 100 * error for name, error in ALEXNET.items()}) == pytest.approx(100)
     errors = {name: 0.0 for name in ALEXNET} | {"snow": 43.3408, "fog": 81.9324}
     assert mean_corruption_error(errors) == pytest.approx((50 + 100) / 15)
