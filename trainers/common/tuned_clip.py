@@ -340,6 +340,11 @@ class TunedClip:
                 self.text_cache.zero_shot = self.class_features(passes)
         return self.text_cache.zero_shot
 
+    def tunes_images(self) -> bool:
+        """Whether `image_features` may differ from those of the frozen CLIP."""
+        names = [*self.clip_names, *self.changes]
+        return bool(self._insertions("image")) or any(self.backbone.in_encoder(name, image=True) for name in names)
+
     def tuned_changed(self) -> None:
         """Clears the text features cached for evaluation. Call this after every change of the tuned parameters."""
         self.text_cache.tuned = None
