@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from tools.recipe import ALL
 
+from .fonts import FAMILY, legend_columns, noting_missing_characters
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
@@ -20,6 +21,7 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vP*Xph<>"
 STYLE = {
+    "font.family": FAMILY,
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.linewidth": 0.7, "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
@@ -53,7 +55,7 @@ def draw(table: Table, styles: dict[str, dict]) -> Figure | None:
 
 def save(figure: Figure, file_format: str) -> bytes:
     """Returns the figure as svg, png or pdf. Equal figures give equal bytes."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), noting_missing_characters():
         file = io.BytesIO()
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format)
         background = "white" if file_format == "png" else "none"
@@ -110,7 +112,8 @@ def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: boo
         elif row.zero_shot:
             style = {"linestyle": "--", "marker": ""}
         handles.append(Line2D([], [], label=row.title, **styles[row.title] | style))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(per_line, len(handles)), frameon=False)
+    columns = legend_columns(figure, [row.title for row in table.rows], per_line)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def short(title: str) -> str:

@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .details import Curve, Detail, Panel
+from .fonts import legend_columns
 from .labels import value_text
 from .plots import COLOURS, GREY, MARKERS, STYLE, short
 from .varied import number, ordered
 
 LOG_SPREAD = 20  # positive values that differ by more than this factor are on a logarithmic axis
 MAX_TICK = 14  # letters of a tick label
-LETTER = 0.075  # width of a letter in the legend, in inches
 
 
 class Axis:
@@ -141,6 +141,5 @@ def add_legend(figure: Figure, panels: list[Panel], styles: dict, reference: str
     handles = [Line2D([], [], label=label, **styles[label]) for label in styles if label in with_points]
     if any(curve.reference for panel in panels for curve in panel.curves):
         handles.append(Line2D([], [], label=reference, color=GREY, linestyle="--"))
-    inches = 0.7 + max(len(handle.get_label()) for handle in handles) * LETTER
-    columns = min(len(handles), max(1, int(figure.get_size_inches()[0] / inches)))
+    columns = legend_columns(figure, [handle.get_label() for handle in handles], len(handles))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
