@@ -17,7 +17,6 @@ LAST = "last_step"
 FOLDER = "Folder"  # dataset of the user's own images, named after their folder
 EXTRA = ("git", "written", "epochs", "train_seconds", "peak_memory_mb", "device", "data", "content", "weights")
 ALIASES = {"ClipFit": "CLIPFit"}  # second name of a trainer here -> its name
-OFFICIAL_NAMES = {**ALIASES, "MultiModalAdapter": "MMA"}  # trainer name in logs of the authors' code -> name here
 
 
 @dataclass
