@@ -17,7 +17,6 @@ MORE_FONTS = (
 )  # fmt: skip
 INSTALLED = {font.name for font in font_manager.fontManager.ttflist}
 FAMILY = ["sans-serif", *(name for name in MORE_FONTS if name in INSTALLED)]
-LEGEND_HANDLE = 0.7  # width of a legend's handle and of the gaps around it, in inches
 
 
 @contextlib.contextmanager
@@ -40,12 +39,6 @@ def note_missing_characters() -> None:
         "as Noto Sans CJK (Debian: fonts-noto-cjk)",
         file=sys.stderr,
     )
-
-
-def legend_columns(figure: Figure, labels, most: int) -> int:
-    """Returns the number of columns of a legend: at most `most`, fewer if the labels are too long for the figure."""
-    widest = LEGEND_HANDLE + max(map(text_width, labels))
-    return max(1, min(most, len(labels), int(figure.get_figwidth() / widest)))
 
 
 def text_width(text: str) -> float:

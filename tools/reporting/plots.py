@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from tools.recipe import ALL
 
-from .fonts import FAMILY, legend_columns, noting_missing_characters
+from .fonts import FAMILY, noting_missing_characters, text_width
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
@@ -20,6 +20,7 @@ COLOURS = (
     "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
 )  # fmt: skip
 MARKERS = "osD^vP*Xph<>"
+LINE = 0.19  # height of a line of a legend, in inches
 STYLE = {
     "font.family": FAMILY,
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
@@ -94,11 +95,11 @@ def panels(table: Table, styles: dict, draw_panel, height: float) -> Figure:
             ax.set_xlabel("")
         if index % columns:
             ax.set_ylabel("")
-    legend(figure, table, styles, 2 if single else 2 * columns, lines=draw_panel is shots_panel)
+    legend(figure, table, styles, lines=draw_panel is shots_panel)
     return figure
 
 
-def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: bool) -> None:
+def legend(figure: Figure, table: Table, styles: dict, lines: bool) -> None:
     """Adds a legend of the rows above a figure.
 
     Args:
@@ -112,8 +113,17 @@ def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: boo
         elif row.zero_shot:
             style = {"linestyle": "--", "marker": ""}
         handles.append(Line2D([], [], label=row.title, **styles[row.title] | style))
-    columns = legend_columns(figure, [row.title for row in table.rows], per_line)
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    add_legend(figure, handles)
+
+
+def add_legend(figure: Figure, handles: list, loc: str = "outside upper center") -> None:
+    """Adds a legend with as many columns as there is room for. More than two lines make the figure higher."""
+    width, height = figure.get_size_inches()
+    longest = max((text_width(handle.get_label()) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width / (0.6 + longest))))
+    lines = math.ceil(len(handles) / columns)
+    figure.set_size_inches(width, height + LINE * max(0, lines - 2))
+    figure.legend(handles=handles, loc=loc, ncols=columns, frameon=False)
 
 
 def short(title: str) -> str:
@@ -202,5 +212,5 @@ def draw_accuracies(table: Table, styles: dict) -> Figure:
     ax.set_ylim(len(table.groups) - 0.5, -0.5)
     ax.grid(True, axis="x")
     ax.set_xlabel("accuracy (%)")
-    legend(figure, table, styles, per_line=4, lines=False)
+    legend(figure, table, styles, lines=False)
     return figure
