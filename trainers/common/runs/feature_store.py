@@ -31,6 +31,7 @@ cfg_default.DATALOADER.FEATURES_GB = 20.0  # limit of that folder; those not use
 
 SUFFIX = ".features"
 SHA = 32  # bytes of a SHA-256
+NOT_KEPT = "Note: features are not kept for other runs (DATALOADER.FEATURES)"
 
 
 class FeatureStore:
@@ -43,7 +44,7 @@ class FeatureStore:
 
     def __init__(self, cfg, identity: dict | None):
         options = cfg.DATALOADER
-        self.root = Path(options.FEATURES).expanduser() if options.FEATURES and identity else None
+        self.root = folder_of(options.FEATURES) if identity else None
         self.limit = int(1e9 * options.FEATURES_GB)
         self.identity = json.dumps(identity, sort_keys=True, indent=1)
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:32]
@@ -95,7 +96,7 @@ class FeatureStore:
             write_atomically(str(path), hashlib.sha256(content).digest() + content)
             self.remove_oldest(but=path)
         except OSError as error:
-            print(f"Note: features are not kept for other runs (DATALOADER.FEATURES): {error}")
+            print(f"{NOT_KEPT}: {error.__cause__ or error}")  # without advice on the run directory
             self.folder = None
 
     def remove_oldest(self, but: Path) -> None:
@@ -113,6 +114,15 @@ class FeatureStore:
                 total -= sizes[path][1]
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def folder_of(text: str) -> Path | None:
+    """Returns the folder that DATALOADER.FEATURES names; None for "", and if it starts with ~ and there is no home."""
+    folder = os.path.expanduser(text)
+    if folder.startswith("~"):
+        print(f"{NOT_KEPT}: no home folder for {text}")
+        return None
+    return Path(folder) if folder else None
 
 
 def _read_keys(path: Path) -> np.ndarray:
