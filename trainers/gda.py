@@ -80,6 +80,7 @@ class GDA(FeatureTrainer):
     model_name = "gda"
     trainable = False
     choices = {"COVARIANCE": ("shrunk", "plain"), "NEW_CLASSES": ("zero_shot", "synthesised")}
+    searches_on_val = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

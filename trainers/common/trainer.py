@@ -35,6 +35,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
     """Base class of methods in Dassl's loop. `TunedClip` has the model, `RecordedRun` the files of the run."""
 
     traceable = True
+    searches_on_val = False  # True: chooses hyper-parameters on the validation images
     lr_per_iteration = False  # True: the learning rate changes after each iteration, also if a run is set in epochs
 
     def __init__(self, cfg):
