@@ -5,7 +5,7 @@
 
 Prints the name of the config file, then the config keys that override it and their values, one per line. The file is
 in configs/trainers/METHOD or, if it is missing there, in configs/trainers/_base_. A method without a recipe gets the
-default recipe. --methods prints the methods that have a recipe, one per line.
+default recipe. Methods may have the names of their official codes. --methods prints the methods that have a recipe.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ import yaml
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TABLE = CONFIGS / "recipes.yaml"
 ALL = "all"  # all training images; the number of shots is then -1
+OFFICIAL_NAMES = {  # trainer in the authors' code -> method here
+    "ClipFit": "CLIPFit",
+    "MultiModalAdapter": "MMA",
+    "MMRLpp": "MMRLPP",
+}
 DEFAULT = "default"  # entry for the methods without a recipe
 EVERY = "every"  # rules for all methods and protocols, before those of the method
 SHARED = "_base_"  # folder of the config files that all methods share
@@ -114,13 +119,14 @@ def main(argv=None) -> int:
         return 0
     if args.dataset is None:
         parser.error("give METHOD PROTOCOL DATASET, or --methods")
+    method = OFFICIAL_NAMES.get(args.method, args.method)
     try:
-        config, keys = recipe(args.method, args.protocol, args.dataset, args.shots, args.backbone, table)
+        config, keys = recipe(method, args.protocol, args.dataset, args.shots, args.backbone, table)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if args.method not in table:
-        print(f"configs/recipes.yaml has no recipe for {args.method}: using the default recipe", file=sys.stderr)
+    if method not in table:
+        print(f"configs/recipes.yaml has no recipe for {method}: using the default recipe", file=sys.stderr)
     print(config)
     for key, value in keys.items():
         print(key, value, sep="\n")

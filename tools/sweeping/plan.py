@@ -4,6 +4,7 @@ import argparse
 import itertools
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datasets import catalogue
@@ -107,7 +108,6 @@ def plan(args) -> list[Job]:
             protocol.
     """
     fill_defaults(args)
-    args.names = output_names(args)
     varied = varying.combinations(args.vary)
     combinations = [(args, *key) for key in itertools.product(args.methods, args.datasets, args.shots)]
     if args.vary:
@@ -188,15 +188,37 @@ def fill_defaults(args) -> None:
     if negative:
         raise ValueError(f"--seeds must be 0 or more, got {negative[0]}")
     args.seeds, args.shots = list(dict.fromkeys(args.seeds)), list(dict.fromkeys(args.shots))
-    args.methods = select_methods(args.methods, args.protocol, args.backbone or "")
+    args.names = output_names(args)
+    args.methods = select_methods(args.methods, args.protocol, partial(backbone_obstacle, args))
     args.start_from = getattr(args, "start_from", None)
     if args.start_from:
         check_start(args)
 
 
+def backbone_obstacle(args, method: str) -> str:
+    """Returns why a method cannot use --backbone with the settings of its first run; "" if it can.
+
+    The backbones that are the defaults fit every method.
+    """
+    import train
+    from trainers.common.models.places import Unsupported
+
+    if not args.backbone:
+        return ""
+    own = argparse.Namespace(**{**vars(args), "start_from": None})
+    setting = Setting(own, method, args.datasets[0], args.shots[0], args.seeds[0])
+    try:
+        train.setup_cfg(train.parse_args(setting.base_argv()))
+    except Unsupported as error:
+        return str(error)
+    except (ValueError, OSError):  # such as an unknown backbone, which the runs report
+        return ""
+    return ""
+
+
 def check_start(args) -> None:
     """Raises ValueError unless --start-from names a method that tunes parameters of CLIP only."""
-    select_methods([args.start_from], args.protocol, args.backbone or "")
+    select_methods([args.start_from], args.protocol, partial(backbone_obstacle, args))
     methods = registered_methods().items()
     sources = [name for name, method in methods if getattr(method, "tunes_sets_only", lambda: False)()]
     if args.start_from not in sources:

@@ -201,7 +201,8 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         """Returns images (B, 3, H, W) and labels (B,) on the device."""
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
-    def before_train(self):
+    def check_training(self):
+        self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
         if self.cfg.MODEL.START_TUNE and not self.cfg.MODEL.START_FROM:  # without it, the optimiser has no start
             raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
         if self.cfg.MODEL.START_TUNE and not self.trainable:
@@ -213,7 +214,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             self.need_val("TEST.FINAL_MODEL last_step")
         if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.SPLIT test")  # before the training, not after it
-        super().before_train()
+        super().check_training()
 
     def after_train(self):
         if self.trace:

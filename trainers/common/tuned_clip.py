@@ -6,6 +6,7 @@ they replace. Zero-shot features are therefore available at any time.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,19 @@ from . import prompt_ensemble
 from .compat import functional_call
 from .models import linear_terms, preprocess
 from .models.backbone import Backbone
-from .models.backbones import check_blocks, complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
+from .models.backbones import (
+    check_blocks,
+    complete_cfg,
+    features_per_image,
+    image_tokens_obstacle,
+    load_backbone,
+    outline,
+)
 from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
+from .models.places import Unsupported
 from .models.text import Start
 from .models.weight_changes import WeightChanges
 from .prompts import fill, get_template
@@ -76,6 +85,8 @@ class TunedClip:
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
     uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
+    prompts_of_teacher = False  # True: only the teacher's text features are of these prompts, and predictions need none
+    choices: dict[str, tuple] = {}  # key in the method's section -> its allowed values
 
     start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 
@@ -92,9 +103,10 @@ class TunedClip:
             return tuple(several or ())
         return (self.template,)
 
-    def sets_to_tune(self) -> tuple[str, ...]:
-        """Returns the parameter sets of CLIP that are tuned."""
-        return tuple(getattr(self.options, "TUNE", ()))
+    @classmethod
+    def sets_to_tune(cls, options) -> tuple[str, ...]:
+        """Returns the parameter sets of CLIP that are tuned, given the method's config section."""
+        return tuple(getattr(options, "TUNE", ()))
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
@@ -154,21 +166,24 @@ class TunedClip:
         """Sets the keys that follow from the backbone. Called before data are read and before weights are loaded.
 
         Raises:
-            ValueError: the backbone is unknown, or the method cannot use it.
+            ValueError: the backbone is unknown. Unsupported: the method cannot use it with these settings.
         """
         complete_cfg(cfg)
         prompt_ensemble.complete_cfg(cfg)
         name = cfg.MODEL.BACKBONE.NAME
         if cls.one_image_feature and features_per_image(name) > 1:
-            raise ValueError(
+            raise Unsupported(
                 f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
                 f"{features_per_image(name)}, one per query token: use another method or backbone"
             )
         reason = image_tokens_obstacle(name) if cls.inserts_image_tokens(cfg) else ""
         if reason:
-            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
+            raise Unsupported(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
         if cls.needs_blocks:
             check_blocks(name, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
+        sets = cls.sets_to_tune(cfg.TRAINER[cls.section])
+        if sets:
+            select(outline(name).model, sets, f"TRAINER.{cls.section}.TUNE")
 
     @classmethod
     def inserts_image_tokens(cls, cfg) -> bool:
@@ -177,9 +192,10 @@ class TunedClip:
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
-        precision = cfg.TRAINER[self.section].PREC
-        if precision not in PRECISIONS:
-            raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
+        for name, allowed in {"PREC": PRECISIONS, **self.choices}.items():
+            value = cfg.TRAINER[self.section][name]
+            if value not in allowed:
+                raise ValueError(f"TRAINER.{self.section}.{name} must be one of {allowed}, got {value!r}")
         if self.tunes_sets_only() and not (cfg.TRAINER[self.section].get("TUNE", True) or cfg.MODEL.START_TUNE):
             raise ValueError(
                 f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
@@ -225,7 +241,7 @@ class TunedClip:
         self.template = self.prompt_template()
         self.prepare_prompts(classnames)
 
-        sets = self.sets_to_tune()
+        sets = self.sets_to_tune(self.options)
         self.sets = select(self.clip, sets, f"TRAINER.{self.section}.TUNE")
         others = [name for names in self.sets.values() for name in names if not self.backbone.is_image(name)]
         if self.image_only and others:
@@ -273,18 +289,27 @@ class TunedClip:
         return load_backbone(section.NAME, self.precision, self.device, section.ACTIVATION)
 
     def prepare_prompts(self, classnames: list[str]) -> None:
-        """Sets the prompts of each class, their packed tokens per pass, and the index of each class's prompts."""
+        """Sets the prompts of each class, those of each pass, and the index of each class's prompts."""
         given = prompt_ensemble.given(self.cfg)
         if self.uses_templates:
             self.prompts = prompt_ensemble.class_prompts(self.cfg, classnames, self.prompt_templates())
         else:
             self.prompts = [[prompt] for prompt in fill(self.template, classnames)]
         passes, index = prompt_ensemble.passes(self.prompts)
-        self.packed_prompts = [self.pack_prompts(prompts) for prompts in passes]
+        self.passes = passes
+        self.__dict__.pop("packed_prompts", None)  # those of other classes
+        if not self.prompts_of_teacher:
+            self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
         self.prompt_index = index.to(self.device)
         print(prompt_ensemble.describe(self.prompts, self.template, classnames))
         if given and not self.uses_templates:
             print(f"Note: {self.cfg.TRAINER.NAME} learns its prompts, so {given} has no effect")
+
+    @functools.cached_property
+    @torch.inference_mode(False)
+    def packed_prompts(self) -> list[PackedPrompts]:
+        """The packed tokens of the prompts of each pass."""
+        return [self.pack_prompts(prompts) for prompts in self.passes]
 
     def pack_prompts(self, prompts: list[str]) -> PackedPrompts:
         """Returns the packed tokens of prompts, on the device."""

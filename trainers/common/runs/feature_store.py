@@ -45,7 +45,7 @@ class FeatureStore:
     def __init__(self, cfg, identity: dict | None, what: str = "features"):
         self.what = what
         options = cfg.DATALOADER
-        self.root = Path(options.FEATURES).expanduser() if options.FEATURES and identity else None
+        self.root = folder_of(options.FEATURES) if identity else None
         self.limit = int(1e9 * options.FEATURES_GB)
         self.identity = json.dumps(identity, sort_keys=True, indent=1)
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:32]
@@ -112,7 +112,8 @@ class FeatureStore:
             write_atomically(str(path), hashlib.sha256(content).digest() + content)
             self.remove_oldest(but=path)
         except OSError as error:
-            print(f"Note: {self.what} are not kept for other runs (DATALOADER.FEATURES): {error}")
+            # without advice on the run directory
+            print(f"Note: {self.what} are not kept for other runs (DATALOADER.FEATURES): {error.__cause__ or error}")
             self.folder = None
 
     def remove_oldest(self, but: Path) -> None:
@@ -130,6 +131,15 @@ class FeatureStore:
                 total -= sizes[path][1]
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def folder_of(text: str) -> Path | None:
+    """Returns the folder that DATALOADER.FEATURES names; None for "", and if it starts with ~ and there is no home."""
+    folder = os.path.expanduser(text)
+    if folder.startswith("~"):
+        print(f"Note: nothing is kept for other runs (DATALOADER.FEATURES): no home folder for {text}")
+        return None
+    return Path(folder) if folder else None
 
 
 def _read_keys(path: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import platform
@@ -157,6 +158,22 @@ def source_of(state: dict, model_dir: str) -> dict:
         "weights": digest(state["state_dict"]),
         "content": (state.get("meta") or {}).get("content"),
     }
+
+
+def check_folder(trainer) -> None:
+    """Raises ValueError if the run directory has a result or checkpoints of another method's training."""
+    from .checkpoint_file import POINTER  # imports torch
+
+    folder, method = trainer.cfg.OUTPUT_DIR, trainer.cfg.TRAINER.NAME
+    old = read(os.path.join(folder, FILE)) or {}
+    other = (old.get("identity") or {}).get("trainer", method)
+    if other == method or old.get("eval_only"):
+        return
+    if old.get("finished") or glob.glob(os.path.join(glob.escape(folder), "*", POINTER)):
+        raise ValueError(
+            f"--output-dir {folder} holds a run of {other}, and this run is one of {method}: set another --output-dir, "
+            "or remove that folder"
+        )
 
 
 def begin(trainer) -> None:
