@@ -1,0 +1,140 @@
+"""Training on images with captions, against the formulas in tests/reference/pairs.py."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.reference.pairs import PlainPairs, choose
+from tests.user_errors import raises_user_error
+from trainers import methods
+
+from .compare import SGD, plain_clip
+from .crash import content
+from .helpers import cut_off_after, make_trainer, train_step
+
+WORDS = ("a red dog", "a small cat on a mat", "the ship", "two dogs", "an empty street at night")
+ON_CAPTIONS = {
+    "Adapter", "BitFit", "CLIPFit", "CLIPLoRA", "CLIPSVD", "Compacter", "CompacterPP", "FLYP", "FullFineTuning",
+    "LayerNormTuning", "MMA", "ZeroshotCLIP", "ZeroshotCLIP2",
+}  # fmt: skip
+
+
+def write_captions(folder, train=12, val=4, test=6):
+    """Writes images of noise, with one to three captions each, and a CSV file. Some captions are of several images."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, number in (("train", train), ("val", val), ("test", test)):
+        for i in range(number):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((40, 40)).save(folder / f"{split}_{i}.png")
+            own = [WORDS[i % 5], f"{WORDS[(i + 1) % 5]} and {i}", WORDS[(2 * i) % 5]][: 1 + i % 3]
+            rows += [(f"{split}_{i}.png", text, split) for text in dict.fromkeys(own)]
+    with open(folder / "captions.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image", "caption", "split"), *rows])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("captions")
+    write_captions(folder)
+    return folder
+
+
+CAPTIONS = ("DATASET.NAME", "Captions", "DATASET.CAPTIONS.FILE", "captions.csv", "DATASET.NUM_SHOTS", "-1")
+
+
+@pytest.fixture
+def on_captions(root, tiny, tmp_path):
+    """on_captions(method, *opts, output=..., root=...) builds a trainer on the captions."""
+
+    def build(method, *opts, output=None, data=root, flags=()):
+        return make_trainer(method, data, tiny, output or tmp_path / "run", *CAPTIONS, *opts, flags=flags)
+
+    return build
+
+
+def batch_of(trainer, n=6, seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    index = torch.randperm(len(trainer.dm.dataset.train_x), generator=rng)[:n]
+    return {"img": torch.randn(n, 3, 32, 32, generator=rng), "label": torch.zeros(n, dtype=torch.long), "index": index}
+
+
+def captions_of(trainer, batch):
+    return [trainer.dm.dataset.train_x[i].captions for i in batch["index"]]
+
+
+def test_twenty_sgd_steps_follow_the_formulas(on_captions):
+    trainer = on_captions("CLIPFit")
+    plain = PlainPairs(plain_clip(trainer))
+    assert sorted(plain.parameters) == sorted(name for name, _ in trainer.tuned.named_parameters())
+    optimiser = torch.optim.SGD(plain.parameters.values(), **SGD)
+    for group in trainer.optim.param_groups:
+        group["lr"] = SGD["lr"]
+    masked = 0
+    for step in range(20):
+        batch = batch_of(trainer, seed=step)
+        captions = captions_of(trainer, batch)
+        chosen = choose(captions, step)
+        masked += sum(text in own for own in captions for text in chosen) - len(chosen)
+        torch.manual_seed(step)
+        summary = train_step(trainer, batch)
+        terms = plain.set_gradients(batch["img"], captions, chosen)
+        if step in (1, 19):
+            for name, p in plain.parameters.items():
+                gradient = trainer.tuned.get_parameter(name).grad
+                assert p.grad.norm() > 0 and (gradient - p.grad).norm() <= 1e-4 * p.grad.norm() + 1e-7, name
+        optimiser.step()
+        for name, term in terms.items():
+            assert summary[name] == pytest.approx(term.item(), rel=1e-5, abs=1e-6), (step, name)
+    assert masked > 0, "the batches have pairs that are no negatives"
+
+
+@pytest.mark.parametrize("method", ["CLIPFit", "FullFineTuning", "CLIPLoRA"])
+def test_gradient_caching_gives_the_gradients_of_the_whole_batch(on_captions, tmp_path, method):
+    options = ("TRAINER.CLIPLORA.DROPOUT", "0.0") if method == "CLIPLoRA" else ()
+    gradients = []
+    for size in (0, 4):
+        trainer = on_captions(method, "MODEL.GRADIENT_CACHING", str(size), *options, output=tmp_path / f"{size}")
+        for p in trainer.tuned.parameters():  # away from the start, where LoRA's gradients vanish
+            p.data += 0.01 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+        torch.manual_seed(1)
+        trainer.set_model_mode("train")
+        trainer.gradients(*trainer.parse_batch_train(batch_of(trainer, 10)))
+        gradients.append({name: p.grad for name, p in trainer.tuned.named_parameters()})
+    whole, cached = gradients
+    total = torch.cat([g.flatten() for g in whole.values()]).norm()
+    for name, gradient in whole.items():
+        assert gradient.norm() > 0, name
+        assert (cached[name] - gradient).norm() <= 1e-6 * total, name
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(on_captions, tmp_path):
+    options = ("TRAIN.CHECKPOINT_FREQ", "1", "TEST.FINAL_MODEL", "best_val", "DATASET.NUM_SHOTS", "9")
+    on_captions("CLIPFit", *options, output=tmp_path / "whole").train()
+    cut_off_after(on_captions("CLIPFit", *options, output=tmp_path / "cut"), 2)
+    on_captions("CLIPFit", *options, output=tmp_path / "cut").train()
+    for name in ("model.pth.tar-3", "model-best.pth.tar"):
+        assert content(tmp_path / "cut/clipfit" / name) == content(tmp_path / "whole/clipfit" / name)
+    whole, cut = (json.loads((tmp_path / run / "result.json").read_text()) for run in ("whole", "cut"))
+    assert whole["metrics"] == cut["metrics"] and whole["metric"] == "mean_recall" and whole["shots"] == 9
+    assert whole["identity"]["classnames"] == [] and whole["name"] == "captions"
+
+
+def test_which_methods_train_on_captions(root, tiny, tmp_path, monkeypatch):
+    assert {name for name, method in methods().items() if method.takes_captions()} - {"ClipFit"} == ON_CAPTIONS
+    monkeypatch.setattr("trainers.common.tuned_clip.load_backbone", None)
+    for name in ("CoOp", "TipAdapter", "LinearProbe", "TwoStage"):
+        with raises_user_error(name, "DATASET.NAME Captions", "CLIPFit"):
+            make_trainer(name, root / "missing", tiny, tmp_path / name, *CAPTIONS)
+        assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("method", sorted(ON_CAPTIONS - {"ZeroshotCLIP", "ZeroshotCLIP2"}))
+def test_every_method_learns_the_training_pairs(on_captions, method):
+    trainer = on_captions(method)
+    losses = [train_step(trainer, batch_of(trainer, 10))["loss"] for _ in range(3)]
+    assert all(np.isfinite(losses)) and trainer.tuned.state_dict()
