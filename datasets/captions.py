@@ -13,9 +13,10 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
+from trainers.common.inference.captions import caption_features
 from trainers.common.inference.retrieval import metrics, rank_both
 
-from .retrieval import UNSPLIT, choose, load
+from .retrieval import UNSPLIT, load
 
 cfg_default.DATASET.CAPTIONS = CN()
 cfg_default.DATASET.CAPTIONS.FILE = "glyph_captions"  # or a JSON or CSV file, relative to DATASET.ROOT
@@ -58,15 +59,19 @@ class Captions(DatasetBase):
         super().__init__(train_x=train, val=val or None, test=test)
         self._num_classes, self._lab2cname, self._classnames = 0, {}, []
 
-    @staticmethod
-    def recalls(images, texts, image_index):
-        """Returns the results of an evaluation by name; see `retrieval.metrics` in trainers/common/inference.
+    def recalls(self, trainer, features, split):
+        """Returns the results of an evaluation by name; see `metrics` in trainers/common/inference/retrieval.py.
 
         Args:
-            images, texts: normalised features (n, E) and (m, E).
-            image_index: the image of each caption.
+            features: normalised features (n, E) of the images of the split, val or test.
         """
-        return metrics(rank_both(images, texts, image_index))
+        items = getattr(self, split)
+        texts = [caption for item in items for caption in item.captions]
+        image_index = [index for index, item in enumerate(items) for _ in item.captions]
+        text_features, was_cut = caption_features(trainer, texts)
+        if any(was_cut):
+            print(f"Note: {sum(was_cut):,} of {len(texts):,} captions are longer than the context and cut off")
+        return metrics(rank_both(features.float().cpu(), text_features, image_index))
 
 
 def items_of(captions) -> list[CaptionedImage]:

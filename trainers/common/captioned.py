@@ -45,7 +45,7 @@ class Captioned:
             )
         encoder = self.text_encoder
         texts = [item.captions for item in items]
-        self.captions = pairs.Captions(texts, lambda texts: encoder.trim(encoder.tokenizer(texts)))
+        self.captions = pairs.Captions(texts, lambda texts: encoder.trim(encoder.tokenizer.cut(texts)[0]))
         if len(self.captions.tokens) < 2:
             raise ValueError(
                 f"all {len(items):,} training images have the caption {texts[0][0]!r:.80}, so there are no negatives: "
@@ -77,7 +77,7 @@ class Captioned:
 
     def test(self, split=None):
         if self.has_captions:
-            self.evaluator = CaptionEvaluator(self, getattr(self.dm.dataset, split or self.cfg.TEST.SPLIT))
+            self.evaluator = CaptionEvaluator(self, split or self.cfg.TEST.SPLIT)
         return super().test(split)
 
 
