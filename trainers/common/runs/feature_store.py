@@ -77,6 +77,21 @@ class FeatureStore:
                 os.utime(path)  # used now
         return features, found
 
+    def complete(self, keys: np.ndarray, compute) -> tuple[np.ndarray, int]:
+        """Returns the features (n, D) for keys (n,), and how many of them were computed, which are added to the store.
+
+        Args:
+            compute: places of the missing features in `keys` -> yields some of these places, and their features (m, D).
+        """
+        features, found = self.read(keys)
+        missing = np.flatnonzero(~found)
+        for rows, computed in compute(missing) if len(missing) else ():
+            if features is None:
+                features = np.zeros((len(keys), computed.shape[1]), computed.dtype)
+            features[rows] = computed
+            self.add(keys[rows], computed)
+        return features, len(missing)
+
     def add(self, keys: np.ndarray, features: np.ndarray) -> None:
         """Adds features (n, D) with their keys (n,). If they cannot be written, prints why; then it keeps no more."""
         finite = np.isfinite(features).all(axis=1)  # others are never read again: a run that has them stops
