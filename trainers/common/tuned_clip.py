@@ -41,6 +41,9 @@ NEEDS_VIT = (
     "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
     "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16/laion2b_s34b_b88k"
 )
+# A method that overrides none of these predicts by the similarity of its image features and of its text features, which
+# are those of a prompt alone.
+SIMILARITY = ("text_features", "class_features", "encode_text", "encode_image", "logits")
 
 
 @dataclass
@@ -213,7 +216,7 @@ class TunedClip:
     @classmethod
     def takes_captions(cls) -> bool:
         """Whether the method can be trained on captions: it encodes any text as it encodes the prompts of classes."""
-        fixed = ("text_features", "image_features", "logits", "losses")
+        fixed = (*SIMILARITY, "image_features", "losses")
         return all(getattr(cls, name) is getattr(TunedClip, name) for name in fixed)
 
     def choose_precision(self) -> str:

@@ -29,7 +29,10 @@ ALLOWED = {
     "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
     "schedule": set(),
     "tune_rate": set(),
-    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
+    "pairs": {"losses"},
+    "caption_evaluator": set(),
+    "captioned": {"caption_evaluator", "pairs"},
+    "trainer": {"captioned", "models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip"},
     "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned
