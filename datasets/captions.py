@@ -12,7 +12,6 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
-
 from trainers.common.inference.captions import caption_features
 from trainers.common.inference.retrieval import metrics, rank_both
 

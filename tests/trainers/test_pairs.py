@@ -8,9 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from datasets import retrieval
 from tests.reference.pairs import PlainPairs, choose
 from tests.user_errors import raises_user_error
+from tools.retrieving import models
+from tools.retrieving.features import image_features, text_features
 from trainers import methods
+from trainers.common import load_tuned
+from trainers.common.inference.retrieval import metrics as recalls
+from trainers.common.inference.retrieval import rank_both
 
 from .compare import SGD, move, plain_clip
 from .crash import content
@@ -145,3 +151,99 @@ def test_every_method_learns_the_training_pairs(on_captions, method):
     trainer = on_captions(method)
     losses = [train_step(trainer, batch_of(trainer, 10))["loss"] for _ in range(3)]
     assert all(np.isfinite(losses)) and trainer.tuned.state_dict()
+
+
+def rows_of(root, *rows):
+    """Writes a CSV file of other captions of the images in `root`. Returns its name."""
+    with open(root / "other.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image", "caption", "split"), *rows])
+    return "other.csv"
+
+
+def test_fewer_images_are_the_first_of_more(on_captions):
+    paths = {}
+    for seed in ("1", "2"):
+        for number in ("4", "9"):
+            dataset = on_captions("ZeroshotCLIP", "DATASET.NUM_SHOTS", number, "SEED", seed).dm.dataset
+            paths[seed, number] = [item.impath for item in dataset.train_x]
+            assert len(dataset.train_x) == int(number) and len(dataset.val) == 4 and len(dataset.test) == 6
+    assert paths["1", "9"][:4] == paths["1", "4"] and paths["2", "4"] != paths["1", "4"]
+
+
+def test_mistakes_in_the_data_are_one_line(on_captions, root):
+    with raises_user_error("DATASET.NUM_SHOTS 13", "12"):
+        on_captions("CLIPFit", "DATASET.NUM_SHOTS", "13")
+    with raises_user_error("BATCH_SIZE (1)", "at least 2"):
+        on_captions("CLIPFit", "DATALOADER.TRAIN_X.BATCH_SIZE", "1")
+    with raises_user_error("NUM_SHOTS 1)", "at least 2"):
+        on_captions("CLIPFit", "DATASET.NUM_SHOTS", "1")
+    test = ("test_0.png", "a dog", "test")
+    file = ("DATASET.CAPTIONS.FILE", "other.csv")
+    rows_of(root, test, *[(f"train_{i}.png", "a dog", "train") for i in range(3)])
+    with raises_user_error("'a dog'", "3", "DATASET.CAPTIONS.FILE"):
+        on_captions("CLIPFit", *file)
+    rows_of(root, test, ("train_0.png", " ", "train"))
+    with raises_user_error("train_0.png", "caption"):
+        on_captions("CLIPFit", *file)
+    rows_of(root, ("train_0.png", "a cat", "train"))
+    with raises_user_error("test", "other.csv"):
+        on_captions("CLIPFit", *file)
+
+
+def test_settings_without_effect_are_refused(on_captions, make):
+    with raises_user_error("MODEL.GRADIENT_CACHING 4", "Digits"):
+        make("CLIPFit", "MODEL.GRADIENT_CACHING", "4")
+    with raises_user_error("SUBSAMPLE_CLASSES", "'base'"):
+        on_captions("CLIPFit", "DATASET.SUBSAMPLE_CLASSES", "base")
+    with raises_user_error("DATALOADER.TRAIN_X.SAMPLER", "RandomClassSampler", "RandomSampler"):
+        on_captions("CLIPFit", "DATALOADER.TRAIN_X.SAMPLER", "RandomClassSampler")
+
+
+def test_other_captions_of_the_same_images_are_other_data(on_captions, root, tmp_path):
+    rows = [(f"train_{i}.png", f"a {WORDS[i]}", "train") for i in range(4)] + [("test_0.png", "a dog", "test")]
+    file = ("DATASET.CAPTIONS.FILE", rows_of(root, *rows), "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True")
+    on_captions("CLIPFit", *file).train()
+    rows_of(root, ("train_0.png", "another caption", "train"), *rows[1:])
+    with raises_user_error(tmp_path / "run", "training images"):
+        on_captions("CLIPFit", *file).train()
+
+
+def test_runs_are_evaluated_both_ways(on_captions, make, root, tmp_path):
+    """A run on captions as a classifier, a run on classes on captions; recalls equal those of tools/retrieve.py."""
+    on_captions("CLIPFit", "OPTIM.MAX_EPOCH", "1", output=tmp_path / "pairs").train()
+    make("CLIPFit", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True", output=tmp_path / "classes").train()
+    trainer = make("CLIPFit", output=tmp_path / "a", flags=("--eval-only", "--model-dir", str(tmp_path / "pairs")))
+    trainer.load_model(str(tmp_path / "pairs"))
+    trainer.test()
+    record = json.loads((tmp_path / "a/result.json").read_text())
+    assert 0 <= record["metrics"]["test"]["accuracy"] <= 100 and record["source"]["dataset"] == "Captions"
+    flags = ("--eval-only", "--model-dir", str(tmp_path / "classes"))
+    trainer = on_captions("CLIPFit", output=tmp_path / "b", flags=flags)
+    trainer.load_model(str(tmp_path / "classes"))
+    trainer.test()
+    found = json.loads((tmp_path / "b/result.json").read_text())["metrics"]["test"]
+    for run, metrics in ((tmp_path / "classes", found), (tmp_path / "pairs", None)):
+        metrics = metrics or json.loads((run / "result.json").read_text())["metrics"]["test"]
+        tuned = models.tuned(str(run))
+        captions = retrieval.load(str(root / "captions.csv"))["test"]
+        ranks = rank_both(image_features(tuned, captions), text_features(tuned, captions)[0], captions.image_index)
+        expected = recalls(ranks)
+        assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+
+
+def test_a_run_on_captions_predicts_classes_that_are_given(on_captions, root, tmp_path):
+    on_captions("CLIPFit", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True").train()
+    with raises_user_error("class names", "classnames"):
+        load_tuned(tmp_path / "run")
+    classifier = load_tuned(tmp_path / "run", ["dog", "cat"])
+    assert classifier.trainer.prompts == [["a photo of a dog."], ["a photo of a cat."]]
+    assert classifier.predict(str(root / "test_0.png")).logits.shape == (1, 2)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "amp"])
+@pytest.mark.parametrize("size", ["0", "3"])
+def test_other_precisions(on_captions, precision, size):
+    trainer = on_captions("CLIPFit", "TRAINER.CLIPFIT.PREC", precision, "MODEL.GRADIENT_CACHING", size)
+    summary = train_step(trainer, batch_of(trainer))
+    plain = on_captions("CLIPFit")
+    assert summary["image"] == pytest.approx(train_step(plain, batch_of(plain))["image"], rel=0.2)

@@ -53,6 +53,8 @@ def why_unsupported(method: str, trainer: type, protocol: str, backbone: str) ->
     """Returns why a method cannot run a protocol on a backbone, in one line, or "" if it can."""
     if protocol == "base2new" and getattr(trainer, "per_class", False):
         return f"{method} does not support base2new: it learns parameters per class and cannot predict new classes"
+    if protocol == "retrieval" and not getattr(trainer, "takes_captions", lambda: False)():
+        return f"{method} does not support retrieval: it needs classes and cannot be trained on captions"
     if getattr(trainer, "needs_vit", False) and backbone:
         from trainers.common.models.backbones import image_tokens_obstacle
         from trainers.common.tuned_clip import NEEDS_VIT
