@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.chdir(ROOT)
 
+import runtime  # noqa: E402, F401  (makes dassl importable)
+
 
 def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
     """Builds a parser with the options of all model benchmarks. --case is for the process of a single case."""
@@ -136,7 +138,6 @@ def plain_clipfit(weights: str, precision: str, n_cls: int, device):
     """Returns the plain implementation with weights in the given precision."""
     import torch
 
-    import runtime  # noqa: F401  (makes dassl importable)
     from tests.reference.clipfit import PlainCLIPFit
     from trainers.common.models.loading import load_clip
 

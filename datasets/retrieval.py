@@ -24,7 +24,7 @@ from .glyph_captions import write_dataset
 from .splits import Item, check_images
 
 SPLITS = ("train", "val", "test")
-IMAGE_FOLDERS = ("", "images", "Images", "flickr30k-images", "flickr30k_images")  # beside the file of the captions
+IMAGE_FOLDERS = ("", "images", "Images", "flickr30k-images", "flickr30k_images")  # next to the file of the captions
 
 
 class Captions(NamedTuple):

@@ -30,7 +30,7 @@ def parse_args(argv=None):
         "models", nargs="+", metavar="RUN", help="zero-shot, or run directory, checkpoint, or tuned.safetensors"
     )
     parser.add_argument("--data", required=True, help="glyph_captions, or a JSON or CSV file with captions")
-    parser.add_argument("--images", default="", help="folder of the images (default: beside the file)")
+    parser.add_argument("--images", default="", help="folder of the images (default: next to the file)")
     parser.add_argument("--root", default="data", help="folder of the bundled captions (default: data)")
     parser.add_argument("--split", default="test", help="train, val or test (default: test)")
     parser.add_argument(
@@ -111,21 +111,20 @@ def run(args) -> None:
     found = {name: files.published(name, args.data, args.split, captions) for name in backbones}
     recalls = {name: values for name, (_, values) in found.items() if values}
     rows = files.table(results, recalls)
-    notes = notes_of(results, captions)
+    notes = notes_of(results)
     print(files.text(rows))
     print("\n".join(notes))
-    heading = f"Retrieval on {args.data}, {args.split}"
+    heading = f"Retrieval on {args.data}, {args.split}: {captions.describe()}"
     data = {"source": args.data, "split": args.split, "captions_per_image": args.captions or None, **captions.content()}
     files.write(args.output, data, results, recalls, files.markdown(heading, rows, notes))
     print(f"Results: {args.output}")
 
 
-def notes_of(results: list, captions) -> list[str]:
+def notes_of(results: list) -> list[str]:
     """Returns what a reader of the table must know."""
     notes = [
         "image R@k: right image among the first k for a caption; text R@k: a right caption among the first k for an "
         "image; in %. mean R: mean of the six, with its 95 % bootstrap interval over images.",
-        captions.describe(),
     ]
     for result, _ in results:
         if result.n_cut:

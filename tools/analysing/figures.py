@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tools.reporting.plots import COLOURS, GREY, MARKERS, STYLE
+from tools.reporting.plots import COLOURS, GREY, MARKERS, STYLE, add_legend
 
 from .change import Row
 from .embedding import Embedding
@@ -49,7 +49,7 @@ def draw_layers(series: dict[str, list[Row]], ylabel: str, spread: dict[str, dic
             scale_values(ax, logarithmic)
         if len(series) > 1:
             handles = [Line2D([], [], label=label, **style) for label, style in zip(series, styles, strict=True)]
-            figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)), frameon=False)
+            add_legend(figure, handles)
     return figure
 
 
@@ -153,9 +153,7 @@ def draw_embedding(embedding: Embedding, title: str) -> Figure:
     """Plots the images of each class by zero-shot features next to tuned features, with a legend of the classes."""
     with matplotlib.rc_context(STYLE):
         names = [embedding.classnames[label] for label in embedding.classes]
-        columns = max(1, min(len(names), 5, 90 // (max(map(len, names)) + 4)))
-        height = 3.6 + 0.2 * math.ceil(len(names) / columns)
-        figure = Figure(figsize=(7.4, height), layout="constrained")
+        figure = Figure(figsize=(7.4, 4.0), layout="constrained")
         panels = (("zero-shot CLIP", embedding.zero_shot), (title, embedding.tuned))
         colours = COLOURS if len(names) <= len(COLOURS) else matplotlib.colormaps["tab20"].colors
         for ax, (name, positions) in zip(figure.subplots(1, 2), panels, strict=True):
@@ -170,5 +168,5 @@ def draw_embedding(embedding: Embedding, title: str) -> Figure:
         handles = [
             Line2D([], [], linestyle="", marker="o", color=colours[i], label=name) for i, name in enumerate(names)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+        add_legend(figure, handles, "outside lower center")
     return figure

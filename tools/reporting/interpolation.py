@@ -4,7 +4,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, GREY, MARKERS, STYLE
+from .plots import COLOURS, GREY, MARKERS, STYLE, add_legend
 
 MEAN = "mean of --also"  # column with the mean accuracy on the additional datasets
 TESTS = ("test", "base")  # columns with the accuracy on the run's own test images
@@ -33,7 +33,7 @@ def draw(results: pd.DataFrame, title: str, chosen: float | None):
                 label=label,
             )
         axes[0].set(xlabel="alpha (0: zero-shot, 1: fine-tuned)", ylabel="accuracy, %")
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+        add_legend(figure, axes[0].get_legend_handles_labels()[0], "outside lower center")
         for ax, (x, y, *labels) in zip(axes[1:], pairs, strict=True):
             ax.plot(results[x], results[y], color=COLOURS[0], marker="o")
             for _, row in results.iterrows():

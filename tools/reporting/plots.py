@@ -19,6 +19,8 @@ COLOURS = (
     "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
 )  # fmt: skip
 MARKERS = "osD^vP*Xph<>"
+LETTER = 0.075  # width of a letter in a legend, in inches
+LINE = 0.19  # height of a line of a legend, in inches
 STYLE = {
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
@@ -92,11 +94,11 @@ def panels(table: Table, styles: dict, draw_panel, height: float) -> Figure:
             ax.set_xlabel("")
         if index % columns:
             ax.set_ylabel("")
-    legend(figure, table, styles, 2 if single else 2 * columns, lines=draw_panel is shots_panel)
+    legend(figure, table, styles, lines=draw_panel is shots_panel)
     return figure
 
 
-def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: bool) -> None:
+def legend(figure: Figure, table: Table, styles: dict, lines: bool) -> None:
     """Adds a legend of the rows above a figure.
 
     Args:
@@ -110,7 +112,17 @@ def legend(figure: Figure, table: Table, styles: dict, per_line: int, lines: boo
         elif row.zero_shot:
             style = {"linestyle": "--", "marker": ""}
         handles.append(Line2D([], [], label=row.title, **styles[row.title] | style))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(per_line, len(handles)), frameon=False)
+    add_legend(figure, handles)
+
+
+def add_legend(figure: Figure, handles: list, loc: str = "outside upper center") -> None:
+    """Adds a legend with as many columns as there is room for. More than two lines make the figure higher."""
+    width, height = figure.get_size_inches()
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width / (0.6 + LETTER * longest))))
+    lines = math.ceil(len(handles) / columns)
+    figure.set_size_inches(width, height + LINE * max(0, lines - 2))
+    figure.legend(handles=handles, loc=loc, ncols=columns, frameon=False)
 
 
 def short(title: str) -> str:
@@ -199,5 +211,5 @@ def draw_accuracies(table: Table, styles: dict) -> Figure:
     ax.set_ylim(len(table.groups) - 0.5, -0.5)
     ax.grid(True, axis="x")
     ax.set_xlabel("accuracy (%)")
-    legend(figure, table, styles, per_line=4, lines=False)
+    legend(figure, table, styles, lines=False)
     return figure

@@ -5,7 +5,7 @@ import math
 import matplotlib
 from matplotlib.figure import Figure
 
-from .plots import COLOURS, GREY, INK, MARKERS, STYLE, short
+from .plots import COLOURS, GREY, INK, MARKERS, STYLE, add_legend, short
 from .rank_tests import cliques
 from .ranks import Ranking
 
@@ -74,7 +74,9 @@ def cost_plot(ranking: Ranking, fronts: dict[str, list[str]]) -> Figure | None:
                 if method in known:
                     stat = ranking.averages[method]
                     style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-                    ax.errorbar(known[method], stat.mean, yerr=stat.std, linestyle="", capsize=2, label=method, **style)
+                    ax.errorbar(
+                        known[method], stat.mean, yerr=stat.std, linestyle="", capsize=2, label=short(method), **style
+                    )
             line = sorted((known[method], ranking.averages[method].mean) for method in fronts[name])
             ax.step(*zip(*line, strict=True), where="post", color=GREY, linestyle=":", linewidth=1)
             ax.set_xlabel(LABELS[name])
@@ -82,8 +84,8 @@ def cost_plot(ranking: Ranking, fronts: dict[str, list[str]]) -> Figure | None:
             ax.grid(True)
         handles = {}  # a method whose cost is not known is in some of the plots only
         for ax in figure.axes:
-            handles.update({short(text): line for line, text in zip(*ax.get_legend_handles_labels(), strict=True)})
-        figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
+            handles.update({line.get_label(): line for line in ax.get_legend_handles_labels()[0]})
+        add_legend(figure, list(handles.values()))
     return figure
 
 

@@ -8,12 +8,11 @@ from matplotlib.lines import Line2D
 
 from .details import Curve, Detail, Panel
 from .labels import value_text
-from .plots import COLOURS, GREY, MARKERS, STYLE, short
+from .plots import COLOURS, GREY, MARKERS, STYLE, add_legend, short
 from .varied import number, ordered
 
 LOG_SPREAD = 20  # positive values that differ by more than this factor are on a logarithmic axis
 MAX_TICK = 14  # letters of a tick label
-LETTER = 0.075  # width of a letter in the legend, in inches
 
 
 class Axis:
@@ -76,7 +75,7 @@ def draw(detail: Detail) -> Figure | None:
             draw_panel(ax, panel, axis, styles)
             ax.set_xlabel(short_axis(detail.axis) if index + columns >= len(detail.panels) else "")
             ax.set_ylabel("accuracy (%)" if index % columns == 0 else "")
-        add_legend(figure, detail.panels, styles, detail.reference)
+        add_legend(figure, handles(detail.panels, styles, detail.reference))
     return figure
 
 
@@ -135,12 +134,10 @@ def draw_points(ax, curve: Curve, axis: Axis, look: dict, offset: float) -> None
         ax.errorbar(x, stat.mean, yerr=stat.std, linestyle="", elinewidth=1, capsize=2, **look)
 
 
-def add_legend(figure: Figure, panels: list[Panel], styles: dict, reference: str) -> None:
-    """Adds a legend above a figure, with as many columns as there is room for."""
+def handles(panels: list[Panel], styles: dict, reference: str) -> list[Line2D]:
+    """Returns the entries of the legend."""
     with_points = {curve.label for panel in panels for curve in panel.curves if curve.points}
-    handles = [Line2D([], [], label=label, **styles[label]) for label in styles if label in with_points]
+    lines = [Line2D([], [], label=label, **styles[label]) for label in styles if label in with_points]
     if any(curve.reference for panel in panels for curve in panel.curves):
-        handles.append(Line2D([], [], label=reference, color=GREY, linestyle="--"))
-    inches = 0.7 + max(len(handle.get_label()) for handle in handles) * LETTER
-    columns = min(len(handles), max(1, int(figure.get_size_inches()[0] / inches)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+        lines.append(Line2D([], [], label=reference, color=GREY, linestyle="--"))
+    return lines

@@ -143,7 +143,7 @@ def recall_name(direction: str, k: int) -> str:
 def resampled(ranks: dict[str, Ranks], image_index, n_images: int, draws: int = 1000, seed: int = 0) -> dict:
     """Returns the recalls in percent, and their mean, on `draws` bootstrap samples: {name: (draws,) fp64}.
 
-    A sample has n images drawn with replacement, with all their captions: captions of one image are not independent.
+    A sample has n images sampled with replacement, with all their captions: captions of one image are not independent.
     The same seed draws the same images, so that the differences of two models are paired.
     """
     rows = {"image": torch.as_tensor(image_index)[ranks["image"].query], "text": ranks["text"].query}
