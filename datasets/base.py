@@ -52,8 +52,8 @@ class FewShotDataset(DatasetBase):
     metric = "accuracy"  # name of the evaluation's result by which methods are compared on this dataset
     counts = ()  # published numbers of classes, train, val and test images (None: unknown); () if none are published
     paper_order = None  # row in the papers' tables, 1 (ImageNet) to 11; None for other datasets
-    variant_of = ""  # registry name of the dataset with the same classes of which this is a distribution shift
-    variant_order = None  # row in the papers' tables among the variants of one dataset: 1, 2, ...
+    variant_of = ""  # registry name of the dataset of which this is a distribution shift
+    variant_order = None  # row in the papers' tables among the variants of one dataset: 1, 2, ...; None: not in them
 
     def __init__(self, cfg):
         self.set_paths(cfg.DATASET.ROOT)

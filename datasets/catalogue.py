@@ -77,7 +77,8 @@ def targets(protocol: str, source: str = "imagenet") -> list[str]:
 
     Args:
         protocol: "cross_dataset" (the datasets of the papers except ImageNet and the source; for a bundled source, the
-            other bundled datasets except variants) or "domain_shift" (the variants of the source; most have none).
+            other bundled datasets except variants) or "domain_shift" (the variants of the source that the papers'
+            tables have, else all; most datasets have none).
         source: registry or config name.
 
     Raises:
@@ -90,7 +91,9 @@ def targets(protocol: str, source: str = "imagenet") -> list[str]:
     if protocol == "cross_dataset":
         return [config for config in paper_configs() if config not in ("imagenet", source.config)]
     if protocol == "domain_shift":
-        return [entry.config for entry in entries().values() if entry.variant_of == source.name]
+        variants = [entry for entry in entries().values() if entry.variant_of == source.name]
+        in_tables = [entry for entry in variants if DATASET_REGISTRY.get(entry.name).variant_order]
+        return [entry.config for entry in in_tables or variants]
     raise ValueError(f"protocol must be cross_dataset or domain_shift to have targets, got {protocol!r}")
 
 

@@ -1,4 +1,7 @@
-"""ImageNetV2, matched frequency: 10,000 new test images for ImageNet (Recht et al., 2019)."""
+"""ImageNetV2, matched frequency: 10,000 new test images for ImageNet (Recht et al., 2019).
+
+There are two other test sets, which are easier: `imagenetv2_threshold` and `imagenetv2_top`.
+"""
 
 import os
 

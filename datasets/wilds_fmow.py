@@ -53,15 +53,15 @@ class FMoWWilds(WildsDataset):
     def domain_of(self, item):
         return self.domains.index(self.regions[item.path])
 
-    def more_metrics(self, items, correct):
+    def more_metrics(self, items, outcomes):
         """Returns the accuracy per region in percent, and the lowest one, that of OTHER excepted.
 
         Args:
             items: the evaluated images.
-            correct: for each of them, whether the prediction is correct.
+            outcomes: whether the prediction of each of them is correct.
         """
         hits = {}
-        for item, hit in zip(items, correct, strict=True):
+        for item, hit in zip(items, outcomes.correct, strict=True):
             hits.setdefault(self.domains[item.domain], []).append(hit)
         accuracies = {name: 100.0 * sum(hits[name]) / len(hits[name]) for name in self.domains if name in hits}
         known = [accuracy for name, accuracy in accuracies.items() if name != OTHER]

@@ -11,6 +11,8 @@ import pytest
 
 # pytest-xdist runs one process per core, so more threads per process would only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Bit-equal results in all processes, and no measurement on a busy machine
+os.environ["CLIPFIT_CPU_PRODUCTS"] = "mkl"
 
 # nohup ignores SIGHUP, and every child of the tests would inherit that.
 if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():

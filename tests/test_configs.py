@@ -9,6 +9,7 @@ import train
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY
 from runtime.config_files import overlay, read_chain
+from tests.datasets.mini import PREPROCESSING
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))
 TRAINERS = sorted(Path("configs/trainers").rglob("*.yaml"))
@@ -53,8 +54,7 @@ def test_dataset_config(path):
     cfg = train.setup_cfg(train.parse_args(["--dataset-config-file", str(path)]))
     assert cfg.DATASET.NAME in DATASET_REGISTRY.registered_names()
     content = yaml.safe_load(path.read_text())
-    own_images = {"INPUT": {"EXIF_ORIENTATION": "apply"}} if path.stem == "folder" else {}
-    assert content == {"DATASET": content["DATASET"], **own_images}
+    assert content == {"DATASET": content["DATASET"], **PREPROCESSING.get(path.stem, {})}
 
 
 @pytest.mark.parametrize("path", TRAINERS + DATASETS, ids=str)

@@ -37,11 +37,15 @@ def load_plugins(args) -> None:
         load_all(args.plugin)
 
 
-def load(args, **fixed):
-    """Returns the classifier that the options describe. `fixed` sets options that the tool does not have."""
+def load(args, classnames: list[str] | None = None, **fixed):
+    """Returns the classifier that the options describe. `fixed` sets options that the tool does not have.
+
+    `classnames` replaces those of the option --classes.
+    """
     load_plugins(args)
     options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)} | fixed
-    return load_tuned(args.run, read_classes(options.pop("classes")), **options)
+    own = read_classes(options.pop("classes"))
+    return load_tuned(args.run, classnames or own, **options)
 
 
 def read_classes(text: str | None) -> list[str] | None:

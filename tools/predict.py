@@ -3,6 +3,7 @@
 python tools/predict.py output/mine cat.jpg                                     top 5 classes of one image
 python tools/predict.py output/mine photos --csv predictions.csv                all images in a folder
 python tools/predict.py output/mine photos --classes "cat,dog" --json out.json  other classes
+python tools/predict.py output/mine photos --search "a dog on a beach"          the images most similar to a text
 
 RUN is a run directory, a checkpoint, or a tuned.safetensors. Unreadable images are reported and skipped; the exit
 code is then 1.
@@ -14,7 +15,6 @@ import io
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,6 +26,7 @@ from tqdm import tqdm  # noqa: E402
 from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from tools.predicting.images import prepared  # noqa: E402
 from tools.records import printable  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
@@ -35,7 +36,11 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="images; folders are searched recursively")
-    parser.add_argument("--top", type=int, default=5, help="number of classes per image (default: 5)")
+    parser.add_argument(
+        "--search", action="append", metavar="TEXT",
+        help="instead of classifying, list the images of folders that are most similar to a text; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--top", type=int, default=5, help="classes per image, or images per --search (default: 5)")
     parser.add_argument("--csv", metavar="FILE", help="write one row per image: image,class,probability,class_2,...")
     parser.add_argument("--json", metavar="FILE", help="write a list of the images and their classes; - for stdout")
     parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
@@ -74,25 +79,14 @@ def classify(classifier, paths: list[str], batch_size: int, top: int):
 
     Raises FloatingPointError if the logits of an image are infinite or NaN.
     """
-
-    def prepare(path):
+    for batch in prepared(classifier, paths, batch_size):
+        readable = [(path, image) for path, image in batch if not isinstance(image, OSError)]
         try:
-            return classifier.prepare(path)
-        except OSError as error:
-            return error
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(paths), batch_size):
-            chunk = paths[start : start + batch_size]
-            prepared = list(pool.map(prepare, chunk))
-            images = [image for image in prepared if not isinstance(image, OSError)]
-            try:
-                predictions = iter(classifier.predict(images, batch_size).top(top))
-            except InvalidLogits as error:
-                readable = [path for path, image in zip(chunk, prepared, strict=True) if not isinstance(image, OSError)]
-                raise FloatingPointError(f"{readable[error.index]}: {error}") from error
-            for path, image in zip(chunk, prepared, strict=True):
-                yield path, image if isinstance(image, OSError) else next(predictions)
+            predictions = iter(classifier.predict([image for _, image in readable], batch_size).top(top))
+        except InvalidLogits as error:
+            raise FloatingPointError(f"{readable[error.index][0]}: {error}") from error
+        for path, image in batch:
+            yield path, image if isinstance(image, OSError) else next(predictions)
 
 
 def as_csv(rows) -> str:
@@ -138,15 +132,42 @@ def check_writable(path: str) -> None:
         raise PermissionError(f"no permission to write in {folder}")
 
 
-def write(rows, args) -> None:
-    for path, format_rows in ((args.csv, as_csv), (args.json, as_json)):
+def write(rows, args, what: str, formats=(as_csv, as_json, as_text)) -> None:
+    to_csv, to_json, to_text = formats
+    for path, format_rows in ((args.csv, to_csv), (args.json, to_json)):
         if path == "-":
             print(format_rows(rows), end="")
         elif path:
             write_atomically(path, format_rows(rows))
-            print(f"Wrote the predictions for {len(rows):,} images to {path}", file=sys.stderr)
+            print(f"Wrote {what} to {path}", file=sys.stderr)
     if not args.csv and not args.json and rows:
-        print(as_text(rows), end="")
+        print(to_text(rows), end="")
+
+
+def check_outputs(args, paths: list[str]) -> None:
+    """Raises ValueError if an output file is one of the images."""
+    for output in (args.csv, args.json):
+        if output and os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, paths):
+            raise ValueError(f"{output} is one of the images: give another file to write")
+
+
+def search(args) -> int:
+    from tools.predicting import search  # imported here, as most predictions do not need it
+
+    texts = search.check_texts(args)
+    folders = {folder: find_images([folder]) for folder in dict.fromkeys(args.images)}
+    paths = [path for found in folders.values() for path in found]
+    check_outputs(args, paths)
+    classifier = load(args, texts, template=args.template or "{}")
+    search.check_method(classifier.trainer)
+    text = classifier.text_features()
+    found = [search.find(classifier, *item, args.batch_size, text.shape[1]) for item in folders.items()]
+    results = dict(zip(texts, search.rank(text, found, args.top), strict=True))
+    write(results, args, f"the results of {len(texts):,} searches", (search.as_csv, search.as_json, search.as_text))
+    unreadable = len(paths) - sum(len(folder.paths) for folder in found)
+    if unreadable:
+        print(f"Skipped {unreadable:,} unreadable of {len(paths):,} images (see above)", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
 def run(args) -> int:
@@ -156,10 +177,10 @@ def run(args) -> int:
     for path in (args.csv, args.json):
         if path and path != "-":
             check_writable(path)
+    if args.search is not None:
+        return search(args)
     paths = find_images(args.images)
-    for output in (args.csv, args.json):
-        if output and os.path.exists(output) and os.path.realpath(output) in map(os.path.realpath, paths):
-            raise ValueError(f"{output} is one of the images: give another file to write")
+    check_outputs(args, paths)
     classifier = load(args)
     rows = []
     unreadable = 0
@@ -174,7 +195,7 @@ def run(args) -> int:
                 rows.append((path, result))
     except KeyboardInterrupt:
         interrupted = True
-    write(rows, args)
+    write(rows, args, f"the predictions for {len(rows):,} images")
     if interrupted:
         print(f"Interrupted after {len(rows) + unreadable:,} of {len(paths):,} images", file=sys.stderr)
         return 130
@@ -184,7 +205,8 @@ def run(args) -> int:
 
 
 def main(argv=None) -> int:
-    return exit_code(run, parse_args(argv))
+    args = parse_args(argv)
+    return exit_code(run, args, resume="The same command resumes the search." if args.search else "")
 
 
 if __name__ == "__main__":

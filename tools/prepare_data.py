@@ -50,9 +50,12 @@ def downloadable():
 
 
 def one_per_folder(names):
-    """Returns the first of the datasets in each folder: variants that differ in their test images share the files."""
-    first = {DATASET_REGISTRY.get(name).dataset_dir: name for name in reversed(names)}
-    return [name for name in names if name in first.values()]
+    """Returns the first of the datasets in each folder: variants that differ in their splits share the files."""
+    first = {}
+    for name in names:
+        dataset = DATASET_REGISTRY.get(name)
+        first.setdefault((dataset.dataset_dir, dataset.image_dir), name)
+    return list(first.values())
 
 
 def show(report):

@@ -11,11 +11,15 @@ import datasets  # noqa: F401  (fills the registry)
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 
+# What configs/datasets/*.yaml set in addition to the name of the dataset
+PREPROCESSING = {"folder": {"INPUT": {"EXIF_ORIENTATION": "apply"}}, "objectnet": {"INPUT": {"CROP_BORDER": 2}}}
+
 
 def make_cfg(name, root, shots=-1, seed=1, subsample="all"):
     cfg = get_cfg_default()
     cfg.DATASET.NAME, cfg.DATASET.ROOT = name, str(root)
     cfg.DATASET.NUM_SHOTS, cfg.DATASET.SUBSAMPLE_CLASSES, cfg.SEED = shots, subsample, seed
+    cfg.INPUT.CROP_BORDER = 2 if name == "ObjectNet" else 0  # as objectnet.yaml
     return cfg
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+from datasets.imagenet_c import CORRUPTIONS
 from datasets.wilds_fmow import CATEGORIES as FMOW
 from datasets.wilds_iwildcam import IWildCamWilds
 from tests.datasets.mini import write_classes, write_images
@@ -119,11 +120,48 @@ def imagenet(root):
     return NAMES, 16
 
 
-def imagenetv2(root):
-    root = Path(root) / "imagenetv2"
-    write_classes(root / "imagenetv2-matched-frequency-format-val", {"0": 3, "1": 3, "2": 3, "3": 3})
+def imagenetv2(test_set):
+    """Returns a builder of one of the three test sets."""
+
+    def make(root):
+        root = Path(root) / "imagenetv2"
+        write_classes(root / f"imagenetv2-{test_set}-format-val", {"0": 3, "1": 3, "2": 3, "3": 3})
+        (root / "classnames.txt").write_text(CLASSNAMES_TXT)
+        return NAMES, 12
+
+    return make
+
+
+def imagenet_c(root, corruptions=tuple(CORRUPTIONS)):
+    root = Path(root) / "imagenet-c"
+    for corruption in corruptions:
+        for severity in range(1, 6):
+            write_classes(root / corruption / str(severity), dict.fromkeys(WNIDS[:2], 1))
     (root / "classnames.txt").write_text(CLASSNAMES_TXT)
-    return NAMES, 12
+    return ["tench", "goldfish"], 2 * 5 * len(corruptions)
+
+
+def imagenet_o(root):
+    """Writes 3 anomalies and 4 of ImageNet's images in each of 2 classes, and images of a class that is not used."""
+    for wnid in WNIDS[1:3]:
+        write_images(Path(root) / "imagenet-o" / "images" / wnid, [f"anomaly of {wnid}, {i}.jpg" for i in range(3)])
+    (Path(root) / "imagenet-o" / "classnames.txt").write_text(CLASSNAMES_TXT)
+    write_classes(Path(root) / "imagenet" / "images" / "val", dict.fromkeys(WNIDS[:3], 4))
+    return NAMES[1:3], 2 * (3 + 4)
+
+
+OBJECTNET = {"alarm_clock": "Alarm clock", "aa_band_aid": "Band Aid", "zebra": "Zebra toy", "bench": "Bench"}
+
+
+def objectnet(root):
+    """Writes four classes, of which ImageNet has three."""
+    root = Path(root) / "objectnet-1.0"
+    write_classes(root / "images", dict.fromkeys(OBJECTNET, 4))
+    (root / "mappings").mkdir()
+    imagenet = {"Bench": "park bench", "Alarm clock": "analog clock; digital clock", "Band Aid": "Band Aid"}
+    for name, content in (("folder_to_objectnet_label", OBJECTNET), ("objectnet_to_imagenet_1k", imagenet)):
+        (root / "mappings" / f"{name}.json").write_text(json.dumps(content))
+    return ["band aid", "alarm clock", "bench"], 12
 
 
 def variant(folder, image_dir, wnids, names):
@@ -242,7 +280,12 @@ BUILDERS = {
     "SUN397": sun397,
     "UCF101": ucf101,
     "ImageNet": imagenet,
-    "ImageNetV2": imagenetv2,
+    "ImageNetV2": imagenetv2("matched-frequency"),
+    "ImageNetV2Threshold": imagenetv2("threshold0.7"),
+    "ImageNetV2TopImages": imagenetv2("top-images"),
+    "ImageNetC": imagenet_c,
+    "ImageNetO": imagenet_o,
+    "ObjectNet": objectnet,
     "ImageNetSketch": variant("imagenet-sketch", "images", ["n01443537", "n01440764"], ["tench", "goldfish"]),
     "ImageNetA": variant("imagenet-adversarial", "imagenet-a", ["n01484850"], ["great white shark"]),
     "ImageNetR": variant(

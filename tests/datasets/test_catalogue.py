@@ -35,6 +35,11 @@ TABLE_8 = {
 OTHERS = {  # not in the paper
     "ImageNetA": ("a photo of a {}.", (200, None, None, 7500)),
     "ImageNetR": ("a photo of a {}.", (200, None, None, 30000)),
+    "ImageNetC": ("a photo of a {}.", (1000, None, None, 3750000)),
+    "ImageNetO": ("a photo of a {}.", (200, None, None, 12000)),
+    "ImageNetV2Threshold": ("a photo of a {}.", (1000, None, None, 10000)),
+    "ImageNetV2TopImages": ("a photo of a {}.", (1000, None, None, 10000)),
+    "ObjectNet": ("a photo of a {}.", (113, None, None, 18574)),
     "Digits": ("a photo of the number {}.", (10, 898, 359, 540)),
     "Folder": ("a photo of a {}.", ()),
     "FMoWWilds": ("satellite photo of a {}.", (62, 76863, 19915, 22108)),
@@ -75,7 +80,8 @@ def test_order_is_the_papers():
     wilds = ["FMoWWilds", "FMoWWildsID", "Folder", "IWildCamWilds", "IWildCamWildsID"]
     mini_imagenet = ["MiniImageNet", "MiniImageNetTrain", "MiniImageNetVal"]
     digits = ["Digits", "DigitsRotated", "DigitsNoisy"]
-    assert names[15:] == ["Camelyon17Wilds", "CapitalLetters", *digits, *wilds, *mini_imagenet, "Symbols"]
+    shifts = ["ImageNetC", "ImageNetO", "ImageNetV2Threshold", "ImageNetV2TopImages", "ObjectNet"]
+    assert names[15:] == [*shifts, "Camelyon17Wilds", "CapitalLetters", *digits, *wilds, *mini_imagenet, "Symbols"]
     assert sorted(["of tomorrow", *reversed(names)], key=catalogue.order) == [*names, "of tomorrow"]
     orders = [entry.paper_order for entry in catalogue.entries().values()]
     assert orders == [*range(1, 12), *[None] * (len(names) - 11)]

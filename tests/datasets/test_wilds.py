@@ -158,12 +158,14 @@ def test_the_worst_region(roots):
         hits = [hit for hit, item in zip(correct, data.test, strict=True) if data.domains[item.domain] == name]
         expected[f"accuracy_{name.lower()}"] = 100 * sum(hits) / len(hits)
     worst = min(expected[f"accuracy_{name}"] for name in ("africa", "americas", "europe"))
-    assert data.more_metrics(data.test, correct) == pytest.approx({**expected, "worst_region_accuracy": worst})
+    assert data.more_metrics(data.test, SimpleNamespace(correct=correct)) == pytest.approx(
+        {**expected, "worst_region_accuracy": worst}
+    )
     others = [item for item in data.test if data.domains[item.domain] == "Other"]
-    never = data.more_metrics(data.test, [item not in others for item in data.test])
+    never = data.more_metrics(data.test, SimpleNamespace(correct=[item not in others for item in data.test]))
     assert never["accuracy_other"] == 0 and never["worst_region_accuracy"] == 100
     with raises_user_error("country_code_mapping.csv", error=ValueError):
-        data.more_metrics(others, [True] * len(others))
+        data.more_metrics(others, SimpleNamespace(correct=[True] * len(others)))
 
 
 def zero_shot(roots, name, output, *opts):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 
 from runtime import archives
 from runtime.archives import ArchiveError
-from tests.tools.local_server import make_tar, make_zip
+from tests.tools.local_server import make_encrypted_zip, make_tar, make_zip
 from tests.user_errors import raises_user_error
 
 FILES = {"top/a/1.jpg": b"one", "top/ü b/2.jpg": b"two" * 1000}
@@ -56,6 +57,31 @@ def test_corrupted_members_are_detected(tmp_path):
     content[80] ^= 255
     with raises_user_error("archive", "a.jpg", error=ArchiveError):
         unpack(tmp_path, bytes(content))
+
+
+@pytest.mark.parametrize("unzip", [None, "/usr/bin/unzip"])
+def test_an_encrypted_archive_needs_its_password(tmp_path, monkeypatch, unzip):
+    """`unzip` decrypts if it is installed, else Python."""
+    if unzip and not shutil.which("unzip"):
+        pytest.skip("the program unzip is not installed")
+    monkeypatch.setattr(shutil, "which", lambda name: unzip)
+    content = make_encrypted_zip({**FILES, "top/[a]*/3.jpg": b"3", "top/a/3.jpg": b"not this"}, "secret")
+    path = tmp_path / "archive"
+    path.write_bytes(content)
+    archives.unpack(str(path), str(tmp_path / "target"), "secret")
+    assert {str(p.relative_to(tmp_path / "target")): p.read_bytes() for p in tmp_path.glob("target/*/*/*")} == {
+        **FILES, "top/[a]*/3.jpg": b"3", "top/a/3.jpg": b"not this",
+    }  # fmt: skip
+    for password, fact in (("", "a password"), ("Secret", "another password")):
+        with raises_user_error("archive", fact, "top/a/1.jpg", error=ArchiveError):
+            archives.unpack(str(path), str(tmp_path / f"other{password}"), password)
+        assert not list(tmp_path.glob(f"other{password}/**/*.jpg"))
+    damaged = bytearray(content)
+    damaged[len("top/a/1.jpg") + 30 + 12] ^= 1  # the first encrypted byte after the header
+    for wrong in (content[:-30], damaged):
+        path.write_bytes(wrong)
+        with raises_user_error("archive", error=ArchiveError):
+            archives.unpack(str(path), str(tmp_path / "cut"), "secret")
 
 
 def link(member_type, target):

@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import struct
 import tarfile
 import threading
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
@@ -78,6 +80,49 @@ def make_zip(members):
         for name, content in members.items():
             archive.writestr(name, content)
     return data.getvalue()
+
+
+def make_encrypted_zip(members, password):
+    """Returns the bytes of a zip file whose members `{name: bytes}` are encrypted as `zip --password` does (PKWARE)."""
+    plain = {name: (zlib.crc32(content), len(content)) for name, content in members.items()}
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, encrypt(bytes(11) + struct.pack("B", plain[name][0] >> 24) + content, password))
+        entries = archive.infolist()
+    found = bytearray(data.getvalue())
+    central = found.index(b"PK\1\2")
+    for entry in entries:  # says that it is encrypted, and the checksum and size of the plain content
+        crc, size = plain[entry.filename]
+        for start, offset in ((entry.header_offset, 6), (central, 8)):
+            found[start + offset] |= 1  # flags
+            struct.pack_into("<I", found, start + offset + 8, crc)
+            struct.pack_into("<I", found, start + offset + 16, size)
+        central = found.find(b"PK\1\2", central + 4)
+    return bytes(found)
+
+
+def encrypt(content, password):
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def update(byte):
+        keys[0] = crc_of_byte(byte, keys[0])
+        keys[1] = ((keys[1] + (keys[0] & 255)) * 134775813 + 1) % 2**32
+        keys[2] = crc_of_byte(keys[1] >> 24, keys[2])
+
+    for byte in password.encode():
+        update(byte)
+    result = bytearray()
+    for byte in content:
+        key = keys[2] | 2
+        result.append(byte ^ (key * (key ^ 1) >> 8) & 255)
+        update(byte)
+    return bytes(result)
+
+
+def crc_of_byte(byte, crc):
+    """Returns the CRC-32 after a byte, without the inversion of bits at the start and the end."""
+    return zlib.crc32(bytes([byte]), crc ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 def make_tar(members, mode="w:gz"):

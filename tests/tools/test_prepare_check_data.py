@@ -72,7 +72,7 @@ def test_missing_and_generated_split_files(tmp_path, check, name):
 def test_an_empty_data_folder(tmp_path, check):
     code, out = check()
     lines = [line for line in out.splitlines() if not line.startswith(" ")]
-    assert code == 1 and len(lines) == 19 and all("missing" in line for line in lines)
+    assert code == 1 and len(lines) == 24 and all("missing" in line for line in lines)
     assert not list(tmp_path.iterdir())
 
 

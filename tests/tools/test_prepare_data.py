@@ -9,12 +9,13 @@ from pathlib import Path
 import gdown
 import pytest
 
+from tests.datasets import mini_raw
 from tests.tools.eurosat import IMAGES, errors, images, split_file
-from tests.tools.local_server import make_tar, make_zip
+from tests.tools.local_server import make_encrypted_zip, make_tar, make_zip
 from tests.user_errors import assert_facts
 from tools import prepare_data
 from tools.prepare import check_data, install
-from tools.prepare.download_plans import load_download_plans
+from tools.prepare.download_plans import DownloadPlan, Source, Step, load_download_plans
 
 
 def test_download_once(prepare, server, tmp_path, capsys):
@@ -34,6 +35,31 @@ def test_folder_with_another_name(prepare, tmp_path):
 def test_archive_in_an_archive(prepare, server, tmp_path):
     server.files["outer.zip"] = make_zip({"a/inner.tar.gz": make_tar(IMAGES), "a/other.tar": make_tar({"x": b"x"})})
     assert prepare("outer.zip", inner="inner.tar.gz") == 0 and images(tmp_path) == 8
+
+
+def test_objectnet_from_its_encrypted_archive(tmp_path, server, monkeypatch, capsys):
+    mini_raw.objectnet(tmp_path / "original")
+    files = {
+        str(path.relative_to(tmp_path / "original")): path.read_bytes()
+        for path in (tmp_path / "original").rglob("*")
+        if path.is_file()
+    }
+    server.files["objectnet-1.0.zip"] = make_encrypted_zip(files, "objectnetisatestset")
+
+    def prepare(password):
+        source = Source(server.url("objectnet-1.0.zip"), password=password)
+        plan = DownloadPlan((Step(("images", "mappings"), (source,)),), "by hand")
+        monkeypatch.setattr(install, "load_download_plans", lambda: {"ObjectNet": plan})
+        monkeypatch.setattr(check_data.DATASET_REGISTRY.get("ObjectNet"), "counts", (3, None, None, 12))
+        return prepare_data.main(["objectnet", "--root", str(tmp_path / "data"), "--yes"])
+
+    assert prepare("wrong") == 1
+    (failure,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed")]
+    assert "another password" in failure and not list((tmp_path / "data").rglob("*.jpg"))
+    assert prepare("objectnetisatestset") == 0
+    assert (
+        capsys.readouterr().out.splitlines()[-1].split() == "ObjectNet ok 3 classes, 12 train, 0 val, 12 test".split()
+    )
 
 
 def test_a_mirror_also_provides_the_split(prepare, server, tmp_path):

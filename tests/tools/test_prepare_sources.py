@@ -80,8 +80,8 @@ def test_checksums(prepare, server, tmp_path, capsys):
 def test_interrupt_while_unpacking(prepare, server, tmp_path, monkeypatch):
     real = install.unpack
 
-    def interrupted(path, folder):
-        real(path, folder)
+    def interrupted(path, folder, password):
+        real(path, folder, password)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(install, "unpack", interrupted)
@@ -110,7 +110,7 @@ def test_one_process_at_a_time(prepare, tmp_path, capsys):
 
 
 def test_a_full_disk_keeps_the_download(prepare, server, tmp_path, monkeypatch, capsys):
-    def full(path, folder):
+    def full(path, folder, password):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:

@@ -82,7 +82,7 @@ def test_the_docs_list_all_missing_names():
 def test_config_keys_and_defaults_are_upstreams():
     upstream = flat(runpy.run_path(str(Path(DASSL, "dassl", "config", "defaults.py")))["_C"])
     left_out = patterns("Not included")
-    ours = ("DATALOADER.CACHE_GB", "INPUT.EXIF_ORIENTATION", "INPUT.RESIZE_MODE")
+    ours = ("DATALOADER.CACHE_GB", "INPUT.CROP_BORDER", "INPUT.EXIF_ORIENTATION", "INPUT.RESIZE_MODE")
     bundled = {key: value for key, value in flat(fresh_defaults()).items() if key not in ours}
     expected = {k: v for k, v in upstream.items() if not any(fnmatch(k, p) for p in left_out)}
     assert bundled == expected

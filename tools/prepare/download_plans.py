@@ -13,6 +13,7 @@ class Source(NamedTuple):
     url: str
     md5: str = ""  # "" if none is published
     inner: str = ""  # name of an inner archive that has the images
+    password: str = ""  # public password of an encrypted zip file
 
     def is_verified(self):
         """Whether the file is compared with a published checksum, or is the user's own."""

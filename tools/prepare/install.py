@@ -118,7 +118,7 @@ def install(source, step, all_targets, dataset, work):
             check_content(file, step.targets[0])
             move(file, step.targets[0], dataset)
             return
-        unpack(file, tree)
+        unpack(file, tree, source.password)
         if source.inner and (inner := find(tree, source.inner)):
             unpack(inner, os.path.join(tree, "inner"))
         for target in missing_targets(dataset, all_targets):

@@ -30,6 +30,7 @@ EVALUATION_KEYS = (
     "PIXEL_MEAN",
     "PIXEL_STD",
     "EXIF_ORIENTATION",
+    "CROP_BORDER",
 )
 
 

@@ -82,7 +82,7 @@ def read_rgb(image, input_options) -> Image.Image:
     `input_options` is cfg.INPUT of the run. Upstream's data loader leaves the scaling of deep images to Pillow.
     """
     if READS_ALL_IMAGES:
-        return read_image(image, input_options.EXIF_ORIENTATION)
+        return read_image(image, input_options.EXIF_ORIENTATION, input_options.CROP_BORDER)
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image))
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image

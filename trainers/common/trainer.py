@@ -17,14 +17,14 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_optimizer
 
-from . import captioned, prompt_ensemble, schedule, tune_rate
+from . import captioned, cpu_products, prompt_ensemble, schedule, tune_rate
 from .captioned import Captioned
 from .compat import make_scaler
 from .finite import REMEDY
 from .models import peft_files
 from .models.cuda_graphs import CudaGraphs, can_capture
 from .models.parameter_sets import audit
-from .runs import checkpoint, checkpoint_file, trace, trace_file, tuned_weights
+from .runs import checkpoint, checkpoint_file, record, trace, trace_file, tuned_weights
 from .runs.recorded import RecordedRun
 from .runs.rng import random_state, set_random_state
 from .tuned_clip import TunedClip
@@ -68,6 +68,9 @@ class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
         captioned.check(type(self), cfg)
 
     def build_model(self):
+        if self.device.type == "cpu":
+            cpu_products.choose(record.unfinished(self.cfg).get("identity", {}).get("cpu_products"))
+            print(cpu_products.summary())
         self.build_clip(list(self.dm.dataset.classnames))
         scaled = self.precision == "fp16" or (self.precision == "amp" and self.device.type == "cuda")
         self.scaler = make_scaler(self.device, enabled=scaled)
@@ -251,6 +254,7 @@ class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
             **({"start": self.start.source} if self.start else {}),
             **self.backbone.identity(),
             "precision": self.precision,
+            **({"cpu_products": cpu_products.text()} if self.device.type == "cpu" else {}),
             "tune": list(self.sets),
             "template": self.template,
             **({} if self.get_model_names() else self.files_read()),  # they are in the checkpoints, if there are any

@@ -16,6 +16,7 @@ INPUT.SIZE = (224, 224)  # height, width
 INPUT.INTERPOLATION = "bilinear"  # or bicubic, nearest
 INPUT.RESIZE_MODE = "shortest"  # test images: resize the shorter side and crop the centre; squash: both sides
 INPUT.EXIF_ORIENTATION = "ignore"  # or apply: turn images upright as their EXIF data say; own images: folder.yaml
+INPUT.CROP_BORDER = 0  # pixels cut off at each edge of an image when it is read; 2 for ObjectNet: objectnet.yaml
 INPUT.TRANSFORMS = ()  # names from dassl.data.transforms.AVAI_CHOICES; their order has no effect
 INPUT.NO_TRANSFORM = False  # True: the loaders return PIL images
 INPUT.PIXEL_MEAN = [0.485, 0.456, 0.406]  # of ImageNet

@@ -44,7 +44,7 @@ def build_data_loader(
     num_workers = cfg.DATALOADER.NUM_WORKERS
     cache = None
     if not once and isinstance(dataset, DatasetWrapper) and (num_workers == 0 or start_method() == "fork"):
-        cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB, cfg.INPUT.EXIF_ORIENTATION)
+        cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB, cfg.INPUT.EXIF_ORIENTATION, cfg.INPUT.CROP_BORDER)
         if cache is not None:
             cache.add(item.impath for item in data_source)
     loader = Loader(

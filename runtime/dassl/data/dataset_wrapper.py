@@ -28,6 +28,7 @@ class DatasetWrapper(Dataset):
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         self.exif = cfg.INPUT.EXIF_ORIENTATION
+        self.border = cfg.INPUT.CROP_BORDER
         if self.k_tfm > 1 and transform is None:
             raise ValueError(
                 f"DATALOADER.K_TRANSFORMS {self.k_tfm} needs a transform: set it to 1, or INPUT.NO_TRANSFORM False"
@@ -68,7 +69,9 @@ class DatasetWrapper(Dataset):
 
     def _read(self, path: str):
         try:
-            return stored(read_image(path, self.exif)) if self.cache is None else self.cache.read(path)
+            if self.cache is not None:
+                return self.cache.read(path)
+            return stored(read_image(path, self.exif, self.border))
         except ImageReadError as error:
             raise ImageReadError(f"{error}; tools/prepare_data.py --check lists all such images") from error
 

@@ -51,26 +51,27 @@ class ImageReadError(OSError, ValueError):
         super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[-1])
 
 
-def read_image(image: Any, exif: str = "ignore") -> Image.Image:
+def read_image(image: Any, exif: str = "ignore", border: int = 0) -> Image.Image:
     """Reads an image as RGB; see the module for the rules.
 
     Args:
         image: the path of a file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats.
         exif: "apply" to turn the image upright as its EXIF data say, "ignore" to leave it as it is stored. HEIC and
             TIFF images are always upright: their decoders turn them.
+        border: pixels to cut off at each of the four edges.
 
     Raises:
         ImageReadError: a file is missing or cannot be read; the message is one line that names it.
-        ValueError: the values of a PIL image or an array have no known scale.
+        ValueError: the values of a PIL image or an array have no known scale, or nothing is left without the border.
     """
     if isinstance(image, (str, os.PathLike)):
         with explain_read_error(image), open_image(image) as opened:
-            return as_rgb(opened, exif)
+            return without_border(as_rgb(opened, exif), border)
     if isinstance(image, Image.Image):
-        return as_rgb(image, exif)
+        return without_border(as_rgb(image, exif), border)
     from .deep_images import as_bytes  # imported where it is used, because it needs NumPy
 
-    return Image.fromarray(as_bytes(image)).convert("RGB")
+    return without_border(Image.fromarray(as_bytes(image)).convert("RGB"), border)
 
 
 def check_image(path: str) -> None:
@@ -143,6 +144,16 @@ def as_rgb(image: Image.Image, exif: str) -> Image.Image:
         rgb = rgb.transpose(method)
         rgb.info = {key: value for key, value in rgb.info.items() if key not in HOLDS_ORIENTATION}
     return rgb
+
+
+def without_border(image: Image.Image, border: int) -> Image.Image:
+    """Returns an image without `border` pixels at each edge. Raises ValueError if nothing is left."""
+    if not border:
+        return image
+    width, height = image.size
+    if min(width, height) <= 2 * border:
+        raise ValueError(f"{width}x{height} pixels, of which INPUT.CROP_BORDER {border} leaves none")
+    return image.crop((border, border, width - border, height - border))
 
 
 def orientation(image: Image.Image):

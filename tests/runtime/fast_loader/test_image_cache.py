@@ -268,8 +268,8 @@ def test_processes_that_are_not_forked_have_no_cache(tmp_path, monkeypatch):
 def test_an_image_with_info_that_cannot_be_pickled_is_not_cached(tmp_path, monkeypatch):
     (path,) = write_jpegs(tmp_path, 1)
 
-    def read_with_function(path, exif):
-        image = read_image(path, exif)
+    def read_with_function(path, exif, border):
+        image = read_image(path, exif, border)
         image.info["function"] = lambda: 0
         return image
 

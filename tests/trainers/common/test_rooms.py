@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 TRAINERS = Path(__file__).resolve().parents[3] / "trainers"
-LEAVES = {"compat", "classes", "finite", "leakage"}  # modules that every package may import
+# Modules that every package may import
+LEAVES = {"compat", "classes", "cpu_products", "finite", "leakage", "metrics", "outcomes"}
 # Package or module in trainers/common -> what it may import from trainers/common, in addition to itself and LEAVES.
 ALLOWED = {
     "compat": set(),
     "classes": set(),
+    "cpu_products": set(),
     "finite": set(),
     "leakage": set(),
+    "metrics": set(),
+    "outcomes": set(),
     "losses": set(),
     "views": {"runs"},
     "cached_features": {"runs", "views"},

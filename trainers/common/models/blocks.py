@@ -5,8 +5,7 @@ Computes the same as `clip.model.ResidualAttentionBlock`, batch first, at a lowe
 - Output rows that are never read are not computed.
 - QuickGELU saves one tensor for the backward pass instead of two. Blocks with another activation use PyTorch's.
 - Activation checkpointing saves only the input of a block.
-- Large fp32 matrix products on a CPU use oneDNN, which is part of PyTorch and almost twice as fast as MKL on some
-  processors (AMD).
+- Large fp32 matrix products on a CPU use the faster one of two libraries (`cpu_products.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .. import cpu_products
 from ..compat import autocast_on_cpu, is_compiling
 from . import linear_terms
 from .insertions import PARALLEL, Inserted, insert
@@ -29,8 +29,7 @@ PARAMETERS = (
     "attn.out_proj.weight", "attn.out_proj.bias", "ln_2.weight", "ln_2.bias",
     "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight", "mlp.c_proj.bias",
 )  # fmt: skip
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN is faster
+ONEDNN_FROM = 2**26  # number of multiplications from which oneDNN can be faster
 
 
 def run_block(
@@ -129,18 +128,20 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return _QuickGELU.apply(x)
 
 
-class _OneDNNLinear(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
+    """A linear layer, each direction computed by the library that is chosen for it."""
+
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(weight)
-        return _ONEDNN(x.contiguous(), weight, bias, "none", [], "")
+        return cpu_products.linear("forward", x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):
         (weight,) = ctx.saved_tensors
         grad_x = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = _ONEDNN(grad.contiguous(), weight.t(), None, "none", [], "")
+            grad_x = cpu_products.linear("backward", grad, weight.t())
         if ctx.needs_input_grad[2]:
             grad_bias = grad.flatten(0, -2).sum(0)
         return grad_x, None, grad_bias
@@ -148,16 +149,15 @@ class _OneDNNLinear(torch.autograd.Function):
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Returns x (..., n_in) times the transpose of `weight` (n_out, n_in), plus `bias` (n_out,)."""
-    if uses_onednn(x, weight):
-        return linear_terms.add(_OneDNNLinear.apply(x, weight, bias), x, weight)
+    if is_large_product(x, weight) and cpu_products.involves_onednn(weight):
+        return linear_terms.add(_Linear.apply(x, weight, bias), x, weight)
     return F.linear(x, weight, bias)
 
 
-def uses_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether `linear` uses oneDNN: for large fp32 products on the CPU with a matrix that needs no gradient."""
+def is_large_product(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN may compute a product: a large one in fp32 on the CPU, by a matrix that needs no gradient."""
     return (
-        _ONEDNN is not None
-        and not is_compiling()
+        not is_compiling()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not (weight.requires_grad and torch.is_grad_enabled())

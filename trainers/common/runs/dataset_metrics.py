@@ -1,14 +1,26 @@
 """Metrics that belong to a dataset: which result methods are compared by, and results that no evaluator knows.
 
 A dataset may have an attribute `metric`, the name of a result (`accuracy` by default), and a method
-`more_metrics(items, correct)` that returns further results in percent by name.
+`more_metrics(items, outcomes)` that returns further results in percent by name.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # tools that only read records do without torch
+    import numpy as np
+    import torch
 
 ACCURACY = "accuracy"
+
+
+class Outcomes(NamedTuple):
+    """Outcomes of an evaluation, one per image: arrays (n,)."""
+
+    correct: np.ndarray  # whether the prediction is correct
+    confidence: np.ndarray  # probability of the predicted class
 
 
 def metric_of(dataset) -> str:
@@ -16,12 +28,21 @@ def metric_of(dataset) -> str:
     return getattr(dataset, "metric", ACCURACY)
 
 
-def add(results: dict, evaluator, dataset, split: str) -> OrderedDict:
+def outcomes_of(labels: list[int], predicted: list[int], confidence: list[torch.Tensor]) -> Outcomes:
+    """Returns the outcomes of n images. `confidence` has their largest probabilities, a tensor (B,) per batch."""
+    import numpy as np
+    import torch
+
+    return Outcomes(np.equal(labels, predicted), torch.cat(confidence).cpu().numpy())
+
+
+def add(results: dict, evaluator, confidence: list[torch.Tensor], dataset, split: str) -> OrderedDict:
     """Returns the results of an evaluation with those of the dataset, which are printed, and its metric first.
 
     Dassl's `test` returns the first result, and TEST.FINAL_MODEL best_val selects by it.
 
     Args:
+        confidence: largest probability of each image, a tensor (B,) per batch.
         split: val or test.
 
     Raises:
@@ -37,8 +58,8 @@ def add(results: dict, evaluator, dataset, split: str) -> OrderedDict:
                 f"{metric_of(dataset)} needs the predictions in the order of the images: set TEST.EVALUATOR "
                 "Classification and DATALOADER.TEST.SAMPLER SequentialSampler"
             )
-        correct = [label == predicted for label, predicted in zip(labels, evaluator._y_pred)]
-        for name, value in dataset.more_metrics(items, correct).items():
+        outcomes = outcomes_of(labels, evaluator._y_pred, confidence)
+        for name, value in dataset.more_metrics(items, outcomes).items():
             print(f"* {name}: {value:.2f}%")
             results[name] = value
     if metric_of(dataset) in results:

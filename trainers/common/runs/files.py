@@ -25,12 +25,19 @@ def write_atomically(path: str, content: bytes | str) -> None:
         OSError: the file cannot be written and keeps its old content. The message is one line with the path and a
             remedy.
     """
+    with written_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def written_atomically(path: str):
+    """Gives a binary file, whose content becomes that of `path` at the end of the block; see `write_atomically`."""
     temporary = f"{path}.{secrets.token_hex(4)}.tmp"  # in the same folder: renaming works within a file system only
     with explain_write_error(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             with open(temporary, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -240,6 +240,12 @@ def read(path: str) -> dict | None:
     return None if changed else result
 
 
+def unfinished(cfg) -> dict:
+    """Returns the record of the run that is resumed, in OUTPUT_DIR or else in RESUME; {} if there is none."""
+    records = [read(os.path.join(folder, FILE)) for folder in (cfg.OUTPUT_DIR, cfg.RESUME) if folder]
+    return next((record for record in records if record and not record.get("finished")), {})
+
+
 def as_read(value):
     """Returns a value as it is after writing it as JSON and reading it: tuples are lists."""
     return json.loads(json.dumps(value))

@@ -76,6 +76,9 @@ IDENTITY = {
     "weights_digest": Field(str, "SHA-256 of all its weights, as fp32"),
     "input": Field(dict, "config keys below `INPUT` with the values that it expects"),
     "precision": Field(str, "of the weights and the forward pass", required=True),
+    "cpu_products": Field(
+        str, "on a CPU: the large matrix products that oneDNN computes, as `CLIPFIT_CPU_PRODUCTS`", written="maybe"
+    ),
     "tune": Field(list, "parameter sets that are tuned"),
     "template": Field(str, "prompt template"),
     "descriptions": Field(dict, "class name -> prompts, of a method without checkpoints", written="maybe"),
@@ -148,7 +151,7 @@ PER_RUN = ("SEED", "DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASS
 # Settings that belong to a dataset, for all methods.
 PER_DATASET = (
     "DATASET.TEMPLATE", "DATASET.TEMPLATES", "DATASET.DESCRIPTIONS", "DATASET.DESCRIPTIONS_DIGEST", "DATASET.FOLDER",
-    "DATASET.WILDS",
+    "DATASET.WILDS", "DATASET.IMAGENET_C",
 )  # fmt: skip
 # Settings that have no effect on methods without training.
 OF_TRAINING = ("OPTIM", "TRAIN", "DATALOADER", "INPUT.TRANSFORMS", "MODEL.START_TUNE")

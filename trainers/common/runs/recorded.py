@@ -236,20 +236,22 @@ def results_of(evaluator, name_of, add_metrics):
     """Yields a dict that collects the evaluator's results in the block: name -> value, unrounded.
 
     Before the evaluator computes its results, raises FloatingPointError if it has processed logits that are infinite or
-    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, evaluator)` returns the results
-    with those that belong to the dataset.
+    NaN. `name_of(index)` is the name of an image in the message. `add_metrics(results, evaluator, confidence)` returns
+    the results with those that belong to the dataset; `confidence` are the largest probabilities of each batch.
     """
     results = {}
     logits_check = LogitsCheck()
+    confidence = []
     process, evaluate = evaluator.process, evaluator.evaluate
 
     def process_and_note(logits, *args, **kwargs):
         logits_check.add(logits)
+        confidence.append(logits.detach().float().softmax(dim=1).amax(dim=1))
         return process(logits, *args, **kwargs)
 
     def evaluate_and_collect():
         logits_check.check(name_of)
-        metrics = add_metrics(evaluate(), evaluator)
+        metrics = add_metrics(evaluate(), evaluator, confidence)
         results.update({name: float(value) for name, value in metrics.items()})
         for name in ("total", "correct"):  # attributes of Dassl's evaluator for classification
             count = getattr(evaluator, f"_{name}", None)

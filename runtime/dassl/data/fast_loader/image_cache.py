@@ -15,22 +15,22 @@ from dassl.utils.memory import free_memory
 from .stored_image import StoredImage, stored
 
 GB = 1e9
-_caches = weakref.WeakValueDictionary()  # (limit in GB, exif) -> cache, as long as a loader uses it
+_caches = weakref.WeakValueDictionary()  # (limit in GB, exif, border) -> cache, as long as a loader uses it
 
 
-def image_cache(limit_gb: float, exif: str = "ignore") -> "ImageCache | None":
+def image_cache(limit_gb: float, exif: str = "ignore", border: int = 0) -> "ImageCache | None":
     """Returns the cache of this process for DATALOADER.CACHE_GB `limit_gb`, which all its loaders share; None for 0.
 
-    It holds images as `read_image(path, exif)` gives them, and takes at most half of the free memory. Raises ValueError
-    if the limit is negative.
+    It holds images as `read_image(path, exif, border)` gives them, and takes at most half of the free memory. Raises
+    ValueError if the limit is negative.
     """
     if limit_gb < 0:
         raise ValueError(f"DATALOADER.CACHE_GB must be 0 (no cache) or more, got {limit_gb}")
-    cache = _caches.get((limit_gb, exif))
+    cache = _caches.get((limit_gb, exif, border))
     if cache is None and limit_gb > 0:
         try:
-            cache = ImageCache(int(min(limit_gb * GB, free_memory() / 2)), exif)
-            _caches[limit_gb, exif] = cache
+            cache = ImageCache(int(min(limit_gb * GB, free_memory() / 2)), exif, border)
+            _caches[limit_gb, exif, border] = cache
         except (OSError, ValueError, OverflowError) as error:  # the system refuses to reserve the memory
             print(
                 f"Falling back to decoding every image in every epoch, slower: cannot reserve memory for "
@@ -58,9 +58,10 @@ class ImageCache:
 
     ROWS = 2**22  # largest number of images
 
-    def __init__(self, n_bytes: int, exif: str = "ignore"):
+    def __init__(self, n_bytes: int, exif: str = "ignore", border: int = 0):
         self.n_bytes = n_bytes
         self.exif = exif
+        self.border = border
         self.index = {}  # path -> row
         self.memory = memoryview(mmap.mmap(-1, n_bytes))
         self.rows = np.frombuffer(mmap.mmap(-1, self.ROWS * 32), np.int64).reshape(-1, 4)
@@ -77,11 +78,11 @@ class ImageCache:
         """Returns the RGB image of a file, from memory or as `read_image` gives it. Raises ImageReadError."""
         row = self.index.get(path)
         if row is None:
-            return read_image(path, self.exif)
+            return read_image(path, self.exif, self.border)
         with self.lock:  # makes visible what another process wrote before it released the lock
             start_plus_1, height, width, n_info = self.rows[row].tolist()
         if start_plus_1 <= 0:
-            image = read_image(path, self.exif)
+            image = read_image(path, self.exif, self.border)
             if start_plus_1 == 0:
                 self._store(row, image)
             return stored(image)

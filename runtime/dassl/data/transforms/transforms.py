@@ -84,12 +84,14 @@ class InstanceNormalization:
 
 
 def check_input(c) -> None:
-    """Raises ValueError if c.SIZE, c.INTERPOLATION, c.RESIZE_MODE or c.EXIF_ORIENTATION is invalid; c is cfg.INPUT."""
+    """Raises ValueError if a key that all images depend on is invalid, such as c.SIZE; c is cfg.INPUT."""
     if len(c.SIZE) != 2 or any(type(side) is not int or side < 1 for side in c.SIZE):
         raise ValueError(f"INPUT.SIZE must be (height, width) in pixels, such as (224, 224), got {tuple(c.SIZE)}")
     check_availability(c.INTERPOLATION, INTERPOLATION_MODES, key="INPUT.INTERPOLATION")
     check_availability(c.RESIZE_MODE, RESIZE_MODES, key="INPUT.RESIZE_MODE")
     check_availability(c.EXIF_ORIENTATION, EXIF_CHOICES, key="INPUT.EXIF_ORIENTATION")
+    if c.CROP_BORDER < 0:
+        raise ValueError(f"INPUT.CROP_BORDER must be 0 (no border) or a number of pixels, got {c.CROP_BORDER}")
 
 
 def build_transform(cfg, is_train: bool = True, choices=None) -> T.Compose | None:

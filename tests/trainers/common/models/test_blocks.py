@@ -8,6 +8,7 @@ from clip.model import LayerNorm, QuickGELU
 from torch.autograd.graph import saved_tensors_hooks
 
 from tests.reference.models import random_clip
+from trainers.common import cpu_products
 from trainers.common.models import blocks
 from trainers.common.models.blocks import layer_norm, linear, quick_gelu, run_block
 from trainers.common.models.image import attend_all, attend_first
@@ -51,9 +52,10 @@ def test_layer_norm(dtype):
 @pytest.fixture
 def onednn(monkeypatch):
     """Uses oneDNN for fp32 products with a frozen matrix of any size."""
-    if blocks._ONEDNN is None:
+    if cpu_products._ONEDNN is None:
         pytest.skip("this build of PyTorch has no oneDNN")
     monkeypatch.setattr(blocks, "ONEDNN_FROM", 0)
+    monkeypatch.setattr(cpu_products, "_chosen", frozenset(cpu_products.KINDS))
 
 
 @pytest.mark.parametrize("shape", [(7, 24), (2, 5, 24), (1, 1, 24), (2, 24, 5)])
@@ -65,22 +67,22 @@ def test_product_by_onednn(onednn, shape):
         y = function(x.transpose(1, 2) if shape[-1] != 24 else x, weight, bias)
         y.backward(normal(*y.shape, seed=3))
         results.append((y, x.grad, bias.grad))
-    assert "OneDNN" in type(results[1][0].grad_fn).__name__
+    assert "_Linear" in type(results[1][0].grad_fn).__name__
     for plain, ours in zip(*results, strict=True):
         assert torch.allclose(plain, ours, rtol=1e-5, atol=1e-5)
 
 
 def test_products_that_do_not_use_onednn(onednn):
     x, weight = normal(4, 24), normal(40, 24)
-    assert blocks.uses_onednn(x, weight)
-    assert not blocks.uses_onednn(x, weight.requires_grad_())  # a tuned matrix needs its gradient
-    assert not blocks.uses_onednn(x.half(), weight.detach().half())
+    assert blocks.is_large_product(x, weight)
+    assert not blocks.is_large_product(x, weight.requires_grad_())  # a tuned matrix needs its gradient
+    assert not blocks.is_large_product(x.half(), weight.detach().half())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not blocks.uses_onednn(x, weight.detach())
+        assert not blocks.is_large_product(x, weight.detach())
 
 
 def test_small_products_do_not_use_onednn():
-    assert not blocks.uses_onednn(normal(4, 24), normal(40, 24))
+    assert not blocks.is_large_product(normal(4, 24), normal(40, 24))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
