@@ -89,7 +89,7 @@ def run(args) -> None:
         unfinished = os.path.join(temporary, "folder")
         os.mkdir(unfinished)
         extra = writer.write(classifier, unfinished) or {}
-        write_json(unfinished, "classes.json", {**describe(classifier), **extra})
+        write_json(unfinished, "classes.json", {**describe(classifier), **temperature_of(classifier), **extra})
         verify(writer, classifier, unfinished)
         for name in os.listdir(unfinished):  # safetensors writes files that only the owner can read
             shutil.copymode(os.path.join(unfinished, "classes.json"), os.path.join(unfinished, name))
@@ -100,6 +100,25 @@ def run(args) -> None:
         print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
     usage = own_library.usage(classifier) if writer is own_library else target.USAGE
     print(f'\nIn Python:\n\nfolder = "{folder}"\n{usage}')
+
+
+def temperature_of(classifier) -> dict:
+    """Returns the field of classes.json with the temperature of the run, and says what it is for; {} without one.
+
+    No format contains it: the logits of every export are those of the run.
+    """
+    try:
+        calibration = classifier.use_calibration()
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        print(f"Note: the calibration is not used: {error}")
+        return {}
+    print(
+        f"The export does not contain the calibration {calibration.path}: divide its logits by the temperature "
+        f"{calibration.temperature:.6g} (in classes.json) before the softmax"
+    )
+    return {"temperature": calibration.temperature}
 
 
 def replace(folder: str, new: str, former: str) -> None:

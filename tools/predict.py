@@ -4,15 +4,14 @@ python tools/predict.py output/mine cat.jpg                                     
 python tools/predict.py output/mine photos --csv predictions.csv                all images in a folder
 python tools/predict.py output/mine photos --classes "cat,dog" --json out.json  other classes
 python tools/predict.py output/mine photos --search "a dog on a beach"          the images most similar to a text
+python tools/predict.py output/mine photos --conformal 0.9                      sets with a coverage of 90 %
 
-RUN is a run directory, a checkpoint, or a tuned.safetensors. Unreadable images are reported and skipped; the exit
-code is then 1.
+RUN is a run directory, a checkpoint, or a tuned.safetensors. If it is calibrated (tools/calibrate.py), probabilities
+are at its temperature, and --conformal adds the prediction set of each image. Unreadable images are reported and
+skipped; the exit code is then 1.
 """
 
 import argparse
-import csv
-import io
-import json
 import os
 import sys
 from pathlib import Path
@@ -26,8 +25,9 @@ from tqdm import tqdm  # noqa: E402
 from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load  # noqa: E402
+from tools.predicting.calibration import add_calibration_options, check_calibration_options, use_calibration  # noqa: E402
 from tools.predicting.images import prepared  # noqa: E402
-from tools.records import printable  # noqa: E402
+from tools.predicting.output import Row, as_csv, as_json, as_text  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
 
@@ -44,6 +44,7 @@ def parse_args(argv=None):
     parser.add_argument("--csv", metavar="FILE", help="write one row per image: image,class,probability,class_2,...")
     parser.add_argument("--json", metavar="FILE", help="write a list of the images and their classes; - for stdout")
     parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default: 32)")
+    add_calibration_options(parser)
     return parser.parse_args(argv)
 
 
@@ -74,52 +75,25 @@ def find_images(arguments: list[str]) -> list[str]:
     return list(dict.fromkeys(images))
 
 
-def classify(classifier, paths: list[str], batch_size: int, top: int):
-    """Yields each image's path and its `top` classes as (name, probability), or the OSError if it is unreadable.
+def classify(classifier, paths: list[str], batch_size: int, top: int, coverage: float | None = None):
+    """Yields the Row of each image with its `top` classes, or the OSError if it is unreadable.
+
+    Args:
+        coverage: of the prediction sets in the rows; None: no sets.
 
     Raises FloatingPointError if the logits of an image are infinite or NaN.
     """
+    generator = classifier.calibration.score.generator() if coverage else None
     for batch in prepared(classifier, paths, batch_size):
         readable = [(path, image) for path, image in batch if not isinstance(image, OSError)]
         try:
-            predictions = iter(classifier.predict([image for _, image in readable], batch_size).top(top))
+            predictions = classifier.predict([image for _, image in readable], batch_size)
         except InvalidLogits as error:
             raise FloatingPointError(f"{readable[error.index][0]}: {error}") from error
+        sets = predictions.sets(coverage, generator) if coverage else [None] * len(readable)
+        found = zip(predictions.top(top), sets, strict=True)
         for path, image in batch:
-            yield path, image if isinstance(image, OSError) else next(predictions)
-
-
-def as_csv(rows) -> str:
-    top = len(rows[0][1]) if rows else 1
-    header = ["image", "class", "probability"]
-    for rank in range(2, top + 1):
-        header += [f"class_{rank}", f"probability_{rank}"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for path, classes in rows:
-        row = [path]
-        for name, probability in classes:
-            row += [name, f"{probability:.6f}"]
-        writer.writerow(row)
-    return text.getvalue()
-
-
-def as_json(rows) -> str:
-    items = [{"image": path, "classes": [{"name": n, "probability": p} for n, p in classes]} for path, classes in rows]
-    return "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False) for item in items) + "\n]\n"
-
-
-def as_text(rows) -> str:
-    """Returns one line per class for a single image, or one line per image."""
-    if len(rows) == 1:
-        path, classes = rows[0]
-        lines = [printable(path)] + [f"{100 * p:7.2f}%  {name}" for name, p in classes]
-    else:
-        lines = []
-        for path, classes in rows:
-            lines.append(f"{printable(path)}  " + ", ".join(f"{name} {100 * p:.2f}%" for name, p in classes))
-    return "\n".join(lines) + "\n"
+            yield image if isinstance(image, OSError) else Row(path, *next(found))
 
 
 def check_writable(path: str) -> None:
@@ -177,22 +151,24 @@ def run(args) -> int:
     for path in (args.csv, args.json):
         if path and path != "-":
             check_writable(path)
+    check_calibration_options(args)
     if args.search is not None:
         return search(args)
     paths = find_images(args.images)
     check_outputs(args, paths)
     classifier = load(args)
+    use_calibration(classifier, args)
     rows = []
     unreadable = 0
     interrupted = False
     try:
-        predictions = classify(classifier, paths, args.batch_size, args.top)
-        for path, result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
+        predictions = classify(classifier, paths, args.batch_size, args.top, args.conformal)
+        for result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
             if isinstance(result, OSError):
                 tqdm.write(f"error: {result}", file=sys.stderr)
                 unreadable += 1
             else:
-                rows.append((path, result))
+                rows.append(result)
     except KeyboardInterrupt:
         interrupted = True
     write(rows, args, f"the predictions for {len(rows):,} images")

@@ -76,6 +76,7 @@ class GDA(FeatureTrainer):
     section = "GDA"
     model_name = "gda"
     trainable = False
+    searches_on_val = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

@@ -81,6 +81,7 @@ class LinearProbe(ClipTrainer):
         if options.C < 0:
             raise ValueError(f"TRAINER.LINEAR_PROBE.C must be positive, or 0 to search it, got {options.C}")
         self.trainable = options.SOLVER == "sgd"
+        self.searches_on_val = not self.trainable and not options.C
         self.zero_shot_init = self.trainable and options.INIT == "zero_shot"
         self.normalize = self.zero_shot_init if options.NORMALIZE is None else options.NORMALIZE
         self.per_class = not options.SELECTIVE

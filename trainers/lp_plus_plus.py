@@ -64,6 +64,7 @@ class LPPlusPlus(FeatureTrainer):
     section = "LP_PLUS_PLUS"
     model_name = "lp_plus_plus"
     trainable = False
+    searches_on_val = True
     zero_shot_on_new_classes = True
     about_unseen = "all classes are predicted by zero-shot CLIP"
 

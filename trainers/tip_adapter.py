@@ -87,6 +87,7 @@ class TipAdapter(ClipTrainer):
     one_image_feature = True
     model_name = "tip_adapter"
     trainable = False
+    searches_on_val = True
     zero_shot_on_new_classes = True
 
     def check_cfg(self, cfg):

@@ -14,6 +14,7 @@ from tools.recipe import ALL
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
+INKS = {"light": "#1f2328", "dark": "#e6edf3"}  # of SVG files for light and for dark pages
 GREY = "#8a8f98"
 COLOURS = (
     "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
@@ -67,6 +68,13 @@ def files(figure: Figure | None, name: str):
     """Yields (path relative to the output folder, content) of a figure as PNG and PDF; nothing without a figure."""
     for file_format in ("png", "pdf") if figure else ():
         yield f"plots/{name}.{file_format}", save(figure, file_format)
+
+
+def themed_svg(figure: Figure):
+    """Yields ("light", SVG) and ("dark", SVG) of a figure, as files for pages with these backgrounds."""
+    svg = save(figure, "svg").decode()
+    for theme, ink in INKS.items():
+        yield theme, svg.replace(INK, ink)
 
 
 def inline_svg(figure: Figure, name: str, title: str) -> str:

@@ -39,6 +39,7 @@ class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
     """
 
     traceable = True
+    searches_on_val = False  # True: chooses hyper-parameters on the validation images
     lr_per_iteration = False  # True: the learning rate changes after each iteration, also if a run is set in epochs
 
     def __init__(self, cfg):

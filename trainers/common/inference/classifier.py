@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,43 +21,14 @@ from PIL import Image
 
 from dassl.data.transforms import build_transform
 
-from ..classes import check_text, distinct
+from ..classes import check_text
 from ..compat import read_rgb
 from ..finite import LogitsCheck
 from ..runs.checkpoint import PROMPT_KEYS, apply_state
 from ..runs.finished import read_run
+from .calibration import Calibration, find_calibration, model_identity
+from .predictions import Predictions
 from .saved_run import find_method, make_bare, make_cfg
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions for B images: logits (B, n_cls), fp32 on the CPU, and the class names.
-
-    `names` and `top` add the label to a class name that several classes have: "sunglasses (class 837)".
-    """
-
-    logits: torch.Tensor
-    classnames: list[str]
-
-    @property
-    def probabilities(self) -> torch.Tensor:
-        """Class probabilities (B, n_cls)."""
-        return self.logits.softmax(dim=-1)
-
-    @property
-    def names(self) -> list[str]:
-        """The predicted class name of each image."""
-        names = distinct(self.classnames)
-        return [names[i] for i in self.logits.argmax(dim=-1).tolist()]
-
-    def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
-        """Returns class names and probabilities of the top k classes per image, in descending order."""
-        best = self.probabilities.topk(min(k, len(self.classnames)), dim=-1)
-        names = distinct(self.classnames)
-        predictions = []
-        for indices, probabilities in zip(best.indices.tolist(), best.values.tolist()):
-            predictions.append([(names[i], p) for i, p in zip(indices, probabilities)])
-        return predictions
 
 
 def load_tuned(
@@ -70,6 +40,7 @@ def load_tuned(
     device: str | torch.device | None = None,
     precision: str = "",
     backbone: str = "",
+    calibrated: bool = False,
 ) -> Classifier:
     """Loads a classifier from a run directory, a checkpoint or a tuned.safetensors.
 
@@ -81,15 +52,20 @@ def load_tuned(
         device: e.g. "cpu" or "cuda:1"; default: CUDA if available.
         precision: fp32, fp16, bf16 or amp; default: the run's.
         backbone: name or path of the CLIP, if it differs from that in training.
+        calibrated: use the calibration of the run (tools/calibrate.py): its temperature for the probabilities, and its
+            scores for prediction sets.
 
     Raises:
-        FileNotFoundError: no checkpoint at `path`.
-        ValueError: the checkpoint is corrupted or belongs to another backbone, or the method cannot be used for these
-            classes.
+        FileNotFoundError: no checkpoint at `path`, or no calibration.
+        ValueError: the checkpoint is corrupted or belongs to another backbone, the method cannot be used for these
+            classes, or the calibration is of another model or of other classes.
     """
     state, file = read_run(path, epoch)
     options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
-    return Classifier(state, file, classnames, **options)
+    classifier = Classifier(state, file, classnames, **options)
+    if calibrated:
+        classifier.use_calibration()
+    return classifier
 
 
 class Classifier:
@@ -100,7 +76,10 @@ class Classifier:
         state: the tuned weights and their metadata; see `checkpoint.tuned_state`.
         trainer: the method's trainer, without data.
         preprocess: transform of the run's evaluation: PIL image -> tensor (3, side, side).
+        calibration: None unless `use_calibration` was called.
     """
+
+    calibration: Calibration | None = None
 
     def __init__(
         self, state, file, classnames=None, *, template="", device=None, precision="", backbone="", loaded=None
@@ -130,9 +109,29 @@ class Classifier:
         self.trainer.set_model_mode("eval")
 
     def with_classes(self, classnames: list[str], template: str = "") -> Classifier:
-        """Returns a classifier for other classes, which shares this one's CLIP."""
+        """Returns a classifier for other classes, which shares this one's CLIP.
+
+        If this one is calibrated and the run has no calibration for the other classes, the new one is not calibrated;
+        a line on stderr says so.
+        """
         options = {**self._options, "template": template or self._options["template"]}
-        return Classifier(self.state, self._file, classnames, **options, loaded=self.trainer.backbone)
+        other = Classifier(self.state, self._file, classnames, **options, loaded=self.trainer.backbone)
+        if self.calibration:
+            try:
+                other.use_calibration()
+            except (ValueError, OSError) as error:
+                print(f"Note: the classifier for the other classes is not calibrated: {error}", file=sys.stderr)
+        return other
+
+    def use_calibration(self) -> Calibration:
+        """Uses the calibration of the run for all further predictions.
+
+        Raises:
+            FileNotFoundError: the run has none.
+            ValueError: it is of another model or other classes, or corrupted.
+        """
+        self.calibration = find_calibration(self._file, model_identity(self.state, self.trainer, self.classnames))
+        return self.calibration
 
     def predict(self, images, batch_size: int = 32) -> Predictions:
         """Classifies images.
@@ -154,7 +153,7 @@ class Classifier:
                 logits.append(self.trainer.model_inference(batch).float().cpu())
                 logits_check.add(logits[-1])
         logits_check.check()
-        return Predictions(torch.cat(logits), self.classnames)
+        return Predictions(torch.cat(logits), self.classnames, self.calibration)
 
     def features(self, images, batch_size: int = 32) -> torch.Tensor:
         """Returns normalised image features (B, E), or of BLIP-2 (B, queries, E), fp32 on the CPU.
