@@ -19,7 +19,7 @@ from .retrieval import UNSPLIT, load
 
 cfg_default.DATASET.CAPTIONS = CN()
 cfg_default.DATASET.CAPTIONS.FILE = "glyph_captions"  # or a JSON or CSV file, relative to DATASET.ROOT
-cfg_default.DATASET.CAPTIONS.IMAGES = ""  # folder of the images, relative to DATASET.ROOT; "": found beside the file
+cfg_default.DATASET.CAPTIONS.IMAGES = ""  # folder of the images, relative to DATASET.ROOT; "": found next to the file
 cfg_default.DATASET.CAPTIONS.NAME = ""  # name of the data set in reports and output paths; "": the file's name
 
 
