@@ -53,7 +53,7 @@ class Captioned:
             )
 
     def chosen_captions(self, batch: dict) -> list[torch.Tensor]:
-        """Returns what `pairs.losses` needs in addition to the images: a caption of each image of a batch, on the device."""
+        """Returns what `pairs.losses` needs next to the images: a caption of each image of a batch, on the device."""
         return [tensor.to(self.device) for tensor in self.captions.choose(batch["index"])]
 
     def losses_of_batch(self, image: torch.Tensor, *target: torch.Tensor):

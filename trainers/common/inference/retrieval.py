@@ -18,7 +18,7 @@ from ..finite import REMEDY
 
 DEPTHS = (1, 5, 10)
 DIRECTIONS = ("image", "text")  # what is retrieved
-CHUNK = 2**22  # similarities computed at once, about 100 MB
+CHUNK = 2**20  # similarities computed at once
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def rank_both(images: torch.Tensor, texts: torch.Tensor, image_index) -> dict[st
     for name, features in (("images", images), ("captions", texts)):
         if not torch.isfinite(features).all():
             raise FloatingPointError(f"features of {name} are infinite or NaN: {REMEDY}")
+    images, texts = images.double(), texts.double()
     index = torch.as_tensor(image_index, dtype=torch.long, device=texts.device)
     captions = torch.arange(len(texts), device=texts.device)
     several = images.shape[1] if images.dim() == 3 else 1
