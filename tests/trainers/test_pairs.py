@@ -10,7 +10,9 @@ from PIL import Image
 
 from datasets import retrieval
 from tests.reference.pairs import PlainPairs, choose
-from tests.user_errors import raises_user_error
+from tests.user_errors import assert_facts, raises_user_error
+from tools.interpolate import main as interpolate
+from tools.reporting.run import read_record
 from tools.retrieving import models
 from tools.retrieving.features import image_features, text_features
 from trainers import methods
@@ -135,6 +137,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(on_captions, tmp_path):
     whole, cut = (json.loads((tmp_path / run / "result.json").read_text()) for run in ("whole", "cut"))
     assert whole["metrics"] == cut["metrics"] and whole["metric"] == "mean_recall" and whole["shots"] == 9
     assert whole["identity"]["classnames"] == [] and whole["name"] == "captions"
+    run = read_record(tmp_path / "whole/result.json")
+    assert run.finished and run.score == whole["metrics"]["test"]["mean_recall"] and run.accuracy is None
 
 
 def test_which_methods_train_on_captions(root, tiny, tmp_path, monkeypatch):
@@ -231,10 +235,13 @@ def test_runs_are_evaluated_both_ways(on_captions, make, root, tmp_path):
         assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
 
-def test_a_run_on_captions_predicts_classes_that_are_given(on_captions, root, tmp_path):
+def test_a_run_on_captions_predicts_classes_that_are_given(on_captions, root, tmp_path, capsys):
     on_captions("CLIPFit", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True").train()
     with raises_user_error("class names", "classnames"):
         load_tuned(tmp_path / "run")
+    capsys.readouterr()
+    assert interpolate([str(tmp_path / "run"), "--root", str(root)]) == 1
+    assert_facts(capsys.readouterr().err.splitlines()[-1], "error: ", "captions", "tools/retrieve.py")
     classifier = load_tuned(tmp_path / "run", ["dog", "cat"])
     assert classifier.trainer.prompts == [["a photo of a dog."], ["a photo of a cat."]]
     assert classifier.predict(str(root / "test_0.png")).logits.shape == (1, 2)
