@@ -53,9 +53,10 @@ def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: 
         ValueError: If the table has no such protocol, or neither the method nor a default.
     """
     table = read_table() if table is None else table
-    protocols = table.get(DEFAULT) if method == EVERY else table.get(method, table.get(DEFAULT))
-    if protocols is None:
+    own = table.get(DEFAULT) if method == EVERY else table.get(method, table.get(DEFAULT))
+    if own is None:
         raise ValueError(f"configs/recipes.yaml has no method {method!r}; available: {', '.join(table)}")
+    protocols = {**table.get(DEFAULT, {}), **own}
     if protocol not in protocols:
         available = ", ".join(protocols)
         raise ValueError(f"configs/recipes.yaml has no protocol {protocol!r} for {method}; available: {available}")
@@ -106,7 +107,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", action="store_true", help="list the methods that have a recipe")
     parser.add_argument("method", nargs="?", help="CLIPFit, CoOp, ...")
-    parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset or domain_shift")
+    parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset, domain_shift or retrieval")
     parser.add_argument("dataset", nargs="?", help="training dataset: name of a file in configs/datasets")
     parser.add_argument(
         "--shots", type=shots_number, default=16, help="training images per class, or all (default: 16)"

@@ -15,12 +15,12 @@ Deliberate differences from the official code:
 """
 
 import torch
-import torch.nn.functional as F
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.losses import contrastive_losses
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.FLYP = CN()
@@ -34,6 +34,10 @@ class FLYP(ClipTrainer):
 
     section = "FLYP"
     model_name = "flyp"
+
+    @classmethod
+    def takes_captions(cls):
+        return True  # its loss is the one for captions, with prompts as captions
 
     def prepare_prompts(self, classnames):
         super().prepare_prompts(classnames)
@@ -52,9 +56,8 @@ class FLYP(ClipTrainer):
         captions = self.tokens[self.sample_captions(label)]  # (B, L)
         text = self.encode_text(self.text_encoder.pack_equal(captions))  # (B, E)
         logits = self.logits(self.encode_image(image), text)  # (B, B)
-        pairs = torch.arange(len(label), device=label.device)
-        terms = {"image": F.cross_entropy(logits, pairs) / 2, "text": F.cross_entropy(logits.t(), pairs) / 2}
-        return self.class_logits(logits.detach(), label), terms
+        image_loss, text_loss = contrastive_losses(logits)
+        return self.class_logits(logits.detach(), label), {"image": image_loss / 2, "text": text_loss / 2}
 
     def class_logits(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         """Returns logits (B, n_cls), those of the nearest caption of each class; very low for classes without one."""

@@ -44,6 +44,8 @@ def select_methods(names: list[str], protocol: str, obstacle=lambda method: "") 
         reason = obstacle(name)
         if protocol == "base2new" and getattr(trainers[name], "per_class", False):
             reason = "base2new needs predictions of new classes, and this method learns parameters per class"
+        if protocol == "retrieval" and not getattr(trainers[name], "takes_captions", lambda: False)():
+            reason = "it needs classes and cannot be trained on captions"
         if not reason:
             selected.append(name)
         elif select_all:

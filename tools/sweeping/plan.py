@@ -16,7 +16,11 @@ from .jobs import Job, Setting, Step, split_name
 from .methods import registered_methods, select_methods
 
 NOT_OF_STARTS = ("MODEL.START_", "OPTIM.TUNE_LR")  # beginnings of keys that do not count for --start-from
-SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
+SHOTS = {  # default shots of the papers; the other protocols use 16
+    "fewshot": [1, 2, 4, 8, 16],
+    "retrieval": [1000, 2000, 4000, 8000],  # images with captions: our own, no standard was found
+}
+DATASETS = {"retrieval": ["captions"], "cross_dataset": ["imagenet"], "domain_shift": ["imagenet"]}  # default: digits
 
 
 def base2new(setting: Setting) -> list[Step]:
@@ -48,7 +52,13 @@ def transfer(setting: Setting) -> list[Step]:
 
 # protocol -> function that returns its steps: the training; an evaluation on the classes it was trained on, which is a
 # run of its own only if the training was not tested; the other evaluations
-PROTOCOLS = {"base2new": base2new, "fewshot": fewshot, "cross_dataset": transfer, "domain_shift": transfer}
+PROTOCOLS = {
+    "base2new": base2new,
+    "fewshot": fewshot,
+    "cross_dataset": transfer,
+    "domain_shift": transfer,
+    "retrieval": fewshot,  # on images with captions
+}
 
 
 def jobs_of(settings: list[Setting]) -> list[Job]:
@@ -138,6 +148,7 @@ PLACES = {
     "fewshot": (".",),
     "cross_dataset": ("train",),
     "domain_shift": ("train",),
+    "retrieval": (".",),
 }
 
 
@@ -175,7 +186,7 @@ def fill_defaults(args) -> None:
             raise ValueError(f"--choose {args.choose} decides which images are tested: remove {key} after --")
     if args.targets and not transfers:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
-    default = ["imagenet"] if transfers else ["digits"]
+    default = DATASETS.get(args.protocol, ["digits"])
     args.datasets = expand_all(args.datasets or default, catalogue.paper_configs())
     args.targets = expand_all(args.targets or [], [])  # none: those of each source
     args.shots = args.shots or SHOTS.get(args.protocol, [16])

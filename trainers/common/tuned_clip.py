@@ -7,6 +7,7 @@ they replace. Zero-shot features are therefore available at any time.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,9 @@ NEEDS_VIT = (
     "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
     "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16/laion2b_s34b_b88k"
 )
+# A method that overrides none of these predicts by the similarity of its image features and of its text features, which
+# are those of a prompt alone.
+SIMILARITY = ("text_features", "class_features", "encode_text", "encode_image", "logits")
 
 
 @dataclass
@@ -136,8 +140,19 @@ class TunedClip:
         that is modified in place. A Python number, such as a loss weight that depends on the epoch, keeps its value
         from the capture (the fourth step). If that is not possible, set MODEL.CUDA_GRAPH False.
         """
-        logits = self.logits(self.encode_image(image), self.text_features())
-        return logits, {"ce": F.cross_entropy(logits, label)}
+        features = self.encode_image(image)
+        text = self.text_features()
+        logits = self.logits(features, text)
+        return logits, {"ce": F.cross_entropy(logits, label), **self.text_terms(text, self.zero_shot_features)}
+
+    def text_terms(self, text: torch.Tensor, teacher: Callable[[], torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns the weighted loss terms of the text features by name, for class prompts and for captions.
+
+        Args:
+            text: (n, E) normalised text features.
+            teacher: returns those of the frozen CLIP.
+        """
+        return {}
 
     def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Returns weights with which the method predicts as zero-shot CLIP, by name: CLIP's own, or no change of them.
@@ -214,6 +229,12 @@ class TunedClip:
         """Whether the method has no parameters but those of CLIP that TUNE names."""
         return cls.trainable and cls.build_tuned is TunedClip.build_tuned
 
+    @classmethod
+    def takes_captions(cls) -> bool:
+        """Whether the method can be trained on captions: it encodes any text as it encodes the prompts of classes."""
+        fixed = (*SIMILARITY, "image_features", "losses")
+        return all(getattr(cls, name) is getattr(TunedClip, name) for name in fixed)
+
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
 
@@ -239,7 +260,8 @@ class TunedClip:
         self.backbone.recompute(cfg.MODEL.ACTIVATION_CHECKPOINTING)
         self.backbone.compile(cfg.MODEL.COMPILE)
         self.template = self.prompt_template()
-        self.prepare_prompts(classnames)
+        if classnames:  # images with captions have none
+            self.prepare_prompts(classnames)
 
         sets = self.sets_to_tune(self.options)
         self.sets = select(self.clip, sets, f"TRAINER.{self.section}.TUNE")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from ..tuned_clip import TunedClip
+from ..trainer import ClipTrainer
+from ..tuned_clip import SIMILARITY
 
 BATCH = 256  # captions
-# A method that overrides none of these predicts by the similarity of its image features and of its text features, which
-# are those of a prompt alone.
-SIMILARITY = ("text_features", "class_features", "encode_text", "encode_image", "logits", "model_inference")
 
 
 def obstacle(method: type) -> str:
     """Returns why captions cannot be compared with images by a method, a ClipTrainer; "" if they can."""
     name = method.__name__
-    changed = [step for step in SIMILARITY if getattr(method, step) is not getattr(TunedClip, step)]
+    steps = (*SIMILARITY, "model_inference")
+    changed = [step for step in steps if getattr(method, step) is not getattr(ClipTrainer, step)]
     if not changed:
         return ""
     if set(changed) & {"logits", "encode_image", "model_inference"}:

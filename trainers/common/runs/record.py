@@ -117,7 +117,9 @@ def dataset_of(trainer):
 
 
 def dataset_name(cfg) -> str:
-    """Returns the name of the dataset in reports and paths; of the user's own images, that of their folder."""
+    """Returns the name of the dataset in reports and paths; of the user's own images that of their folder or file."""
+    if cfg.DATASET.NAME == "Captions":
+        return cfg.DATASET.CAPTIONS.NAME or os.path.splitext(os.path.basename(cfg.DATASET.CAPTIONS.FILE))[0]
     if cfg.DATASET.NAME != "Folder":
         return cfg.DATASET.NAME
     root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
