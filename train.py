@@ -248,6 +248,8 @@ def build(args, cfg):
     distributed.check_trainer(trainer)
     if args.eval_only:
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
+    elif not args.no_train and hasattr(trainer, "check_training"):
+        trainer.check_training()
     return trainer
 
 

@@ -15,8 +15,18 @@ from .splits import Item, Split, remove_leftovers
 def write_images(folder, images):
     """Writes the images, a dict from path below `folder` to image, atomically: complete or not at all.
 
-    If another process has written the folder in the meantime, it is left as it is.
+    If another process has written the folder in the meantime, it is left as it is. Raises OSError if it cannot be
+    written.
     """
+    try:
+        _write_images(folder, images)
+    except OSError as error:
+        raise type(error)(
+            f"could not write images to {folder} ({error.strerror}): pass a writable folder as --root"
+        ) from None
+
+
+def _write_images(folder, images):
     parent = os.path.dirname(folder)
     os.makedirs(parent, exist_ok=True)
     remove_leftovers(os.path.join(glob.escape(parent), ".images-*"))
@@ -55,13 +65,7 @@ class BundledDataset(FewShotDataset):
         state = random.getstate()  # the first import of scikit-learn uses Python's global generator
         images = {item.path: image for item, image in self.images().items()}
         random.setstate(state)
-        try:
-            write_images(self.image_dir, images)
-        except OSError as error:
-            raise type(error)(
-                f"could not write the images of {self.name} to {self.image_dir} ({error.strerror}): "
-                "pass a writable folder as --root"
-            ) from None
+        write_images(self.image_dir, images)
 
     def read_data(self):
         items = []

@@ -27,17 +27,30 @@ NAME_HEADERS = (["folder", "name"], ["folder", "class"], ["folder", "classname"]
 
 def read_rows(path):
     """Returns the rows of a CSV or JSON file. Raises FileNotFoundError or ValueError with its path."""
+    if path.lower().endswith(".json") and os.path.isfile(path):
+        return read_json(path)
+    tables = read_tables(path)
+
+    def is_header(row):
+        return words(row) in NAME_HEADERS or columns(row)
+
+    return choose_table(tables, path, is_header, ("path", "class")) or tables[","]
+
+
+def read_tables(path):
+    """Returns the rows of a text file in UTF-8 for each of DELIMITERS.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or is no CSV file; the message names it.
+    """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"missing file {path}")
-    if path.lower().endswith(".json"):
-        return read_json(path)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             text = file.read()
-        tables = {delimiter: split_rows(text, delimiter) for delimiter in DELIMITERS}
+        return {delimiter: split_rows(text, delimiter) for delimiter in DELIMITERS}
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} must be JSON or CSV in UTF-8 ({error})") from None
-    return choose_table(tables, path)
 
 
 def split_rows(text, delimiter):
@@ -46,18 +59,26 @@ def split_rows(text, delimiter):
     return [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
 
 
-def choose_table(tables, path):
-    """Returns the rows by the delimiter for which all rows have two or three cells.
+def choose_table(tables, path, is_header, example):
+    """Returns the rows by the delimiter for which all rows have two or three cells; [] if there is none.
 
-    If several have, a header decides. If none has, the rows are those by commas, whose error names a row.
+    If several have, a header decides.
+
+    Args:
+        tables: rows by delimiter.
+        is_header: whether a row is a header.
+        example: the names in a header, for the error.
     """
     fitting = {key: rows for key, rows in tables.items() if rows and all(len(row) in (2, 3) for row in rows)}
-    with_header = {key: rows for key, rows in fitting.items() if words(rows[0]) in NAME_HEADERS or columns(rows[0])}
+    with_header = {key: rows for key, rows in fitting.items() if is_header(rows[0])}
     fitting = with_header or fitting
     if len(fitting) > 1:
         names = " and by ".join(DELIMITERS[key] for key in fitting)
-        raise ValueError(f"{path} can be split by {names}: put the header path,class (or path;class) in the first line")
-    return next(iter(fitting.values()), tables[","])
+        raise ValueError(
+            f"{path} can be split by {names}: put the header {','.join(example)} (or {';'.join(example)}) in the first "
+            "line"
+        )
+    return next(iter(fitting.values()), [])
 
 
 def words(row):
@@ -65,15 +86,20 @@ def words(row):
     return [str(cell).strip().lower().replace(" ", "_").replace("-", "_") for cell in row]
 
 
-def columns(row):
+def columns(row, roles=ROLES, content="class"):
     """Returns the places of path, class and part in the header of a list of images; [] if the row is no header.
 
     `["label", "image"]` -> [1, 0]
+
+    Args:
+        roles: name of a column -> "path", "part" or `content`.
+        content: what the list says of an image.
     """
-    roles = [ROLES.get(word, "") for word in words(row)]
-    if sorted(roles) not in (["class", "path"], ["class", "part", "path"]):
+    own = [roles.get(word, "") for word in words(row)]
+    order = ("path", content, "part")
+    if sorted(own) not in (sorted(order[:2]), sorted(order)):
         return []
-    return [roles.index(role) for role in ("path", "class", "part") if role in roles]
+    return [own.index(role) for role in order if role in own]
 
 
 def read_names(path):

@@ -14,7 +14,6 @@ Writes a page, and each figure as PNG and PDF with a CSV file of its unrounded n
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -22,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.classifier_options import add_options, load_plugins  # noqa: E402
+from tools.classifier_options import add_options, load_plugins, output_folder  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -49,16 +48,6 @@ def check_args(args) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
 
 
-def output_folder(args) -> Path:
-    """Returns the output folder: by default in the run directory, or output/analysis for several runs."""
-    if args.out:
-        return Path(args.out)
-    if len(args.runs) > 1:
-        return Path("output") / "analysis"
-    run = Path(args.runs[0])
-    return (run if os.path.isdir(run) else run.parent) / "analysis"
-
-
 def run(args) -> None:
     from tools.analysing.page import analyse, check_names, print_sections, write_files  # imports pandas and matplotlib
     from tools.analysing.runs import load_runs
@@ -73,7 +62,7 @@ def run(args) -> None:
     options = Options(classes=classes, **{name: getattr(args, name) for name in names})
     sections, notes = analyse(runs, args.only, options)
     print_sections(sections, notes)
-    print(f"Page: {write_files(runs, sections, notes, output_folder(args))}")
+    print(f"Page: {write_files(runs, sections, notes, output_folder(args, 'analysis'))}")
 
 
 def main(argv=None) -> int:

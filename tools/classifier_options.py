@@ -1,5 +1,8 @@
 """Command-line options that all tools share which load a trained run."""
 
+import os
+from pathlib import Path
+
 from runtime.config_files import read_text
 from trainers.common import load_tuned
 from trainers.common.classes import check_text
@@ -27,6 +30,16 @@ def add_options(parser, *names: str, several: bool = False) -> None:
     )  # fmt: skip
     for name in names or OPTIONS:
         parser.add_argument(f"--{name}", **OPTIONS[name])
+
+
+def output_folder(args, name: str) -> Path:
+    """Returns the folder --out of a tool for several runs: by default RUN/name, or output/name for several runs."""
+    if args.out:
+        return Path(args.out)
+    if len(args.runs) > 1:
+        return Path("output") / name
+    run = Path(args.runs[0])
+    return (run if os.path.isdir(run) else run.parent) / name
 
 
 def load_plugins(args) -> None:

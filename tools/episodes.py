@@ -85,6 +85,16 @@ def check(args) -> None:
         )
 
 
+def name_methods(args) -> None:
+    """Gives the methods our names, if they have those of their official codes. Imports the plugins."""
+    from trainers import our_name
+    from trainers.common.runs.known_plugins import requested
+    from trainers.common.runs.plugins import load_all
+
+    load_all(requested(args.plugin))
+    args.method = list(dict.fromkeys(map(our_name, args.method)))
+
+
 def find_pools(args, dataset) -> dict[int, list]:
     """Returns the pools of images for each number of shots. Raises ValueError if there are fewer classes than ways."""
     from tools.episodic.sampling import pools_of
@@ -124,6 +134,7 @@ def run_episodes(args, results, pools: list, shots: int, accuracy) -> None:
 
 def run(args) -> int:
     check(args)
+    name_methods(args)
     cfgs = {(method, shots): make_cfg(args, method, shots) for method in args.method for shots in args.shots}
     from tools.episodic import trained
     from tools.episodic.frozen import FrozenFeatures

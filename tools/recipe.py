@@ -5,7 +5,7 @@
 
 Prints the name of the config file, then the config keys that override it and their values, one per line. The file is
 in configs/trainers/METHOD or, if it is missing there, in configs/trainers/_base_. A method without a recipe gets the
-default recipe. --methods prints the methods that have a recipe, one per line.
+default recipe. Methods may have the names of their official codes. --methods prints the methods that have a recipe.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ import yaml
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 TABLE = CONFIGS / "recipes.yaml"
 ALL = "all"  # all training images; the number of shots is then -1
+OFFICIAL_NAMES = {  # trainer in the authors' code -> method here
+    "ClipFit": "CLIPFit",
+    "MultiModalAdapter": "MMA",
+    "MMRLpp": "MMRLPP",
+}
 DEFAULT = "default"  # entry for the methods without a recipe
 EVERY = "every"  # rules for all methods and protocols, before those of the method
 SHARED = "_base_"  # folder of the config files that all methods share
@@ -48,9 +53,10 @@ def recipe(method: str, protocol: str, dataset: str, shots: int = 16, backbone: 
         ValueError: If the table has no such protocol, or neither the method nor a default.
     """
     table = read_table() if table is None else table
-    protocols = table.get(DEFAULT) if method == EVERY else table.get(method, table.get(DEFAULT))
-    if protocols is None:
+    own = table.get(DEFAULT) if method == EVERY else table.get(method, table.get(DEFAULT))
+    if own is None:
         raise ValueError(f"configs/recipes.yaml has no method {method!r}; available: {', '.join(table)}")
+    protocols = {**table.get(DEFAULT, {}), **own}
     if protocol not in protocols:
         available = ", ".join(protocols)
         raise ValueError(f"configs/recipes.yaml has no protocol {protocol!r} for {method}; available: {available}")
@@ -101,7 +107,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", action="store_true", help="list the methods that have a recipe")
     parser.add_argument("method", nargs="?", help="CLIPFit, CoOp, ...")
-    parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset or domain_shift")
+    parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset, domain_shift or retrieval")
     parser.add_argument("dataset", nargs="?", help="training dataset: name of a file in configs/datasets")
     parser.add_argument(
         "--shots", type=shots_number, default=16, help="training images per class, or all (default: 16)"
@@ -114,13 +120,14 @@ def main(argv=None) -> int:
         return 0
     if args.dataset is None:
         parser.error("give METHOD PROTOCOL DATASET, or --methods")
+    method = OFFICIAL_NAMES.get(args.method, args.method)
     try:
-        config, keys = recipe(args.method, args.protocol, args.dataset, args.shots, args.backbone, table)
+        config, keys = recipe(method, args.protocol, args.dataset, args.shots, args.backbone, table)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if args.method not in table:
-        print(f"configs/recipes.yaml has no recipe for {args.method}: using the default recipe", file=sys.stderr)
+    if method not in table:
+        print(f"configs/recipes.yaml has no recipe for {method}: using the default recipe", file=sys.stderr)
     print(config)
     for key, value in keys.items():
         print(key, value, sep="\n")

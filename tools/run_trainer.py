@@ -31,17 +31,27 @@ def trainer_with_data(
         FileNotFoundError, ValueError: the dataset is not in `root`.
     """
     changes = {
-        "DATASET.ROOT": root or (record.read(os.path.join(run, record.FILE)) or {}).get("root"),
-        "DATASET.SUBSAMPLE_CLASSES": classes,
         "DATALOADER.TEST.BATCH_SIZE": batch_size,
         "DATALOADER.NUM_WORKERS": workers,
         "MODEL.BACKBONE.NAME": backbone,
         f"TRAINER.{find_method(state['meta']['trainer']).section}.PREC": precision,
     }
-    cfg = make_cfg(state, changes)
+    cfg = cfg_with_data(state, run, root, classes, changes)
     if dataset:
         cfg.defrost()
         train.merge_file(cfg, str(DATASETS / f"{dataset}.yaml"), "--also")
         cfg.freeze()
     with contextlib.redirect_stdout(io.StringIO()):
         return build_trainer(cfg)
+
+
+def cfg_with_data(state: dict, run: str, root="", classes="", changes: dict | None = None):
+    """Returns the config of a run with the folder of its datasets. Arguments as in `trainer_with_data`.
+
+    Raises ValueError if the weights do not say which dataset the run has.
+    """
+    if "DATASET.NAME" not in state["settings"]:
+        raise ValueError(f"{run} does not record the dataset of the run: give a run directory or a checkpoint")
+    find_method(state["meta"]["trainer"])  # registers its options
+    found = root or (record.read(os.path.join(run, record.FILE)) or {}).get("root")
+    return make_cfg(state, {"DATASET.ROOT": found, "DATASET.SUBSAMPLE_CLASSES": classes, **(changes or {})})

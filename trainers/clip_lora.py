@@ -27,8 +27,9 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.models.backbones import outline
 from .common.models.places import encoders
-from .common.models.weight_changes import LowRank, WeightChanges, check_matrices, check_rank, select_matrices
+from .common.models.weight_changes import LowRank, WeightChanges, check_rank, select_matrices
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIPLORA = CN()
@@ -50,10 +51,22 @@ class CLIPLoRA(ClipTrainer):
     model_name = "clip_lora"
     needs_blocks = True
 
+    @classmethod
+    def complete_cfg(cls, cfg):
+        super().complete_cfg(cfg)
+        cls.changed_matrices(cfg.TRAINER.CLIPLORA, outline(cfg.MODEL.BACKBONE.NAME).model)
+
+    @staticmethod
+    def changed_matrices(options, model: nn.Module) -> list[tuple]:
+        """Returns the places of the matrices that `options` choose, for `WeightChanges`."""
+        chosen = encoders(options.ENCODERS, "TRAINER.CLIPLORA.ENCODERS")
+        places = select_matrices(model, chosen, options.MATRICES, options.BLOCKS, "CLIPLORA")
+        check_rank(model, places, options.RANK, "TRAINER.CLIPLORA.RANK")
+        return places
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.CLIPLORA
-        check_matrices(options.MATRICES, "CLIPLORA")
         if options.RANK < 1:
             raise ValueError(f"TRAINER.CLIPLORA.RANK must be at least 1, got {options.RANK}")
         if options.ALPHA <= 0:
@@ -63,9 +76,7 @@ class CLIPLoRA(ClipTrainer):
 
     def build_tuned(self, classnames):
         options = self.options
-        chosen = encoders(options.ENCODERS, "TRAINER.CLIPLORA.ENCODERS")
-        places = select_matrices(self.clip, chosen, options.MATRICES, options.BLOCKS, "CLIPLORA")
-        check_rank(self.clip, places, options.RANK, "TRAINER.CLIPLORA.RANK")
+        places = self.changed_matrices(options, self.clip)
         scale = options.ALPHA / math.sqrt(options.RANK)
         make = partial(LowRank, rank=options.RANK, scale=scale, dropout=options.DROPOUT)
         tuned = nn.Module()

@@ -29,9 +29,10 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.optim import build_optimizer
 
 from .common import schedule
+from .common.models.backbones import outline
 from .common.models.matrices import NAMES
 from .common.models.places import encoders
-from .common.models.weight_changes import SingularValues, WeightChanges, check_matrices, select_matrices
+from .common.models.weight_changes import SingularValues, WeightChanges, select_matrices
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIPSVD = CN()
@@ -52,9 +53,19 @@ class CLIPSVD(ClipTrainer):
     needs_blocks = True
     lr_per_iteration = True
 
+    @classmethod
+    def complete_cfg(cls, cfg):
+        super().complete_cfg(cfg)
+        cls.changed_matrices(cfg.TRAINER.CLIPSVD, outline(cfg.MODEL.BACKBONE.NAME).model)
+
+    @staticmethod
+    def changed_matrices(options, model: nn.Module) -> list[tuple]:
+        """Returns the places of the matrices that `options` choose, for `WeightChanges`."""
+        chosen = encoders(options.ENCODERS, "TRAINER.CLIPSVD.ENCODERS")
+        return select_matrices(model, chosen, options.MATRICES, options.BLOCKS, "CLIPSVD")
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        check_matrices(cfg.TRAINER.CLIPSVD.MATRICES, "CLIPSVD")
         if cfg.TRAINER.CLIPSVD.OFFICIAL_SCHEDULE and cfg.OPTIM.ITERATIONS:
             raise ValueError(
                 "TRAINER.CLIPSVD.OFFICIAL_SCHEDULE True is for trainings in epochs, but OPTIM.ITERATIONS is "
@@ -62,9 +73,7 @@ class CLIPSVD(ClipTrainer):
             )
 
     def build_tuned(self, classnames):
-        options = self.options
-        chosen = encoders(options.ENCODERS, "TRAINER.CLIPSVD.ENCODERS")
-        places = select_matrices(self.clip, chosen, options.MATRICES, options.BLOCKS, "CLIPSVD")
+        places = self.changed_matrices(self.options, self.clip)
         tuned = nn.Module()
         start = time.time()
         tuned.changes = WeightChanges(self.clip, places, SingularValues)

@@ -14,8 +14,6 @@ Deliberate differences from the official code:
 - DescribableTextures uses the paper's prompt.
 """
 
-import torch
-import torch.nn.functional as F
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
@@ -67,19 +65,13 @@ class CLIPFit(ClipTrainer):
         """The function named by TRAINER.CLIPFIT.REG, or None for "none"."""
         return REGULARISERS.get(self.options.REG)
 
-    def losses(self, image, label):
-        text = self.text_features()  # (n_cls, E)
-        logits = self.logits(self.encode_image(image), text)
-        terms = {"ce": F.cross_entropy(logits, label)}
-        if self.regulariser:
-            terms[self.options.REG] = self.options.BETA * self.regulariser(self.text_change(text))
-        return logits, terms
-
-    def text_change(self, text: torch.Tensor) -> TextChange:
-        """Returns the arguments of the regulariser for text features (n_cls, E)."""
+    def text_terms(self, text, teacher):
+        if not self.regulariser:
+            return {}
         tuned = [self.tuned.get_parameter(name) for name in self.text_names]
         frozen = [self.clip.get_parameter(name) for name in self.text_names]
-        return TextChange(text, self.zero_shot_features(), tuned, frozen)
+        change = TextChange(text, teacher(), tuned, frozen)
+        return {self.options.REG: self.options.BETA * self.regulariser(change)}
 
     def before_load(self, state):
         """Extracts the tuned tensors from a checkpoint of the official code, which holds both encoders."""

@@ -15,12 +15,12 @@ Deliberate differences from the official code:
 """
 
 import torch
-import torch.nn.functional as F
 from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.losses import contrastive_losses
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.FLYP = CN()
@@ -35,6 +35,10 @@ class FLYP(ClipTrainer):
     section = "FLYP"
     model_name = "flyp"
     gathers = True  # the loss compares all images and captions of the batch
+
+    @classmethod
+    def takes_captions(cls):
+        return True  # its loss is the one for captions, with prompts as captions
 
     def prepare_prompts(self, classnames):
         super().prepare_prompts(classnames)
@@ -55,8 +59,8 @@ class FLYP(ClipTrainer):
         text = self.encode_text(self.text_encoder.pack_equal(captions))  # (B, E)
         image, text = self.whole_batch(torch.stack([self.encode_image(image), text], dim=1)).unbind(1)
         logits = self.logits(image, text)  # (B, B)
-        pairs = torch.arange(len(label), device=label.device)
-        terms = {"image": F.cross_entropy(logits, pairs) / 2, "text": F.cross_entropy(logits.t(), pairs) / 2}
+        image_loss, text_loss = contrastive_losses(logits)
+        terms = {"image": image_loss / 2, "text": text_loss / 2}
         return self.own_rows(self.class_logits(logits.detach(), label)), terms
 
     def class_logits(self, logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
-from .common.feature_trainer import FeatureTrainer
+from .common.feature_trainer import FeatureTrainer, labels_of
 from .common.finite import LogitsCheck
 from .common.selective import UNSEEN
 
@@ -50,7 +50,10 @@ cfg_default.TRAINER.GDA.NEIGHBOURS = 64  # training features that a new class is
 cfg_default.TRAINER.GDA.ALPHA = 1.0  # weight of the Gaussian classifier, if there are no validation images
 cfg_default.TRAINER.GDA.ALPHAS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # values searched; of equals the first
 cfg_default.TRAINER.GDA.VIEWS = 10  # augmented views per training image
-CHOICES = {"COVARIANCE": ("shrunk", "plain"), "NEW_CLASSES": ("zero_shot", "synthesised")}
+TOO_FEW = (
+    "GDA needs at least two different features per class: raise DATASET.NUM_SHOTS, or add a random transform to "
+    "INPUT.TRANSFORMS and raise TRAINER.GDA.VIEWS"
+)
 TEXT_COPIES = 16  # of a new class's text feature, in its mean with its neighbours
 
 
@@ -76,14 +79,12 @@ class GDA(FeatureTrainer):
     section = "GDA"
     model_name = "gda"
     trainable = False
+    choices = {"COVARIANCE": ("shrunk", "plain"), "NEW_CLASSES": ("zero_shot", "synthesised")}
     searches_on_val = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.GDA
-        for name, choices in CHOICES.items():
-            if options[name] not in choices:
-                raise ValueError(f"TRAINER.GDA.{name} must be one of {choices}, got {options[name]!r}")
         if options.NEIGHBOURS < 2:
             raise ValueError(f"TRAINER.GDA.NEIGHBOURS must be at least 2, got {options.NEIGHBOURS}")
         if options.ALPHA <= 0 or not options.ALPHAS or min(options.ALPHAS) <= 0:
@@ -129,6 +130,12 @@ class GDA(FeatureTrainer):
         found = synthesised(self.tuned.features.double(), text.double(), self.options.NEIGHBOURS)
         return tuple(tensor.to(text) for tensor in found)
 
+    def check_training(self):
+        super().check_training()
+        images = labels_of(self.dm.dataset.train_x).bincount(minlength=self.num_classes)
+        if images.min() * max(self.n_views, 1) < 2:
+            raise ValueError(TOO_FEW)
+
     def run_epoch(self):
         views, labels = self.projected(self.dm.dataset.train_x, self.n_views)
         features, labels = views.flatten(0, 1), labels.repeat(len(views))
@@ -171,11 +178,8 @@ def estimate(features: torch.Tensor, labels: torch.Tensor, n_cls: int, covarianc
     groups = [features[labels == label] for label in range(n_cls)]
     means = torch.stack([group.mean(0) for group in groups])
     centred = features - means[labels]
-    if min(map(len, groups)) < 2 or not centred.any():
-        raise ValueError(
-            "GDA needs at least two different features per class: raise DATASET.NUM_SHOTS, or add a random transform "
-            "to INPUT.TRANSFORMS and raise TRAINER.GDA.VIEWS"
-        )
+    if not centred.any():
+        raise ValueError(TOO_FEW)
     if covariance == "plain":
         return means, torch.linalg.pinv(torch.stack([group.t().cov() for group in groups]).mean(0), hermitian=True)
     return means, shrunk_precision(centred - centred.mean(0))

@@ -23,6 +23,8 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.models import places
+from .common.models.backbones import outline
 from .common.prompt_learner import PromptLearner, context_words, placeholders, random_context, word_context
 from .common.trainer import ClipTrainer
 
@@ -35,7 +37,6 @@ cfg_default.TRAINER.IVLP.PROMPT_DEPTH_VISION = 9  # image blocks with learned to
 cfg_default.TRAINER.IVLP.PROMPT_DEPTH_TEXT = 9  # text blocks with learned tokens, at least 1
 cfg_default.TRAINER.IVLP.TUNE = ()  # parameter sets of CLIP tuned too
 
-DEPTHS = {"PROMPT_DEPTH_VISION": 0, "PROMPT_DEPTH_TEXT": 1}  # key -> lowest value
 # A learned token of an official checkpoint: its encoder, and its block unless that is the first one
 OFFICIAL_TOKENS = re.compile(r"(image|text)_encoder\.(?:transformer\.resblocks\.(\d+)\.VPT_shallow|VPT)")
 
@@ -53,6 +54,17 @@ class IVLP(ClipTrainer):
     @classmethod
     def inserts_image_tokens(cls, cfg):
         return cfg.TRAINER[cls.section].PROMPT_DEPTH_VISION > 0
+
+    @classmethod
+    def complete_cfg(cls, cfg):
+        super().complete_cfg(cfg)
+        options, backbone = cfg.TRAINER[cls.section], outline(cfg.MODEL.BACKBONE.NAME)
+        for image, key, lowest in ((True, "PROMPT_DEPTH_VISION", 0), (False, "PROMPT_DEPTH_TEXT", 1)):
+            highest = len(places.blocks(backbone.model, image))
+            if not lowest <= options[key] <= highest:
+                raise places.Unsupported(
+                    f"TRAINER.{cls.section}.{key} must be {lowest} to {highest} on this backbone, got {options[key]}"
+                )
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -73,20 +85,8 @@ class IVLP(ClipTrainer):
     def prompt_template(self):
         return f"{self.words() or placeholders(self.n_ctx)} {{}}."
 
-    def depth(self, key: str) -> int:
-        """Returns the number of blocks with learned tokens of one encoder, of which `key` is the config key."""
-        depth, lowest = self.options[key], DEPTHS[key]
-        if lowest == depth == 0:  # the image encoder may have no blocks
-            return 0
-        highest = self.backbone.n_blocks[list(DEPTHS).index(key)]
-        if not lowest <= depth <= highest:
-            raise ValueError(
-                f"TRAINER.{self.section}.{key} must be {lowest} to {highest} on this backbone, got {depth}"
-            )
-        return depth
-
     def build_tuned(self, classnames):
-        image_depth, text_depth = map(self.depth, DEPTHS)
+        image_depth, text_depth = self.options.PROMPT_DEPTH_VISION, self.options.PROMPT_DEPTH_TEXT
         text_encoder, words, n_image = self.text_encoder, self.words(), self.options.N_CTX_VISION
         text = words or placeholders(self.n_ctx)
         ctx = word_context(text_encoder, words, self.n_ctx) if words else random_context(text_encoder, self.n_ctx)

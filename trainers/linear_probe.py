@@ -39,12 +39,6 @@ cfg_default.TRAINER.LINEAR_PROBE.INIT = "zero_shot"  # of SGD: zero_shot or rand
 cfg_default.TRAINER.LINEAR_PROBE.C = 0.0  # of logistic regression: inverse regularisation; 0: searched
 cfg_default.TRAINER.LINEAR_PROBE.SELECTIVE = True  # predict classes that it was not trained on by their text features
 cfg_default.TRAINER.LINEAR_PROBE.TUNE = ()  # image parameter sets of CLIP tuned too
-CHOICES = {
-    "FEATURES": ("projected", "unprojected"),
-    "NORMALIZE": (None, True, False),
-    "SOLVER": ("sgd", "logistic_regression"),
-    "INIT": ("zero_shot", "random"),
-}
 
 
 class LinearHead(nn.Module):
@@ -71,13 +65,16 @@ class LinearProbe(ClipTrainer):
     image_only = True
     model_name = "linear_probe"
     zero_shot_on_new_classes = True
+    choices = {
+        "FEATURES": ("projected", "unprojected"),
+        "NORMALIZE": (None, True, False),
+        "SOLVER": ("sgd", "logistic_regression"),
+        "INIT": ("zero_shot", "random"),
+    }
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.LINEAR_PROBE
-        for name, choices in CHOICES.items():
-            if options[name] not in choices:
-                raise ValueError(f"TRAINER.LINEAR_PROBE.{name} must be one of {choices}, got {options[name]!r}")
         if options.C < 0:
             raise ValueError(f"TRAINER.LINEAR_PROBE.C must be positive, or 0 to search it, got {options.C}")
         self.trainable = options.SOLVER == "sgd"
@@ -173,7 +170,8 @@ class LinearProbe(ClipTrainer):
         head = self.tuned
         head.fill(head.weight.new_zeros(len(known), head.weight.shape[1]), head.bias.new_zeros(len(known)))
 
-    def before_train(self):
+    def check_training(self):
+        super().check_training()
         if not (self.trainable or self.options.C or self.has_validation()):
             raise ValueError(
                 f"{self.cfg.DATASET.NAME} has no validation images to search C on: "
@@ -181,6 +179,8 @@ class LinearProbe(ClipTrainer):
             )
         if self.rows != list(range(len(self.tuned.weight))):
             raise ValueError(f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} is a probe for other classes")
+
+    def before_train(self):
         super().before_train()
         is_fixed = not self.clip_names and not has_random_transform(self.cfg)
         if self.trainable and is_fixed and self.start_epoch < self.max_epoch:

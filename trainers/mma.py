@@ -33,8 +33,9 @@ from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from .common.classes import check_text
-from .common.models.backbones import takes_image_insertions
+from .common.models.backbones import outline
 from .common.models.insertions import PARALLEL, InsertedModules
+from .common.models.places import Unsupported
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.MMA = CN()
@@ -111,11 +112,17 @@ class MMA(ClipTrainer):
     @classmethod
     def complete_cfg(cls, cfg):
         super().complete_cfg(cfg)
-        name = cfg.MODEL.BACKBONE.NAME
-        if not takes_image_insertions(name):
-            raise ValueError(
+        name, options = cfg.MODEL.BACKBONE.NAME, cfg.TRAINER.MMA
+        n_blocks = min(len(outline(name).insertion_points(image)) for image in (True, False))
+        if not n_blocks:
+            raise Unsupported(
                 f"{cfg.TRAINER.NAME} adds adapters to transformer blocks, and the image encoder of "
                 f"MODEL.BACKBONE.NAME {name} has none: use a ViT such as ViT-B/16"
+            )
+        if not 1 <= options.ADAPTER_START <= options.ADAPTER_END <= n_blocks:
+            raise Unsupported(
+                f"TRAINER.MMA.ADAPTER_START and ADAPTER_END must be blocks from 1 to {n_blocks}, the number of blocks "
+                f"of the shorter encoder, in this order, got {options.ADAPTER_START} and {options.ADAPTER_END}"
             )
 
     def check_cfg(self, cfg):
@@ -141,13 +148,7 @@ class MMA(ClipTrainer):
     def build_tuned(self, classnames):
         options = self.options
         points = {encoder: self.backbone.insertion_points(encoder == "image") for encoder in ("image", "text")}
-        start, end, n_blocks = options.ADAPTER_START, options.ADAPTER_END, min(map(len, points.values()))
-        if not 1 <= start <= end <= n_blocks:
-            raise ValueError(
-                f"TRAINER.MMA.ADAPTER_START and ADAPTER_END must be blocks from 1 to {n_blocks}, the number of blocks "
-                f"of the shorter encoder, in this order, got {start} and {end}"
-            )
-        dim, blocks = options.ADAPTER_DIM, range(start - 1, end)
+        dim, blocks = options.ADAPTER_DIM, range(options.ADAPTER_START - 1, options.ADAPTER_END)
         tuned = nn.Module()
         tuned.shared = nn.ModuleDict({str(i): layer(dim, dim) for i in blocks})
         tuned.inserted = nn.ModuleDict()

@@ -37,8 +37,9 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .common.compat import functional_call
 from .common.losses import distillation_loss
-from .common.models.backbones import has_own_encoders
-from .common.models.insertions import TOKENS, Insertions
+from .common.models.backbones import has_own_encoders, outline
+from .common.models.insertions import TOKENS, Insertions, LearnedTokens
+from .common.models.places import Unsupported
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.MMRL = CN()
@@ -66,7 +67,8 @@ class ProjectedTokens(nn.Module):
 
     def forward(self, dtype: torch.dtype) -> Insertions:
         """Returns the tokens (n, width) of each block, in the dtype of the encoder."""
-        return {int(i): {TOKENS: project(*self.shared).to(dtype)} for i, project in self.projections.items()}
+        projected = {int(i): project(*self.shared).to(dtype) for i, project in self.projections.items()}
+        return {i: {TOKENS: LearnedTokens(tokens)} for i, tokens in projected.items()}
 
 
 @TRAINER_REGISTRY.register()
@@ -83,44 +85,56 @@ class MMRL(ClipTrainer):
     @classmethod
     def complete_cfg(cls, cfg):
         super().complete_cfg(cfg)
-        name = cfg.MODEL.BACKBONE.NAME
+        name, layers = cfg.MODEL.BACKBONE.NAME, list(cfg.TRAINER[cls.section].REP_LAYERS)
         if not has_own_encoders(name):
-            raise ValueError(
+            raise Unsupported(
                 f"{cfg.TRAINER.NAME} reads the outputs of its tokens in a ViT with the structure of OpenAI's CLIP, "
                 f"which MODEL.BACKBONE.NAME {name!r} does not have: use one such as ViT-B/16 or "
                 "open_clip:ViT-B-16/laion2b_s34b_b88k"
             )
+        n_blocks = min(outline(name).n_blocks)
+        if not layers or layers != sorted(set(layers)) or layers[0] < 1 or layers[-1] > n_blocks:
+            raise Unsupported(
+                f"TRAINER.{cls.section}.REP_LAYERS must be ascending numbers of blocks from 1 to {n_blocks}, the "
+                f"number of blocks of the shorter encoder, got {tuple(layers)}"
+            )
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        options = cfg.TRAINER.MMRL
+        section, options = f"TRAINER.{self.section}", cfg.TRAINER[self.section]
         for name in ("N_REP_TOKENS", "REP_DIM"):
             if options[name] < 1:
-                raise ValueError(f"TRAINER.MMRL.{name} must be at least 1, got {options[name]}")
+                raise ValueError(f"{section}.{name} must be at least 1, got {options[name]}")
         for name in ("REG_WEIGHT", "LOGIT_SCALE"):
             if options[name] < 0:
-                raise ValueError(f"TRAINER.MMRL.{name} must not be negative, got {options[name]}")
+                raise ValueError(f"{section}.{name} must not be negative, got {options[name]}")
         if not 0 < options.ALPHA <= 1:
-            raise ValueError(f"TRAINER.MMRL.ALPHA must be above 0 and at most 1, got {options.ALPHA}")
+            raise ValueError(f"{section}.ALPHA must be above 0 and at most 1, got {options.ALPHA}")
 
     def build_tuned(self, classnames):
         options, backbone = self.options, self.backbone
-        layers, n_blocks = list(options.REP_LAYERS), min(backbone.n_blocks)
-        if not layers or layers != sorted(set(layers)) or layers[0] < 1 or layers[-1] > n_blocks:
-            raise ValueError(
-                f"TRAINER.MMRL.REP_LAYERS must be ascending numbers of blocks from 1 to {n_blocks}, the number of "
-                f"blocks of the shorter encoder, got {tuple(layers)}"
-            )
         self.fixed_scale = torch.tensor(options.LOGIT_SCALE, device=self.device) if options.LOGIT_SCALE else None
         tuned = nn.Module()
         tuned.tokens = nn.Parameter(torch.empty(options.N_REP_TOKENS, options.REP_DIM).normal_(std=0.02))
-        blocks = [layer - 1 for layer in layers]
+        blocks = [layer - 1 for layer in options.REP_LAYERS]
         widths = {"image": backbone.image_width, "text": self.text_encoder.width}
-        inserted = {encoder: ProjectedTokens(tuned.tokens, width, blocks) for encoder, width in widths.items()}
+        inserted = {encoder: self.tokens_of(tuned.tokens, width, blocks) for encoder, width in widths.items()}
         tuned.inserted = nn.ModuleDict(inserted)
-        projection = torch.randn(backbone.image_width, backbone.dim)
-        tuned.projection = nn.Parameter(backbone.image_width**-0.5 * projection)
+        self.add_projection(tuned)
         return tuned
+
+    def tokens_of(self, shared: nn.Parameter, width: int, blocks: list[int]) -> nn.Module:
+        """Returns the learned tokens of one encoder."""
+        return ProjectedTokens(shared, width, blocks)
+
+    def add_projection(self, tuned: nn.Module) -> None:
+        """Adds the parameters of the second projection."""
+        width = self.backbone.image_width
+        tuned.projection = nn.Parameter(width**-0.5 * torch.randn(width, self.backbone.dim))
+
+    def second_projection(self) -> torch.Tensor:
+        """Returns the projection (D, E) of the learned tokens' outputs."""
+        return self.tuned.projection
 
     @property
     def logit_scale(self):
@@ -133,7 +147,7 @@ class MMRL(ClipTrainer):
         inputs = {**self._insertions("image"), "return_tokens": True}
         images = (image.to(self.backbone.dtype),)
         features, tokens = functional_call(self.image_encoder, self._overrides(visual=True), images, inputs)
-        representation = tokens.mean(dim=1) @ self.tuned.projection.to(tokens.dtype)
+        representation = tokens.mean(dim=1) @ self.second_projection().to(tokens.dtype)
         return [F.normalize(f.float(), dim=-1) for f in (features, representation)]
 
     def fused(self, logits: torch.Tensor, logits_rep: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,9 @@ CLIP's Visual Embedding Projector is a Few-shot Cornucopia, https://arxiv.org/ab
 
     loss = CE + lambda ||W - W0||^2  (eq. 5), for the projection W (768 x 512 in a ViT-B/16) and CLIP's own W0
 
-Lambda is 1 / shots, which needs no validation images (table 2 of the paper). Training is 300 steps of Adam on all
-images at once; step e uses view e modulo VIEWS of each image. Of a ResNet the weight of the attention pooling's output
-projection is tuned, without its bias, as in the official code.
+Lambda is 1 / shots, which needs no validation images (table 2 of the paper). Training is 300 steps of Adam, with the
+official epsilon of 1e-4, on all images at once; step e uses view e modulo VIEWS of each image. Of a ResNet the weight
+of the attention pooling's output projection is tuned, without its bias, as in the official code.
 
 The result is an ordinary CLIP with another projection, so it can be exported as one, and predicts any class.
 

@@ -84,7 +84,8 @@ class PromptSRC(IVLP):
     """
 
     section = "PROMPTSRC"
-    uses_templates = True  # of the teacher
+    uses_templates = True
+    prompts_of_teacher = True
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)

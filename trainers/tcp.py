@@ -29,6 +29,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .common.classes import check_text
 from .common.losses import distillation_loss
 from .common.models import places
+from .common.models.backbones import outline
 from .common.prompt_learner import PromptLearner, check_context, context_words, initial_context
 from .common.prompts import TCP_PROMPTS, TCP_TEMPLATES, get_template
 from .common.trainer import ClipTrainer
@@ -72,6 +73,15 @@ class TCP(ClipTrainer):
     model_name = "prompt_learner"
     not_loaded = ("token_prefix", "token_suffix")
 
+    @classmethod
+    def complete_cfg(cls, cfg):
+        super().complete_cfg(cfg)
+        n_blocks = len(places.blocks(outline(cfg.MODEL.BACKBONE.NAME).model, image=False))
+        if not 1 <= cfg.TRAINER.TCP.LAYER < n_blocks:
+            raise places.Unsupported(
+                f"TRAINER.TCP.LAYER must be 1 to {n_blocks - 1} on this backbone, got {cfg.TRAINER.TCP.LAYER}"
+            )
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         options = cfg.TRAINER.TCP
@@ -94,11 +104,6 @@ class TCP(ClipTrainer):
         return optim, sched
 
     def build_tuned(self, classnames):
-        n_blocks = len(places.blocks(self.backbone.model, image=False))
-        if not 1 <= self.options.LAYER < n_blocks:
-            raise ValueError(
-                f"TRAINER.TCP.LAYER must be 1 to {n_blocks - 1} on this backbone, got {self.options.LAYER}"
-            )
         words = context_words(self.options, "TRAINER.TCP")
         text, ctx = initial_context(self.text_encoder, words, self.options.N_CTX)
         prompt = f"{text} {self.options.PROMPT or TCP_PROMPTS.get(self.cfg.DATASET.NAME, '{}.')}"

@@ -33,7 +33,8 @@ from dassl.optim import build_optimizer
 
 from .common import schedule
 from .common.compat import load_scheduler_state, scheduler_state
-from .common.models.backbones import takes_image_insertions
+from .common.models.backbones import outline, takes_image_insertions
+from .common.models.places import Unsupported
 from .common.models.weight_changes import LowRank, WeightChanges, check_rank, select_matrices
 from .common.selective import UNSEEN, note_unseen, rows_of, selected_weights
 from .common.trainer import ClipTrainer
@@ -69,10 +70,19 @@ class TwoStage(ClipTrainer):
         super().complete_cfg(cfg)
         rank, name = cfg.TRAINER.TWO_STAGE.LORA, cfg.MODEL.BACKBONE.NAME
         if rank and not takes_image_insertions(name):
-            raise ValueError(
+            raise Unsupported(
                 f"TRAINER.TWO_STAGE.LORA {rank} changes matrices of transformer blocks, and the image encoder of "
                 f"MODEL.BACKBONE.NAME {name} has none: set it to 0, or use another backbone"
             )
+        if rank:
+            cls.lora_matrices(rank, outline(name).model)
+
+    @classmethod
+    def lora_matrices(cls, rank: int, model: nn.Module) -> list[tuple]:
+        """Returns the places of the matrices with low-rank changes, for `WeightChanges`."""
+        places = select_matrices(model, ("image", "text"), ("q", "k", "v"), "all", cls.section)
+        check_rank(model, places, rank, "TRAINER.TWO_STAGE.LORA")
+        return places
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -95,16 +105,16 @@ class TwoStage(ClipTrainer):
                 f"{tuple(options.TUNE)}: set it to False"
             )
 
-    def sets_to_tune(self):
-        return OFFICIAL if self.options.OFFICIAL_FREEZE else super().sets_to_tune()
+    @classmethod
+    def sets_to_tune(cls, options):
+        return OFFICIAL if options.OFFICIAL_FREEZE else super().sets_to_tune(options)
 
     def build_tuned(self, classnames):
         self.rows = list(range(len(classnames)))  # row of the classifier for each class of this run
         tuned = nn.Module()
         if self.options.LORA:
-            places = select_matrices(self.clip, ("image", "text"), ("q", "k", "v"), "all", self.section)
             rank, dropout = self.options.LORA, self.options.LORA_DROPOUT
-            check_rank(self.clip, places, rank, "TRAINER.TWO_STAGE.LORA")
+            places = self.lora_matrices(rank, self.clip)
             tuned.changes = WeightChanges(
                 self.clip, places, partial(LowRank, rank=rank, scale=rank**-0.5, dropout=dropout)
             )

@@ -17,6 +17,7 @@ SHALLOW = {  # the tiny CLIP has two blocks
     "MaPLe": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"],
     "MMA": ["TRAINER.MMA.ADAPTER_START", "1", "TRAINER.MMA.ADAPTER_END", "2"],
     "MMRL": ["TRAINER.MMRL.REP_LAYERS", "(2,)"],
+    "MMRLPP": ["TRAINER.MMRLPP.REP_LAYERS", "(1, 2)"],
     "PromptSRC": ["TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", "2", "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", "2"],
     "SkipTuning": ["TRAINER.SKIP.TUNE", "('image_block:1', 'text_block:1', 'image_output', 'text_output')"],
     "TCP": ["TRAINER.TCP.LAYER", "2"],

@@ -1,4 +1,4 @@
-"""Reference for MMRL: padded prompts and all image tokens, block by block, with learned tokens after the first."""
+"""Reference for MMRL and MMRL++: padded prompts and all image tokens, block by block, with tokens after the first."""
 
 import copy
 
@@ -16,10 +16,9 @@ class PlainMMRL:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.tokens = clip.tokenize([template.format(name.replace("_", " ")) for name in classnames])
         self.layers, self.alpha, self.weight, self.scale = layers, alpha, weight, scale
-        own = {"tokens", "projection"}
         self.parameters = {}
         for name, p in learned.items():
-            is_own = name in own or name.startswith("inserted.")
+            is_own = name.startswith(("tokens", "projection", "inserted.", "change."))
             tensor = p.detach().clone() if is_own else self.model.get_parameter(name)
             self.parameters[name] = tensor.requires_grad_(True)
 
@@ -27,13 +26,22 @@ class PlainMMRL:
         name = f"inserted.{encoder}.projections.{i}"
         return self.parameters["tokens"] @ self.parameters[f"{name}.weight"].t() + self.parameters[f"{name}.bias"]
 
+    def mixed(self, tokens, outputs):
+        """What is inserted at a block with tokens, given the outputs of those before."""
+        return tokens
+
+    def projection(self):
+        return self.parameters["projection"]
+
     def blocks(self, x, transformer, encoder, causal):
         """Runs x (B, T, d) through all blocks. Learned tokens stand in rows 1 to n from the first layer on."""
         n = len(self.parameters["tokens"])
         for i, block in enumerate(transformer.resblocks):
             if i + 1 in self.layers:
-                rest = x[:, 1:] if i + 1 == self.layers[0] else x[:, 1 + n :]
-                x = torch.cat([x[:, :1], self.projected(encoder, i).expand(len(x), -1, -1), rest], dim=1)
+                tokens, rest = self.projected(encoder, i).expand(len(x), -1, -1), x[:, 1:]
+                if i + 1 != self.layers[0]:
+                    tokens, rest = self.mixed(tokens, x[:, 1 : 1 + n]), x[:, 1 + n :]
+                x = torch.cat([x[:, :1], tokens, rest], dim=1)
             length = x.shape[1]
             mask = torch.full((length, length), float("-inf")).triu(1) if causal else None
             z = block.ln_1(x).transpose(0, 1)
@@ -53,7 +61,7 @@ class PlainMMRL:
         x = visual.conv1(image).flatten(2).transpose(1, 2)
         x = torch.cat([visual.class_embedding.expand(len(image), 1, -1), x], dim=1) + visual.positional_embedding
         x = visual.ln_post(self.blocks(visual.ln_pre(x), visual.transformer, "image", causal=False))
-        representation = x[:, 1 : 1 + n].mean(dim=1) @ self.parameters["projection"]
+        representation = x[:, 1 : 1 + n].mean(dim=1) @ self.projection()
         return normalised(x[:, 0] @ visual.proj), normalised(representation)
 
     def both_logits(self, image):
@@ -86,3 +94,22 @@ class PlainMMRL:
         terms = self.terms(image, label)
         self.objective(terms).backward()
         return terms
+
+
+class PlainMMRLPP(PlainMMRL):
+    def __init__(self, *arguments, beta=0.9):
+        super().__init__(*arguments)
+        self.beta = beta
+
+    def low_rank(self, name):
+        return self.parameters[f"{name}.A"] @ self.parameters[f"{name}.B"]
+
+    def projected(self, encoder, i):
+        weight = self.parameters[f"inserted.{encoder}.weight"] + self.low_rank(f"inserted.{encoder}.residuals.{i}")
+        return self.parameters["tokens"] @ weight.t() + self.parameters[f"inserted.{encoder}.biases.{i}"]
+
+    def mixed(self, tokens, outputs):
+        return self.beta * tokens + (1 - self.beta) * outputs
+
+    def projection(self):
+        return self.model.visual.proj + self.low_rank("change")

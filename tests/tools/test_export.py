@@ -188,7 +188,7 @@ def test_onnx(call, run_of, tmp_path, method):
 # supported by openai, open_clip and huggingface
 PLAIN_CLIP = {"CLIPFit", "ClipFit", "ZeroshotCLIP", "ZeroshotCLIP2", "LayerNormTuning", "BitFit", "FullFineTuning"}
 PLAIN_CLIP |= {"CLIPLoRA", "CLIPSVD", "ProLIP", "FLYP", "SkipTuning"}
-HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus", "GDA", "MMRL"}
+HEADLESS = {"CoCoOp", "TipAdapter", "TipAdapterF", "LinearProbe", "LPPlusPlus", "GDA", "MMRL", "MMRLPP"}
 UNTUNED = {"ZeroshotCLIP", "ZeroshotCLIP2"}
 
 

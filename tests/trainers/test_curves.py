@@ -13,6 +13,7 @@ TERMS |= {
     "ProLIP": ("ce", "distance"),
 }
 TERMS |= {"PromptSRC": ("ce", "text", "image", "kl"), "MMRL": ("ce", "ce_rep", "reg_image", "reg_text")}
+TERMS["MMRLPP"] = TERMS["MMRL"]
 
 
 def curves(folder) -> dict[str, list[tuple[int, float]]]:

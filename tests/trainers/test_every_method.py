@@ -284,10 +284,20 @@ for i in range(4, 12):
     for encoder, width in ENCODER_WIDTHS:
         name = f"inserted.{encoder}.blocks.{i}.parallel_to_block"
         MMA |= linear(f"{name}.down", width, 32) | linear(f"{name}.up", 32, width)
+
+
+def low_rank(name, n, m, rank):
+    return {f"{name}.A": (n, rank), f"{name}.B": (rank, m)}
+
+
 MMRL = {"tokens": (5, 512), "projection": (768, 512)}
+MMRLPP = {"tokens": (5, 512), **low_rank("change", 768, 512, 64)}
 for encoder, width in ENCODER_WIDTHS:
+    MMRLPP[f"inserted.{encoder}.weight"] = (width, 512)
     for i in range(5, 12):
         MMRL |= linear(f"inserted.{encoder}.projections.{i}", 512, width)
+        MMRLPP |= low_rank(f"inserted.{encoder}.residuals.{i}", width, 512, 4)
+        MMRLPP[f"inserted.{encoder}.biases.{i}"] = (width,)
 # Names in the upper half of both encoders, with the last LayerNorm and the projection
 UPPER_HALF = re.compile(r"(visual\.)?transformer\.resblocks\.([6-9]|1[01])\.|.*(ln_post|ln_final|proj(ection)?$)")
 # The published settings on ViT-B/16: tuned tensors, and number of scalars according to the papers or the authors.
@@ -318,6 +328,7 @@ ON_VIT_B16 = {
     "Compacter": (COMPACTER[0], 57_024 + 38_016 + 2 * 64),
     "MMA": (MMA, 674_560),
     "MMRL": (MMRL, 4_992_256),
+    "MMRLPP": (MMRLPP, 813_312),
     "CompacterPP": (COMPACTER[1], (57_024 + 38_016) // 2 + 2 * 64),
     "TipAdapterF": ({"keys": (20, 512)}, 10_240),  # 20 training images
     "CLIPLoRA": (LORA, 184_320),

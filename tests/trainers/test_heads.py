@@ -240,6 +240,7 @@ def test_user_errors(make, monkeypatch):
     monkeypatch.setattr("trainers.common.models.places.projection", lambda model: {})
     with raises_user_error("TRAINER.PROLIP.TUNE", "'image_projection'", "empty"):
         make("ProLIP")
-    one = make("GDA", "DATASET.NUM_SHOTS", "1", "INPUT.TRANSFORMS", "('normalize',)")
-    with raises_user_error("GDA", "DATASET.NUM_SHOTS", "INPUT.TRANSFORMS"):
-        one.run_epoch()
+    for opts in ((), ("INPUT.TRANSFORMS", "('normalize',)", "TRAINER.GDA.VIEWS", "5")):
+        one = make("GDA", "TRAINER.GDA.VIEWS", "1", "DATASET.NUM_SHOTS", "1", *opts)
+        with raises_user_error("GDA", "DATASET.NUM_SHOTS", "INPUT.TRANSFORMS", "TRAINER.GDA.VIEWS"):
+            one.check_training()

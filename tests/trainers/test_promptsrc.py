@@ -53,6 +53,16 @@ def test_loss_and_gradients_equal_the_formulas(make, method, options):
     assert_same_loss_and_gradients(trainer, plain, least=0.001)
 
 
+def test_prompts_of_the_teacher_are_not_read_for_predictions(make):
+    trainer = make("PromptSRC", *DEEP_KEYS)
+    with torch.inference_mode():
+        trainer.model_inference(torch.zeros(1, 3, 32, 32))
+    assert "packed_prompts" not in vars(trainer)
+    long = make("PromptSRC", *DEEP_KEYS, "DATASET.TEMPLATES", f"('{{}} {'word ' * 90}.',)")
+    with raises_user_error("77"):
+        long.check_training()
+
+
 def test_twenty_sgd_steps_follow_the_formulas(make):
     trainer = make("PromptSRC", *DEEP_KEYS)
     # The gradient of an L1 distance jumps where an element passes the teacher's, which amplifies rounding.

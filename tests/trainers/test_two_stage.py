@@ -145,7 +145,7 @@ def test_parameters_of_the_official_code(vit_b16, make):
     from trainers.common.models.parameter_sets import select
 
     trainer = make("TwoStage", f"{KEY}.OFFICIAL_FREEZE", "True")
-    sets = select(vit_b16, trainer.sets_to_tune(), "TUNE")
+    sets = select(vit_b16, trainer.sets_to_tune(trainer.options), "TUNE")
     names = [name for names in sets.values() for name in names]
     assert sum(vit_b16.get_parameter(name).numel() for name in names) == 61_440
     assert set(trainer.clip_names) == {name for name in layernorms(trainer.clip) if ".resblocks." in name}
@@ -185,7 +185,7 @@ def test_a_learning_rate_of_each_stage(make):
 
 def test_user_errors(make, tiny_rn):
     with raises_user_error(f"{KEY}.LORA 2", "MODEL.BACKBONE.NAME", tiny_rn):
-        make("TwoStage", f"{KEY}.LORA", "2", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
+        make("TwoStage", f"{KEY}.LORA", "2", f"{KEY}.TUNE", "()", "INPUT.SIZE", "(64, 64)", backbone=tiny_rn)
     with raises_user_error(f"{KEY}.LORA", "LORA_DROPOUT", "-1"):
         make("TwoStage", f"{KEY}.LORA", "-1")
     for value in ("0.0", "1.5"):

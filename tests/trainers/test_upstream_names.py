@@ -5,7 +5,10 @@ import pytest
 import train
 from dassl.engine import TRAINER_REGISTRY
 from tests.user_errors import raises_user_error
-from tools.reporting.run import ALIASES, OFFICIAL_NAMES
+from tools.episodes import name_methods, parse_args
+from tools.recipe import OFFICIAL_NAMES
+from tools.recipe import main as print_recipe
+from tools.reporting.run import ALIASES
 from tools.reproduce import known_methods
 from tools.sweeping.methods import registered_methods, select_methods
 from trainers import of_class, our_name, register_all
@@ -30,15 +33,23 @@ def test_no_name_is_taken_twice():
 
 
 @pytest.mark.parametrize("name, section, ours", NAMES, ids=lambda value: str(value))
-def test_an_official_name_is_the_method(name, section, ours):
+def test_an_official_name_is_the_method(name, section, ours, capsys):
     cfg = config(name, *([f"TRAINER.{section}.PREC", "fp32"] if section else []))
     assert cfg.TRAINER.NAME == ours and section not in cfg.TRAINER
     assert not section or cfg.TRAINER[registered_methods()[ours].section].PREC == "fp32"
-    assert select_methods([name, "CoOp", ours], "base2new", "") == [ours, "CoOp"]
+    assert select_methods([name, "CoOp", ours], "base2new") == [ours, "CoOp"]
     assert known_methods([name]) == [ours]
+    args = parse_args(["digits", "--method", name, "NearestMean", ours])
+    name_methods(args)
+    assert args.method == [ours, "NearestMean"]
+    printed = []
+    for trainer in (name, ours):
+        assert print_recipe([trainer, "base2new", "dtd"]) == 0
+        printed.append(capsys.readouterr())
+    assert printed[0] == printed[1] and not printed[0].err
 
 
-def test_reports_know_the_official_names():
+def test_reports_and_recipes_know_the_official_names():
     assert {name: ours for name, _, ours in NAMES} == {
         name: ours for name, ours in OFFICIAL_NAMES.items() if name not in ALIASES
     }

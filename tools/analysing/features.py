@@ -44,8 +44,6 @@ def build_with_data(run: AnalysedRun, root: str = "", batch_size: int = 100, wor
 
     Raises FileNotFoundError or ValueError if the dataset is not in `root` (default: that of the run).
     """
-    if "DATASET.NAME" not in run.state["settings"]:
-        raise ValueError(f"{run.path} does not record the dataset of the run: give a run directory or a checkpoint")
     options = {"root": root, "batch_size": batch_size, "workers": workers, "backbone": backbone}
     trainer = trainer_with_data(run.state, run.path, **options)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tools.reporting import plots, spreadsheet
 from tools.reporting.files import render, write_all
+from tools.reporting.sections import Section
 from tools.reporting.text import aligned
 
 from .runs import AnalysedRun
-from .sections import ANALYSES, Options, Section
+from .sections import ANALYSES, Options
 
 PAGE = "analysis.html"
 
@@ -71,8 +72,9 @@ def contents(runs: list[AnalysedRun], sections: list[Section], notes: list[str])
             yield f"{section.name}.csv", spreadsheet.text(section.csv)
         yield from plots.files(section.figure, section.name)
     content = {"runs": runs, "sections": sections, "notes": notes, "inline_svg": inline_svg}
-    yield "analysis.md", render("analysis.md.j2", **content)
-    yield PAGE, render("analysis.html.j2", autoescape=True, **content)
+    content |= {"title": "Analysis", "program": "tools/analyse.py"}
+    yield "analysis.md", render("sections.md.j2", **content)
+    yield PAGE, render("sections.html.j2", autoescape=True, **content)
 
 
 def inline_svg(section: Section) -> str:

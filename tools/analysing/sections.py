@@ -4,7 +4,9 @@ An analysis that has no meaning for the runs raises ValueError; its message is o
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from tools.reporting.sections import Section
 
 from . import figures
 from .change import as_dicts, change, gradient_terms, gradients, iterations, not_explained, without_initial_value
@@ -15,27 +17,6 @@ from .runs import AnalysedRun
 
 SQUARE = "The square of a tensor is the sum of the squares of its elements."
 LOGARITHMIC = "An axis is logarithmic if its lines are far apart; it shows no zeros."
-
-
-@dataclass
-class Section:
-    """A part of the page.
-
-    Attributes:
-        name: of its files and of its anchor.
-        figure: None if there is nothing to plot.
-        csv: rows of its CSV file, unrounded.
-        commands: lines that are shown as code.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: object = None
-    csv: list[dict] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)
-    table: list[list[str]] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ import difflib
 import os
 from dataclasses import dataclass
 
+from tools.recipe import OFFICIAL_NAMES
+
 from .checks import check_table
 from .chosen import chosen
 from .comparison import Comparison, compare
@@ -13,7 +15,7 @@ from .image_sets import name_own_images
 from .match_runs import link, stale_evaluations
 from .problems import Problem
 from .protocols import TITLES, sort_into_tables
-from .run import FOLDER, OFFICIAL_NAMES, Run, known_dataset, registry_name
+from .run import FOLDER, Run, known_dataset, registry_name
 from .scan import scan
 from .tables import Table, make_table, set_names
 from .trust import trust

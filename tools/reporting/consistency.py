@@ -5,8 +5,8 @@ import math
 from trainers.common.runs.dataset_metrics import ACCURACY
 
 
-def check_numbers(record: dict, split: str) -> float:
-    """Returns the accuracy of a finished run in percent.
+def check_numbers(record: dict, split: str) -> float | None:
+    """Returns the accuracy of a finished run in percent; None of a run on captions, which has none.
 
     Raises:
         ValueError: it is missing or not from 0 to 100, or another field of the record contradicts it.
@@ -14,6 +14,8 @@ def check_numbers(record: dict, split: str) -> float:
     metrics = record["metrics"].get(split)
     key = f"metrics.{split}"
     accuracy = metrics.get("accuracy") if isinstance(metrics, dict) else None
+    if accuracy is None and (record.get("metric") or ACCURACY) != ACCURACY:
+        return None
     if not is_number(accuracy) or not 0 <= accuracy <= 100:  # also rejects nan
         raise ValueError(f"not a valid record: {key}.accuracy must be from 0 to 100, got {accuracy!r:.60}")
     error_rate = metrics.get("error_rate")

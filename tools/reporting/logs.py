@@ -4,11 +4,12 @@ import ast
 import re
 from pathlib import Path
 
+from tools.recipe import OFFICIAL_NAMES
 from tools.records import printable
 from trainers.common.runs.log_lines import AFTER_HEAD, COUNT, EPOCH, SPLIT, TESTED, TRAINED, body, metric, read_text
 from trainers.common.runs.record_schema import FIELDS, FINAL_MODEL, counts
 
-from .run import LAST, OFFICIAL_NAMES, Run, Training, dataset_name, is_zero_shot
+from .run import LAST, Run, Training, dataset_name, is_zero_shot
 
 REQUIRED = {
     "DATASET.NAME": str, "DATASET.SUBSAMPLE_CLASSES": str, "DATASET.NUM_SHOTS": int, "SEED": int, "TRAINER.NAME": str,

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from tools.recipe import ALL
 
+from .fonts import FAMILY, noting_missing_characters, text_width
 from .tables import Group, Table
 
 INK = "#010203"  # text and axes; replaced by the page's text colour in SVG
@@ -20,9 +21,9 @@ COLOURS = (
     "#4e79a7", "#f28e2b", "#e15759", "#59a14f", "#b07aa1", "#76b7b2", "#9c755f", "#d4a017", "#ff7f9d", "#7f7f7f",
 )  # fmt: skip
 MARKERS = "osD^vP*Xph<>"
-LETTER = 0.075  # width of a letter in a legend, in inches
 LINE = 0.19  # height of a line of a legend, in inches
 STYLE = {
+    "font.family": FAMILY,
     "font.size": 9, "axes.titlesize": 9.5, "axes.labelsize": 9, "legend.fontsize": 9, "axes.spines.top": False,
     "axes.spines.right": False, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.linewidth": 0.7, "grid.color": GREY, "grid.alpha": 0.3, "grid.linewidth": 0.6,
@@ -56,7 +57,7 @@ def draw(table: Table, styles: dict[str, dict]) -> Figure | None:
 
 def save(figure: Figure, file_format: str) -> bytes:
     """Returns the figure as svg, png or pdf. Equal figures give equal bytes."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), noting_missing_characters():
         file = io.BytesIO()
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format)
         background = "white" if file_format == "png" else "none"
@@ -126,8 +127,8 @@ def legend(figure: Figure, table: Table, styles: dict, lines: bool) -> None:
 def add_legend(figure: Figure, handles: list, loc: str = "outside upper center") -> None:
     """Adds a legend with as many columns as there is room for. More than two lines make the figure higher."""
     width, height = figure.get_size_inches()
-    longest = max((len(handle.get_label()) for handle in handles), default=0)
-    columns = max(1, min(len(handles), int(width / (0.6 + LETTER * longest))))
+    longest = max((text_width(handle.get_label()) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int(width / (0.6 + longest))))
     lines = math.ceil(len(handles) / columns)
     figure.set_size_inches(width, height + LINE * max(0, lines - 2))
     figure.legend(handles=handles, loc=loc, ncols=columns, frameon=False)

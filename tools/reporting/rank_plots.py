@@ -5,6 +5,7 @@ import math
 import matplotlib
 from matplotlib.figure import Figure
 
+from .fonts import text_width
 from .plots import COLOURS, GREY, INK, MARKERS, STYLE, add_legend, short
 from .rank_tests import cliques
 from .ranks import Ranking
@@ -13,7 +14,7 @@ LABELS = {"parameters": "tuned parameters", "seconds": "training time per run (s
 LINE = 0.24  # height of a line of the diagram, in inches
 AXIS = 3.4  # width of its axis, in inches
 LABELLED = 15  # ranks that the axis has room to label
-MARGIN = 2.6  # width of its labels on either side
+GAP = 0.2  # between the axis and its labels, and around the diagram
 
 
 def critical_difference_diagram(ranking: Ranking) -> Figure:
@@ -25,23 +26,28 @@ def critical_difference_diagram(ranking: Ranking) -> Figure:
     first = 0.6 * len(groups) + 0.9  # height of the first label, in lines below the axis
     below = first + len(left) + 0.5
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(AXIS + 2 * MARGIN, LINE * (below + 4)))
+        margin = 2 * GAP + max(text_width(label_of(method, rank)) for method in methods)
+        figure = Figure(figsize=(AXIS + 2 * margin, LINE * (below + 4)))
         ax = figure.add_axes((0, 0, 1, 1))
-        edge = MARGIN / AXIS * (k - 1)
+        edge = margin / AXIS * (k - 1)
         ax.set(xlim=(1 - edge, k + edge), ylim=(-below, 4))
         draw_axis(ax, k, ranking.critical_difference)
         for index, group in enumerate(groups, 1):
             ranks = [rank[method] for method in group]
             ax.hlines(-0.6 * index, min(ranks) - 0.02 * k, max(ranks) + 0.02 * k, color=INK, linewidth=3)
-        for names, x, align in ((left, 1 - 0.04 * k, "right"), (right[::-1], k + 0.04 * k, "left")):
+        gap = GAP / AXIS * (k - 1)
+        for names, x, align in ((left, 1 - gap, "right"), (right[::-1], k + gap, "left")):
             for index, method in enumerate(names):
                 y = -first - index
                 ax.plot([rank[method], rank[method], x], [0, y, y], color=GREY, linewidth=0.8)
-                words = (short(method), f"{rank[method]:.2f}")
-                label = "  ".join(words if align == "right" else words[::-1])
-                ax.text(x, y, f" {label} ", ha=align, va="center")
+                ax.text(x, y, label_of(method, rank, name_first=align == "right"), ha=align, va="center")
         ax.set_axis_off()
     return figure
+
+
+def label_of(method: str, rank: dict[str, float], name_first: bool = True) -> str:
+    words = (short(method), f"{rank[method]:.2f}")
+    return f" {'  '.join(words if name_first else words[::-1])} "
 
 
 def draw_axis(ax, k: int, difference: float) -> None:

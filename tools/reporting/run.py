@@ -20,7 +20,6 @@ EXTRA = (
     "trust",
 )  # fmt: skip
 ALIASES = {"ClipFit": "CLIPFit"}  # second name of a trainer here -> its name
-OFFICIAL_NAMES = {**ALIASES, "MultiModalAdapter": "MMA"}  # trainer name in logs of the authors' code -> name here
 
 
 @dataclass

@@ -1,6 +1,5 @@
-"""Lists the registered methods and tells which protocols and backbones they do not support."""
+"""Lists the registered methods and selects those that can be run."""
 
-import contextlib
 import sys
 
 from tools.recipe import read_table
@@ -23,8 +22,11 @@ def is_method(trainer: type) -> bool:
     return not trainer.__module__.startswith("dassl.") and not getattr(trainer, "alias_of", "")
 
 
-def select_methods(names: list[str], protocol: str, backbone: str) -> list[str]:
+def select_methods(names: list[str], protocol: str, obstacle=lambda method: "") -> list[str]:
     """Returns the methods to run, by our names. For ["all"], prints the methods that it skips.
+
+    Args:
+        obstacle: returns why a method, given by its name, cannot use the backbone; "" if it can.
 
     Raises:
         ValueError: If a method is unknown, or if a named method does not support the protocol or the backbone.
@@ -39,26 +41,15 @@ def select_methods(names: list[str], protocol: str, backbone: str) -> list[str]:
             raise ValueError(f"unknown method {name!r}; available: {', '.join(trainers)}")
     selected = []
     for name in trainers if select_all else dict.fromkeys(names):
-        reason = why_unsupported(name, trainers[name], protocol, backbone)
+        reason = obstacle(name)
+        if protocol == "base2new" and getattr(trainers[name], "per_class", False):
+            reason = "base2new needs predictions of new classes, and this method learns parameters per class"
+        if protocol == "retrieval" and not getattr(trainers[name], "takes_captions", lambda: False)():
+            reason = "it needs classes and cannot be trained on captions"
         if not reason:
             selected.append(name)
         elif select_all:
-            print(f"Skipped: {reason}", file=sys.stderr)
+            print(f"Skipped {name}: {reason}", file=sys.stderr)
         else:
-            raise ValueError(reason)
+            raise ValueError(f"{name} cannot be run: {reason}")
     return selected
-
-
-def why_unsupported(method: str, trainer: type, protocol: str, backbone: str) -> str:
-    """Returns why a method cannot run a protocol on a backbone, in one line, or "" if it can."""
-    if protocol == "base2new" and getattr(trainer, "per_class", False):
-        return f"{method} does not support base2new: it learns parameters per class and cannot predict new classes"
-    if getattr(trainer, "needs_vit", False) and backbone:
-        from trainers.common.models.backbones import image_tokens_obstacle
-        from trainers.common.tuned_clip import NEEDS_VIT
-
-        with contextlib.suppress(ValueError, OSError):  # an unknown backbone, which the runs would report
-            reason = image_tokens_obstacle(backbone)
-            if reason:
-                return NEEDS_VIT.format(method=method, backbone=backbone, reason=reason)
-    return ""

@@ -4,6 +4,7 @@ import argparse
 import itertools
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from datasets import catalogue
@@ -15,7 +16,11 @@ from .jobs import Job, Setting, Step, split_name
 from .methods import registered_methods, select_methods
 
 NOT_OF_STARTS = ("MODEL.START_", "OPTIM.TUNE_LR")  # beginnings of keys that do not count for --start-from
-SHOTS = {"fewshot": [1, 2, 4, 8, 16]}  # default shots of the papers; the other protocols use 16
+SHOTS = {  # default shots of the papers; the other protocols use 16
+    "fewshot": [1, 2, 4, 8, 16],
+    "retrieval": [1000, 2000, 4000, 8000],  # images with captions: our own, no standard was found
+}
+DATASETS = {"retrieval": ["captions"], "cross_dataset": ["imagenet"], "domain_shift": ["imagenet"]}  # default: digits
 
 
 def base2new(setting: Setting) -> list[Step]:
@@ -47,7 +52,13 @@ def transfer(setting: Setting) -> list[Step]:
 
 # protocol -> function that returns its steps: the training; an evaluation on the classes it was trained on, which is a
 # run of its own only if the training was not tested; the other evaluations
-PROTOCOLS = {"base2new": base2new, "fewshot": fewshot, "cross_dataset": transfer, "domain_shift": transfer}
+PROTOCOLS = {
+    "base2new": base2new,
+    "fewshot": fewshot,
+    "cross_dataset": transfer,
+    "domain_shift": transfer,
+    "retrieval": fewshot,  # on images with captions
+}
 
 
 def jobs_of(settings: list[Setting]) -> list[Job]:
@@ -107,7 +118,6 @@ def plan(args) -> list[Job]:
             protocol.
     """
     fill_defaults(args)
-    args.names = output_names(args)
     varied = varying.combinations(args.vary)
     combinations = [(args, *key) for key in itertools.product(args.methods, args.datasets, args.shots)]
     if args.vary:
@@ -138,6 +148,7 @@ PLACES = {
     "fewshot": (".",),
     "cross_dataset": ("train",),
     "domain_shift": ("train",),
+    "retrieval": (".",),
 }
 
 
@@ -175,7 +186,7 @@ def fill_defaults(args) -> None:
             raise ValueError(f"--choose {args.choose} decides which images are tested: remove {key} after --")
     if args.targets and not transfers:
         raise ValueError(f"--targets is an option of cross_dataset and domain_shift, not of {args.protocol}")
-    default = ["imagenet"] if transfers else ["digits"]
+    default = DATASETS.get(args.protocol, ["digits"])
     args.datasets = expand_all(args.datasets or default, catalogue.paper_configs())
     args.targets = expand_all(args.targets or [], [])  # none: those of each source
     args.shots = args.shots or SHOTS.get(args.protocol, [16])
@@ -188,15 +199,37 @@ def fill_defaults(args) -> None:
     if negative:
         raise ValueError(f"--seeds must be 0 or more, got {negative[0]}")
     args.seeds, args.shots = list(dict.fromkeys(args.seeds)), list(dict.fromkeys(args.shots))
-    args.methods = select_methods(args.methods, args.protocol, args.backbone or "")
+    args.names = output_names(args)
+    args.methods = select_methods(args.methods, args.protocol, partial(backbone_obstacle, args))
     args.start_from = getattr(args, "start_from", None)
     if args.start_from:
         check_start(args)
 
 
+def backbone_obstacle(args, method: str) -> str:
+    """Returns why a method cannot use --backbone with the settings of its first run; "" if it can.
+
+    The backbones that are the defaults fit every method.
+    """
+    import train
+    from trainers.common.models.places import Unsupported
+
+    if not args.backbone:
+        return ""
+    own = argparse.Namespace(**{**vars(args), "start_from": None})
+    setting = Setting(own, method, args.datasets[0], args.shots[0], args.seeds[0])
+    try:
+        train.setup_cfg(train.parse_args(setting.base_argv()))
+    except Unsupported as error:
+        return str(error)
+    except (ValueError, OSError):  # such as an unknown backbone, which the runs report
+        return ""
+    return ""
+
+
 def check_start(args) -> None:
     """Raises ValueError unless --start-from names a method that tunes parameters of CLIP only."""
-    select_methods([args.start_from], args.protocol, args.backbone or "")
+    select_methods([args.start_from], args.protocol, partial(backbone_obstacle, args))
     methods = registered_methods().items()
     sources = [name for name, method in methods if getattr(method, "tunes_sets_only", lambda: False)()]
     if args.start_from not in sources:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
 
-from .distributed import is_main, own_batches, rows_of_all, true_in_all
+from .distributed import own_batches, rows_of_all
 from .runs.feature_store import FeatureStore
 from .runs.rng import random_state, set_random_state
 from .views import Views, view_keys, views_of
@@ -69,41 +69,39 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
     return rows_of_all(parts, len(items), trainer.device), labels
 
 
-def stored_features(trainer, items, encode: Callable, n_views: int = 0) -> torch.Tensor:
+def stored_features(
+    trainer, items, encode: Callable, n_views: int = 0, dtype: torch.dtype | None = None, **identity
+) -> torch.Tensor:
     """Returns features (n_views, n, D) of augmented views of images, or (1, n, D) of the images as in the test for 0.
 
     Those that no run has computed yet are computed and added to the store. The state of the random generators stays the
-    same. They are fp16 if the trainer's precision is fp16, else fp32; on the CPU.
+    same. They are on the CPU.
 
     Args:
         items: n images of a Dassl dataset.
         encode: images (B, 3, H, W) -> features (B, D), by an encoder that depends on nothing but `store_identity`.
+        dtype: default: fp16 if the trainer's precision is fp16, else fp32.
+        identity: what the features depend on apart from that, as JSON values.
     """
+    dtype = dtype or (torch.float16 if trainer.precision == "fp16" else torch.float32)
     keys = view_keys(items, n_views)
-    store = FeatureStore(trainer.cfg, store_identity(trainer, augmented=n_views > 0))
-    features, found = store.read(keys.ravel())
-    found = true_in_all(found)  # other runs may change the store at any time
-    missing = np.flatnonzero(~found)
-    if len(missing):
+    store = FeatureStore(trainer.cfg, store_identity(trainer, augmented=n_views > 0, **identity))
+
+    def compute(missing: np.ndarray):
         order = np.lexsort((missing // len(items), missing % len(items)))  # the views of an image one after the other
-        missing = missing[order]
-        state = random_state()
-        for rows, computed in _computed(trainer, items, keys.ravel(), missing, encode, augment=n_views > 0):
-            if features is None:
-                features = np.zeros((keys.size, computed.shape[1]), computed.dtype)
-            features[rows] = computed
-            if is_main():
-                store.add(keys.ravel()[rows], computed)
-        set_random_state(state)
+        return _computed(trainer, items, keys.ravel(), missing[order], encode, n_views > 0, dtype)
+
+    state = random_state()
+    features, n_computed = store.complete(keys.ravel(), compute)
+    set_random_state(state)
     views = f" in {n_views} views" if n_views else ""
-    print(f"Features of {len(items):,} images{views}: {keys.size - len(missing):,} stored, {len(missing):,} computed")
+    print(f"Features of {len(items):,} images{views}: {keys.size - n_computed:,} stored, {n_computed:,} computed")
     return torch.from_numpy(features).reshape(*keys.shape, -1)
 
 
 @torch.no_grad()
-def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Callable, augment: bool):
+def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Callable, augment: bool, dtype):
     """Yields the places in `keys` and the features (m, D) of the missing ones, for up to about ROWS of them."""
-    dtype = torch.float16 if trainer.precision == "fp16" else torch.float32
     batch_size = trainer.cfg.DATALOADER.TEST.BATCH_SIZE
     n_rows = -(-ROWS // batch_size) * batch_size
     for start in range(0, len(missing), n_rows):
@@ -117,8 +115,11 @@ def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Cal
         yield chunk, rows_of_all(parts, len(chunk)).numpy()
 
 
-def store_identity(trainer, augmented: bool) -> dict | None:
-    """Returns what features of the frozen image encoder depend on, apart from the image; None if that is unknown."""
+def store_identity(trainer, augmented: bool, **identity) -> dict | None:
+    """Returns what features of the frozen image encoder depend on, apart from the image; None if that is unknown.
+
+    `identity` is added to it.
+    """
     backbone, start = trainer.backbone.identity(), trainer.start
     if not backbone["weights_digest"]:
         return None
@@ -134,6 +135,7 @@ def store_identity(trainer, augmented: bool) -> dict | None:
         "augmented": augmented,
         "input": {name: values[name] for name in sorted(names)},
         "transforms": sorted(NOT_RANDOM & set(options.TRANSFORMS)),
+        **identity,
     }
 
 

@@ -115,12 +115,15 @@ class FeatureTrainer(ClipTrainer):
         """Returns a loader of batches of features instead of the loader `images`."""
         return ViewLoader(self, images)
 
-    def before_train(self):
+    def check_training(self):
+        super().check_training()
         if self.rows != list(range(self.num_classes)):
             raise ValueError(
                 f"MODEL.INIT_WEIGHTS {self.cfg.MODEL.INIT_WEIGHTS} has other classes than this run: set "
                 "DATASET.SUBSAMPLE_CLASSES as in its training, or remove the key"
             )
+
+    def before_train(self):
         super().before_train()
         if isinstance(self.train_loader_x, ViewLoader) and self.start_epoch < self.max_epoch:
             self.train_loader_x.load()

@@ -6,6 +6,7 @@ Dassl; by iterations, after each iteration, and the last epoch ends with the las
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 
@@ -17,6 +18,7 @@ cfg_default.OPTIM.ITERATIONS = ""
 cfg_default.OPTIM.MIN_LR = 0.0  # learning rate at the end of the cosine schedule
 
 
+@functools.lru_cache(maxsize=None)  # asked for in every step
 def iterations(text: str, shots: int) -> int | None:
     """Returns the number of iterations for a value of OPTIM.ITERATIONS; None if it is empty.
 

@@ -17,7 +17,8 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_optimizer
 
-from . import cpu_products, distributed, prompt_ensemble, schedule, tune_rate, zero_shot
+from . import captioned, cpu_products, distributed, prompt_ensemble, schedule, tune_rate, zero_shot
+from .captioned import Captioned
 from .compat import make_scaler
 from .finite import REMEDY
 from .models import peft_files
@@ -31,8 +32,11 @@ from .tuned_clip import TunedClip
 MIN_LOSS_SCALE = 2.0**-20  # after 30 skipped steps from the initial 2**10; usual scales are 2**8 to 2**16
 
 
-class ClipTrainer(TunedClip, RecordedRun, TrainerX):
-    """Base class of methods in Dassl's loop. `TunedClip` has the model, `RecordedRun` the files of the run."""
+class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
+    """Base class of methods in Dassl's loop.
+
+    `TunedClip` has the model, `RecordedRun` the files of the run, `Captioned` what is different on captions.
+    """
 
     traceable = True
     searches_on_val = False  # True: chooses hyper-parameters on the validation images
@@ -65,6 +69,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         super().check_cfg(cfg)
         schedule.check(cfg)
         tune_rate.check(type(self), cfg)
+        captioned.check(type(self), cfg)
 
     def build_data_loader(self):
         super().build_data_loader()
@@ -112,7 +117,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
 
     def capture_step(self) -> None:
         """Makes training steps CUDA graphs, if possible. Call it again if other parameters are trained from now on."""
-        if self.cfg.MODEL.CUDA_GRAPH and can_capture(self.device):
+        if self.cfg.MODEL.CUDA_GRAPH and not self.cfg.MODEL.GRADIENT_CACHING and can_capture(self.device):
             if self.gathers and distributed.size() > 1:
                 print(f"No CUDA graph: in a step of {self.cfg.TRAINER.NAME} the processes exchange more than gradients")
                 return
@@ -136,14 +141,15 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         self.after_step()
         return dict(zip(names, values.tolist()))
 
-    def gradients(self, image: torch.Tensor, label: torch.Tensor) -> tuple[list[str], torch.Tensor]:
+    def gradients(self, *batch: torch.Tensor) -> tuple[list[str], torch.Tensor]:
         """Computes the gradients of a batch. Returns the n names of the logged values and the values, a tensor (n,).
 
-        On a GPU this is captured as a CUDA graph, unless it (or a function it calls) reads a tensor on the CPU.
+        `batch` is what `parse_batch_train` returns. On a GPU this is captured as a CUDA graph, unless it (or a function
+        it calls) reads a tensor on the CPU.
         """
         self.optim.zero_grad()
         with self.autocast():
-            logits, terms = self.losses(image, label)
+            logits, label, terms = self.losses_of_batch(*batch)
         loss = self.objective(terms)
         self.backward(terms, loss)
         accuracy = compute_accuracy(logits.detach(), label)[0]
@@ -200,18 +206,18 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         """Returns the rows of this process's share, given those (B, ...) of the whole batch."""
         return x if self.share is None else x[self.share.rows]
 
-    def trace_gradients(self, image: torch.Tensor, label: torch.Tensor) -> None:
+    def trace_gradients(self, *batch: torch.Tensor) -> None:
         """Adds the gradients of the batch, and on request those of each loss term, to the trace of the run."""
         self.scaler.unscale_(self.optim)  # otherwise done in scaler.step
         self.trace.add_gradients()
         if self.trace.splits_terms():
             if isinstance(self.gradients, CudaGraphs):
-                terms = self.gradients.eagerly(self.term_gradients, (image, label))
+                terms = self.gradients.eagerly(self.term_gradients, batch)
             else:
-                terms = self.term_gradients(image, label)
+                terms = self.term_gradients(*batch)
             self.trace.add_terms(terms)
 
-    def term_gradients(self, image: torch.Tensor, label: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    def term_gradients(self, *batch: torch.Tensor) -> dict[str, list[torch.Tensor]]:
         """Returns the gradients of each loss term by name: a tensor per tuned parameter, not scaled.
 
         They come from a forward pass of their own. The gradients of the step and the random state stay the same.
@@ -221,7 +227,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
         weighted = scale if self.share is None else scale * self.share_weight
         state = random_state()
         with self.autocast():
-            _, terms = self.losses(image, label)
+            _, _, terms = self.losses_of_batch(*batch)
         gradients = {}
         for name, term in terms.items():
             found = [None] * len(parameters)
@@ -262,13 +268,15 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             )
 
     def parse_batch_train(self, batch):
-        return self.parse_batch_test(batch)
+        image, label = self.parse_batch_test(batch)
+        return (image, *self.chosen_captions(batch)) if self.has_captions else (image, label)
 
     def parse_batch_test(self, batch):
         """Returns images (B, 3, H, W) and labels (B,) on the device."""
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
-    def before_train(self):
+    def check_training(self):
+        self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
         if self.cfg.MODEL.START_TUNE and not self.cfg.MODEL.START_FROM:  # without it, the optimiser has no start
             raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
         if self.cfg.MODEL.START_TUNE and not self.trainable:
@@ -280,7 +288,7 @@ class ClipTrainer(TunedClip, RecordedRun, TrainerX):
             self.need_val("TEST.FINAL_MODEL last_step")
         if self.cfg.TEST.SPLIT == "val" and not self.cfg.TEST.NO_TEST:
             self.need_val("TEST.SPLIT test")  # before the training, not after it
-        super().before_train()
+        super().check_training()
 
     def after_train(self):
         if self.trace and distributed.is_main():

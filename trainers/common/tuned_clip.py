@@ -6,6 +6,8 @@ they replace. Zero-shot features are therefore available at any time.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +20,19 @@ from . import prompt_ensemble
 from .compat import functional_call
 from .models import linear_terms, preprocess
 from .models.backbone import Backbone
-from .models.backbones import check_blocks, complete_cfg, features_per_image, image_tokens_obstacle, load_backbone
+from .models.backbones import (
+    check_blocks,
+    complete_cfg,
+    features_per_image,
+    image_tokens_obstacle,
+    load_backbone,
+    outline,
+)
 from .models.insertions import Insertions
 from .models.loading import PRECISIONS, activation_note, resolve_precision
 from .models.packed_prompts import PackedPrompts
 from .models.parameter_sets import add_parameters, cast_like, select
+from .models.places import Unsupported
 from .models.text import Start
 from .models.weight_changes import WeightChanges
 from .prompts import fill, get_template
@@ -40,6 +50,9 @@ NEEDS_VIT = (
     "{method} inserts learned tokens into the image encoder, which MODEL.BACKBONE.NAME {backbone!r} does not allow: "
     "{reason}. Use a ViT such as ViT-B/16 or open_clip:ViT-B-16/laion2b_s34b_b88k"
 )
+# A method that overrides none of these predicts by the similarity of its image features and of its text features, which
+# are those of a prompt alone.
+SIMILARITY = ("text_features", "class_features", "encode_text", "encode_image", "logits")
 
 
 @dataclass
@@ -76,6 +89,8 @@ class TunedClip:
     one_image_feature = False  # True: computes more than similarities with the image features; see Backbone
     image_conditioned_text = False  # True: text features depend on the image
     uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
+    prompts_of_teacher = False  # True: only the teacher's text features are of these prompts, and predictions need none
+    choices: dict[str, tuple] = {}  # key in the method's section -> its allowed values
 
     start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 
@@ -92,9 +107,10 @@ class TunedClip:
             return tuple(several or ())
         return (self.template,)
 
-    def sets_to_tune(self) -> tuple[str, ...]:
-        """Returns the parameter sets of CLIP that are tuned."""
-        return tuple(getattr(self.options, "TUNE", ()))
+    @classmethod
+    def sets_to_tune(cls, options) -> tuple[str, ...]:
+        """Returns the parameter sets of CLIP that are tuned, given the method's config section."""
+        return tuple(getattr(options, "TUNE", ()))
 
     def build_tuned(self, classnames: list[str]) -> nn.Module:
         """Returns the module whose state_dict is saved. The CLIP parameters named by TUNE are added to it.
@@ -124,8 +140,19 @@ class TunedClip:
         that is modified in place. A Python number, such as a loss weight that depends on the epoch, keeps its value
         from the capture (the fourth step). If that is not possible, set MODEL.CUDA_GRAPH False.
         """
-        logits = self.logits(self.encode_image(image), self.text_features())
-        return logits, {"ce": F.cross_entropy(logits, label)}
+        features = self.encode_image(image)
+        text = self.text_features()
+        logits = self.logits(features, text)
+        return logits, {"ce": F.cross_entropy(logits, label), **self.text_terms(text, self.zero_shot_features)}
+
+    def text_terms(self, text: torch.Tensor, teacher: Callable[[], torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns the weighted loss terms of the text features by name, for class prompts and for captions.
+
+        Args:
+            text: (n, E) normalised text features.
+            teacher: returns those of the frozen CLIP.
+        """
+        return {}
 
     def zero_shot_weights(self, tuned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Returns weights with which the method predicts as zero-shot CLIP, by name: CLIP's own, or no change of them.
@@ -154,21 +181,24 @@ class TunedClip:
         """Sets the keys that follow from the backbone. Called before data are read and before weights are loaded.
 
         Raises:
-            ValueError: the backbone is unknown, or the method cannot use it.
+            ValueError: the backbone is unknown. Unsupported: the method cannot use it with these settings.
         """
         complete_cfg(cfg)
         prompt_ensemble.complete_cfg(cfg)
         name = cfg.MODEL.BACKBONE.NAME
         if cls.one_image_feature and features_per_image(name) > 1:
-            raise ValueError(
+            raise Unsupported(
                 f"{cfg.TRAINER.NAME} needs one feature per image, but MODEL.BACKBONE.NAME {name} has "
                 f"{features_per_image(name)}, one per query token: use another method or backbone"
             )
         reason = image_tokens_obstacle(name) if cls.inserts_image_tokens(cfg) else ""
         if reason:
-            raise ValueError(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
+            raise Unsupported(NEEDS_VIT.format(method=cfg.TRAINER.NAME, backbone=name, reason=reason))
         if cls.needs_blocks:
             check_blocks(name, cfg.TRAINER[cls.section].ENCODERS, f"TRAINER.{cls.section}.ENCODERS")
+        sets = cls.sets_to_tune(cfg.TRAINER[cls.section])
+        if sets:
+            select(outline(name).model, sets, f"TRAINER.{cls.section}.TUNE")
 
     @classmethod
     def inserts_image_tokens(cls, cfg) -> bool:
@@ -177,9 +207,10 @@ class TunedClip:
 
     def check_cfg(self, cfg):
         self.complete_cfg(cfg)  # our train.py has done so, a CoOp checkout's has not
-        precision = cfg.TRAINER[self.section].PREC
-        if precision not in PRECISIONS:
-            raise ValueError(f"TRAINER.{self.section}.PREC must be one of {PRECISIONS}, got {precision!r}")
+        for name, allowed in {"PREC": PRECISIONS, **self.choices}.items():
+            value = cfg.TRAINER[self.section][name]
+            if value not in allowed:
+                raise ValueError(f"TRAINER.{self.section}.{name} must be one of {allowed}, got {value!r}")
         if self.tunes_sets_only() and not (cfg.TRAINER[self.section].get("TUNE", True) or cfg.MODEL.START_TUNE):
             raise ValueError(
                 f"TRAINER.{self.section}.TUNE must name at least one parameter set, got (); "
@@ -197,6 +228,12 @@ class TunedClip:
     def tunes_sets_only(cls) -> bool:
         """Whether the method has no parameters but those of CLIP that TUNE names."""
         return cls.trainable and cls.build_tuned is TunedClip.build_tuned
+
+    @classmethod
+    def takes_captions(cls) -> bool:
+        """Whether the method can be trained on captions: it encodes any text as it encodes the prompts of classes."""
+        fixed = (*SIMILARITY, "image_features", "losses")
+        return all(getattr(cls, name) is getattr(TunedClip, name) for name in fixed)
 
     def choose_precision(self) -> str:
         return resolve_precision(self.options.PREC, self.device, f"TRAINER.{self.section}.PREC")
@@ -223,9 +260,10 @@ class TunedClip:
         self.backbone.recompute(cfg.MODEL.ACTIVATION_CHECKPOINTING)
         self.backbone.compile(cfg.MODEL.COMPILE)
         self.template = self.prompt_template()
-        self.prepare_prompts(classnames)
+        if classnames:  # images with captions have none
+            self.prepare_prompts(classnames)
 
-        sets = self.sets_to_tune()
+        sets = self.sets_to_tune(self.options)
         self.sets = select(self.clip, sets, f"TRAINER.{self.section}.TUNE")
         others = [name for names in self.sets.values() for name in names if not self.backbone.is_image(name)]
         if self.image_only and others:
@@ -273,18 +311,27 @@ class TunedClip:
         return load_backbone(section.NAME, self.precision, self.device, section.ACTIVATION)
 
     def prepare_prompts(self, classnames: list[str]) -> None:
-        """Sets the prompts of each class, their packed tokens per pass, and the index of each class's prompts."""
+        """Sets the prompts of each class, those of each pass, and the index of each class's prompts."""
         given = prompt_ensemble.given(self.cfg)
         if self.uses_templates:
             self.prompts = prompt_ensemble.class_prompts(self.cfg, classnames, self.prompt_templates())
         else:
             self.prompts = [[prompt] for prompt in fill(self.template, classnames)]
         passes, index = prompt_ensemble.passes(self.prompts)
-        self.packed_prompts = [self.pack_prompts(prompts) for prompts in passes]
+        self.passes = passes
+        self.__dict__.pop("packed_prompts", None)  # those of other classes
+        if not self.prompts_of_teacher:
+            self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
         self.prompt_index = index.to(self.device)
         print(prompt_ensemble.describe(self.prompts, self.template, classnames))
         if given and not self.uses_templates:
             print(f"Note: {self.cfg.TRAINER.NAME} learns its prompts, so {given} has no effect")
+
+    @functools.cached_property
+    @torch.inference_mode(False)
+    def packed_prompts(self) -> list[PackedPrompts]:
+        """The packed tokens of the prompts of each pass."""
+        return [self.pack_prompts(prompts) for prompts in self.passes]
 
     def pack_prompts(self, prompts: list[str]) -> PackedPrompts:
         """Returns the packed tokens of prompts, on the device."""
@@ -339,6 +386,11 @@ class TunedClip:
                 passes = [self.encode_text(packed, tuned=False) for packed in self.packed_prompts]
                 self.text_cache.zero_shot = self.class_features(passes)
         return self.text_cache.zero_shot
+
+    def tunes_images(self) -> bool:
+        """Whether `image_features` may differ from those of the frozen CLIP."""
+        names = [*self.clip_names, *self.changes]
+        return bool(self._insertions("image")) or any(self.backbone.in_encoder(name, image=True) for name in names)
 
     def tuned_changed(self) -> None:
         """Clears the text features cached for evaluation. Call this after every change of the tuned parameters."""

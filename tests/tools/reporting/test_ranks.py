@@ -1,15 +1,17 @@
 """Ranks of methods over datasets, their cost, and what the report says about them."""
 
 import struct
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy import stats as scipy_stats
 
 from tests.tools.reporting.trees import report, write_pair, write_record
-from tools.reporting import costs, plots, rank_plots
+from tools.reporting import costs, fonts, plots, rank_plots
 from tools.reporting.files import contents
 from tools.reporting.ranks import ranking, rankings
 from tools.reporting.take_details import front
@@ -178,11 +180,14 @@ def test_methods_that_are_equal_everywhere_share_the_top(tmp_path, capsys):
     assert "A, B, C (2.00)" in out and "-0.00" not in out and "+0.00" not in out
 
 
-@pytest.mark.parametrize("number", [2, 10, 30])
-def test_labels_of_the_diagram_do_not_overlap(tmp_path, number):
+NAMES = {2: "{:02d}" + 28 * "W", 10: "Method{:02d}OfManyLetters", 30: "{:02d}"}
+
+
+@pytest.mark.parametrize("number, name", NAMES.items())
+def test_labels_of_the_diagram_do_not_overlap(tmp_path, number, name):
     for index in range(number):
         for dataset in DATASETS[:2]:
-            method = f"Method{index:02d}OfManyLetters"
+            method = name.format(index)
             write_record(tmp_path / method / dataset, method, dataset, accuracy=50.0 + index)
     figure = rank_plots.critical_difference_diagram(ranked(tmp_path))
     canvas = FigureCanvasAgg(figure)
@@ -191,3 +196,14 @@ def test_labels_of_the_diagram_do_not_overlap(tmp_path, number):
     assert not [(a, b) for index, a in enumerate(boxes) for b in boxes[:index] if a.overlaps(b)]
     assert all(box.xmin >= 0 and box.xmax <= figure.bbox.xmax for box in boxes)
     assert all(box.ymin >= 0 and box.ymax <= figure.bbox.ymax for box in boxes)
+
+
+def test_characters_without_a_font_are_noted_once(capsys):
+    fonts.note_missing_characters.cache_clear()
+    figure = Figure()
+    figure.text(0, 0, "\ue123 \ue124")  # for private use: of no font
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for file_format in ("png", "svg"):
+            assert plots.save(figure, file_format)
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -115,7 +115,7 @@ def test_help(protocol, capsys):
         main([protocol, "--help"])
     out = capsys.readouterr().out
     assert stop.value.code == 0 and f"bash scripts/{protocol}.sh METHOD [" in out
-    assert ("[SHOTS] [SEED ...]" in out) == (protocol == "fewshot")
+    assert ("[SHOTS] [SEED ...]" in out) == (protocol in ("fewshot", "retrieval"))
     assert ("[TARGETS]" in out) == ("SOURCE" in out) == (protocol in ("cross_dataset", "domain_shift"))
     for option in ("data DIR", "shots N", "backbone NAME", "config NAME", "output DIR", "best-val", "quiet", "jobs N"):
         assert f"  --{option} " in out

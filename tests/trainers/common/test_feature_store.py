@@ -181,6 +181,8 @@ def test_a_store_that_cannot_be_written_is_no_error(run, folder, capsys):
     _, encoded = run("TaskRes")
     assert encoded == 30 and str(folder) in capsys.readouterr().out
     assert run("TaskRes", "DATALOADER.FEATURES", "", output="off")[1] == 30
+    assert run("TaskRes", "DATALOADER.FEATURES", "~no-such-user/x", output="home")[1] == 30
+    assert "~no-such-user/x" in capsys.readouterr().out
     with raises_user_error("DATALOADER.FEATURES_GB", "0.0", "DATALOADER.FEATURES"):
         run("TaskRes", "DATALOADER.FEATURES_GB", "0.0", output="limit")
 

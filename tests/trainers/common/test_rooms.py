@@ -35,7 +35,10 @@ ALLOWED = {
     "schedule": set(),
     "tune_rate": set(),
     "zero_shot": {"cached_features", "prompt_ensemble", "prompts", "runs"},
-    "trainer": {"models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip", "zero_shot"},
+    "pairs": {"losses"},
+    "caption_evaluator": set(),
+    "captioned": {"caption_evaluator", "pairs"},
+    "trainer": {"captioned", "models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip", "zero_shot"},
     "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
     "": {"inference"},  # trainers/common/__init__.py: load_tuned

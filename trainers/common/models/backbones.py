@@ -25,7 +25,7 @@ from dassl.config import cfg_default
 from . import loading
 from .backbone import Backbone
 from .backbone_files import OPENAI, clip, find_input_size, find_weights, is_resnet, read_file
-from .places import encoders
+from .places import Unsupported, encoders
 from .preprocess import Preprocess, follow
 from .text import TextEncoder
 from .weights_digest import folder_hashes
@@ -86,9 +86,9 @@ def takes_image_insertions(name: str) -> bool:
 
 
 def check_blocks(name: str, value: str, key: str) -> None:
-    """Raises ValueError unless the encoders that a value of a method's key ENCODERS names have transformer blocks."""
+    """Raises Unsupported unless the encoders that a value of a method's key ENCODERS names have transformer blocks."""
     if "image" in encoders(value, key) and not takes_image_insertions(name):
-        raise ValueError(
+        raise Unsupported(
             f"{key} {value!r} needs an image encoder with transformer blocks, and that of MODEL.BACKBONE.NAME {name} "
             f"has none: set {key} text, or use another backbone"
         )
@@ -135,14 +135,29 @@ def load_backbone(
 
 
 def outline(name: str) -> Backbone:
-    """Returns a backbone without weights, on the device "meta", if its name tells the architecture; else loads it."""
+    """Returns a backbone without weights, on the device "meta". Do not modify it: a second call returns the same.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_backbone`.
+    """
+    if library_of(name) or name in OPENAI:
+        return _outline(name, "", None)
+    path = find_weights(name)
+    stat = os.stat(path)
+    return _outline(name, path, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _outline(name: str, path: str, version: tuple | None) -> Backbone:
+    """Returns an outline. `path` is the file of weights in OpenAI's naming; `version` changes with its content."""
     library = library_of(name)
     if library:
         return library.outline(name)
-    if name not in OPENAI:
-        return load_backbone(name)
     with torch.device("meta"):
-        model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
+        if path:
+            model = loading.openai_outline(name, path)
+        else:
+            model = CLIP(*OPENAI[name]).eval().requires_grad_(False)
     return Backbone(name, model, "quick_gelu")
 
 

@@ -7,7 +7,7 @@ A block has two places before the sum with the residual, and one in parallel to 
 - `parallel_to_block`: on the block's input after its first LayerNorm. The result is added to the block's output.
 
 Learned tokens can be inserted before a block too, after the first token of each sequence, in our own encoders only.
-They stay in the sequence until the end, and those of a later block replace them.
+They stay in the sequence until the end, and those of a later block replace them, or are mixed with their outputs.
 
 The modules belong to the method (`InsertedModules`), not to the encoder. Each forward pass of an encoder is given their
 functions and tensors. Where nothing is given, a block computes what it computes without this module.
@@ -37,8 +37,18 @@ class Inserted(NamedTuple):
     tensors: tuple[torch.Tensor, ...]
 
 
-# Number of a block -> place -> what is inserted there; TOKENS -> learned tokens (n, d)
-Insertions = Dict[int, Dict[str, Union[Inserted, torch.Tensor]]]
+class LearnedTokens(NamedTuple):
+    """Learned tokens (n, d) of a block, and their share in what is inserted if there are n tokens already.
+
+    The other part, 1 - share, are the outputs of these, from the block before.
+    """
+
+    tokens: torch.Tensor
+    share: float = 1.0
+
+
+# Number of a block -> place -> what is inserted there
+Insertions = Dict[int, Dict[str, Union[Inserted, LearnedTokens]]]
 
 
 def insert(inserted: dict[str, Inserted], place: str, y: torch.Tensor) -> torch.Tensor:
@@ -50,15 +60,18 @@ def insert(inserted: dict[str, Inserted], place: str, y: torch.Tensor) -> torch.
 
 
 def insert_tokens(inserted: dict, x: torch.Tensor, present: int) -> tuple[torch.Tensor, int]:
-    """Puts the learned tokens of a block after the first token of x (B, T, d), instead of the `present` ones there.
+    """Puts the `LearnedTokens` of a block after the first token of x (B, T, d), instead of the `present` ones there.
 
     Returns:
         x (B, T - present + n, d) and n; x and `present` if the block has none.
     """
     if TOKENS not in inserted:
         return x, present
-    tokens = inserted[TOKENS]
-    return torch.cat([x[:, :1], tokens.expand(x.shape[0], -1, -1), x[:, 1 + present :]], dim=1), len(tokens)
+    learned, share = inserted[TOKENS]
+    tokens = learned.expand(x.shape[0], -1, -1)
+    if present and share < 1:
+        tokens = share * tokens + (1 - share) * x[:, 1 : 1 + present]
+    return torch.cat([x[:, :1], tokens, x[:, 1 + present :]], dim=1), len(learned)
 
 
 class InsertedModules(nn.Module):

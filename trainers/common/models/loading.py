@@ -59,15 +59,25 @@ def load_clip(
     stat = os.stat(path)
     state_dict = read_file(name, path)
     hashes = hashes_of(path, stat, lambda: state_dict)
-    try:
-        check_names(state_dict)
-        model = openai_model(state_dict, precision, device, activation)
-    except (AssertionError, KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
-        raise not_a_clip(name, " ".join(str(error).split())[:200]) from error
+    model = named_model(name, state_dict, precision, device, activation)
     model.fingerprint = hashes["fingerprint"]
     model.weights_digest = hashes["weights_digest"]
     model.is_openai = name in clip._MODELS or is_openai(path, stat)  # `clip` checks its downloads
     return model
+
+
+def openai_outline(name: str, path: str) -> nn.Module:
+    """Builds OpenAI's model with the shapes of the weights at `path`. Call it with the device "meta" as the default."""
+    return named_model(name, read_file(name, path, shapes_only=True), "fp32", "meta", "quick_gelu")
+
+
+def named_model(name: str, state_dict: dict[str, torch.Tensor], *arguments) -> nn.Module:
+    """Returns `openai_model` of the weights of the backbone `name`, after a check of their names."""
+    try:
+        check_names(state_dict)
+        return openai_model(state_dict, *arguments)
+    except (AssertionError, KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise not_a_clip(name, " ".join(str(error).split())[:200]) from error
 
 
 def openai_model(

@@ -217,7 +217,7 @@ def select(clip_model: nn.Module, sets: tuple[str, ...], key: str) -> dict[str, 
         entry of `sets` -> parameter names. A parameter in several sets is listed under the first only.
 
     Raises:
-        ValueError: unknown set, layer out of range, or a set that is empty for this backbone.
+        ValueError: unknown set. Unsupported: layer out of range, or a set that is empty for this backbone.
     """
     selected = {}
     listed = set()
@@ -227,7 +227,7 @@ def select(clip_model: nn.Module, sets: tuple[str, ...], key: str) -> dict[str, 
             raise ValueError(f"{key} must name parameter sets of {', '.join(sorted(PARAMETER_SETS))}, got {name!r}")
         groups = PARAMETER_SETS[name](clip_model)
         if not groups:
-            raise ValueError(_empty_message(clip_model, name, sets, key))
+            raise places.Unsupported(_empty_message(clip_model, name, sets, key))
         if layers:
             groups = [groups[i] for i in parse_layers(layers, groups, entry, key)]
         selected[entry] = [n for group in groups for n in group if n not in listed]
@@ -255,7 +255,7 @@ def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> li
         entry: the whole entry, for error messages, as is `key`.
 
     Raises:
-        ValueError: a layer is unknown, or out of range.
+        ValueError: a layer is unknown. Unsupported: it is out of range.
     """
     names = [layer_name(group) for group in groups]
     layers = []
@@ -276,7 +276,7 @@ def parse_layers(text: str, groups: list[list[str]], entry: str, key: str) -> li
                 f"got {entry!r}"
             )
     if not layers or min(layers) < 0 or max(layers) >= len(groups):
-        raise ValueError(f"{key}: layers of this set must be 0 to {len(groups) - 1}, got {entry!r}")
+        raise places.Unsupported(f"{key}: layers of this set must be 0 to {len(groups) - 1}, got {entry!r}")
     return list(dict.fromkeys(layers))
 
 

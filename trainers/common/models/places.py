@@ -24,6 +24,10 @@ IMAGE_PROJECTION_LAYERS = (
 HEAD = ("logit_scale", "logit_bias")  # of both encoders
 
 
+class Unsupported(ValueError):
+    """A backbone does not have what a method changes or reads with these settings."""
+
+
 def encoders(value: str, key: str) -> tuple[str, ...]:
     """Returns the encoders that a value of the methods' key ENCODERS names. Raises ValueError for another value."""
     if value not in ENCODERS:

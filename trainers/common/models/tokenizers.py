@@ -28,6 +28,13 @@ class Tokenizer:
         """
         raise NotImplementedError
 
+    def cut(self, prompts: list[str]) -> tuple[torch.Tensor, list[bool]]:
+        """Returns token ids (n, context_length), and for each prompt whether it was too long.
+
+        Such a prompt is cut off as the library does it: its first tokens, then the special ones at the end.
+        """
+        raise NotImplementedError
+
     def count(self, texts: list[str]) -> list[int]:
         """Returns the number of tokens of each text, without special ones."""
         raise NotImplementedError
@@ -55,12 +62,25 @@ class OpenAITokenizer(Tokenizer):
                     raise self.too_long(prompt) from None
             raise
 
+    def cut(self, prompts):
+        tokens = clip.tokenize(prompts, truncate=True).long()
+        full = (tokens[:, -1] != 0).tolist()  # these have 77 tokens, or had more
+        return tokens, [is_full and self.is_too_long(prompt) for is_full, prompt in zip(full, prompts)]
+
+    @staticmethod
+    def is_too_long(prompt: str) -> bool:
+        try:
+            clip.tokenize(prompt)
+        except RuntimeError:
+            return True
+        return False
+
     def count(self, texts):
         return (self(texts).argmax(dim=-1) - 1).tolist()
 
 
 class LibraryTokenizer(Tokenizer):
-    """A tokenizer of another library, which would cut off long prompts in silence."""
+    """A tokenizer of another library, which cuts off long prompts in silence."""
 
     def __init__(self, tokenize, ids, context_length: int, start: int, end: int, filler: int):
         """
@@ -77,6 +97,10 @@ class LibraryTokenizer(Tokenizer):
             if self.start + length + self.end > self.context_length:
                 raise self.too_long(prompt)
         return self.tokenize(list(prompts)).long()
+
+    def cut(self, prompts):
+        longest = self.context_length - self.start - self.end
+        return self.tokenize(list(prompts)).long(), [length > longest for length in self.count(prompts)]
 
     def count(self, texts):
         return [len(self.ids(text)) for text in texts]

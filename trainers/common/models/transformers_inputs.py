@@ -123,7 +123,8 @@ def read_tokenizer(name: str, folder: str, context: int, vocabulary: int) -> tup
     own.padding_side = "right"
 
     def tokenize(prompts: list[str]):
-        tokens = own(prompts, padding="max_length", max_length=context, return_tensors="pt")["input_ids"]
+        options = {"padding": "max_length", "truncation": True, "max_length": context, "return_tensors": "pt"}
+        tokens = own(prompts, **options)["input_ids"]
         if tokens.max() >= vocabulary:
             raise ValueError(
                 f"the tokenizer in {folder} does not fit the model, which has {vocabulary} tokens: it makes "

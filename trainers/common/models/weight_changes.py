@@ -22,6 +22,7 @@ from ..distributed import Share, dropout
 from .algebra import assemble, singular_value_decomposition
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
+from .places import Unsupported
 
 
 class LowRank(nn.Module):
@@ -176,14 +177,14 @@ def select_matrices(
         section: the method's section, for error messages.
 
     Raises:
-        ValueError: unknown name or block, or an encoder without such matrices.
+        ValueError: unknown name or block. Unsupported: an encoder without such matrices or blocks.
     """
     check_matrices(names, section)
     found = []
     for encoder in encoders:
         all_blocks = matrices(model, encoder == "image")
         if not all_blocks:
-            raise ValueError(f"TRAINER.{section}.ENCODERS: the {encoder} encoder has no transformer blocks")
+            raise Unsupported(f"TRAINER.{section}.ENCODERS: the {encoder} encoder has no transformer blocks")
         for i in parse_blocks(blocks, len(all_blocks), f"TRAINER.{section}.BLOCKS"):
             for name in names:
                 for matrix in all_blocks[i][name]:
@@ -198,7 +199,7 @@ def check_matrices(names: tuple[str, ...], section: str) -> None:
 
 
 def check_rank(model: nn.Module, places: list, rank: int, key: str) -> None:
-    """Raises ValueError if a rank, the value of `key`, is above that of a matrix in `places`."""
+    """Raises Unsupported if a rank, the value of `key`, is above that of a matrix in `places`."""
     highest = min(min(model.get_parameter(name)[slice(*rows)].shape) for name, _, rows in places)
     if rank > highest:
-        raise ValueError(f"{key} must be at most {highest}, the rank of the smallest matrix it changes, got {rank}")
+        raise Unsupported(f"{key} must be at most {highest}, the rank of the smallest matrix it changes, got {rank}")

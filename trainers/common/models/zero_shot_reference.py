@@ -20,6 +20,17 @@ def models(path: str) -> list[dict]:
         return yaml.safe_load(file)["models"]
 
 
+def retrieval(backbone: str, dataset: str) -> dict[str, list[float]]:
+    """Returns the published recalls at 1, 5 and 10 in percent: {"image": [...], "text": [...]}; {} if none are known.
+
+    `dataset` is Flickr30k or COCO, on the 1,000 or 5,000 test images of Karpathy's split.
+    """
+    for entry in models(FILE):
+        if backbone in entry["backbones"]:
+            return entry.get("retrieval", {}).get(dataset, {})
+    return {}
+
+
 def comparison(backbone: str, dataset: str, result: float) -> str:
     """Returns a line with the published result, and what to check if `result` (%) is lower; "" if none is known."""
     values = [m["results"].get(dataset) for m in models(FILE) if backbone in m["backbones"]]

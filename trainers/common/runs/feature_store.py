@@ -23,6 +23,7 @@ import numpy as np
 
 from dassl.config import cfg_default
 
+from .. import distributed
 from .files import write_atomically
 
 # Folder of features of frozen image encoders, computed once for all runs; "": keep none
@@ -45,7 +46,7 @@ class FeatureStore:
     def __init__(self, cfg, identity: dict | None, what: str = "features"):
         self.what = what
         options = cfg.DATALOADER
-        self.root = Path(options.FEATURES).expanduser() if options.FEATURES and identity else None
+        self.root = folder_of(options.FEATURES) if identity else None
         self.limit = int(1e9 * options.FEATURES_GB)
         self.identity = json.dumps(identity, sort_keys=True, indent=1)
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:32]
@@ -79,6 +80,22 @@ class FeatureStore:
                 os.utime(path)  # used now
         return features, found
 
+    def complete(self, keys: np.ndarray, compute) -> tuple[np.ndarray, int]:
+        """Returns the features (n, D) for keys (n,), and how many of them were computed, which are added to the store.
+
+        Args:
+            compute: places of the missing features in `keys` -> yields some of these places, and their features (m, D).
+        """
+        features, found = self.read(keys)
+        missing = np.flatnonzero(~distributed.true_in_all(found))  # other runs may change the store at any time
+        for rows, computed in compute(missing) if len(missing) else ():
+            if features is None:
+                features = np.zeros((len(keys), computed.shape[1]), computed.dtype)
+            features[rows] = computed
+            if distributed.is_main():
+                self.add(keys[rows], computed)
+        return features, len(missing)
+
     def add(self, keys: np.ndarray, features: np.ndarray) -> None:
         """Adds features (n, D) with their keys (n,). If they cannot be written, prints why; then it keeps no more."""
         finite = np.isfinite(features).all(axis=1)  # others are never read again: a run that has them stops
@@ -97,7 +114,8 @@ class FeatureStore:
             write_atomically(str(path), hashlib.sha256(content).digest() + content)
             self.remove_oldest(but=path)
         except OSError as error:
-            print(f"Note: {self.what} are not kept for other runs (DATALOADER.FEATURES): {error}")
+            # without advice on the run directory
+            print(f"Note: {self.what} are not kept for other runs (DATALOADER.FEATURES): {error.__cause__ or error}")
             self.folder = None
 
     def remove_oldest(self, but: Path) -> None:
@@ -115,6 +133,15 @@ class FeatureStore:
                 total -= sizes[path][1]
                 with contextlib.suppress(OSError):
                     path.unlink()
+
+
+def folder_of(text: str) -> Path | None:
+    """Returns the folder that DATALOADER.FEATURES names; None for "", and if it starts with ~ and there is no home."""
+    folder = os.path.expanduser(text)
+    if folder.startswith("~"):
+        print(f"Note: nothing is kept for other runs (DATALOADER.FEATURES): no home folder for {text}")
+        return None
+    return Path(folder) if folder else None
 
 
 def _read_keys(path: Path) -> np.ndarray:

@@ -78,12 +78,12 @@ class ImageHashes:
     def content(self, split: str) -> dict | None:
         """Returns {"images": number, "digest": 32 hex digits} of a split, None if it is empty.
 
-        The digest depends on the content and the labels of the images, not on their paths and order.
+        The digest depends on the content and the labels (or captions) of the images, not on their paths and order.
         """
         items = self._splits[split]
         if not items:
             return None
-        lines = sorted(f"{key} {item.label}\n" for key, item in zip(self.keys(split), items))
+        lines = sorted(f"{key} {getattr(item, 'captions', item.label)}\n" for key, item in zip(self.keys(split), items))
         return {"images": len(items), "digest": hashlib.sha256("".join(lines).encode()).hexdigest()[:32]}
 
 

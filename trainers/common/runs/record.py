@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import platform
@@ -119,7 +120,9 @@ def dataset_of(trainer):
 
 
 def dataset_name(cfg) -> str:
-    """Returns the name of the dataset in reports and paths; of the user's own images, that of their folder."""
+    """Returns the name of the dataset in reports and paths; of the user's own images that of their folder or file."""
+    if cfg.DATASET.NAME == "Captions":
+        return cfg.DATASET.CAPTIONS.NAME or os.path.splitext(os.path.basename(cfg.DATASET.CAPTIONS.FILE))[0]
     if cfg.DATASET.NAME != "Folder":
         return cfg.DATASET.NAME
     root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
@@ -160,6 +163,22 @@ def source_of(state: dict, model_dir: str) -> dict:
         "weights": digest(state["state_dict"]),
         "content": (state.get("meta") or {}).get("content"),
     }
+
+
+def check_folder(trainer) -> None:
+    """Raises ValueError if the run directory has a result or checkpoints of another method's training."""
+    from .checkpoint_file import POINTER  # imports torch
+
+    folder, method = trainer.cfg.OUTPUT_DIR, trainer.cfg.TRAINER.NAME
+    old = read(os.path.join(folder, FILE)) or {}
+    other = (old.get("identity") or {}).get("trainer", method)
+    if other == method or old.get("eval_only"):
+        return
+    if old.get("finished") or glob.glob(os.path.join(glob.escape(folder), "*", POINTER)):
+        raise ValueError(
+            f"--output-dir {folder} holds a run of {other}, and this run is one of {method}: set another --output-dir, "
+            "or remove that folder"
+        )
 
 
 def begin(trainer) -> None:

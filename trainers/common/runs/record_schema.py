@@ -130,7 +130,7 @@ FIELDS = {
     "dataset": Field(str, "name in the registry", required=True),
     "name": Field(str, "name in reports and paths; of own images DATASET.FOLDER.NAME or their folder's name"),
     "classes": Field(str, "`all`, `base` or `new`", required=True, choices=("all", "base", "new")),
-    "shots": Field(int, "training images per class; -1: all", required=True),
+    "shots": Field(int, "training images per class, or with captions; -1: all", required=True),
     "seed": Field(int, "seed", required=True),
     "root": Field(str, "folder with the datasets"),
     "metric": Field(str, "name in `metrics` of the result that methods are compared by; `accuracy` for most datasets"),
@@ -173,7 +173,9 @@ INCIDENTAL = (
     "DATASET.DESCRIPTIONS", "DATALOADER.NUM_WORKERS", "DATALOADER.CACHE_GB",
     "DATALOADER.FEATURES", "DATALOADER.FEATURES_GB", "TRAIN.PRINT_FREQ",
     "TRAIN.CHECKPOINT_FREQ",
-    "TRAIN.TRACE", "TRAIN.TRACE_TERMS", "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.COMPILE", "MODEL.CUDA_GRAPH",
+    "DATASET.CAPTIONS.NAME", "DATASET.CAPTIONS.FILE", "DATASET.CAPTIONS.IMAGES",
+    "TRAIN.TRACE", "TRAIN.TRACE_TERMS", "MODEL.ACTIVATION_CHECKPOINTING", "MODEL.GRADIENT_CACHING", "MODEL.COMPILE",
+    "MODEL.CUDA_GRAPH",
 )  # fmt: skip
 # Evaluation and backbone: they are in `evaluation` and `identity` instead.
 RECORDED_ELSEWHERE = ("DATALOADER.TEST", "TEST", "MODEL.BACKBONE.NAME", "MODEL.START_FROM")

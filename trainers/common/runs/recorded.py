@@ -112,7 +112,16 @@ class RecordedRun:
         if dataset_of(self) is not None:
             classes.check_rows(classes.dataset_rows(dataset_of(self)), self.cfg.DATASET.NAME)
 
+    def check_training(self) -> None:
+        """Checks whether the run can be trained. train.py calls it before anything is written to the run directory.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        record.check_folder(self)
+
     def before_train(self):
+        self.check_training()
         if dataset_of(self) is not None and not self.zero_shot and distributed.is_main():
             test = self.cfg.TEST
             selects_on_val = (test.SPLIT == "val" or test.FINAL_MODEL == "best_val") and not test.NO_TEST

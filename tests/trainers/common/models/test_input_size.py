@@ -9,7 +9,7 @@ from tests.reference.models import random_clip, save_clip
 from tests.user_errors import assert_user_error
 from trainers.common.models.backbone_files import find_input_size
 
-FLAGS = ["--trainer", "CLIPFit", "--dataset-config-file", "configs/datasets/digits.yaml", "--root", "no/such/folder"]
+FLAGS = ["--trainer", "ZeroshotCLIP", "--dataset-config-file", "configs/datasets/digits.yaml", "--root", "no/folder"]
 
 
 def cfg_of(backbone, *opts):

@@ -177,3 +177,12 @@ def test_the_record(trained):
     assert metrics["total"] == 4 and metrics["accuracy"] == 100 * metrics["correct"] / 4
     assert list(result["weights"]) == ["clipfit/model.pth.tar-1"]
     assert result["started"].endswith("Z") and result["started"] <= result["written"]
+
+
+def test_a_run_of_another_method_has_its_own_folder(copied, capsys):
+    images, output = copied
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    for method in ("LayerNormTuning", "ZeroshotCLIP"):
+        run(images, output, "--trainer", method, code=1)
+        assert_facts(capsys.readouterr().err.strip().splitlines()[-1], output, "CLIPFit", method, "--output-dir")
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
