@@ -12,8 +12,6 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
-from trainers.common.inference.captions import caption_features
-from trainers.common.inference.retrieval import metrics, rank_both
 
 from .retrieval import UNSPLIT, load
 
@@ -37,6 +35,7 @@ class Captions(DatasetBase):
 
     task = "retrieval"
     metric = "mean_recall"
+    true_labels = False
 
     def __init__(self, cfg):
         options = cfg.DATASET.CAPTIONS
@@ -64,6 +63,9 @@ class Captions(DatasetBase):
         Args:
             features: normalised features (n, E) of the images of the split, val or test.
         """
+        from trainers.common.inference.captions import caption_features  # imports torch
+        from trainers.common.inference.retrieval import metrics, rank_both
+
         items = getattr(self, split)
         texts = [caption for item in items for caption in item.captions]
         image_index = [index for index, item in enumerate(items) for _ in item.captions]

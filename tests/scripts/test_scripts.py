@@ -44,6 +44,8 @@ def test_scripts_pass_protocol_and_method(python_call, protocol):
     module = [os.getcwd(), "-m", "tools.sweeping.script_arguments", protocol]
     arguments = ["dtd", "1", "--data", "a b", "--", "OPTIM.LR", "0.1"]
     assert python_call(f"scripts/{protocol}.sh", "CoOp", *arguments) == [*module, "CoOp", *arguments]
+    if protocol == "retrieval":  # not for every method
+        return
     for method, folder in {**FOLDERS, "ZeroshotCLIP": "zsclip"}.items():  # zsclip: the former name
         assert python_call(f"scripts/{folder}/{protocol}.sh", *arguments) == [*module, method, *arguments]
     for method, folder in FOLDERS.items():

@@ -44,4 +44,4 @@ def test_registers_and_saves_nothing(make, tmp_path, capsys):
     trainer.train()
     printed = capsys.readouterr().out
     assert "Zero-shot CLIP" in printed and "* accuracy:" in printed
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["result.json"]
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["predictions.csv", "result.json"]

@@ -20,7 +20,7 @@ UPSTREAM = {
     "dassl.data.datasets": {"DATASET_REGISTRY", "DatasetBase", "Datum", "build_dataset"},
     "dassl.data.transforms": {"build_transform"},
     "dassl.engine": {"SimpleTrainer", "TRAINER_REGISTRY", "TrainerBase", "TrainerX", "build_trainer"},
-    "dassl.evaluation": {"EVALUATOR_REGISTRY", "build_evaluator"},
+    "dassl.evaluation": {"EVALUATOR_REGISTRY", "EvaluatorBase", "build_evaluator"},
     "dassl.metrics": {"compute_accuracy"},
     "dassl.optim": {"build_lr_scheduler", "build_optimizer", "lr_scheduler"},
     "dassl.utils": {

@@ -276,7 +276,8 @@ class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
         return (batch["img"].to(self.device, non_blocking=True), batch["label"].to(self.device, non_blocking=True))
 
     def check_training(self):
-        self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
+        if not self.has_captions:
+            self.packed_prompts  # noqa: B018  (a prompt that is too long is an error now)
         if self.cfg.MODEL.START_TUNE and not self.cfg.MODEL.START_FROM:  # without it, the optimiser has no start
             raise ValueError("MODEL.START_TUNE True needs MODEL.START_FROM, the run to start from; got ''")
         if self.cfg.MODEL.START_TUNE and not self.trainable:

@@ -86,7 +86,7 @@ def test_options_replace_the_studies_own(planned, tmp_path):
 
 
 def test_a_row_follows_from_the_results_of_another(planned, monkeypatch):
-    argv = ("layernorm-freezing", "--datasets", "digits", "--seeds", "1", "2", "--backbone", "micro")
+    argv = ("layernorm-freezing", "--datasets", "digits", "--seeds", "1", "2", "--backbone", "ViT-B/16")
     plan = planned(*argv)
     assert [(cell.row, cell.seed) for cell in plan.waiting] == [("six most changed", 1), ("six most changed", 2)]
     source = next(cell.job for cell in plan.cells["layernorm-freezing"] if cell.row == "all (CLIPFit)")
@@ -107,7 +107,7 @@ def test_more_layers_than_there_are(planned, monkeypatch):
     def most_changed(folder, name, count):
         raise ValueError(f"count is {count}")
 
-    argv = ("number-of-biases", "--datasets", "digits", "--seeds", "1", "--backbone", "micro")
+    argv = ("number-of-biases", "--datasets", "digits", "--seeds", "1", "--backbone", "ViT-B/16")
     plan = planned(*argv)
     assert len(plan.waiting) == 5 and not plan.problems
     source = next(cell.job for cell in plan.cells["number-of-biases"] if cell.row == "all (CLIPFit)")
@@ -121,7 +121,7 @@ def test_more_layers_than_there_are(planned, monkeypatch):
 
 def test_further_studies_are_listed_below_those_of_all(planned, tmp_path):
     names = ["layernorm-freezing", "regularisers", "number-of-layernorms"]
-    plan = planned(*names, "--datasets", "digits", "--seeds", "1", "--backbone", "micro")
+    plan = planned(*names, "--datasets", "digits", "--seeds", "1", "--backbone", "ViT-B/16")
     listed = list_studies([read_studies([])[name] for name in names], plan, tmp_path)
     lines = [line for line in listed.split("\n") if "training runs" in line]
     *of_paper, further = [(line.split()[0], int(re.search(r"(\d+) training runs", line)[1])) for line in lines]

@@ -154,7 +154,7 @@ def test_names():
         (["table5", "--datasets", "dttd"], ("'dttd'", "dtd")),
         (["table5", "--", "OPTIM.LRR", "1"], ("OPTIM.LRR",)),
         (["all", "--methods", "CoOps"], ("--methods", "'CoOps'", "CLIPFit")),
-        (["table1", "--backbone", "RN50"], ("table1", "MaPLe", "RN50")),
+        (["table4", "--backbone", "RN50"], ("CLIPFit", "image_layernorm")),
     ],
 )
 def test_user_errors(tmp_path, capsys, argv, facts):

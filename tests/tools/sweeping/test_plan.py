@@ -66,7 +66,14 @@ def test_target_datasets_outside_the_root(args):
 def test_every_method_has_jobs_or_is_unsupported(args, method, protocol):
     for backbone, dataset in (("micro", "digits"), ("ViT-B/16", "imagenet"), ("RN50", "imagenet")):
         argv = (protocol, "--methods", method, "--datasets", dataset, "--backbone", backbone, "--seeds", "1")
-        if backbone == "RN50" and method in NOT_ON_RESNETS:
+        trainer = registered_methods()[method]
+        if protocol == "retrieval" and not getattr(trainer, "takes_captions", lambda: False)():
+            with raises_user_error(method, "captions", error=ValueError):
+                plan(args(*argv))
+        elif protocol == "base2new" and getattr(trainer, "per_class", False):
+            with raises_user_error(method, "base2new", "new classes", error=ValueError):
+                plan(args(*argv))
+        elif backbone == "RN50" and method in NOT_ON_RESNETS:
             with raises_user_error(method, NOT_ON_RESNETS[method], error=ValueError):
                 plan(args(*argv))
         else:

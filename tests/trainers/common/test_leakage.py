@@ -89,8 +89,8 @@ def test_a_training_reports_files_of_equal_content(others, tmp_path, capsys):  #
     test = [("2.png", 0, "cat"), ("copy.png", 0, "cat"), ("3.png", 1, "dog")]
     trainer = others("CLIPFit", ("OPTIM.MAX_EPOCH", "1"), train=TRAIN, test=test)
     trainer.train()
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING")]
-    assert_facts(line, "OthersDataset", "1 image", "equal content", "train", "test", "0.png", "copy.png")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("WARNING: OthersDataset")]
+    assert_facts(line, "1 image", "equal content", "train", "test", "0.png", "copy.png")
 
 
 def test_other_overlaps_are_one_line_each(others, capsys):  # noqa: F811

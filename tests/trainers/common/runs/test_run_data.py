@@ -143,8 +143,9 @@ def test_an_evaluation_in_the_folder_of_the_training_has_its_own_record(copied):
     run(images, output, "--eval-only", "--model-dir", str(output))
     assert (output / "result.json").read_bytes() == before
     names = sorted(path.name for path in output.glob("evaluation-*"))
-    assert names == ["evaluation-pets-all-test.json", "evaluation-pets-all-val-epoch1.json"]
-    source = record_of(output, names[0])["source"]
+    stems = ("evaluation-pets-all-test", "evaluation-pets-all-val-epoch1")
+    assert names == [stem + end for stem in stems for end in ("-predictions.csv", ".json")]
+    source = record_of(output, names[1])["source"]
     assert source["weights"] in json.loads(before)["weights"].values()
     assert source["content"] == {split: json.loads(before)["content"][split] for split in ("train_x", "val")}
 
