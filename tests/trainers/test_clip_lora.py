@@ -36,7 +36,7 @@ def every_fourth(n):
 
 @pytest.fixture
 def fixed_dropout(monkeypatch):
-    def dropout(x, p):
+    def dropout(x, p, share):
         assert p == 0.25
         return x * every_fourth(x.shape[-1]).to(x.dtype)
 
@@ -95,7 +95,9 @@ def test_each_matrix_has_its_own_dropout(make, monkeypatch):
     """A quarter of the elements are 0, others in q than in k and v, and others in the next step."""
     trainer = make("CLIPLoRA", key("ENCODERS"), "image", key("BLOCKS"), "0")
     masks, dropout = [], weight_changes.dropout
-    monkeypatch.setattr(weight_changes, "dropout", lambda x, p: masks.append(dropout(torch.ones_like(x), p)) or x)
+    monkeypatch.setattr(
+        weight_changes, "dropout", lambda x, p, share: masks.append(dropout(torch.ones_like(x), p, share)) or x
+    )
     for _ in range(2):
         train_step(trainer, batch_of(trainer))
     assert len(masks) == 6
