@@ -41,11 +41,7 @@ def select_methods(names: list[str], protocol: str, obstacle=lambda method: "") 
             raise ValueError(f"unknown method {name!r}; available: {', '.join(trainers)}")
     selected = []
     for name in trainers if select_all else dict.fromkeys(names):
-        reason = obstacle(name)
-        if protocol == "base2new" and getattr(trainers[name], "per_class", False):
-            reason = "base2new needs predictions of new classes, and this method learns parameters per class"
-        if protocol == "retrieval" and not getattr(trainers[name], "takes_captions", lambda: False)():
-            reason = "it needs classes and cannot be trained on captions"
+        reason = protocol_obstacle(trainers[name], protocol) or obstacle(name)
         if not reason:
             selected.append(name)
         elif select_all:
@@ -53,3 +49,12 @@ def select_methods(names: list[str], protocol: str, obstacle=lambda method: "") 
         else:
             raise ValueError(f"{name} cannot be run: {reason}")
     return selected
+
+
+def protocol_obstacle(trainer: type, protocol: str) -> str:
+    """Returns why a method cannot run a protocol; "" if it can."""
+    if protocol == "base2new" and getattr(trainer, "per_class", False):
+        return "base2new needs predictions of new classes, and this method learns parameters per class"
+    if protocol == "retrieval" and not getattr(trainer, "takes_captions", lambda: False)():
+        return "it needs classes and cannot be trained on captions"
+    return ""
