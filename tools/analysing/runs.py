@@ -132,10 +132,7 @@ def load_runs(paths: list[str], epoch: int | None = None, backbone: str = "") ->
         FileNotFoundError, ValueError: as `load_run`; and if a run is given twice, or the backbones differ.
     """
     runs = [load_run(path, epoch, backbone) for path in paths]
-    places = [os.path.realpath(path) for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"the run {path} is given twice")
+    check_distinct(paths)
     first = runs[0]
     for run in runs:
         if run.clip.fingerprint != first.clip.fingerprint:
@@ -146,6 +143,14 @@ def load_runs(paths: list[str], epoch: int | None = None, backbone: str = "") ->
     for run, label in zip(runs, labels(runs), strict=True):
         run.label = label
     return runs
+
+
+def check_distinct(paths: list[str]) -> None:
+    """Raises ValueError if two paths are the same run."""
+    places = [os.path.realpath(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"the run {path} is given twice")
 
 
 def labels(runs: list[AnalysedRun]) -> list[str]:

@@ -1,13 +1,12 @@
 """The runs to evaluate and their zero-shot CLIP, as classifiers of the same classes."""
 
 import functools
-import os
 from dataclasses import dataclass, field
 
 import torch
 
 from dassl.config import get_cfg_default
-from tools.analysing.runs import comparable, labels
+from tools.analysing.runs import check_distinct, comparable, labels
 from trainers.common.cached_features import EVALUATION_KEYS
 from trainers.common.finite import LogitsCheck
 from trainers.common.inference.classifier import Classifier
@@ -174,10 +173,7 @@ def read_runs(paths: list[str], epoch: int | None) -> list[tuple[str, dict, str]
     Raises:
         ValueError: a run is given twice, or the runs have different datasets or classes.
     """
-    places = [os.path.realpath(path) for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"the run {path} is given twice")
+    check_distinct(paths)
     runs = [(path, *read_run(path, epoch)) for path in paths]
     first = runs[0]
     for key in ("DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES"):
