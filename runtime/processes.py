@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from .user_errors import Terminated
+from .user_errors import stop_code
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of torchrun
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -72,11 +72,15 @@ def run(program) -> int:
     if not started_by_torchrun() or number("WORLD_SIZE") == 1:
         return program()
     watch()
-    code = program() if number("RANK") == 0 else run_silently(program)
+    try:
+        code = program() if number("RANK") == 0 else run_silently(program)
+        if code:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+    except KeyboardInterrupt as stop:  # torchrun stops the others as soon as one has failed
+        code = stop_code(stop)
     if code:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
         os._exit(code)  # NCCL would wait for the other processes
     import torch.distributed as dist
 
@@ -106,16 +110,13 @@ class Tail:
 def run_silently(program) -> int:
     """Returns the exit code of `program()`. Its errors are printed if the first process has not failed as well."""
     errors = Tail()
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            with contextlib.redirect_stderr(errors):
-                code = program()
-        if code == 1:
-            time.sleep(HEAD_START)
-            sys.stderr.write(errors.text)
-        return code
-    except KeyboardInterrupt as stop:  # the first process has failed with the same error
-        return stop.code if isinstance(stop, Terminated) else 130
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with contextlib.redirect_stderr(errors):
+            code = program()
+    if code == 1:
+        time.sleep(HEAD_START)  # if the first process has failed with the same error, this one is stopped here
+        sys.stderr.write(errors.text)
+    return code
 
 
 def watch() -> None:

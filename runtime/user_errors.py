@@ -56,28 +56,34 @@ def exit_code(run, *args, resume: str = "") -> int:
     """
     replace_closed_streams()
     try:
-        return run(*args) or 0
-    except KeyboardInterrupt as stop:
-        return interrupted(stop, resume)
-    except (*USER_ERRORS, RuntimeError, MemoryError) as error:
-        if stop := cause(error, Terminated):  # a closed terminal cannot be written to, so cleaning up failed
-            return interrupted(stop, resume)
-        if isinstance(error, BrokenPipeError) and stdout_is_closed():  # `| head` has read enough
-            return 1
-        is_bug = isinstance(error, ModuleNotFoundError) and is_ours(error.name)
-        message = "" if is_bug else one_line(error)
-        if os.environ.get("CLIPFIT_DEBUG") or not message:
-            raise
-        complain(f"error: {message}")
+        try:
+            return run(*args) or 0
+        except (*USER_ERRORS, RuntimeError, MemoryError) as error:
+            return failed(error)
+    except KeyboardInterrupt as stop:  # of `run`, or while its error is reported: torchrun stops a run that fails
+        name = stop.name if isinstance(stop, Terminated) else "Interrupted"
+        complain(f"\n{name}. {resume}".rstrip())
+        stdout_is_closed()
+        return stop_code(stop)
+
+
+def failed(error: Exception) -> int:
+    """Prints the line of a user error, and returns the program's exit code. Raises other errors again."""
+    if stop := cause(error, Terminated):  # a closed terminal cannot be written to, so cleaning up failed
+        raise stop
+    if isinstance(error, BrokenPipeError) and stdout_is_closed():  # `| head` has read enough
         return 1
+    is_bug = isinstance(error, ModuleNotFoundError) and is_ours(error.name)
+    message = "" if is_bug else one_line(error)
+    if os.environ.get("CLIPFIT_DEBUG") or not message:
+        raise error
+    complain(f"error: {message}")
+    return 1
 
 
-def interrupted(stop: KeyboardInterrupt, resume: str) -> int:
-    """Prints that the program was interrupted, and returns its exit code."""
-    name, code = (stop.name, stop.code) if isinstance(stop, Terminated) else ("Interrupted", 130)
-    complain(f"\n{name}. {resume}".rstrip())
-    stdout_is_closed()
-    return code
+def stop_code(stop: KeyboardInterrupt) -> int:
+    """Returns the exit code of a program that a signal or Ctrl-C has stopped."""
+    return stop.code if isinstance(stop, Terminated) else 130
 
 
 def cause(error: BaseException, kind: type) -> BaseException | None:

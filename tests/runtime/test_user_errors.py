@@ -70,6 +70,21 @@ def test_user_errors_and_exit_codes(monkeypatch, capsys):
         exit_code(failing(ValueError("a")))
 
 
+@pytest.mark.parametrize(("stop", "code"), [(Terminated(), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_while_an_error_is_reported(stop, code, monkeypatch, capsys):
+    """torchrun stops the other processes as soon as one has failed, and these often report that they lost it."""
+    write, left = sys.stderr.write, [stop]
+
+    def interrupted_once(text):
+        if left:
+            raise left.pop()
+        return write(text)
+
+    monkeypatch.setattr(sys.stderr, "write", interrupted_once)
+    assert exit_code(failing(ConnectionError("another process ended")), resume="Run it again.") == code
+    assert "Run it again." in capsys.readouterr().err and not left
+
+
 class OutOfMemoryError(RuntimeError):
     """As torch.cuda.OutOfMemoryError."""
 
