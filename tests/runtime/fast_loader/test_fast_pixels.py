@@ -232,6 +232,15 @@ def test_fallback_if_pillow_gives_other_bytes(monkeypatch, capsys, items, tmp_pa
 
 
 @compiled
+def test_pillow_resizes_if_it_is_faster(monkeypatch, capsys, items, tmp_path):
+    """As Pillow-SIMD may be, on some processors."""
+    both = fast_pixels.seconds_to_resize(fast_pixels.loops)
+    assert len(both) == 2 and 0 <= min(both) <= max(both) < 1
+    monkeypatch.setattr(fast_pixels, "seconds_to_resize", lambda module: (2e-4, 1e-4))
+    assert_facts(without_loops(monkeypatch, capsys, items, tmp_path), f"Pillow {PIL.__version__}", "faster")
+
+
+@compiled
 def test_exactly_one_order_agrees_with_the_installed_pillow():
     from dassl.data.fast_loader import pixel_loops
 
