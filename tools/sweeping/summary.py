@@ -54,10 +54,15 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
             f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
             f"with {at_a_time} at a time; startup adds a few seconds per job"
         )
+        if (recorded := costs.parts.at_a_time()) and at_a_time > 1.5 * recorded:
+            print(f"The similar runs ran {recorded:.1f} at a time; {at_a_time} at a time may slow each other")
     if waiting := waiting_tests(list(states)):
         print(f"Then {waiting} tests of the runs that are best on validation images")
     if len(known) < len(seconds):
-        print(f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run")
+        print(
+            f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run. One finished "
+            "training of the method, on any dataset and device of this kind, gives one (--datasets NAME --seeds 1)"
+        )
 
 
 def print_results(states: dict, args) -> int:
