@@ -60,8 +60,8 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
         print(f"Then {waiting} tests of the runs that are best on validation images")
     if len(known) < len(seconds):
         print(
-            f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run. One finished "
-            "training of the method, on any dataset and device of this kind, gives one (--datasets NAME --seeds 1)"
+            f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run. To get one, "
+            "finish a training of the method on a small dataset first (the same command with --datasets NAME --seeds 1)"
         )
 
 
