@@ -228,16 +228,15 @@ def test_without_numba(monkeypatch, capsys, items, tmp_path):
 @compiled
 def test_fallback_if_pillow_gives_other_bytes(monkeypatch, capsys, items, tmp_path):
     monkeypatch.setattr(fast_pixels, "ORDERS", {"unknown order": lambda h, w, new_h, new_w: h < new_h})
-    assert_facts(without_loops(monkeypatch, capsys, items, tmp_path), f"Pillow {PIL.__version__}", "1.3", "2.4")
+    monkeypatch.setattr(fast_pixels, "seconds_to_resize", lambda module: (4e-4, 2e-4))  # Pillow-SIMD is faster
+    line = without_loops(monkeypatch, capsys, items, tmp_path)
+    assert_facts(line, f"Pillow {PIL.__version__}", "0.20 ms", "0.40 ms")
 
 
 @compiled
-def test_pillow_resizes_if_it_is_faster(monkeypatch, capsys, items, tmp_path):
-    """As Pillow-SIMD may be, on some processors."""
-    both = fast_pixels.seconds_to_resize(fast_pixels.loops)
-    assert len(both) == 2 and 0 <= min(both) <= max(both) < 1
-    monkeypatch.setattr(fast_pixels, "seconds_to_resize", lambda module: (2e-4, 1e-4))
-    assert_facts(without_loops(monkeypatch, capsys, items, tmp_path), f"Pillow {PIL.__version__}", "faster")
+def test_both_ways_to_resize_are_timed():
+    times = fast_pixels.seconds_to_resize(fast_pixels.loops)
+    assert len(times) == 2 and 0 <= min(times) <= max(times) < 1
 
 
 @compiled
