@@ -8,6 +8,7 @@ from tests.tools.sweeping.conftest import record_of
 from tools.sweeping import cost, state
 from tools.sweeping.parts import Parts, interpolated, number_of_steps, published_size
 from tools.sweeping.plan import plan
+from tools.sweeping.summary import print_plan
 
 
 def settings(**changes):
@@ -72,6 +73,18 @@ def test_a_run_on_one_dataset_gives_estimates_for_others(args, tmp_path):
     on_gpu = cost.Costs(expected)
     on_gpu.read_records(tmp_path / "out", on_gpu=True)
     assert on_gpu.seconds(training) is None  # measured on the CPU
+
+
+@pytest.mark.parametrize(("at_a_time", "warned"), [(1, False), (3, True)])
+def test_a_dry_run_says_if_the_estimate_is_from_fewer_jobs_at_a_time(args, capsys, at_a_time, warned):
+    done, job = plan(args("fewshot", "--seeds", "1", "2", "--shots", "1"))
+    expected = {job: state.expected_record(job) for job in (done, job)}
+    costs = cost.Costs(expected)
+    costs.parts.add(measured_record(done, expected))
+    print_plan({job: state.State("run")}, costs, at_a_time)
+    out = capsys.readouterr().out
+    assert f"with {at_a_time} at a time" in out
+    assert ("ran 1.0 at a time" in out) == warned
 
 
 def test_methods_without_steps_have_no_estimate_by_steps(args):
