@@ -8,7 +8,7 @@ Usage: bash benchmarks/gpu.sh OUT [PART ...]
 
   OUT      folder for the outputs: one file per part, and summary.txt with the exit codes and seconds
   PART     parts to run (default: all, in this order):
-             tests        bash scripts/test.sh --cuda
+             tests        those that need a GPU (pytest --cuda), in eight processes
              steps        training steps, ours, plain and roofline: batch 32, 100 and 1,000 classes, fp16 and bf16
              steps128     ours and roofline at batch 128
              methods      a training step of eight methods, fp16
@@ -18,6 +18,7 @@ Usage: bash benchmarks/gpu.sh OUT [PART ...]
 
 Each part has a time limit; together they take less than 15 minutes. SIZE=tiny runs the same programs on a tiny CLIP with
 few images, also on the CPU, to try the script (all but the tests).
+PYTHON sets the interpreter (default: .venv/bin/python, else python).
 HELP
 }
 
@@ -45,7 +46,7 @@ steps=(steps.py --rounds 1 --precision "${precisions[@]}" --classes "${classes[@
 # Sets `limit` (seconds) and `command` for a part
 choose() {
     case $1 in
-        tests) limit=210 command=(-m pytest -q --cuda tests/cuda) ;;
+        tests) limit=210 command=(-m pytest -q --cuda -n 8 --dist worksteal tests/cuda) ;;
         steps) limit=180 command=("${steps[@]}" --batch 32 --plain "$most") ;;
         steps128) limit=120 command=("${steps[@]}" --batch 128 --plain 0) ;;
         methods) limit=100 command=(methods.py --precision "$precision" "${size[@]}" --methods "${methods[@]}") ;;
