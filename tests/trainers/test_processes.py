@@ -29,8 +29,9 @@ def trained(trainer) -> dict:
 
 
 def compare(one: dict, other: dict):
-    for name, value in one["metrics"]["test"].items():  # those of probabilities differ as the losses do
-        assert other["metrics"]["test"][name] == (value if name in COUNTED else pytest.approx(value, rel=1e-4)), name
+    ((split, metrics),) = one["metrics"].items()
+    for name, value in metrics.items():  # those of probabilities differ as the losses do
+        assert other["metrics"][split][name] == (value if name in COUNTED else pytest.approx(value, rel=1e-4)), name
     assert len(one["steps"]) == len(other["steps"])
     for step, (a, b) in enumerate(zip(one["steps"], other["steps"], strict=True)):
         assert a.keys() == b.keys()
