@@ -34,7 +34,8 @@ def visible_gpus(chosen: list[str] | None) -> list[str]:
     """Returns the GPUs by their names in CUDA_VISIBLE_DEVICES: the chosen ones, else all."""
     import torch
 
-    gpus = chosen or [gpu for gpu in os.environ.get(GPUS, "").split(",") if gpu]
+    visible = os.environ.get(GPUS, "").split(",")
+    gpus = chosen or [gpu for gpu in visible if gpu and not gpu.startswith("-")]  # -1 hides all
     return gpus or [str(i) for i in range(torch.cuda.device_count())]  # counting does not initialize the GPUs
 
 

@@ -28,7 +28,7 @@ class Captioned:
     def check_training(self):
         super().check_training()
         if self.has_captions and distributed.size() > 1 and self.changes.dropout() > 0:
-            raise ValueError(  # captions are padded differently in each process, so they would not have the same masks
+            raise ValueError(  # captions are packed differently in each process, so dropout would have other masks
                 f"TRAINER.{self.section}.DROPOUT {self.changes.dropout()} needs one process if images have captions, "
                 f"but torchrun has started {distributed.size()}: set it to 0, or run python train.py ..."
             )

@@ -46,8 +46,9 @@ def test_jobs_are_spread_over_groups_of_gpus(slots, capsys):
         slots(*four, "--gpus-per-job", "5")
 
 
-def test_processes_on_the_cpu(slots):
+def test_processes_on_the_cpu(slots, monkeypatch):
     assert slots("--gpus-per-job", "2") == [{"OMP_NUM_THREADS": "4"}]
+    monkeypatch.setenv(GPUS, "-1")
     assert slots("--gpus-per-job", "2", backbone="micro") == [{"OMP_NUM_THREADS": "1"}] * 4
     assert slots("--gpus-per-job", "2", "--jobs", "3", backbone="micro") == [{"OMP_NUM_THREADS": "1"}] * 3
 
