@@ -1,5 +1,6 @@
 """Tiny models of open_clip and transformers: their files, and as backbones."""
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -12,14 +13,21 @@ from trainers.common.models.backbones import load_backbone
 
 @pytest.fixture(scope="module")
 def open_clip_folder(tmp_path_factory):
-    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip."""
+    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip.
+
+    open_clip's tokenizer is made once, as reading its 48,000 merges takes longer than making a model.
+    """
+    from open_clip import factory
+
     from tests.reference import open_clip_models as reference
 
     folder = tmp_path_factory.mktemp("open_clip")
     reference.register(folder)
     for name in reference.FAMILIES:
         torch.save(reference.random_weights(name), folder / f"{name}.pt")
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factory, "SimpleTokenizer", functools.cache(factory.SimpleTokenizer))
+        yield folder
     reference.unregister(folder)
 
 
