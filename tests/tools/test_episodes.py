@@ -263,7 +263,7 @@ def test_the_tuned_clip_of_a_run(run, digits_root, tmp_path):
     argv = ["--trainer", "CLIPFit", "--root", str(digits_root), "--seed", "1", "--output-dir", str(tmp_path / "run")]
     argv += ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml", "--backbone", "micro"]
     argv += ["--dataset-config-file", "configs/datasets/digits.yaml", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "10"]
-    assert train.main([*argv, "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False"]) == 0
+    assert train.main([*argv, "OPTIM.LR", "0.02", "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False"]) == 0
     assert run("--episodes", "6", *FAST[:1], *FAST[-2:], output="frozen")[0] == 0
     assert run("--episodes", "6", "--run", str(tmp_path / "run"), output="tuned")[0] == 0
     for method in ("NearestMean", "ZeroshotCLIP"):

@@ -39,9 +39,9 @@ class Runner:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory):
+def data(digits_root):
     """Folder for the bundled datasets."""
-    return tmp_path_factory.mktemp("data")
+    return digits_root
 
 
 @pytest.fixture(scope="module")
