@@ -10,8 +10,9 @@ from . import console
 from .cost import Costs, clock
 from .follow import Follower
 from .jobs import Job
+from .launch import Launcher
 from .locks import lock_folder
-from .process import Process, stop_all
+from .process import Process, stop_all, wait_for_one
 from .state import State, job_state
 
 POLL_SECONDS = 0.2
@@ -27,6 +28,7 @@ class Runner:
         environments: One dict of environment variables (GPU, number of threads) for each job that runs at a time.
         costs: Time estimates.
         log: Whether to print the log of the running job instead of a progress bar. Only for one job at a time.
+        launcher: Starts the processes of the jobs (default: each as a new Python).
 
     Attributes:
         outcomes: State of each job that is done: "finished", "blocked", "failed", or "skipped" because its training
@@ -35,8 +37,10 @@ class Runner:
     """
 
     def __init__(
-        self, jobs: list[Job], expected: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False
-    ):
+        self, jobs: list[Job], expected: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False,
+        launcher: Launcher | None = None,
+    ):  # fmt: skip
+        self.launcher = launcher or Launcher()
         self.jobs = set(jobs)
         self.expected = expected
         self.costs = costs
@@ -59,7 +63,7 @@ class Runner:
                     self.collect_ended()
                     self.fill_slots()
                     self.show_progress()
-                    time.sleep(POLL_SECONDS)
+                    wait_for_one(self.running(), POLL_SECONDS)
             finally:
                 stop_all(self.running(), kill_now=lambda: self.stops > 1)
                 self.copy_log()
@@ -82,6 +86,9 @@ class Runner:
             if process and process.ended():
                 self.slots[i] = environment, None
                 self.copy_log()
+                if process.lost:
+                    self.waiting.insert(0, process.job)
+                    continue
                 state = job_state(process.job, self.expected)
                 if state.status == "finished":
                     self.costs.add(process.job, time.time() - process.started)
@@ -92,6 +99,8 @@ class Runner:
 
     def fill_slots(self) -> None:
         """Starts jobs in the free slots. Jobs that run in other processes use up slots, too."""
+        if not self.launcher.is_ready():
+            return
         for job in list(self.external):
             if job_state(job, self.expected).status != "running":
                 self.external.remove(job)
@@ -128,7 +137,7 @@ class Runner:
             if self.log:
                 self.print_line(f"== {job.title}")
                 self.follower = Follower(job.output)
-            return Process(job, environment, lock)
+            return Process(job, environment, lock, self.launcher)
         if lock:
             lock.close()
         if state.status == "running":

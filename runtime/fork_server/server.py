@@ -1,6 +1,7 @@
-"""Imports the packages of the programs once, then forks a process per request of client.py.
+"""Imports modules once, then forks a process per request: server.py SOCKET MODULE ...
 
-Prints the path of the client, and ends when its stdin is closed.
+Prints a line when the modules are imported, and ends when its stdin is closed. Modules of the working directory are
+found, too.
 """
 
 import contextlib
@@ -13,43 +14,48 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import warnings
 from fcntl import F_DUPFD, fcntl
-from pathlib import Path
 
 import forked_program
 
-# What train.py imports at its start. Nothing of this repository or of a CoOp checkout, which has its own `clip`, and no
-# package that may be missing.
-PACKAGES = (
-    "torch", "torch.utils.data", "torch.utils.tensorboard", "torchvision.transforms", "numpy", "PIL.Image", "ftfy",
-    "packaging.version", "regex", "safetensors.torch", "tqdm", "yacs.config",
-)  # fmt: skip
-CLIENT = Path(__file__).with_name("client.py")
 HIGH = 300  # file descriptors below it may be those of the client
 
 
-def start() -> tuple[str, socket.socket]:
-    """Imports the packages and listens. Returns the folder of the socket and of the client, and the socket."""
+def start(path: str, modules: list[str]) -> socket.socket:
+    """Imports the modules and returns a socket that listens at `path`."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    sys.path[0] = os.getcwd()  # instead of the folder of this file
     warnings.showwarning, show = lambda *args, **options: None, warnings.showwarning
-    for name in PACKAGES:
+    for name in modules:
         importlib.import_module(name)
     warnings.showwarning = show
-    threads = os.listdir("/proc/self/task")
-    assert len(threads) == 1, f"a fork has only one of the {len(threads)} threads"
-    folder = tempfile.mkdtemp(prefix="fork-server-")
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(f"{folder}/socket")
+    check_forkable()
+    gc.collect()
+    gc.freeze()  # collections in a fork leave the pages of these objects shared
     listener.listen(100)
-    client = Path(folder, "python")
-    client.write_text(f"#!{sys.executable} -IS\n{CLIENT.read_text()}")
-    client.chmod(0o755)
-    return folder, listener
+    return listener
+
+
+def check_forkable() -> None:
+    """Raises RuntimeError if the imports have started threads, which a fork lacks, or have used a GPU.
+
+    The threads of NumPy's OpenBLAS do not count: it ends them before a fork and starts them again when it needs them.
+    """
+    if not os.fork():
+        os._exit(0)
+    os.wait()
+    threads = os.listdir("/proc/self/task")
+    if len(threads) > 1:
+        raise RuntimeError(f"a fork has only one of the {len(threads)} threads")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        raise RuntimeError("a fork cannot use a GPU that its parent has used")
 
 
 class Server:
-    """Starts a program per request, and tells the client how it ended."""
+    """Starts a program per request, and tells the client its process id and how it ended."""
 
     def __init__(self, listener: socket.socket):
         self.listener = listener
@@ -59,6 +65,7 @@ class Server:
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self.programs = {}  # connection -> process id
+        self.surviving = set()  # connections of the programs that survive their client
 
     def wait(self) -> tuple | None:
         """Serves until a request arrives, in a fork of which it returns (request, files), or until stdin is closed."""
@@ -73,34 +80,54 @@ class Server:
                 self.pass_signals_on(connection)
             if self.listener in ready:
                 connection, _ = self.listener.accept()
-                if asked := receive(connection):
-                    self.programs[connection] = child = os.fork()
-                    if not child:
-                        self.close()
-                        return asked
-                    close_all(asked[1])
+                if (asked := receive(connection)) and self.fork(connection, asked):
+                    return asked
+
+    def fork(self, connection: socket.socket, asked: tuple) -> bool:
+        """Forks, and tells the client the process id. Returns whether this process is the fork."""
+        request, files = asked
+        try:
+            child = os.fork()
+        except OSError:  # the limit of processes, or of memory
+            child = None
+        if child == 0:
+            self.close()
+            connection.close()
+            return True
+        close_all(files)
+        if child is None:
+            connection.close()
+            return False
+        self.programs[connection] = child
+        if request[0].get("survives"):
+            self.surviving.add(connection)
+        send(connection, child)
+        return False
 
     def report_ended(self) -> None:
         for connection, child in list(self.programs.items()):
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
-                del self.programs[connection]
-                with contextlib.suppress(OSError):  # the client was killed
-                    connection.send(os.waitstatus_to_exitcode(status).to_bytes(4, "big", signed=True))
-                connection.close()
+                send(connection, os.waitstatus_to_exitcode(status))
+                self.forget(connection)
+
+    def forget(self, connection: socket.socket) -> None:
+        del self.programs[connection]
+        self.surviving.discard(connection)
+        connection.close()
 
     def pass_signals_on(self, connection: socket.socket) -> None:
-        """Kills the program and what it started if the client was killed."""
+        """If the client was killed, kills the program and what it started, unless it is to survive."""
         child = self.programs[connection]
         if received := connection.recv(1):
             os.kill(child, received[0])
-        else:
+            return
+        if connection not in self.surviving:
             with contextlib.suppress(ProcessLookupError):  # it has not come to `setsid` yet
                 os.killpg(child, signal.SIGKILL)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            del self.programs[connection]
-            connection.close()
+        self.forget(connection)
 
     def close(self) -> None:
         """In a fork: closes what belongs to the server."""
@@ -111,15 +138,18 @@ class Server:
 
 
 def main() -> None:
-    path = sys.path[1:]
-    folder, listener = start()
-    client = f"{folder}/python"
-    gc.collect()
-    gc.freeze()  # collections in a fork leave the pages of these objects shared
-    print(client, flush=True)
+    path, *modules = sys.argv[1:]
+    listener = start(path, modules)
+    print("ready", flush=True)
     if asked := Server(listener).wait():
-        forked_program.run(client, path, *asked)
-    shutil.rmtree(folder)
+        forked_program.run(sys.path[1:], *asked)
+    shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+
+
+def send(connection: socket.socket, number: int) -> None:
+    """Sends a number to a client, unless that was killed."""
+    with contextlib.suppress(OSError):
+        connection.send(number.to_bytes(4, "big", signed=True))
 
 
 def receive(connection: socket.socket) -> tuple[list, list[int]] | None:
