@@ -78,11 +78,11 @@ class Launcher:
 def modules() -> list[str]:
     """Returns the names of the modules that each job imports, in the order in which it does.
 
-    A plugin may bring a `clip` of its own, which must be imported before anything that uses it.
+    Without those of this repository if there are plugins: one may bring a `clip` that must be imported before them.
     """
     import trainers
     from trainers.common.runs.record import loaded_plugins
 
     if loaded_plugins:
         return [*PACKAGES]
-    return [*PACKAGES, "train", "datasets", *trainers.modules()]
+    return [*PACKAGES, "train", "datasets", *trainers.modules(), "tools.sweeping.kept_revision"]
