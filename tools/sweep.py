@@ -228,7 +228,7 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
         return submit_or_report(args, expected, states, at_a_time, finish)
     to_run = [job for job in jobs if states[job].status != "finished"]
     choosing.write_choices(jobs)
-    with Launcher(len(to_run), slots[0]) as launcher:
+    with Launcher([expected[job] for job in to_run], slots[0]) as launcher:
         while to_run:
             runner = Runner(to_run, expected, slots, costs, args.log, launcher)
             outcomes = runner.run()

@@ -41,7 +41,7 @@ class ForkServer:
     """Starts the server, which then imports `modules` in the background. Ends it at the end of the context.
 
     Args:
-        modules: names of modules, in order.
+        modules: names of modules, in order. "MODULE:FUNCTION" also calls a function.
         environment: environment variables of the server.
         folder: folder of the modules that are no installed packages.
     """

@@ -1,7 +1,7 @@
-"""Imports modules once, then forks a process per request: server.py SOCKET MODULE ...
+"""Imports modules once, then forks a process per request: server.py SOCKET MODULE[:FUNCTION] ...
 
-Prints a line when the modules are imported, and ends when its stdin is closed. Modules of the working directory are
-found, too.
+Calls the functions, which load what a module loads later. Prints a line when all is loaded, and ends when its stdin is
+closed. Modules of the working directory are found, too.
 """
 
 import contextlib
@@ -23,19 +23,26 @@ HIGH = 300  # file descriptors below it may be those of the client
 
 
 def start(path: str, modules: list[str]) -> socket.socket:
-    """Imports the modules and returns a socket that listens at `path`."""
+    """Loads the modules and returns a socket that listens at `path`."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     sys.path[0] = os.getcwd()  # instead of the folder of this file
     warnings.showwarning, show = lambda *args, **options: None, warnings.showwarning
-    for name in modules:
-        importlib.import_module(name)
+    with contextlib.redirect_stdout(None):  # a line on stdout means that all is loaded
+        for name in modules:
+            load(*name.split(":"))
     warnings.showwarning = show
     check_forkable()
     gc.collect()
     gc.freeze()  # collections in a fork leave the pages of these objects shared
     listener.listen(100)
     return listener
+
+
+def load(module: str, function: str = "") -> None:
+    imported = importlib.import_module(module)
+    if function:
+        getattr(imported, function)()
 
 
 def check_forkable() -> None:

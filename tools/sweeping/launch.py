@@ -1,5 +1,6 @@
 """Starts the processes of jobs: as forks of a process that has imported the modules of train.py, or as new ones."""
 
+import contextlib
 import os
 import subprocess
 
@@ -17,15 +18,16 @@ class Launcher:
     Without `fork` (Windows, macOS), for a single job, and if that process ends, each job is a new Python.
 
     Args:
-        n_jobs: number of jobs to start.
+        expected: `state.expected_record` of each job to start.
         environment: environment variables to add to those of this process. Libraries read some when they are loaded,
             so `start` forks only a job with the same OMP_NUM_THREADS.
     """
 
-    def __init__(self, n_jobs: int = 1, environment: dict[str, str] | None = None):
+    def __init__(self, expected: list[dict] = (), environment: dict[str, str] | None = None):
+        self.expected = expected
         self.environment = environment or {}
         self.server = None
-        self.may_fork = IS_POSSIBLE and n_jobs > 1
+        self.may_fork = IS_POSSIBLE and len(expected) > 1
 
     def __enter__(self) -> "Launcher":
         return self
@@ -38,7 +40,7 @@ class Launcher:
         """Whether `start` starts a job at once. The first call starts the imports."""
         if self.may_fork and self.server is None:
             try:
-                self.server = ForkServer(modules(), self._complete(self.environment), os.getcwd())
+                self.server = ForkServer(modules(self.expected), self._complete(self.environment), os.getcwd())
             except OSError:  # no folder for temporary files, or too many processes
                 self.may_fork = False
         return self.server is None or self.server.is_ready()
@@ -75,14 +77,25 @@ class Launcher:
         return {**os.environ, **environment, **VARIABLES}
 
 
-def modules() -> list[str]:
-    """Returns the names of the modules that each job imports, in the order in which it does.
+def modules(expected: list[dict]) -> list[str]:
+    """Returns what each of the jobs loads, in the order in which it does; see `ForkServer`.
 
-    Without those of this repository if there are plugins: one may bring a `clip` that must be imported before them.
+    Without the modules of this repository if there are plugins: one may bring a `clip` that must be imported first.
     """
     import trainers
     from trainers.common.runs.record import loaded_plugins
 
     if loaded_plugins:
         return [*PACKAGES]
-    return [*PACKAGES, "train", "datasets", *trainers.modules(), "tools.sweeping.kept_revision"]
+    revision = "trainers.common.runs.provenance:git_revision"  # that of the code, which may change during the sweep
+    return [*PACKAGES, "train", "datasets", *trainers.modules(), revision, *pixel_loops(expected)]
+
+
+def pixel_loops(expected: list[dict]) -> list[str]:
+    """Returns the function that loads the compiled loops, if a job has images that are large enough for them."""
+    with contextlib.suppress(ImportError):  # they are part of the bundled Dassl only
+        from dassl.data.fast_loader import fast_pixels
+
+        if any(min(record["settings"]["INPUT.SIZE"]) >= fast_pixels.SMALLEST for record in expected):
+            return [f"{fast_pixels.__name__}:{fast_pixels.preload.__name__}"]
+    return []

@@ -97,7 +97,7 @@ def sandbox(tmp_path, monkeypatch, args):
 
     def fork():
         monkeypatch.setattr(launch, "IS_POSSIBLE", fork_server.IS_POSSIBLE)
-        monkeypatch.setattr(launch, "modules", lambda: ["json"])  # all that fake_train.py needs
+        monkeypatch.setattr(launch, "modules", lambda expected: ["json"])  # all that fake_train.py needs
 
     def calls():
         lines = (control / "calls").read_text().splitlines() if (control / "calls").exists() else []

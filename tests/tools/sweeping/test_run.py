@@ -206,12 +206,13 @@ def test_startup_is_part_of_the_estimate(args, tmp_path):
     assert len(next(iter(costs.recorded.values()))) == 1
 
 
-def runner_of(sandbox, args, argv, launcher):
+def runner_of(sandbox, args, argv):
     parsed = args(*argv)
     jobs = plan(parsed)
     expected = {job: state.expected_record(job) for job in jobs}
+    launcher = Launcher(list(expected.values()))
     runner = local.Runner(jobs, expected, [{}] * 2, cost.Costs(expected), launcher=launcher)
-    return runner, jobs, expected
+    return runner, jobs, expected, launcher
 
 
 @pytest.mark.parametrize("forked", [False, True])
@@ -221,8 +222,7 @@ def test_a_signal_stops_the_jobs_and_the_next_sweep_resumes_them(sandbox, args, 
     argv = ("fewshot", "--seeds", "1", "2", "3", "--shots", "1")
     sandbox.run(*argv, "--dry-run")  # writes the files of fake_train.py
     sandbox.control.joinpath("orders.json").write_text('{"": {"seconds": 8}}')
-    launcher = Launcher(n_jobs=2)
-    runner, jobs, expected = runner_of(sandbox, args, argv, launcher)
+    runner, jobs, expected, launcher = runner_of(sandbox, args, argv)
 
     def send_signal_after_both_checkpoints():
         while len(list(sandbox.out.glob("**/checkpoint"))) < 2:
@@ -246,8 +246,7 @@ def test_jobs_are_new_processes_after_the_end_of_the_one_that_is_forked(sandbox,
     argv = ("fewshot", "--seeds", "1", "2", "3", "--shots", "1")
     sandbox.run(*argv, "--dry-run")
     sandbox.control.joinpath("orders.json").write_text('{"": {"seconds": 1}}')
-    launcher = Launcher(n_jobs=3)
-    runner, jobs, expected = runner_of(sandbox, args, argv, launcher)
+    runner, jobs, expected, launcher = runner_of(sandbox, args, argv)
 
     def kill_after_both_checkpoints():
         while len(list(sandbox.out.glob("**/checkpoint"))) < 2:
