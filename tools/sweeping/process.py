@@ -15,6 +15,17 @@ PROGRAM = "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
 
 
+def command(processes: int = 1) -> list[str]:
+    """Returns the command that starts train.py in one process, or in several with torchrun, before its arguments.
+
+    With --standalone, torchrun uses a free port: several jobs may run on one machine.
+    """
+    if processes == 1:
+        return [sys.executable, PROGRAM]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*torchrun, "--nproc-per-node", str(processes), PROGRAM]
+
+
 class Process:
     """A running job. It has its own process group, so Ctrl-C at the terminal does not reach it.
 
@@ -25,19 +36,20 @@ class Process:
         environment: Environment variables to add to those of this process.
         lock: Open lock file of the run directory. The job inherits it and holds the lock even if the sweep is killed.
         launcher: Starts the process.
+        processes: Number of processes that share the batches of the job.
     """
 
-    def __init__(self, job: Job, environment: dict[str, str], lock, launcher: Launcher):
+    def __init__(self, job: Job, environment: dict[str, str], lock, launcher: Launcher, processes: int = 1):
         self.job = job
         self.lock = lock
         self.started = time.time()
         self.first_progress = None  # (time, share of the epochs) when the first progress was seen
         self.adds_checkpoints = job.training is None and "TRAIN.CHECKPOINT_FREQ" not in job.argv
-        command = [sys.executable, PROGRAM, *job.argv]
+        words = [*command(processes), *job.argv]
         if self.adds_checkpoints:
-            command += ["TRAIN.CHECKPOINT_FREQ", "-10"]
-        with console.start_attempt(job.output, command) as out:
-            self.process = launcher.start(command, environment, out, lock)
+            words += ["TRAIN.CHECKPOINT_FREQ", "-10"]
+        with console.start_attempt(job.output, words) as out:
+            self.process = launcher.start(words, environment, out, lock)
 
     @property
     def lost(self) -> bool:
