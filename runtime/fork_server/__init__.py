@@ -34,6 +34,8 @@ PACKAGES = (
     "torch", "torch.utils.data", "torch.utils.tensorboard", "torchvision.transforms", "numpy", "PIL.Image", "ftfy",
     "packaging.version", "regex", "safetensors.torch", "tqdm", "yacs.config",
 )  # fmt: skip
+# OpenAI's clip calls `torch.cuda.is_available` on import. A fork could not use the GPUs after the default way to count.
+COUNT_GPUS = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 SECONDS_TO_DIE = 5.0  # until a killed process has ended
 
 
@@ -51,7 +53,7 @@ class ForkServer:
         self.socket = os.path.join(self.place, "socket")
         command = [sys.executable, str(FOLDER / "server.py"), self.socket, *modules]
         self.process = subprocess.Popen(
-            command, cwd=folder, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command, cwd=folder, env={**environment, **COUNT_GPUS}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C ends this process, whose end ends the server
         )  # fmt: skip

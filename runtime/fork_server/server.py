@@ -50,15 +50,16 @@ def check_forkable() -> None:
 
     The threads of NumPy's OpenBLAS do not count: it ends them before a fork and starts them again when it needs them.
     """
-    if not os.fork():
-        os._exit(0)
-    os.wait()
+    torch = sys.modules.get("torch")
+    child = os.fork()
+    if not child:
+        os._exit(torch is not None and getattr(torch.cuda, "_is_in_bad_fork", torch.cuda.is_initialized)())
+    _, cannot_use_gpus = os.waitpid(child, 0)
     threads = os.listdir("/proc/self/task")
     if len(threads) > 1:
         raise RuntimeError(f"a fork has only one of the {len(threads)} threads")
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        raise RuntimeError("a fork cannot use a GPU that its parent has used")
+    if cannot_use_gpus and torch.cuda.device_count() > 0:  # asking for their number would have the same effect
+        raise RuntimeError("a fork cannot use a GPU that its parent has used or counted")
 
 
 class Server:

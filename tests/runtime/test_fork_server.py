@@ -74,13 +74,22 @@ os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    "module", ["import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "1 / 0"]
-)
-def test_a_server_that_cannot_be_forked_ends(tmp_path, module):
-    (tmp_path / "helper.py").write_text(module)
-    with ForkServer(["helper"], os.environ, tmp_path) as server:
+THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+USED_GPU = "class cuda: _is_in_bad_fork, is_initialized, device_count = lambda: True, None, lambda: 1"
+
+
+@pytest.mark.parametrize("module, code", [("helper", THREAD), ("helper", "1 / 0"), ("torch", USED_GPU)])
+def test_a_server_that_cannot_be_forked_ends(tmp_path, module, code):
+    (tmp_path / f"{module}.py").write_text(code)
+    with ForkServer([module], os.environ, tmp_path) as server:
         server.wait_until_ready()
         assert server.is_ready()
         with pytest.raises(OSError):
             server.start(["program.py"], os.environ, {})
+
+
+def test_a_gpu_that_was_counted_before_is_no_obstacle_without_gpus(tmp_path):
+    (tmp_path / "torch.py").write_text(USED_GPU.replace("lambda: 1", "lambda: 0"))
+    (tmp_path / "program.py").write_text("")
+    with ForkServer(["torch"], os.environ, tmp_path) as server:
+        assert server.start(["program.py"], os.environ, {}, str(tmp_path)).wait() == 0

@@ -52,7 +52,7 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
     if known:
         print(
             f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
-            f"with {at_a_time} at a time; startup adds a few seconds per job"
+            f"with {at_a_time} at a time; startup adds up to a few seconds per job"
         )
     if waiting := waiting_tests(list(states)):
         print(f"Then {waiting} tests of the runs that are best on validation images")
