@@ -16,6 +16,9 @@ from tests.user_errors import assert_user_error
 from tools import report, sweep
 from tools.sweeping.plan import plan
 
+OF_A_PROCESS = {
+    "git", "command", "started", "train_seconds", "test_seconds", "peak_memory_mb", "written", "digest", "weights",
+}  # fmt: skip
 KEYS = ("--", "OPTIM.MAX_EPOCH", "2", "DATALOADER.NUM_WORKERS", "0")
 
 
@@ -27,6 +30,13 @@ def records(folder):
 
 def finished(folder):
     return {name for name, record in records(folder).items() if record["finished"]}
+
+
+def same_in_all_processes(record):
+    """Returns the fields of a run record that are the same in every run of a command, to the last bit."""
+    if record["trust"]["zero_shot"]:
+        record["trust"]["zero_shot"].pop("stored")
+    return {key: value for key, value in record.items() if key not in OF_A_PROCESS}
 
 
 def test_a_killed_sweep_is_resumed(tmp_path, digits_root, monkeypatch, capsys):
@@ -54,7 +64,8 @@ def test_a_killed_sweep_is_resumed(tmp_path, digits_root, monkeypatch, capsys):
     uninterrupted, resumed = records(tmp_path / "uninterrupted"), records(killed)
     assert len(uninterrupted) == 6 and uninterrupted.keys() == resumed.keys() == finished(killed)
     for name, result in uninterrupted.items():
-        assert resumed[name]["metrics"] == result["metrics"] and resumed[name]["settings"] == result["settings"]
+        assert same_in_all_processes(result) == same_in_all_processes(resumed[name])
+        assert result["weights"].items() <= resumed[name]["weights"].items()  # digests of tensors; more checkpoints
     texts = []
     for folder in (tmp_path / "uninterrupted", killed):
         capsys.readouterr()
