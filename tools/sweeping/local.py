@@ -15,7 +15,7 @@ from .jobs import Job
 from .launch import Launcher
 from .locks import lock_folder
 from .process import Process, stop_all, wait_for_one
-from .state import State, job_state
+from .state import State, job_state, metric_name
 
 POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -177,8 +177,7 @@ class Runner:
         self.outcomes[job] = state
         text = f"{state.status}: {state.note}" if state.note else state.status
         if state.status == "finished":
-            accuracy = console.accuracy(job.output)
-            text = f"accuracy {accuracy}" if accuracy else text
+            text = console.result(job.output, metric_name(job)) or text
         seconds = self.seconds_left()
         left = "" if seconds is None else f"; time left {clock(seconds)}"
         self.print_line(f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")
