@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.fork_server import python
 from tools import reproduce, sweep
 from tools.sweeping import local
 from trainers.common.runs.checkpoint_file import POINTER
@@ -81,7 +80,6 @@ def test_the_page_is_that_of_an_unbroken_run(in_process, data, tmp_path, monkeyp
     assert "== ended" not in log.read_text()
 
     monkeypatch.setattr(sweep, "Runner", local.Runner)  # the real one, with processes
-    monkeypatch.setattr(sys, "executable", python())
     assert reproduce.main(command) == 0
     assert log.read_text().count("== started") == 2 and "Resuming after epoch" in log.read_text()
     assert (first / "result.json").read_bytes() == record  # not trained again
