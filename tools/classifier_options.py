@@ -42,6 +42,14 @@ def output_folder(args, name: str) -> Path:
     return (run if os.path.isdir(run) else run.parent) / name
 
 
+def check_distinct(paths: list[str]) -> None:
+    """Raises ValueError if two paths are the same run."""
+    places = [os.path.realpath(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"the run {path} is given twice")
+
+
 def load_plugins(args) -> None:
     """Imports the plugins given by --plugin."""
     if args.plugin:

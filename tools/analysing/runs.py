@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dassl.config import get_cfg_default
+from tools.classifier_options import check_distinct
 from tools.reporting.labels import setting_name
 from trainers.common.inference.saved_run import find_method
 from trainers.common.models.backbones import load_backbone
@@ -143,14 +144,6 @@ def load_runs(paths: list[str], epoch: int | None = None, backbone: str = "") ->
     for run, label in zip(runs, labels(runs), strict=True):
         run.label = label
     return runs
-
-
-def check_distinct(paths: list[str]) -> None:
-    """Raises ValueError if two paths are the same run."""
-    places = [os.path.realpath(path) for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"the run {path} is given twice")
 
 
 def labels(runs: list[AnalysedRun]) -> list[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from dassl.config import get_cfg_default
-from tools.analysing.runs import check_distinct, comparable, labels
+from tools.analysing.runs import comparable, labels
+from tools.classifier_options import check_distinct
 from trainers.common.cached_features import EVALUATION_KEYS
 from trainers.common.finite import LogitsCheck
 from trainers.common.inference.classifier import Classifier

@@ -127,6 +127,8 @@ def _keys_of_chunk(paths: list[str]) -> dict[str, tuple[int, int] | None]:
     new = []
     for path, real_path in zip(paths, real_paths):
         try:
+            if not os.path.isfile(real_path):  # reading from a pipe would wait forever
+                raise FileNotFoundError(real_path)
             stat = os.stat(real_path)
             entry = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
             crc = cached[real_path][3] if cached.get(real_path, ())[:3] == entry else None
