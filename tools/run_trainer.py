@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets  # noqa: F401  (registers datasets and their config keys)
 import train
 from dassl.engine import build_trainer
+from trainers.common.captioned import is_captioned
 from trainers.common.inference.saved_run import find_method, make_cfg
 from trainers.common.runs import record
 
@@ -48,10 +49,15 @@ def trainer_with_data(
 def cfg_with_data(state: dict, run: str, root="", classes="", changes: dict | None = None):
     """Returns the config of a run with the folder of its datasets. Arguments as in `trainer_with_data`.
 
-    Raises ValueError if the weights do not say which dataset the run has.
+    Raises ValueError if the weights do not say which dataset the run has, or if it has captions and no classes.
     """
     if "DATASET.NAME" not in state["settings"]:
         raise ValueError(f"{run} does not record the dataset of the run: give a run directory or a checkpoint")
+    if is_captioned(state["settings"]["DATASET.NAME"]):
+        raise ValueError(
+            f"{run} was trained on images with captions, which have no classes: evaluate it with tools/retrieve.py, or "
+            "with train.py --eval-only on a data set of classes"
+        )
     find_method(state["meta"]["trainer"])  # registers its options
     found = root or (record.read(os.path.join(run, record.FILE)) or {}).get("root")
     return make_cfg(state, {"DATASET.ROOT": found, "DATASET.SUBSAMPLE_CLASSES": classes, **(changes or {})})
