@@ -24,8 +24,23 @@ NAMED_BY_VALUE = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
 HOW_TO_TRACE = "train it with TRAIN.TRACE True"
 
 
+class OfState:
+    """What the state of a run says; see `checkpoint.tuned_state`."""
+
+    state: dict
+
+    @property
+    def method(self) -> str:
+        return self.state["meta"]["trainer"]
+
+    @property
+    def seed(self) -> int | str:
+        """The seed of the run; "-" if its weights do not say it."""
+        return self.state["settings"].get("SEED", "-")
+
+
 @dataclass
-class AnalysedRun:
+class AnalysedRun(OfState):
     """A finished run.
 
     Attributes:
@@ -41,15 +56,6 @@ class AnalysedRun:
     clip: nn.Module
     trace: trace_file.Traced | None
     label: str = field(default="")
-
-    @property
-    def method(self) -> str:
-        return self.state["meta"]["trainer"]
-
-    @property
-    def seed(self) -> int | str:
-        """The seed of the run; "-" if its weights do not say it."""
-        return self.state["settings"].get("SEED", "-")
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
