@@ -22,8 +22,6 @@ os.chdir(ROOT)
 
 import runtime  # noqa: E402, F401  (makes dassl importable)
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
 
 def make_parser(description: str, several_precisions: bool = False, **defaults) -> argparse.ArgumentParser:
     """Builds a parser with the options of all model benchmarks. --case is for the process of a single case.
@@ -73,27 +71,33 @@ def in_process(script: str, case: str, *arguments) -> dict:
     return result
 
 
-def time_steps(step, device, clock: str = "wall") -> dict:
-    """Calls `step` several times; returns the fastest time in seconds, without the first call, and the peak memory."""
+def time_steps(step, device) -> dict:
+    """Calls `step` several times; returns the fastest time without the first call, and the peak memory.
+
+    Returns:
+        {"seconds", "cpu_seconds", "mb"}. CPU seconds are those of this process, so they do not count other programs.
+    """
     from trainers.common.runs.record import peak_memory
 
-    step, times = timed(step, device, clock)
+    step, times = timed(step, device)
+    cpu_times = []
     for _ in range(16 if device.type == "cuda" else 2):
+        started = time.process_time()
         step()
-    return {"seconds": min(times[1:]), "mb": peak_memory(device)}
+        cpu_times.append(time.process_time() - started)
+    return {"seconds": min(times[1:]), "cpu_seconds": min(cpu_times[1:]), "mb": peak_memory(device)}
 
 
-def timed(function, device, clock: str = "wall"):
-    """Returns `function` wrapped with a timer, and the list to which each call appends its seconds by a clock."""
+def timed(function, device):
+    """Returns `function` wrapped with a timer, and the list to which each call appends its seconds."""
     times = []
-    now = CLOCKS[clock]
 
     def measured(*args, **kwargs):
         synchronize(device)
-        started = now()
+        started = time.perf_counter()
         result = function(*args, **kwargs)
         synchronize(device)
-        times.append(now() - started)
+        times.append(time.perf_counter() - started)
         return result
 
     return measured, times

@@ -52,7 +52,7 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
     if known:
         print(
             f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
-            f"with {at_a_time} at a time; startup adds a few seconds per job"
+            f"with {at_a_time} at a time; startup adds up to a few seconds per job"
         )
         if (recorded := costs.parts.at_a_time()) and at_a_time > 1.5 * recorded:
             print(f"The similar runs ran {recorded:.1f} at a time; {at_a_time} at a time may slow each other")

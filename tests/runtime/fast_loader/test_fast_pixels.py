@@ -205,6 +205,7 @@ def test_loops_are_loaded_for_large_images_only(capsys):
 def without_loops(monkeypatch, capsys, items, tmp_path):
     """Checks the batches of a loader without loops; returns the log line about the fallback."""
     fast_pixels.loops, fast_pixels._tried = None, False
+    fast_pixels.preload()  # leaves the report to the loader
     tfm = T.Compose([T.Resize((96, 96), T.InterpolationMode.BICUBIC), T.ToTensor(), T.Normalize(MEAN, STD)])
     loader = make(items, tmp_path, tfm, 0)
     make(items, tmp_path, tfm, 0)

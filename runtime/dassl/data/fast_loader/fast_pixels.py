@@ -4,6 +4,8 @@ Loading the loops takes half a second, so `prepare` does it only if images are l
 and with a Pillow that gives other bytes (Pillow-SIMD, which is faster still), Pillow and NumPy do the work.
 """
 
+import contextlib
+import io
 import random
 import time
 
@@ -54,6 +56,14 @@ def prepare(size) -> None:
         if isinstance(error, ModuleNotFoundError):
             reason = "Numba is not installed: pip install -r requirements-fast.txt"
         print(f"Falling back to Pillow for resizing images; loading takes 1.3 to 2.4 times as long ({reason})")
+
+
+def preload() -> None:
+    """Loads the loops in a process that is forked for programs with large images. Those report it if that fails."""
+    global _tried
+    with contextlib.redirect_stdout(io.StringIO()):
+        prepare((SMALLEST, SMALLEST))
+    _tried = loops is not None
 
 
 def _agrees(module, order) -> bool:
