@@ -112,7 +112,7 @@ def write(rows, args, what: str, formats=(as_csv, as_json, as_text)) -> None:
     to_csv, to_json, to_text = formats
     for path, format_rows in ((args.csv, to_csv), (args.json, to_json)):
         if path == "-":
-            print(format_rows(rows), end="")
+            print(format_rows(rows).encode("utf-8", "backslashreplace").decode(), end="")  # as in a file
         elif path:
             write_atomically(path, format_rows(rows))
             print(f"Wrote {what} to {path}", file=sys.stderr)

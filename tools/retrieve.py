@@ -33,7 +33,7 @@ def parse_args(argv=None):
     parser.add_argument("--data", required=True, help="glyph_captions, or a JSON or CSV file with captions")
     parser.add_argument("--images", default="", help="folder of the images (default: next to the file)")
     parser.add_argument("--root", default="data", help="folder of the bundled captions (default: data)")
-    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     parser.add_argument(
         "--captions", type=int, default=0, metavar="N", help="use the first N captions per image (default: all)"
     )
@@ -111,7 +111,7 @@ def run(args) -> None:
     found = {name: files.published(name, args.data, args.split, captions) for name in backbones}
     recalls = {name: values for name, (_, values) in found.items() if values}
     rows = files.table(results, recalls)
-    notes = notes_of(results)
+    notes = notes_of(results, captions)
     print(files.text(rows))
     print("\n".join(notes))
     heading = f"Retrieval on {args.data}, {args.split}: {captions.describe()}"
@@ -120,12 +120,17 @@ def run(args) -> None:
     print(f"Results: {args.output}")
 
 
-def notes_of(results: list) -> list[str]:
+def notes_of(results: list, captions) -> list[str]:
     """Returns what a reader of the table must know."""
+    from trainers.common.inference.retrieval import DEPTHS
+
     notes = [
         "image R@k: right image among the first k for a caption; text R@k: a right caption among the first k for an "
         "image; in %. mean R: mean of the six, with its 95 % bootstrap interval over images.",
     ]
+    n_images = len(captions.images)
+    if n_images <= max(DEPTHS):
+        notes.append(f"image R@k is 100 % for every model if k is at least the number of images, here {n_images}")
     for result, _ in results:
         if result.context_tokens:
             notes.append(f"{result.label}: captions stand in its learned context of {result.context_tokens} tokens.")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_one_image(call):
     assert lines[1].split("%") == [f"{100 * probability:7.2f}", f"  {name}"]
     code, out, _ = call(path, "--top", 2, "--classes", "cat, dog,fish", "--template", "a {}!", "--precision", "bf16")
     assert len(out.splitlines()) == 3 and {line.split()[1] for line in out.splitlines()[1:]} < {"cat", "dog", "fish"}
+
+
+def test_a_name_that_is_not_utf_8(call, tmp_path):
+    """The name is written as escapes, which JSON turns into the name again."""
+    images, path = tmp_path / "odd", tmp_path / "p.json"
+    images.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(next(call.images.rglob("*.PNG")), images / name)
+    code, out, _ = call(images, "--csv", "-", "--json", path)
+    assert code == 0 and r"caf\udce9.png" in out
+    assert json.loads(path.read_text())[0]["image"] == str(images / name)
 
 
 def test_zero_shot_clip_needs_no_run(call, trained):  # noqa: F811

@@ -123,11 +123,16 @@ class Captioned:
         return super().test(split)
 
 
+def is_captioned(dataset: str) -> bool:
+    """Whether a data set, by its name in the registry, has images with captions."""
+    registered = dataset in DATASET_REGISTRY.registered_names()
+    return registered and getattr(DATASET_REGISTRY.get(dataset), "task", "") == TASK
+
+
 def check(method: type, cfg) -> None:
     """Raises ValueError if the data set has captions and the method cannot use them, or a key has no effect on them."""
     name, caching = cfg.DATASET.NAME, cfg.MODEL.GRADIENT_CACHING
-    registered = name in DATASET_REGISTRY.registered_names()
-    if not (registered and getattr(DATASET_REGISTRY.get(name), "task", "") == TASK):
+    if not is_captioned(name):
         if caching:
             raise ValueError(
                 f"MODEL.GRADIENT_CACHING {caching} needs a data set with captions, but DATASET.NAME {name} has "
