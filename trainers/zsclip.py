@@ -29,7 +29,8 @@ class ZeroshotCLIP(ClipTrainer):
 
     def train(self):
         print("Zero-shot CLIP has no trainable parameters: evaluating it")
-        self.test()
+        if not self.cfg.TEST.NO_TEST:
+            self.test()
 
     def test(self, split=None):
         accuracy = super().test(split)

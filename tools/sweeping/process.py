@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+from runtime.installation import INSTALLED, ROOT
+
 from . import console
 from .jobs import Job
 
-PROGRAM = "train.py"
+PROGRAM = str(ROOT / "train.py") if INSTALLED else "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
 
 
