@@ -110,6 +110,11 @@ def test_images_in_other_forms_are_the_same(form, images, fitted):
         np.testing.assert_array_equal(again.predict_proba(paths), fitted.predict_proba(paths))
 
 
+def test_the_size_of_a_batch_changes_the_rounding_only(fitted, images):
+    one_by_one = np.concatenate([fitted.predict_proba([path]) for path in images[0][:5]])
+    np.testing.assert_allclose(one_by_one, fitted.predict_proba(images[0])[:5], atol=1e-5)
+
+
 def test_class_names_are_in_the_prompts(fitted):
     assert fitted.classes_.tolist() == [0, 3, 5]
     assert fitted.classifier_.classnames == ["zero", "three", "one"]
