@@ -18,7 +18,7 @@ from . import checkout
 from .images import as_list
 from .training import Labelled, train
 
-FILE = "estimator.json"  # parameters and classes, beside the tuned weights
+FILE = "estimator.json"  # parameters and classes, next to the tuned weights
 NOT_SAVED = ("plugins", "output_dir")  # a file from elsewhere must not name code or folders of this machine
 
 
@@ -278,6 +278,6 @@ def class_of_method(name: str) -> type[Classifier]:
 
     __init__.__signature__ = signature
     options = "".join(f"\n        {key}: by default {value!r}" for key, value in own.items())
-    doc = f"{inspect.getdoc(method)}\n\n    Parameters, beside those of `Classifier`:{options}"
+    doc = f"{inspect.getdoc(method)}\n\n    Parameters in addition to those of `Classifier`:{options}"
     attributes = {"__init__": __init__, "__doc__": doc, "__module__": __package__, "method": name}
     return type(name, (Classifier,), attributes)
