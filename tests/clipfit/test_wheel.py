@@ -1,6 +1,7 @@
 """The wheel: what is in it, and that it takes no name from other packages."""
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -117,6 +118,7 @@ def test_a_users_python_keeps_its_names(site, folder, tmp_path):
 
 def test_the_command_runs_the_programs(site, folder, tmp_path):
     """Training, prediction and a sweep from any folder; nothing is written to the package."""
+    (site / "clipfit" / "_checkout" / "REVISION").write_text("0123abc+")
     before = sorted(site.rglob("*"))
     train = "train --trainer CLIPFit --backbone micro --seed 1 --output-dir run --root".split()
     configs = (
@@ -124,6 +126,7 @@ def test_the_command_runs_the_programs(site, folder, tmp_path):
     )
     keys = "DATASET.NUM_SHOTS 1 OPTIM.MAX_EPOCH 1".split()
     run(site, tmp_path, "-m", "clipfit", *train, str(folder), *configs.split(), *keys)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["git"] == "0123abc+"
     assert "three" in run(site, tmp_path, "-m", "clipfit", "predict", "run", str(folder / "three" / "9.png"))
     sweep = "sweep fewshot --datasets digits --shots 1 --seeds 1 --jobs 1 --table -- OPTIM.MAX_EPOCH 1".split()
     assert "1 of 1 jobs are finished" in run(site, tmp_path, "-m", "clipfit", *sweep)
