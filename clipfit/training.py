@@ -147,8 +147,9 @@ def run(argv: list[str], params: dict) -> Trained:
     record.command = ["train.py", *argv]
     try:
         trainer = program.start(program.parse_args(argv))
-        with progress_bar(trainer) if params["verbose"] == 1 else contextlib.nullcontext():
-            trainer.train()
+        if not trainer.zero_shot or trainer.dm.dataset.test:  # zero-shot CLIP is only tested
+            with progress_bar(trainer) if params["verbose"] == 1 else contextlib.nullcontext():
+                trainer.train()
         output = trainer.cfg.OUTPUT_DIR
         state, file = state_of(trainer, output)
         inference = checkout.load("trainers.common.inference.classifier")

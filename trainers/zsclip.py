@@ -29,8 +29,7 @@ class ZeroshotCLIP(ClipTrainer):
 
     def train(self):
         print("Zero-shot CLIP has no trainable parameters: evaluating it")
-        if not self.cfg.TEST.NO_TEST:
-            self.test()
+        self.test()
 
     def test(self, split=None):
         accuracy = super().test(split)
