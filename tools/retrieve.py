@@ -5,10 +5,11 @@ python tools/retrieve.py RUN --data glyph_captions
 python tools/retrieve.py zero-shot RUN RUN --data dataset_flickr30k.json --images flickr30k-images --backbone ViT-B/16
 python tools/retrieve.py RUN --data captions.csv --split val
 
-RUN is a finished run of a method that encodes any text, such as CLIPFit or LoRA. It is compared with zero-shot CLIP
-with the same backbone. --data is Karpathy's JSON file of Flickr30k or COCO, a CSV file with rows image,caption[,split],
-or the bundled glyph_captions. Prints recall at 1, 5 and 10 in both directions, the median ranks, and the mean of the
-six recalls with its 95 % confidence interval. Features are kept on disk for the next call. See docs/retrieval.md.
+RUN is a finished run of a method that encodes any text, such as CLIPFit, LoRA or CoOp, whose learned context then
+stands before each caption. It is compared with zero-shot CLIP with the same backbone. --data is Karpathy's JSON file of
+Flickr30k or COCO, a CSV file with rows image,caption[,split], or the bundled glyph_captions. Prints recall at 1, 5 and
+10 in both directions, the median ranks, and the mean of the six recalls with its 95 % confidence interval. Features are
+kept on disk for the next call. See docs/retrieval.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.classifier_options import OPTIONS, load_plugins  # noqa: E402
+from tools.classifier_options import OPTIONS, check_distinct, load_plugins  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -56,9 +57,7 @@ def check(args) -> None:
     for name, least in (("captions", 0), ("batch_size", 1), ("workers", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
-    for model in args.models:
-        if args.models.count(model) > 1:
-            raise ValueError(f"{model} is given twice")
+    check_distinct(args.models)
 
 
 def read_data(args):
@@ -74,12 +73,13 @@ def evaluate_all(args, captions) -> list:
     from tools.retrieving import models
     from tools.retrieving.features import prepare
     from tools.retrieving.results import evaluate
+    from trainers.common.inference.captions import check_encoder
 
-    default = "micro" if args.data == "glyph_captions" else "ViT-B/16"
+    default = "micro" if args.data == "glyph_captions" else ""
     zero_shot, results = {}, []
     for name in args.models:
         if name != models.ZERO_SHOT:
-            models.check(name, args.epoch)
+            check_encoder(name, args.epoch)
     for name in args.models:
         if name == models.ZERO_SHOT:
             model = reference = models.zero_shot(args.backbone or default, args.device, args.precision)
@@ -127,8 +127,11 @@ def notes_of(results: list) -> list[str]:
         "image; in %. mean R: mean of the six, with its 95 % bootstrap interval over images.",
     ]
     for result, _ in results:
+        if result.context_tokens:
+            notes.append(f"{result.label}: captions stand in its learned context of {result.context_tokens} tokens.")
         if result.n_cut:
-            notes.append(f"{result.n_cut:,} captions were cut off at the context length of {result.backbone}")
+            room = f" without the {result.context_tokens} tokens of the context" if result.context_tokens else ""
+            notes.append(f"{result.n_cut:,} captions were cut off at the context length of {result.backbone}{room}.")
     return list(dict.fromkeys(notes))
 
 

@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from clip import tokenize
 
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
+from trainers.common.models.loading import load_clip
 from trainers.common.runs.finished import read_run
 
 
@@ -45,6 +48,21 @@ def test_one_image(call):
     assert lines[1].split("%") == [f"{100 * probability:7.2f}", f"  {name}"]
     code, out, _ = call(path, "--top", 2, "--classes", "cat, dog,fish", "--template", "a {}!", "--precision", "bf16")
     assert len(out.splitlines()) == 3 and {line.split()[1] for line in out.splitlines()[1:]} < {"cat", "dog", "fish"}
+
+
+def test_zero_shot_clip_needs_no_run(call, trained):  # noqa: F811
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    backbone = ("--backbone", trained().cfg.MODEL.BACKBONE.NAME)
+    code, out, err = call(path, *backbone, "--classes", "cat,dog", "--json", "-", run="zero-shot")
+    assert code == 0, err
+    model = load_clip(backbone[1])
+    with torch.no_grad():
+        logits, _ = model(call.classifier.prepare(path)[None], tokenize(["a photo of a cat.", "a photo of a dog."]))
+    expected = dict(zip(("cat", "dog"), logits.softmax(dim=-1)[0].tolist(), strict=True))
+    found = {item["name"]: item["probability"] for item in json.loads(out)[0]["classes"]}
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert_user_error(call(path, *backbone, run="zero-shot"), "zero-shot", "--classes")
+    assert_user_error(call(path, *backbone, "--classes", "a,b", "--epoch", 2, run="zero-shot"), "--epoch 2")
 
 
 def test_a_folder_to_csv_and_json(call, tmp_path):

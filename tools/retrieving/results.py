@@ -35,6 +35,7 @@ class Result:
         intervals: 95 % confidence interval of each metric in WITH_INTERVAL.
         draws: these metrics on bootstrap samples of the images, the same samples for every model.
         n_cut: number of captions that were too long for the model and were cut off.
+        context_tokens: number of tokens that the model adds to each caption.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Result:
     intervals: dict
     draws: dict
     n_cut: int
+    context_tokens: int
 
     def change(self, other: "Result") -> dict:
         """Returns {metric: (difference from another model, its 95 % confidence interval)}, of WITH_INTERVAL."""
@@ -63,7 +65,7 @@ def evaluate(model: Model, captions: Captions) -> Result:
     draws = retrieval.resampled(ranks, captions.image_index, len(captions.images))
     intervals = {name: retrieval.interval(draws[name]) for name in WITH_INTERVAL}
     about = (model.label, model.method, model.backbone, model.trainer.precision)
-    return Result(*about, retrieval.metrics(ranks), intervals, draws, n_cut)
+    return Result(*about, retrieval.metrics(ranks), intervals, draws, n_cut, model.trainer.context_tokens)
 
 
 def published(backbone: str, source: str, split: str, captions: Captions) -> tuple[str, dict]:
@@ -145,7 +147,8 @@ def record(data: dict, results: list[tuple[Result, Result]], recalls: dict) -> d
     for result, reference in results:
         models.append({
             "model": result.label, "method": result.method, "backbone": result.backbone, "precision": result.precision,
-            "cut_captions": result.n_cut, "metrics": result.metrics, "interval_95": result.intervals,
+            "cut_captions": result.n_cut, "context_tokens": result.context_tokens, "metrics": result.metrics,
+            "interval_95": result.intervals,
         })  # fmt: skip
         if result is not reference:
             models[-1]["change_from_zero_shot"] = {

@@ -11,6 +11,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from . import distributed, pairs
 from .caption_evaluator import CaptionEvaluator
+from .tuned_clip import SIMILARITY
 
 TASK = "retrieval"
 
@@ -19,11 +20,46 @@ class Captioned:
     """Mixin of `ClipTrainer`."""
 
     captions: pairs.Captions | None = None  # of the training images; `before_train` sets it
+    context_tokens = 0  # tokens that are added to each caption
+    for_any_text = ("model_inference",)
+
+    @classmethod
+    def caption_obstacle(cls, tensors: dict[str, torch.Tensor]) -> str:
+        """Returns why captions cannot be compared with images, as "has ..."; "" if they can.
+
+        Args:
+            tensors: state_dict of the tuned module.
+        """
+        if cls.image_conditioned_text:
+            return "has text features that depend on the image: each caption would be encoded again for each image"
+        owners = {
+            step: next(base for base in cls.__mro__ if step in vars(base)) for step in (*SIMILARITY, "model_inference")
+        }
+        changed = {step for step, owner in owners.items() if step not in vars(owner).get("for_any_text", ())}
+        if changed & {"logits", "encode_image", "model_inference"}:
+            return "has a head for its classes, which says nothing about captions"
+        return "has text features of its classes only, from learned prompts or weights" if changed else ""
+
+    def caption_tokens(self, captions: list[str]) -> tuple[torch.Tensor, list[bool]]:
+        """Returns token ids (n, L) of captions, and for each caption whether it was too long and cut off."""
+        return self.text_encoder.tokenizer.cut(captions)
+
+    def encode_captions(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Returns normalised text features (n, E), fp32, of captions, given their `caption_tokens`."""
+        return self.encode_text(self.text_encoder.pack(tokens).to(self.device))
 
     @property
     def has_captions(self) -> bool:
         """Whether the images have captions."""
         return getattr(self.dm.dataset, "task", "") == TASK
+
+    def check_training(self):
+        super().check_training()
+        if self.has_captions and distributed.size() > 1 and self.changes.dropout() > 0:
+            raise ValueError(  # captions are packed differently in each process, so dropout would have other masks
+                f"TRAINER.{self.section}.DROPOUT {self.changes.dropout()} needs one process if images have captions, "
+                f"but torchrun has started {distributed.size()}: set it to 0, or run python train.py ..."
+            )
 
     def before_train(self):
         if self.has_captions and self.trainable:
@@ -53,17 +89,23 @@ class Captioned:
             )
 
     def chosen_captions(self, batch: dict) -> list[torch.Tensor]:
-        """Returns what `pairs.losses` needs next to the images: a caption of each image of a batch, on the device."""
-        return [tensor.to(self.device) for tensor in self.captions.choose(batch["index"])]
+        """Returns what `pairs.losses` needs next to the images: their captions and `known`, on the device.
+
+        Every process chooses for the whole batch, so that all have the same random numbers.
+        """
+        tokens, known = self.captions.choose(self.whole_batch(batch["index"]))
+        return [self.own_rows(tokens).to(self.device), known.to(self.device)]
 
     def losses_of_batch(self, image: torch.Tensor, *target: torch.Tensor):
         """Returns logits (B, n), the right column of each row (B,), and the weighted loss terms by name.
+
+        With captions, all processes have the logits of the whole batch.
 
         `image` and `target` are what `parse_batch_train` returns.
         """
         if self.has_captions:
             logits, terms = pairs.losses(self, image, *target)
-            return logits, torch.arange(len(image), device=image.device), terms
+            return logits, torch.arange(len(logits), device=image.device), terms
         (label,) = target
         logits, terms = self.losses(image, label)
         return logits, label, terms
@@ -96,11 +138,6 @@ def check(method: type, cfg) -> None:
         raise ValueError(
             f"{cfg.TRAINER.NAME} needs classes, but DATASET.NAME {name} has images with captions: use CLIPFit, or "
             "another method that docs/retrieval.md lists"
-        )
-    if distributed.size() > 1:  # each image is compared with the captions of all others
-        raise ValueError(
-            f"torchrun has started {distributed.size()} processes, but images with captions need one: run python "
-            "train.py ..., with MODEL.GRADIENT_CACHING for large batches"
         )
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         raise ValueError(

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 FOLDER = Path("~/.cache/clipfit/cpu_products")
 VARIABLE = "CLIPFIT_CPU_PRODUCTS"  # "mkl", "onednn", or the kinds that oneDNN computes, with commas
 DIRECTIONS = ("forward", "backward")
-# rows, n_in, n_out of the products that are timed: those of a ViT-B. A transposed matrix with rows of 3,072 numbers, as
-# in the backward pass of its narrow layer, costs oneDNN 40 % of its speed with AVX2; with 1,024 numbers, nothing.
+# rows, n_in, n_out of the products that are timed: those of a ViT-B. A transposed matrix with rows of length 3,072, as
+# in the backward pass of its narrow layer, costs oneDNN 40 % of its speed with AVX2; with length 1,024, nothing.
 SHAPES = ((64, 768, 768), (64, 768, 3072), (64, 3072, 768))
 KINDS = tuple(f"{direction}-{shape}" for direction in DIRECTIONS for shape in ("square", "wide", "narrow"))
 ROUNDS = 2

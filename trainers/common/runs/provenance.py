@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import sys
@@ -43,10 +44,12 @@ def data_hash(items) -> str | None:
     return digest.hexdigest()[:16]
 
 
+@functools.lru_cache(maxsize=None)
 def git_revision() -> str | None:
     """Returns the commit of the code, with "+" if there are uncommitted changes; None outside a git checkout.
 
-    An installed package has its commit in a file, as its folder may be inside a checkout of other code.
+    It is read once per process, and with the modules in a process from which runs are forked. An installed package has
+    its commit in a file, as its folder may be inside a checkout of other code.
     """
     folder = Path(__file__).resolve().parent
     noted = folder.parents[2] / REVISION
