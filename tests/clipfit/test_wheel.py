@@ -128,7 +128,7 @@ def test_the_command_runs_the_programs(site, folder, tmp_path):
     run(site, tmp_path, "-m", "clipfit", *train, str(folder), *configs.split(), *keys)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["git"] == "0123abc+"
     assert "three" in run(site, tmp_path, "-m", "clipfit", "predict", "run", str(folder / "three" / "9.png"))
-    sweep = "sweep fewshot --datasets digits --shots 1 --seeds 1 --jobs 1 --table -- OPTIM.MAX_EPOCH 1".split()
-    assert "1 of 1 jobs are finished" in run(site, tmp_path, "-m", "clipfit", *sweep)
+    sweep = "sweep fewshot --datasets digits --shots 1 --seeds 1 2 --jobs 1 --table -- OPTIM.MAX_EPOCH 1".split()
+    assert "2 of 2 jobs are finished" in run(site, tmp_path, "-m", "clipfit", *sweep)
     assert (tmp_path / "output" / "fewshot").is_dir() and (tmp_path / "data" / "digits").is_dir()
     assert [path for path in sorted(site.rglob("*")) if "__pycache__" not in path.parts] == before
