@@ -23,11 +23,11 @@ checkout.install()
 def __getattr__(name: str):
     """Imports the estimators on first use, as they need torch and scikit-learn."""
     if name in __all__:
-        from . import estimator
+        from . import registry
 
-        return getattr(estimator, name)
+        return getattr(registry, name)
     if name[:1].isupper():
-        from .estimator import class_of_method
+        from .registry import class_of_method
 
         try:
             return class_of_method(name)
@@ -37,6 +37,6 @@ def __getattr__(name: str):
 
 
 def __dir__():
-    from .estimator import methods
+    from .registry import methods
 
     return [*globals(), *__all__, *methods()]
