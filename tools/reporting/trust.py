@@ -3,13 +3,13 @@
 from collections import defaultdict
 from statistics import fmean
 
-from tools.records import instant, printable
+from tools.records import printable
 
 from .consistency import is_number
 from .details import Block, Detail
 from .rows import Row
 from .run import Run
-from .tables import Table, seed_of
+from .tables import Table, newest_runs
 
 CAPTION = (
     "Means over seeds. Accuracy: with the 95 % interval (Wilson) that follows from the number of test images; seeds do "
@@ -48,11 +48,7 @@ def trust(table: Table) -> list[Detail]:
 
 def runs_of(row: Row, dataset: str) -> dict[str, dict]:
     """Returns column -> seed -> run, the newest of each seed, for the runs whose record has more than the accuracy."""
-    found = defaultdict(dict)
-    entries = [entry for entry in row.entries if entry.dataset == dataset and "ece" in metrics_of(entry.run)]
-    for entry in sorted(entries, key=lambda entry: instant(entry.run.extra.get("written")) or 0):
-        found[entry.column][seed_of(entry.run)] = entry.run
-    return found
+    return newest_runs([entry for entry in row.entries if entry.dataset == dataset and "ece" in metrics_of(entry.run)])
 
 
 def metrics_of(run: Run) -> dict[str, float]:
