@@ -12,8 +12,8 @@ def scalars_of(trainer) -> dict:
     """Returns a dict that gets every scalar that the trainer writes: (tag, step) -> value."""
     written = {}
     write_scalar = trainer.write_scalar
-    trainer.write_scalar = lambda tag, value, step=None: written.update({(tag, step): value}) or write_scalar(
-        tag, value, step
+    trainer.write_scalar = lambda tag, value, step=None: (
+        written.update({(tag, step): value}) or write_scalar(tag, value, step)
     )
     return written
 
