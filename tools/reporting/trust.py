@@ -4,6 +4,7 @@ from collections import defaultdict
 from statistics import fmean
 
 from tools.records import printable
+from tools.shots import shots_text
 
 from .consistency import is_number
 from .details import Block, Detail
@@ -35,7 +36,7 @@ def trust(table: Table) -> list[Detail]:
             row = table.row(title)
             for column, runs in runs_of(row, group.title).items():
                 cells, values = measure(list(runs.values()))
-                label = "" if column == "Accuracy" else f"{column} shots" if column.isdigit() else column
+                label = "" if column == "Accuracy" else shots_text(column) if column.isdigit() else column
                 rows.append([title, label, *cells])
                 csv_rows.append({"dataset": group.title, "method": title, "column": column, **values})
                 notes += warnings(runs, ", ".join(filter(None, (title, group.title, label))))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 SOURCE = "attention rollout, Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928"
@@ -53,13 +54,13 @@ class Grid:
     Attributes:
         first: number of tokens before the patches: 1 for a class token.
         side: patches per row.
-        pooled: whether a query of its own reads the patches after the last block.
+        read: what the feature is read from: the "class" token, the mean of the "patches", or a "query" of its own.
         learned: where a method puts learned tokens: "after" the class token or at the "end".
     """
 
     first: int
     side: int
-    pooled: bool = False
+    read: str = "class"
     learned: str = "end"
 
     @property
@@ -72,23 +73,57 @@ class Grid:
         return rows if self.learned == "end" else torch.where(rows < self.first, rows, rows + n - self.tokens)
 
 
-def grid_of(maps: list[torch.Tensor]) -> Grid:
+def grid_of(maps: list[torch.Tensor], blocks: int = 0) -> Grid:
     """Returns the grid of the patches, given the attention matrices of the frozen encoder.
 
-    The last matrix may have a single query: the class token alone, as in our ViT, or that of a pooling layer.
+    Args:
+        blocks: number of blocks of an encoder of another library. A matrix more is that of a pooling layer, with a
+            query of its own. 0: our ViT, whose last block may compute the class token alone.
 
     Raises ValueError if the tokens are not the patches of a square, with at most one class token before them.
     """
+    pooling = bool(blocks) and len(maps) == blocks + 1
     sizes = {tuple(item.shape[-2:]) if item.dim() == 4 else () for item in maps[:-1]}
     last = tuple(maps[-1].shape[-2:]) if maps else ()
     n = last[-1] if last else 0
-    if sizes != {(n, n)} or last not in ((n, n), (1, n)):
+    if sizes != {(n, n)} or last != ((1, n) if pooling or (not blocks and last[0] == 1) else (n, n)):
         raise ValueError("its image encoder has no attention between the patches of an image in each block")
     for first in (0, 1):
         side = math.isqrt(n - first)
         if side**2 == n - first > 1:
-            return Grid(first, side, pooled=last == (1, n) and not first)
+            return Grid(first, side, "query" if pooling else "class" if first else "patches")
     raise ValueError(f"the {n} tokens of its image encoder are not the patches of a square and a class token")
+
+
+def reads_class_token(block: nn.Module, encode, n_tokens: int) -> bool:
+    """Whether a feature depends on the class token after the last block, and on no other token.
+
+    Args:
+        block: the last block of an encoder of another library.
+        encode: returns the features of two images.
+
+    Raises ValueError if it depends on the class token and on others.
+    """
+
+    def changing(rows: slice):
+        def change(module, inputs, output):
+            tokens = output[0] if isinstance(output, tuple) else output
+            tokens = tokens.clone()
+            axis = tokens.shape.index(n_tokens)  # (B, T, D) or (T, B, D)
+            tokens.narrow(axis, rows.start, rows.stop - rows.start).add_(1.0 + torch.rand_like(tokens[0, 0]))
+            return (tokens, *output[1:]) if isinstance(output, tuple) else tokens
+
+        handle = block.register_forward_hook(change)
+        try:
+            return encode()
+        finally:
+            handle.remove()
+
+    plain = encode()
+    on_class, on_others = (not torch.allclose(changing(slice(*rows)), plain) for rows in ((0, 1), (1, n_tokens)))
+    if on_class and on_others:
+        raise ValueError("its image feature is read from the class token and from the patches")
+    return on_class
 
 
 def rollout(maps: list[torch.Tensor], grid: Grid) -> torch.Tensor:
@@ -96,8 +131,7 @@ def rollout(maps: list[torch.Tensor], grid: Grid) -> torch.Tensor:
 
     Per block, the attention is averaged over the heads, and half of it is the residual connection: (A + I) / 2. The
     product of these over the blocks is the share of each input token in each output token. Learned tokens hold nothing
-    of the image: what they pass on is not counted. The feature is read from the class token; from the query of a
-    pooling layer, which has no residual connection; or from the mean of all patches.
+    of the image: what they pass on is not counted. A pooling layer has no residual connection.
     """
     shares = torch.eye(grid.tokens, device=maps[0].device)  # ([B,] tokens, tokens): of each input in each output
     for i, attention in enumerate(maps):
@@ -105,7 +139,7 @@ def rollout(maps: list[torch.Tensor], grid: Grid) -> torch.Tensor:
         columns = grid.image_rows(mean.shape[-1], mean.device)
         queries = columns if mean.shape[1] == mean.shape[2] else columns[:1]
         passed = mean[:, queries][:, :, columns] @ shares
-        pooling = grid.pooled and i == len(maps) - 1
+        pooling = grid.read == "query" and i == len(maps) - 1
         shares = passed if pooling else (passed + shares[..., : len(queries), :]) / 2
-    read = shares[:, 0] if grid.first or grid.pooled else shares.mean(dim=1)
+    read = shares[:, grid.first :].mean(dim=1) if grid.read == "patches" else shares[:, 0]
     return read[:, grid.first :].unflatten(-1, (grid.side, grid.side))

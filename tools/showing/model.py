@@ -13,7 +13,7 @@ from trainers.common.classes import distinct
 from trainers.common.inference.classifier import Classifier
 from trainers.common.models.insertions import TOKENS
 
-from .attention import Recorder, grid_of, rollout
+from .attention import Grid, Recorder, grid_of, reads_class_token, rollout
 from .run import ShownRun
 
 BEST = 5
@@ -88,7 +88,7 @@ class Model:
         trainer = self.trainer
         images = torch.stack([self.classifier.prepare(file) for file in files])
         maps = self.attention(images, tuned=False)
-        grid = grid_of(maps)
+        grid = self.grid(images[:1].repeat(2, 1, 1, 1), maps)
         before = rollout(maps, grid).cpu().numpy()
         after = [None] * len(files)
         if trainer.tunes_images():
@@ -96,6 +96,16 @@ class Model:
             after = rollout(self.attention(images, tuned=True), dataclasses.replace(grid, learned=learned))
             after = after.cpu().numpy()
         return list(zip(map(self.picture, images), before, after, strict=True))
+
+    def grid(self, images: torch.Tensor, maps: list[torch.Tensor]) -> Grid:
+        """Returns the grid of the patches of the frozen image encoder, given its attention matrices."""
+        blocks = getattr(self.trainer.image_encoder, "blocks", ())  # of an encoder of another library
+        grid = grid_of(maps, len(blocks))
+        if len(blocks) and grid.read == "class":
+            images = images.to(self.trainer.device)
+            if not reads_class_token(blocks[-1], lambda: self.trainer.encode_image(images, tuned=False), grid.tokens):
+                grid = dataclasses.replace(grid, read="patches")
+        return grid
 
     def attention(self, images: torch.Tensor, tuned: bool) -> list[torch.Tensor]:
         with self.trainer.autocast(), Recorder() as recorder:

@@ -110,7 +110,8 @@ def read_run(path: str) -> ShownRun:
     if record.get("epochs") and not record["eval_only"]:
         run.curves = curves.read(str(run.folder))
         if not run.curves:
-            run.missing.append(f"Training curves: {run.folder} has no {curves.FILE}; earlier versions wrote none.")
+            reason = "its method has no gradient steps, or an earlier version trained it"
+            run.missing.append(f"Training curves: {run.folder} has no {curves.FILE}, as {reason}.")
     return run
 
 

@@ -1,6 +1,8 @@
 """Attention rollout against plain loops, and recorded attention matrices against those of PyTorch's own layer."""
 
+import contextlib
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,24 @@ from torch import nn
 from tests.reference.models import random_clip
 from tests.user_errors import raises_user_error
 from tools.showing.attention import Grid, Recorder, grid_of, rollout
+from tools.showing.model import Model
+from trainers.common.models.backbones import load_backbone
 from trainers.common.models.image import image_encoder
+
+
+@pytest.fixture(scope="module")
+def open_clip_models(tmp_path_factory):
+    """open_clip_models(name) -> a backbone of a small model with random weights."""
+    reference = pytest.importorskip("tests.reference.open_clip_models", reason="open_clip is not installed")
+    folder = tmp_path_factory.mktemp("open_clip")
+    reference.register(folder)
+
+    def make(name):
+        torch.save(reference.random_weights(name), folder / f"{name}.pt")
+        return load_backbone(f"open_clip:{name}/{folder / name}.pt", "fp32")
+
+    yield make
+    reference.unregister(folder)
 
 
 def attention_maps(n_blocks, queries, keys=None, heads=3, seed=0):
@@ -40,7 +59,7 @@ def test_rollout_equals_the_plain_formula():
 
 def test_without_a_class_token_the_mean_of_the_patches_is_read():
     maps = attention_maps(2, 9)
-    found = rollout(maps, Grid(first=0, side=3))
+    found = rollout(maps, Grid(first=0, side=3, read="patches"))
     np.testing.assert_allclose(found.flatten(1).numpy(), plain_rollout(maps).mean(axis=1), atol=1e-6)
 
 
@@ -52,7 +71,7 @@ def test_a_last_block_for_the_class_token_alone_changes_nothing():
 
 def test_a_pooling_layer_reads_the_patches_without_a_residual_connection():
     maps, pooling = attention_maps(2, 9), attention_maps(1, 1, 9, seed=1)[0]
-    found = rollout([*maps, pooling], Grid(first=0, side=3, pooled=True))
+    found = rollout([*maps, pooling], Grid(first=0, side=3, read="query"))
     expected = pooling.mean(1).double().numpy() @ plain_rollout(maps)  # (B, 1, 9)
     np.testing.assert_allclose(found.flatten(1).numpy(), expected[:, 0], atol=1e-6)
 
@@ -109,3 +128,30 @@ def test_an_encoder_without_attention_between_patches_is_refused():
         grid_of(recorder.maps)
     with raises_user_error("12 tokens"):
         grid_of(attention_maps(2, 12))
+    with raises_user_error("patches"):
+        grid_of(attention_maps(2, 9) + attention_maps(1, 4, 9), blocks=2)
+
+
+@pytest.mark.parametrize(
+    "name, first, read",
+    [("tiny-ViT-context", 1, "class"), ("tiny-CLIPA", 1, "patches"), ("tiny-SigLIP", 0, "query"),
+     ("tiny-PE-Core", 1, "query")],
+)  # fmt: skip
+@torch.no_grad()
+def test_where_open_clips_encoders_read_the_feature(name, first, read, open_clip_models):
+    """open_clip's models call PyTorch's module nn.MultiheadAttention, timm's its function."""
+    backbone = open_clip_models(name)
+    side = backbone.preprocess.size
+    image = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    trainer = SimpleNamespace(
+        image_encoder=backbone.image_encoder, device=image.device, autocast=contextlib.nullcontext,
+        encode_image=lambda x, tuned: backbone.image_encoder(x),
+    )  # fmt: skip
+    model = Model.__new__(Model)
+    model.trainer = trainer
+    expected = backbone.image_encoder(image)
+    with Recorder() as recorder:
+        torch.testing.assert_close(backbone.image_encoder(image), expected)
+    grid = model.grid(image, recorder.maps)
+    assert (grid.first, grid.read) == (first, read)
+    assert rollout(recorder.maps, grid).shape == (2, grid.side, grid.side)
