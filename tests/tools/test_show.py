@@ -12,6 +12,8 @@ import pytest
 
 from tests.tools.browser import browse, content_widths, needs_browser, requests_of_page
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
+from tests.trainers.helpers import make_trainer
+from tests.trainers.test_pairs import write_captions
 from tests.user_errors import assert_user_error
 from tools import show
 from trainers.common.runs.record_schema import record_digest
@@ -202,8 +204,6 @@ def test_a_resnet_shows_no_map_and_says_so(call, trained, tiny_rn, tmp_path):  #
 
 
 def test_zero_shot_clip_and_an_evaluation(call, trained, digits_root, tmp_path):  # noqa: F811
-    from tests.trainers.helpers import make_trainer
-
     backbone = trained().cfg.MODEL.BACKBONE.NAME
     options = digits_root, backbone
     make_trainer("ZeroshotCLIP", *options, tmp_path / "zero", "DATASET.SUBSAMPLE_CLASSES", "new").test()
@@ -212,6 +212,9 @@ def test_zero_shot_clip_and_an_evaluation(call, trained, digits_root, tmp_path):
     trainer.test()
     assert call(tmp_path / "zero", tmp_path / "new", "--out", tmp_path / "pages")[0] == 0
     zero, new = sorted((tmp_path / "pages").glob("*/page.html"), key=lambda path: "new" in path.parent.name)
+    for page in (zero, new):
+        assert {row["part"] for row in rows_of(page.with_name("split.csv"))} == {"test"}  # no training images of theirs
+        assert "samples" not in headings(page.read_text())
     zero, new = zero.read_text(), new.read_text()
     assert "mended" not in headings(zero) and "curves" not in headings(zero) and "mistakes" in headings(zero)
     assert "notes" not in headings(zero) + headings(new)
@@ -252,3 +255,14 @@ def test_the_page_in_a_browser(call, run, tmp_path):
     assert 'aria-sort="descending"' in table and len(values) == 5
     assert accuracies == sorted(accuracies, reverse=True)
     assert base64.b64decode(re.search(r"base64,([^\"]+)", dom)[1])[:2] == b"\xff\xd8"
+
+
+def test_a_run_on_captions_shows_its_numbers_and_curves(call, tiny, tmp_path):
+    write_captions(tmp_path)
+    options = "DATASET.NAME", "Captions", "DATASET.CAPTIONS.FILE", "captions.csv", "DATASET.NUM_SHOTS", "-1"
+    make_trainer("CLIPFit", tmp_path, tiny, tmp_path / "run", *options, "OPTIM.MAX_EPOCH", "2").train()
+    assert call(tmp_path / "run")[0] == 0
+    page = (tmp_path / "run" / "page.html").read_text()
+    assert headings(page) == ["results", "curves", "notes"]
+    assert "Image recall@5" in page and "captions" in page[page.index('id="notes"') :]
+    assert re.search(r"Image median rank</td><td[^>]*>[\d.]+<", page)

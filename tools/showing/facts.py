@@ -98,7 +98,7 @@ def results(run: ShownRun) -> list[Result]:
             rows.append(Result(title, *texts, change))
     shown = {"accuracy", "accuracy_low", "accuracy_high", "error_rate", "total", "correct", "mce", *METRICS}
     rows += [
-        Result(name.replace("_", " ").capitalize(), "", f"{value:.2f} %", "")
+        Result(name.replace("_", " ").capitalize(), "", f"{value:.2f}{'' if 'rank' in name else ' %'}", "")
         for name, value in own.items()
         if name not in shown and isinstance(value, float)
     ]

@@ -28,11 +28,12 @@ class Model:
         Raises:
             OSError, ValueError: the weights are not there, or do not fit.
         """
-        source = run.record.get("source") or {}
+        source, settings = run.record.get("source") or {}, run.record["settings"]
         path = source.get("model_dir") or str(run.folder)
         epoch = source.get("epoch")
         names = list(run.record["identity"].get("classnames") or []) or None
-        template = run.record["identity"].get("template", "") if source else ""
+        several = settings.get("DATASET.TEMPLATES") or settings.get("DATASET.DESCRIPTIONS_DIGEST")
+        template = run.record["identity"].get("template", "") if source and not several else ""
         with contextlib.redirect_stdout(io.StringIO()):
             self.classifier: Classifier = load_tuned(
                 path, names, template=template, epoch=epoch, backbone=backbone, device=device

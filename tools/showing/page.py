@@ -93,7 +93,7 @@ def load_model(run: ShownRun, options: Options):
     from .model import Model  # imports torch
 
     if not run.classnames:
-        raise ValueError("the run has no classes")
+        raise ValueError("a run on captions has no classes")
     return Model(run, options.backbone, options.device)
 
 
@@ -110,7 +110,7 @@ def add_images(content: Content, options: Options, model) -> None:
     readable = {}  # row -> file
     for row, card in cards.items():
         file = images.file_of(card.path, root)
-        picture = images.read_picture(file, exif=run.record["settings"].get("INPUT.EXIF_ORIENTATION", "ignore"))
+        picture = images.read_picture(file, exif=run.exif)
         if picture:
             card.picture = images.as_uri(picture)
             readable[row] = file
@@ -160,17 +160,16 @@ def looked(model, groups: list[Group], cards: dict[int, Card], readable: dict[in
 
 def add_samples(content: Content) -> None:
     """Adds the training images, in the order of the classes; at most MAX_SHOWN of them, as many per class."""
-    train = [item for item in content.split if item.part == "train"]
-    names = content.run.classnames
-    per_class = max(1, MAX_SHOWN // max(1, len(names)))
-    content.n_samples = len(train)
-    exif = content.run.record["settings"].get("INPUT.EXIF_ORIENTATION", "ignore")
-    shown = 0
-    for name in names:
-        items = [item for item in train if item.name == name][:per_class]
-        pictures = [images.read_picture(item.file, images.SMALL, exif) for item in items[: MAX_SHOWN - shown]]
+    by_class = {}
+    for item in content.split:
+        if item.part == "train":
+            by_class.setdefault(item.name, []).append(item)
+    content.n_samples = sum(map(len, by_class.values()))
+    per_class = max(1, MAX_SHOWN // max(1, len(by_class)))
+    exif = content.run.exif
+    for name, items in list(by_class.items())[:MAX_SHOWN]:
+        pictures = [images.read_picture(item.file, images.SMALL, exif) for item in items[:per_class]]
         pictures = [images.as_uri(picture) for picture in pictures if picture]
-        shown += len(pictures)
         if pictures:
             content.samples.append((name, pictures))
 

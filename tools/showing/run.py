@@ -84,6 +84,17 @@ class ShownRun:
         return next(iter(self.record["metrics"].values()), {})
 
     @property
+    def trained(self) -> bool:
+        """Whether it is a training on images, not an evaluation or zero-shot CLIP."""
+        record = self.record
+        return bool(record.get("epochs")) and not record["eval_only"] and not record["identity"].get("zero_shot")
+
+    @property
+    def exif(self) -> str:
+        """What the run does with the orientation of its images: "apply" or "ignore"."""
+        return self.record["settings"].get("INPUT.EXIF_ORIENTATION", "ignore")
+
+    @property
     def split(self) -> str:
         return next(iter(self.record["metrics"]), "test")
 
@@ -107,7 +118,7 @@ def read_run(path: str) -> ShownRun:
         raise ValueError(f"{path} is not finished: run its command again to resume it, then show it")
     run = ShownRun(path, file.parent, file.name, record)
     run.tested = read_predictions(run)
-    if record.get("epochs") and not record["eval_only"]:
+    if run.trained:
         run.curves = curves.read(str(run.folder))
         if not run.curves:
             reason = "its method has no gradient steps, or an earlier version trained it"

@@ -29,7 +29,9 @@ class Item:
 
 
 def split_of(run: ShownRun, root: str) -> list[Item]:
-    """Returns the images of a run. The few-shot images are sampled again, or read from the file of the first time.
+    """Returns the images of a run: all parts of a training, or the tested part of an evaluation.
+
+    The few-shot images are sampled again, or read from the file of the first time.
 
     Args:
         root: folder with the datasets; "": that of the run.
@@ -38,6 +40,8 @@ def split_of(run: ShownRun, root: str) -> list[Item]:
         OSError, ValueError: the dataset is not there, or has other images now.
     """
     record = run.record
+    if not run.classnames:
+        raise ValueError("a run on captions has no classes")
     identity = record["identity"]
     known_plugins.require(identity.get("plugins"))
     state = {"settings": record["settings"], "meta": identity}
@@ -50,22 +54,23 @@ def split_of(run: ShownRun, root: str) -> list[Item]:
     cfg = cfg_with_data(state, str(run.folder), root, record["classes"], changes)
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = build_dataset(cfg)
-    check_same(dataset, record)
+    check_same(dataset, record, PARTS if run.trained else [run.split])
     prefix = os.path.join(os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT)), "")
     names = distinct(list(dataset.classnames))
     return [
         Item(item.impath, relative(item.impath, prefix), part, names[item.label])
         for split, part in PARTS.items()
+        if run.trained or split == run.split
         for item in getattr(dataset, split, None) or ()
     ]
 
 
-def check_same(dataset, record: dict) -> None:
-    """Raises ValueError if a part of a dataset has other images, by their names, than it had in a run."""
-    for split, part in PARTS.items():
+def check_same(dataset, record: dict, splits) -> None:
+    """Raises ValueError if one of the splits has other images, by their names, than it had in a run."""
+    for split in splits:
         recorded = (record.get("data") or {}).get(split)
         if recorded and data_hash(getattr(dataset, split, None)) != recorded:
-            raise ValueError(f"the {part} images of {record['dataset']} are others than in the run")
+            raise ValueError(f"the {PARTS[split]} images of {record['dataset']} are others than in the run")
 
 
 def as_csv(items: list[Item]) -> str:
