@@ -35,7 +35,7 @@ class Confusion:
 
 
 def confusion(run: ShownRun) -> Confusion:
-    """Returns the confusion matrix of a run with predictions. Of more than SHOWN classes, the worst are in it."""
+    """Returns the confusion matrix of a run with predictions. Of more than SHOWN classes, `worst` are in it."""
     names = run.classnames
     matrix = confusion_matrix(run.tested.labels, run.tested.predicted, len(names))
     shown = ordered(matrix, worst(matrix, SHOWN))
@@ -45,13 +45,22 @@ def confusion(run: ShownRun) -> Confusion:
 
 
 def worst(matrix: np.ndarray, limit: int) -> list[int]:
-    """Returns the classes with the most errors, at most `limit`, in their own order.
+    """Returns the classes of the most frequent confusions, at most `limit` (all, if there are no more), in their order.
 
-    The errors of a class are its images that are predicted as another one, and images of others predicted as it.
+    The confusions of two classes are the images of one that are predicted as the other.
     """
-    errors = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
-    found = np.argsort(-errors, kind="stable")[:limit]
-    return sorted(found.tolist())
+    n_cls = len(matrix)
+    if n_cls <= limit:
+        return list(range(n_cls))
+    rows, columns = np.triu_indices(n_cls, 1)
+    confusions = (matrix + matrix.T)[rows, columns]
+    found = set()
+    for index in np.argsort(-confusions, kind="stable"):
+        pair = {int(rows[index]), int(columns[index])}
+        if confusions[index] == 0 or len(found | pair) > limit:
+            break
+        found |= pair
+    return sorted(found)
 
 
 def ordered(matrix: np.ndarray, classes: list[int]) -> list[int]:

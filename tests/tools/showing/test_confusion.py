@@ -7,11 +7,15 @@ import numpy as np
 from tools.showing.confusion import ordered, worst
 
 
-def test_the_classes_with_the_most_errors_are_shown():
-    matrix = np.array([[5, 0, 0, 1], [0, 9, 0, 0], [0, 0, 2, 4], [0, 0, 0, 9]])  # errors: 1, 0, 4, 5
-    assert worst(matrix, 2) == [2, 3]
-    assert worst(matrix, 3) == [0, 2, 3]
-    assert worst(matrix, 9) == [0, 1, 2, 3]
+def test_the_classes_of_the_most_frequent_confusions_are_shown():
+    matrix = 9 * np.eye(6, dtype=int)
+    matrix[4, 1], matrix[1, 4] = 3, 2  # together 5
+    matrix[0, 2] = 4
+    matrix[2, 5] = 3
+    assert worst(matrix, 2) == worst(matrix, 3) == [1, 4]
+    assert worst(matrix, 4) == [0, 1, 2, 4]
+    assert worst(matrix, 5) == [0, 1, 2, 4, 5]  # class 3 is confused with none
+    assert worst(matrix, 6) == list(range(6))
 
 
 def test_confused_classes_are_neighbours():
