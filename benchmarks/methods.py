@@ -87,7 +87,8 @@ def report(args, runs) -> None:
         ms = 1000 * statistics.median(r["seconds"] for r in results) / first["batch"]
         memory = max(r["mb"] for r in results)
         paper_cells = f"{row.get('params_printed', '')} | {row.get('time_printed', '')}"
-        print(f"| {method} | {first['parameters']:,} | {first['batch']} | {ms:.3g} | {memory:,.0f} | {paper_cells} |")
+        ms = f"{float(f'{ms:.3g}'):,g}"  # three digits, without an exponent
+        print(f"| {method} | {first['parameters']:,} | {first['batch']} | {ms} | {memory:,.0f} | {paper_cells} |")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,11 @@ from tools import choices  # noqa: E402
 from tools.recipe import shots_number  # noqa: E402
 from tools.sweeping import choosing  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
+from tools.sweeping.devices import GPUS, each_on, environments  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, check_folders, plan  # noqa: E402
-from tools.sweeping.process import PROGRAM  # noqa: E402
-from tools.sweeping.slurm import AT_A_TIME, queued, submit  # noqa: E402
+from tools.sweeping.process import command  # noqa: E402
+from tools.sweeping.slurm import AT_A_TIME, gpus_per_job, queued, submit  # noqa: E402
 from tools.sweeping.state import expected_record, job_state  # noqa: E402
 from tools.sweeping.summary import count_jobs, mark_queued, print_plan, print_results, print_settings  # noqa: E402
 
@@ -108,6 +109,12 @@ def add_options(parser) -> None:
         "--gpus", nargs="+", metavar="GPU", help="GPU numbers, as in CUDA_VISIBLE_DEVICES (default: all)"
     )
     execution.add_argument(
+        "--gpus-per-job",
+        type=int,
+        metavar="N",
+        help="run each job with torchrun on N GPUs, which share its batches; without a GPU: in N processes on the CPU",
+    )
+    execution.add_argument(
         "--slurm", nargs="*", metavar="KEY=VALUE",
         help=f"submit to SLURM, --jobs at a time (default: {AT_A_TIME}), e.g. --slurm partition=gpu timeout_min=600",
     )  # fmt: skip
@@ -127,30 +134,13 @@ def parse(parser, argv=None):
     args.opts = argv[end + 1 :]
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs must be 1 or more, got {args.jobs}")
+    if args.gpus_per_job is not None and args.gpus_per_job < 1:
+        parser.error(f"--gpus-per-job must be 1 or more, got {args.gpus_per_job}")
     if args.log:
         if args.jobs not in (None, 1) or args.slurm is not None:
             parser.error("--log shows one local job at a time: remove --slurm, and --jobs or set it to 1")
         args.jobs = 1
     return args
-
-
-def environments(args, expected: dict) -> list[dict[str, str]]:
-    """Returns the environment variables (GPU, number of threads) of each job that runs at a time."""
-    import torch
-
-    gpus = args.gpus or [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-    gpus = gpus or [str(i) for i in range(torch.cuda.device_count())]  # counting does not initialize the GPUs
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    micro = {record["backbone"] for record in expected.values()} == {"micro"}
-    jobs = args.jobs or len(gpus) or (cores if micro else 1)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // jobs))
-    result = []
-    for i in range(jobs):
-        environment = {"OMP_NUM_THREADS": threads}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[i % len(gpus)]
-        result.append(environment)
-    return result
 
 
 def absolute_path(path: str) -> str:
@@ -196,9 +186,10 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     Args:
         finish: called with the state of each job, and `args`, when no job is left; returns the exit code.
     """
+    args.gpus_per_job = gpus_per_job(args.gpus_per_job, args.slurm)
     if args.commands:
         for job in jobs:
-            print(shlex.join([sys.executable, PROGRAM, *job.argv]))
+            print(shlex.join([*command(args.gpus_per_job), *job.argv]))
         return 0
     output = Path(args.output)
     expected = expected or {job: expected_record(job) for job in jobs}
@@ -209,11 +200,12 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     if args.slurm is None:
         slots = environments(args, expected)
         at_a_time = len(slots)
-        costs.read_records(output, on_gpu="CUDA_VISIBLE_DEVICES" in slots[0])
+        on_gpu = GPUS in slots[0]
     else:
         states = mark_queued(states, queued(output))
         at_a_time = args.jobs or AT_A_TIME
-        costs.read_records(output)
+        on_gpu = None  # the nodes may have any
+    costs.read_records(output, on_gpu, args.gpus_per_job)
     print_settings(jobs)
     if args.dry_run:
         print_plan(states, costs, at_a_time)
@@ -222,13 +214,13 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
         check_folders(option, getattr(args, option))
     waiting = choosing.waiting_tests(jobs)
     follow = f"; then {waiting} tests of chosen runs" if waiting else ""
-    print(f"{count_jobs(states)}; {at_a_time} at a time{follow}", flush=True)
+    print(f"{count_jobs(states)}; {at_a_time} at a time{each_on(args.gpus_per_job, on_gpu)}{follow}", flush=True)
     if args.slurm is not None:
         return submit_or_report(args, expected, states, at_a_time, finish)
     to_run = [job for job in jobs if states[job].status != "finished"]
     choosing.write_choices(jobs)
     while to_run:
-        runner = Runner(to_run, expected, slots, costs, args.log)
+        runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job)
         outcomes = runner.run()
         if runner.stops:
             print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
@@ -258,7 +250,7 @@ def submit_or_report(args, expected: dict, states: dict, at_a_time: int, finish)
     to_run = [job for job in to_run if not blocked & {job, *job.before}]
     choosing.write_choices(list(states))
     if to_run:
-        print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time))
+        print(submit(to_run, expected, Path(args.output), args.slurm, at_a_time, args.gpus_per_job))
     print(
         "The same command submits the remaining jobs, or prints the report if none are left; --dry-run lists the jobs."
     )

@@ -29,12 +29,15 @@ def trained(trainer) -> dict:
 
 
 def compare(one: dict, other: dict):
-    for name, value in one["metrics"]["test"].items():  # those of probabilities differ as the losses do
-        assert other["metrics"]["test"][name] == (value if name in COUNTED else pytest.approx(value, rel=1e-4)), name
+    ((split, metrics),) = one["metrics"].items()
+    for name, value in metrics.items():  # those of probabilities differ as the losses do
+        assert other["metrics"][split][name] == (value if name in COUNTED else pytest.approx(value, rel=1e-4)), name
     assert len(one["steps"]) == len(other["steps"])
     for step, (a, b) in enumerate(zip(one["steps"], other["steps"], strict=True)):
         assert a.keys() == b.keys()
-        rel = 1e-6 if step < len(one["steps"]) / 2 else 3e-6  # each step adds to the differences of the parameters
+        # Later losses differ more: a gradient in fp32 is up to 1e-5 from the one in fp64, in one process as in two. In
+        # fp64, one and two processes differ by 1e-14 (ProGrad and CoOp on this CLIP)
+        rel = 1e-6 if step < len(one["steps"]) / 2 else 3e-6
         for name in a:
             assert b[name] == pytest.approx(a[name], rel=rel, abs=2e-6), (step, name)
     assert one["tuned"].keys() == other["tuned"].keys()

@@ -1,6 +1,7 @@
 """Writes and reads console.log: what a job prints, with a first and a last line for each attempt."""
 
 import os
+import re
 import shlex
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ STARTED = "== started "
 ENDED = "== ended with exit code "
 INTERRUPTED = 130  # exit code noted for a job that was stopped together with the sweep
 SIGNALS = {-9: "killed (out of memory?)", 137: "killed (out of memory?)", -15: "terminated", 143: "terminated"}
+KILLED = re.compile(r"exitcode +: -9\b")  # a process of several, in torchrun's report
 TAIL_BYTES = 20_000  # enough for the last progress line; the file grows to megabytes
 
 
@@ -46,9 +48,11 @@ def failure(folder: Path) -> str:
     code = int(lines[-1].removeprefix(ENDED).split()[0])
     if code in (0, INTERRUPTED):
         return ""
+    if any(KILLED.match(line) for line in lines):
+        return SIGNALS[-9]  # the other processes of the job end with an error
     errors = [line for line in lines[1:-1] if line.startswith("error: ")]
     if errors:
-        return errors[-1].removeprefix("error: ")
+        return errors[0].removeprefix("error: ")  # later ones may be of processes that end with the first
     if code in SIGNALS:
         return SIGNALS[code]
     return f"{lines[-2]} (exit code {code})" if len(lines) > 2 else f"exit code {code}"

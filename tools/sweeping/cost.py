@@ -29,19 +29,21 @@ class Costs:
         self.recorded = defaultdict(list)  # group -> (training length, training seconds, test seconds) of past runs
         self.startup_seconds = []  # seconds that finished jobs of this sweep spent outside training and test
 
-    def read_records(self, output: Path, on_gpu: bool | None = None) -> None:
+    def read_records(self, output: Path, on_gpu: bool | None = None, processes: int = 1) -> None:
         """Reads the durations of the finished runs below `output`.
 
         Args:
             output: Output folder of a sweep.
             on_gpu: Only runs on a GPU (True), only runs on the CPU (False), or both (None).
+            processes: Only runs with this number of processes.
         """
         from trainers.common.runs import record
 
         for path in output.glob(f"**/{record.FILE}"):
             result = read_record(path) or {}
             ran_on_gpu = not str(result.get("device")).startswith("cpu")
-            if result.get("finished") and on_gpu in (None, ran_on_gpu):
+            alike = on_gpu in (None, ran_on_gpu) and result.get("processes", 1) == processes
+            if result.get("finished") and alike:
                 settings = result["settings"]
                 backbone = result["identity"].get("backbone")
                 group = (result.get("eval_only"), backbone, *cost_values(settings))

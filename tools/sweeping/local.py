@@ -3,11 +3,13 @@
 import signal
 import sys
 import time
+from collections import Counter
 
 from tqdm import tqdm
 
 from . import console
 from .cost import Costs, clock
+from .devices import GPUS
 from .follow import Follower
 from .jobs import Job
 from .locks import lock_folder
@@ -27,6 +29,7 @@ class Runner:
         environments: One dict of environment variables (GPU, number of threads) for each job that runs at a time.
         costs: Time estimates.
         log: Whether to print the log of the running job instead of a progress bar. Only for one job at a time.
+        processes: Number of processes of each job.
 
     Attributes:
         outcomes: State of each job that is done: "finished", "blocked", "failed", or "skipped" because its training
@@ -35,12 +38,19 @@ class Runner:
     """
 
     def __init__(
-        self, jobs: list[Job], expected: dict[Job, dict], environments: list[dict[str, str]], costs: Costs, log=False
+        self,
+        jobs: list[Job],
+        expected: dict[Job, dict],
+        environments: list[dict[str, str]],
+        costs: Costs,
+        log: bool = False,
+        processes: int = 1,
     ):
         self.jobs = set(jobs)
         self.expected = expected
         self.costs = costs
         self.log = log
+        self.processes = processes
         self.follower = None  # prints the log of the running job
         self.slots = [(environment, None) for environment in environments]  # (environment, Process or None)
         self.waiting = list(jobs)
@@ -96,9 +106,24 @@ class Runner:
             if job_state(job, self.expected).status != "running":
                 self.external.remove(job)
                 self.waiting.insert(0, job)
-        for i, (environment, process) in enumerate(self.slots):
-            if not process and len(self.running()) + len(self.external) < len(self.slots):
+        for i in self.free_slots():
+            if len(self.running()) + len(self.external) < len(self.slots):
+                environment, _ = self.slots[i]
                 self.slots[i] = environment, self.start_next(environment)
+
+    def free_slots(self) -> list[int]:
+        """Returns the numbers of the free slots in the order in which they spread the jobs evenly over the GPUs.
+
+        Example: the slots have the GPUs 0, 1, 0, 1, and only the third one runs a job. Then the order is 1, 0, 3: the
+        GPU 1 gets a job first, as GPU 0 has one.
+        """
+        on_gpu = Counter(environment.get(GPUS) for environment, process in self.slots if process)
+        order = []
+        for i, (environment, process) in enumerate(self.slots):
+            if not process:
+                order.append((on_gpu[environment.get(GPUS)], i))
+                on_gpu[environment.get(GPUS)] += 1
+        return [i for _, i in sorted(order)]
 
     def start_next(self, environment: dict[str, str]) -> Process | None:
         """Starts the first waiting job that can start. Jobs before it that need no start get their outcome."""
@@ -128,7 +153,7 @@ class Runner:
             if self.log:
                 self.print_line(f"== {job.title}")
                 self.follower = Follower(job.output)
-            return Process(job, environment, lock)
+            return Process(job, environment, lock, self.processes)
         if lock:
             lock.close()
         if state.status == "running":

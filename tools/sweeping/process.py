@@ -14,6 +14,17 @@ PROGRAM = "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
 
 
+def command(processes: int = 1) -> list[str]:
+    """Returns the command that starts train.py in one process, or in several with torchrun, before its arguments.
+
+    With --standalone, torchrun uses a free port: several jobs may run on one machine.
+    """
+    if processes == 1:
+        return [sys.executable, PROGRAM]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*torchrun, "--nproc-per-node", str(processes), PROGRAM]
+
+
 class Process:
     """A running job. It has its own process group, so Ctrl-C at the terminal does not reach it.
 
@@ -23,21 +34,22 @@ class Process:
         job: The job to start.
         environment: Environment variables to add to those of this process.
         lock: Open lock file of the run directory. The job inherits it and holds the lock even if the sweep is killed.
+        processes: Number of processes that share the batches of the job.
     """
 
-    def __init__(self, job: Job, environment: dict[str, str], lock):
+    def __init__(self, job: Job, environment: dict[str, str], lock, processes: int = 1):
         self.job = job
         self.lock = lock
         self.started = time.time()
         self.first_progress = None  # (time, share of the epochs) when the first progress was seen
         self.adds_checkpoints = job.training is None and "TRAIN.CHECKPOINT_FREQ" not in job.argv
-        command = [sys.executable, PROGRAM, *job.argv]
+        words = [*command(processes), *job.argv]
         if self.adds_checkpoints:
-            command += ["TRAIN.CHECKPOINT_FREQ", "-10"]
+            words += ["TRAIN.CHECKPOINT_FREQ", "-10"]
         environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
-        with console.start_attempt(job.output, command) as out:
+        with console.start_attempt(job.output, words) as out:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
                 start_new_session=True, pass_fds=(lock.fileno(),),
             )  # fmt: skip
 

@@ -14,12 +14,36 @@ from .state import State
 TASK_IDS = "submitted.json"  # in OUTPUT/.slurm: run directory -> id of its task
 # submitit's own parameters. All others are SLURM's, such as partition or account.
 SUBMITIT_PARAMETERS = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
-DEFAULTS = {"name": "clipfit", "timeout_min": 24 * 60, "cpus_per_task": 8, "gpus_per_node": 1}
+DEFAULTS = {"name": "clipfit", "timeout_min": 24 * 60}
+CPUS_PER_GPU = 8  # default
 MAX_TASKS = 1000  # tasks per array; SLURM's default limit is 1001
 AT_A_TIME = 8  # default
 
 
-def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: list[str], at_a_time: int) -> str:
+def gpus_per_job(chosen: int | None, options: list[str] | None) -> int:
+    """Returns the number of GPUs of each job.
+
+    Args:
+        chosen: Value of --gpus-per-job; None: the one of `gpus_per_node` with --slurm, else 1.
+        options: Values of --slurm; None: without it.
+
+    Raises:
+        ValueError: Both are given, and they differ.
+    """
+    per_node = dict(map(parse_option, options or [])).get("gpus_per_node")
+    if not isinstance(per_node, int) or per_node == 0:  # 0: processes on the CPU
+        return chosen or 1
+    if chosen not in (None, per_node):
+        raise ValueError(
+            f"--gpus-per-job {chosen} and --slurm gpus_per_node={per_node} differ, but a task runs one job at a time, "
+            "on all GPUs that it has: leave out one of them"
+        )
+    return per_node
+
+
+def submit(
+    jobs: list[Job], expected: dict[Job, dict], output: Path, options: list[str], at_a_time: int, n_gpus: int = 1
+) -> str:
     """Submits jobs and returns a line that describes the submission.
 
     Args:
@@ -28,6 +52,7 @@ def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: li
         output: Output folder of the sweep.
         options: KEY=VALUE options of submitit or SLURM. cluster=local runs the tasks on this machine.
         at_a_time: Maximum number of tasks that run at the same time.
+        n_gpus: Number of GPUs of each job.
 
     Raises:
         ModuleNotFoundError: If submitit is not installed.
@@ -36,7 +61,8 @@ def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: li
     import submitit
 
     folder = output / ".slurm"
-    parameters = {**DEFAULTS, **dict(map(parse_option, options))}
+    per_job = {"gpus_per_node": n_gpus, "cpus_per_task": CPUS_PER_GPU * n_gpus}
+    parameters = {**DEFAULTS, **per_job, **dict(map(parse_option, options))}
     cluster = parameters.pop("cluster", "slurm")
     parameters["slurm_array_parallelism"] = at_a_time
     try:
@@ -46,7 +72,7 @@ def submit(jobs: list[Job], expected: dict[Job, dict], output: Path, options: li
         raise ValueError(f"--slurm: {' '.join(str(error).split())}") from error
     tasks = pack(group_by_training(jobs))
     with executor.batch():
-        handles = [executor.submit(run_task, task, expected_of(task, expected)) for task in tasks]
+        handles = [executor.submit(run_task, task, expected_of(task, expected), n_gpus) for task in tasks]
     task_ids = {}
     for task, handle in zip(tasks, handles, strict=True):
         for job in task:
@@ -91,11 +117,11 @@ def expected_of(task: list[Job], expected: dict[Job, dict]) -> dict[Job, dict]:
     return {job: expected[job] for job in {other for job in task for other in (*job.before, job)}}
 
 
-def run_task(jobs: list[Job], expected: dict[Job, dict]) -> None:
+def run_task(jobs: list[Job], expected: dict[Job, dict], processes: int = 1) -> None:
     """Runs the jobs of a task one after the other, on its node. Raises RuntimeError if one is not finished."""
-    threads = os.environ.get("SLURM_CPUS_PER_TASK")
-    environment = {"OMP_NUM_THREADS": threads} if threads else {}
-    outcomes = Runner(jobs, expected, [environment], Costs(expected)).run()
+    cores = os.environ.get("SLURM_CPUS_PER_TASK")
+    environment = {"OMP_NUM_THREADS": str(max(1, int(cores) // processes))} if cores else {}
+    outcomes = Runner(jobs, expected, [environment], Costs(expected), processes=processes).run()
     unfinished = []
     for job in jobs:
         state = outcomes.get(job, State("interrupted"))

@@ -25,6 +25,14 @@ class Captioned:
         """Whether the images have captions."""
         return getattr(self.dm.dataset, "task", "") == TASK
 
+    def check_training(self):
+        super().check_training()
+        if self.has_captions and distributed.size() > 1 and self.changes.dropout() > 0:
+            raise ValueError(  # captions are packed differently in each process, so dropout would have other masks
+                f"TRAINER.{self.section}.DROPOUT {self.changes.dropout()} needs one process if images have captions, "
+                f"but torchrun has started {distributed.size()}: set it to 0, or run python train.py ..."
+            )
+
     def before_train(self):
         if self.has_captions and self.trainable:
             self.read_captions()
@@ -53,17 +61,23 @@ class Captioned:
             )
 
     def chosen_captions(self, batch: dict) -> list[torch.Tensor]:
-        """Returns what `pairs.losses` needs next to the images: a caption of each image of a batch, on the device."""
-        return [tensor.to(self.device) for tensor in self.captions.choose(batch["index"])]
+        """Returns what `pairs.losses` needs next to the images: their captions and `known`, on the device.
+
+        Every process chooses for the whole batch, so that all have the same random numbers.
+        """
+        tokens, known = self.captions.choose(self.whole_batch(batch["index"]))
+        return [self.own_rows(tokens).to(self.device), known.to(self.device)]
 
     def losses_of_batch(self, image: torch.Tensor, *target: torch.Tensor):
         """Returns logits (B, n), the right column of each row (B,), and the weighted loss terms by name.
+
+        With captions, all processes have the logits of the whole batch.
 
         `image` and `target` are what `parse_batch_train` returns.
         """
         if self.has_captions:
             logits, terms = pairs.losses(self, image, *target)
-            return logits, torch.arange(len(image), device=image.device), terms
+            return logits, torch.arange(len(logits), device=image.device), terms
         (label,) = target
         logits, terms = self.losses(image, label)
         return logits, label, terms
@@ -96,11 +110,6 @@ def check(method: type, cfg) -> None:
         raise ValueError(
             f"{cfg.TRAINER.NAME} needs classes, but DATASET.NAME {name} has images with captions: use CLIPFit, or "
             "another method that docs/retrieval.md lists"
-        )
-    if distributed.size() > 1:  # each image is compared with the captions of all others
-        raise ValueError(
-            f"torchrun has started {distributed.size()} processes, but images with captions need one: run python "
-            "train.py ..., with MODEL.GRADIENT_CACHING for large batches"
         )
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         raise ValueError(

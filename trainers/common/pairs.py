@@ -62,18 +62,23 @@ class Captions:
 
 
 def losses(trainer, image: torch.Tensor, tokens: torch.Tensor, known: torch.Tensor):
-    """Returns logits (B, B) and the weighted loss terms by name, for images (B, 3, H, W) and their captions.
+    """Returns logits (B, B) and the weighted loss terms by name, for images (b, 3, H, W) and their captions.
+
+    With several processes, b images are this process's share of a batch of B, and each process computes the loss of the
+    whole batch from the features of all.
 
     Args:
         trainer: a ClipTrainer.
-        tokens, known: see `Captions.choose`.
+        tokens: (b, L) token ids of a caption of each image.
+        known: (B, B), see `Captions.choose`.
     """
     size = trainer.cfg.MODEL.GRADIENT_CACHING
-    features = in_parts(trainer.encode_image, image, size)  # (B, E)
-    text = in_parts(lambda part: trainer.encode_text(packed(trainer, part)), tokens, size)  # (B, E)
+    features = in_parts(trainer.encode_image, image, size)  # (b, E)
+    text = in_parts(lambda part: trainer.encode_text(packed(trainer, part)), tokens, size)  # (b, E)
+    features, text = trainer.whole_batch(features), trainer.whole_batch(text)  # (B, E)
     logits = trainer.logits(features, text)
     image_loss, text_loss = contrastive_losses(logits, known)
-    terms = trainer.text_terms(text, lambda: teacher_features(trainer, tokens, size))
+    terms = trainer.text_terms(text, lambda: trainer.whole_batch(teacher_features(trainer, tokens, size)))
     return logits, {"image": image_loss / 2, "text": text_loss / 2, **terms}
 
 
@@ -91,7 +96,7 @@ def in_parts(encode: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tenso
 
 @torch.no_grad()
 def teacher_features(trainer, tokens: torch.Tensor, size: int) -> torch.Tensor:
-    """Returns the normalised text features (B, E) of the frozen CLIP."""
+    """Returns the normalised text features (b, E) of the frozen CLIP."""
     parts = tokens.split(size or len(tokens))
     return torch.cat([trainer.encode_text(packed(trainer, part), tuned=False) for part in parts])
 

@@ -118,7 +118,7 @@ class ClipTrainer(Captioned, TunedClip, RecordedRun, TrainerX):
     def capture_step(self) -> None:
         """Makes training steps CUDA graphs, if possible. Call it again if other parameters are trained from now on."""
         if self.cfg.MODEL.CUDA_GRAPH and not self.cfg.MODEL.GRADIENT_CACHING and can_capture(self.device):
-            if self.gathers and distributed.size() > 1:
+            if (self.gathers or self.has_captions) and distributed.size() > 1:
                 print(f"No CUDA graph: in a step of {self.cfg.TRAINER.NAME} the processes exchange more than gradients")
                 return
             parameters = [p for p in self.tuned.parameters() if p.requires_grad]

@@ -2,7 +2,8 @@
 
 The environment variable FAKE_TRAIN names a folder. Its `records.json` has the record for each run directory and, of an
 evaluation, the directory of the training. Its `orders.json` says what to do in run directories whose path contains a
-key: {"seconds": 2, "error": "error: ..."}. Each start adds a line to the file `calls`.
+key: {"seconds": 2, "error": "error: ..."}. Each start adds a line to the file `calls`. With several processes, the
+others do nothing but add a line to the file `others`.
 """
 
 import json
@@ -14,8 +15,11 @@ from pathlib import Path
 control = Path(os.environ["FAKE_TRAIN"])
 argv = sys.argv[1:]
 output = Path(argv[argv.index("--output-dir") + 1])
-with open(control / "calls", "a") as calls:
+is_main = os.environ.get("RANK", "0") == "0"
+with open(control / ("calls" if is_main else "others"), "a") as calls:
     calls.write(f"{output} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')} {time.time()}\n")
+if not is_main:
+    sys.exit()
 key = f"{output} {argv[argv.index('--model-dir') + 1]}" if "--model-dir" in argv else str(output)
 record = {**json.loads((control / "records.json").read_text())[key], "started": time.time()}
 orders = {}

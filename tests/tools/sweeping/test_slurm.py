@@ -71,6 +71,21 @@ def test_a_failed_task_names_its_jobs(sandbox, commands):  # noqa: F811
     assert_facts(evaluation, "digits new", "skipped", "failed")
 
 
+def test_jobs_on_several_gpus(sandbox, commands, capsys):  # noqa: F811
+    (commands / "queue").write_text("")
+    given = (["gpus_per_node=4"], [], 4, 32), (["cpus_per_task=6"], ["--gpus-per-job", "2"], 2, 6)
+    for slurm_options, options, gpus, cores in given:
+        assert sandbox.run(*ARGV[:3], "--seeds", "1", "--slurm", *slurm_options, *options) == 0
+        script = (commands / "batch.sh").read_text()
+        assert f"--gpus-per-node={gpus}\n" in script and f"--cpus-per-task={cores}\n" in script
+        (submitted,) = (sandbox.out / ".slurm").glob("*/*_submitted.pkl")
+        assert pickle.loads(submitted.read_bytes()).args[2] == gpus
+        submitted.unlink()
+        assert f"{gpus} GPUs" in capsys.readouterr().out
+    with raises_user_error("--gpus-per-job 2", "gpus_per_node=4", error=ValueError):
+        sandbox.run(*ARGV, "--slurm", "gpus_per_node=4", "--gpus-per-job", "2")
+
+
 def test_groups_are_packed_into_tasks():
     groups = [[1, 2], [3], [4, 5, 6]]
     assert slurm.pack(groups) == groups and slurm.pack([]) == []

@@ -137,7 +137,11 @@ class WeightChanges(nn.Module):
 
     def has_dropout(self) -> bool:
         """Whether the changes are `linear_terms` now: in training, with dropout."""
-        return self.training and any(module.dropout > 0 for name in self for _, module in self.parts(name))
+        return self.training and self.dropout() > 0
+
+    def dropout(self) -> float:
+        """Returns the largest probability of dropout in training."""
+        return max((module.dropout for name in self for _, module in self.parts(name)), default=0.0)
 
     def term(self, name: str, n_out: int, share: Share | None) -> Callable[[torch.Tensor], torch.Tensor]:
         """Returns the function that gives the change of the output of a layer with n_out rows, given its input.
