@@ -67,7 +67,8 @@ def build(run: ShownRun, options: Options) -> Content:
     content = Content(run, notes=list(run.missing))
     content.classes = confusion.per_class(run)
     if run.tested is not None and len(run.classnames) > 1:
-        content.matrix = confusion.confusion(run)
+        matrix = confusion.confusion(run)
+        content.matrix = matrix if matrix.names else None  # of many classes, none may be confused
     content.split = attempt(content, f"{SPLIT} and training images", lambda: split_of(run, options.root)) or []
     model = attempt(content, "Best classes, maps and learned words", lambda: load_model(run, options))
     if options.images:
