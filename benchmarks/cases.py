@@ -23,15 +23,24 @@ os.chdir(ROOT)
 import runtime  # noqa: E402, F401  (makes dassl importable)
 
 
-def make_parser(description: str, **defaults) -> argparse.ArgumentParser:
-    """Builds a parser with the options of all model benchmarks. --case is for the process of a single case."""
+def make_parser(description: str, several_precisions: bool = False, **defaults) -> argparse.ArgumentParser:
+    """Builds a parser with the options of all model benchmarks. --case is for the process of a single case.
+
+    With `several_precisions`, `precision` is a list.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--size",
         default="ViT-B/16",
         help="name of a CLIP architecture in tests/reference/models.py (default: ViT-B/16)",
     )
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16", "amp"], help="default: fp32")
+    parser.add_argument(
+        "--precision",
+        nargs="+" if several_precisions else None,
+        default=["fp32"] if several_precisions else "fp32",
+        choices=["fp32", "fp16", "bf16", "amp"],
+        help="default: fp32",
+    )
     parser.add_argument("--rounds", type=int, help=f"measurements per case (default: {defaults.get('rounds')})")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--weights", help=argparse.SUPPRESS)
@@ -63,13 +72,20 @@ def in_process(script: str, case: str, *arguments) -> dict:
 
 
 def time_steps(step, device) -> dict:
-    """Calls `step` several times; returns the fastest time in seconds, without the first call, and the peak memory."""
+    """Calls `step` several times; returns the fastest time without the first call, and the peak memory.
+
+    Returns:
+        {"seconds", "cpu_seconds", "mb"}. CPU seconds are those of this process, so they do not count other programs.
+    """
     from trainers.common.runs.record import peak_memory
 
     step, times = timed(step, device)
+    cpu_times = []
     for _ in range(16 if device.type == "cuda" else 2):
+        started = time.process_time()
         step()
-    return {"seconds": min(times[1:]), "mb": peak_memory(device)}
+        cpu_times.append(time.process_time() - started)
+    return {"seconds": min(times[1:]), "cpu_seconds": min(cpu_times[1:]), "mb": peak_memory(device)}
 
 
 def timed(function, device):
@@ -95,15 +111,22 @@ def synchronize(device) -> None:
 
 
 def machine() -> str:
-    """Returns device and versions for the caption of a table."""
+    """Returns device, instruction set, library of CPU products and versions for the caption of a table."""
     import torch
 
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        names = [line.partition(":")[2].strip() for line in cpu_info() if line.startswith("model name")]
-        device = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-    return f"{device}, Python {platform.python_version()}, torch {torch.__version__}"
+    from trainers.common import cpu_products
+
+    devices = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    devices.append(f"{cpu_products.processor()}{matrix_instructions()}, {os.cpu_count()} cores")
+    devices.append(f"large fp32 products on the CPU: {cpu_products.text()}")
+    return f"{', '.join(devices)}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def matrix_instructions() -> str:
+    """Returns the instructions for bf16 matrix products that the CPU has, such as " with AMX_BF16", or ""."""
+    flags = next((line.split() for line in cpu_info() if line.startswith("flags")), [])
+    found = [name.upper() for name in ("avx512_bf16", "amx_bf16") if name in flags]
+    return f" with {' and '.join(found)}" if found else ""
 
 
 def cpu_info() -> list[str]:

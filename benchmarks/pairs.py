@@ -7,8 +7,6 @@ import json
 
 from cases import batch, default_device, in_process, machine, make_parser, our_clipfit, random_weights, time_steps
 
-SIDE = 224
-
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=1)
@@ -21,23 +19,33 @@ def main() -> None:
     with random_weights(args.size) as weights:
         options = ["--size", args.size, "--batch", args.batch, "--precision", args.precision, "--weights", weights]
         results = {part: in_process(__file__, str(part), *options) for part in (0, *args.parts)}
+    report(args, results)
+
+
+def report(args, results: dict[int, dict]) -> None:
+    """Prints the result of each value of MODEL.GRADIENT_CACHING."""
     print(f"\n{args.size}, {args.batch} pairs, {args.precision}; {machine()}\n")
-    print("| MODEL.GRADIENT_CACHING | seconds | peak MB |\n| ---: | ---: | ---: |")
+    print("| MODEL.GRADIENT_CACHING | seconds | CPU seconds | peak MB |\n| --- | ---: | ---: | ---: |")
     for part, result in results.items():
-        print(f"| {part} | {result['seconds']:.3g} | {result['mb']:,.0f} |")
+        print(f"| {part} | {result['seconds']:.3g} | {result['cpu_seconds']:.3g} | {result['mb']:,.0f} |")
 
 
 def make_step(args):
-    """Returns a function that computes the gradients of a batch. `args.case` is the value of MODEL.GRADIENT_CACHING."""
+    """Returns a function that computes the gradients of a batch, and returns its trainer.
+
+    `args.case` is the value of MODEL.GRADIENT_CACHING.
+    """
     import torch
 
+    from tests.reference.models import SIZES
     from trainers.common import pairs
 
-    trainer = our_clipfit(args.weights, SIDE, args.precision, 2)
+    side = SIZES[args.size][1]
+    trainer = our_clipfit(args.weights, side, args.precision, 2)
     texts = [f"a photo of {i} dogs and a cat on a mat" for i in range(args.batch)]
     tokens = trainer.text_encoder.trim(trainer.text_encoder.tokenizer(texts)).to(trainer.device)
     known = torch.eye(args.batch, dtype=torch.bool, device=trainer.device)
-    image, _ = batch(args.batch, 2, SIDE, trainer.device, torch.float32)
+    image, _ = batch(args.batch, 2, side, trainer.device, torch.float32)
     trainer.cfg.defrost()
     trainer.cfg.MODEL.GRADIENT_CACHING = int(args.case)
 
@@ -46,6 +54,7 @@ def make_step(args):
         with trainer.autocast():
             _, terms = pairs.losses(trainer, image, tokens, known)
         trainer.scaler.scale(trainer.objective(terms)).backward()
+        return trainer
 
     return step
 

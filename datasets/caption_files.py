@@ -9,6 +9,7 @@
 """
 
 import os
+import re
 from typing import NamedTuple
 
 from trainers.common.classes import check_text
@@ -24,11 +25,12 @@ CAPTION_COLUMNS = {
 }
 ROLES = {name: role for role, names in CAPTION_COLUMNS.items() for name in names.split()}
 HEADER = ("image", "caption")
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can have and no tokenizer can read
 UNSPLIT = "all"  # the only split of a file that has none
 
 
 class Row(NamedTuple):
-    """An image and its captions, or some of them. `image` is relative to the folder of the images."""
+    """An image and its captions, or some of them. `image` is relative to the folder of the images, without "./"."""
 
     image: str
     captions: list[str]
@@ -141,6 +143,8 @@ def checked(image, captions, split: str, path: str, given) -> Row:
     if not split:
         raise ValueError(f"{path}: the split of {image} must be train, restval, val or test, got {given!r}")
     for caption in captions:
-        if not isinstance(caption, str) or not caption.strip():
-            raise ValueError(f"{path}: a caption of {image} must be a text that is not empty, got {caption!r}")
-    return Row(image, [caption.strip() for caption in captions], split)
+        if not isinstance(caption, str) or not caption.strip() or SURROGATE.search(caption):
+            raise ValueError(
+                f"{path}: a caption of {image} must be a Unicode text that is not empty, got {caption!r:.200}"
+            )
+    return Row(os.path.normpath(image), [caption.strip() for caption in captions], split)

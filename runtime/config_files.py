@@ -6,6 +6,7 @@ The files may come from others: only plain values are read, and the size of a fi
 from __future__ import annotations
 
 import copy
+import functools
 import os
 
 import yaml
@@ -103,12 +104,17 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+@functools.lru_cache(maxsize=128)
+def _parse(text: str):
+    """Returns the content of a text in YAML. Sweeps read the same files for each job."""
+    return _Loader(text).get_single_data()
+
+
 def _load(path: str) -> dict:
     if not path.endswith(ENDINGS):
         raise ValueError(f"{path} must be a YAML file, ending in {' or '.join(ENDINGS)}")
     try:
-        loader = _Loader(read_text(path))
-        content = loader.get_single_data()
+        content = copy.deepcopy(_parse(read_text(path)))
     except (yaml.YAMLError, OverflowError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())
         raise ValueError(message if message.startswith(path) else f"{path}: {message}") from error

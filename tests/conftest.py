@@ -1,5 +1,6 @@
 """Makes the project's packages and the bundled Dassl API importable. Fixtures: digits dataset, tiny random CLIPs."""
 
+import gc
 import os
 import signal
 import sys
@@ -33,14 +34,23 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    gc.disable()  # until all test files are imported, as they leave little garbage
     if not config.getoption("--cuda"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all other tests run on the CPU, even if there is a GPU
 
 
 def pytest_collection_modifyitems(config, items):
-    selected = [item for item in items if (item.path.parent.name == "cuda") == config.getoption("--cuda")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    selected, others = [], []
+    for item in items:
+        is_wanted = (item.path.parent.name == "cuda") == config.getoption("--cuda")
+        (selected if is_wanted else others).append(item)
+    config.hook.pytest_deselected(items=others)
     items[:] = selected
+
+
+def pytest_collection_finish():
+    gc.freeze()  # collections during the tests need not go through all modules and tests
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,10 +62,27 @@ def loaded_clips():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Tests kill processes but do not cut off the power, so `os.fsync` would protect from nothing. It takes 10 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits_root(tmp_path_factory):
-    """A DATASET.ROOT. The first trainer that uses it writes the digits dataset into it."""
-    return tmp_path_factory.mktemp("data")
+    """A DATASET.ROOT with the digits. Their test split has 11 images per class, not 54, as evaluations take longest."""
+    from datasets.digits import Digits
+    from datasets.splits import write_split
+
+    root = tmp_path_factory.mktemp("data")
+    digits = Digits.at_root(root)
+    digits.prepare()
+    split = digits.read_data()
+    test = [item for label in range(10) for item in [item for item in split.test if item.label == label][:11]]
+    write_split(split._replace(test=test), digits.split_path, "11 test images per class, for tests")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,12 @@ METHODS = {"base": "CLIPFit", "kg": "KgCoOp"}
 ONE_IMAGE = 100 / 269  # in percent of the smaller test set: rounding on another processor may change one prediction
 
 
+@pytest.fixture(scope="module")
+def digits_root(tmp_path_factory):
+    """A DATASET.ROOT with all test images of the digits, as accuracies of the earlier revision are compared."""
+    return tmp_path_factory.mktemp("data")
+
+
 def record(folder) -> dict:
     return json.loads((Path(folder) / "result.json").read_text())
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.classifier_options import add_options, load_plugins  # noqa: E402
+from tools.classifier_options import add_options, check_distinct, load_plugins  # noqa: E402
 from trainers.common.inference import conformal  # noqa: E402
 from trainers.common.inference.conformal import Score  # noqa: E402
 from trainers.common.runs.finished import read_run  # noqa: E402
@@ -60,6 +60,7 @@ def check_args(args) -> None:
         value = getattr(args, name)
         if not value >= minimum:  # also true for NaN
             raise ValueError(f"--{name.replace('_', '-')} must be at least {minimum}, got {value}")
+    args.coverage = list(dict.fromkeys(args.coverage))
     for coverage in args.coverage:
         try:
             conformal.needed_images(coverage)
@@ -73,7 +74,8 @@ def run(args) -> None:
 
     check_args(args)
     load_plugins(args)
-    found = {path: read_run(path, args.epoch) for path in dict.fromkeys(args.runs)}  # before the first one is evaluated
+    check_distinct(args.runs)
+    found = {path: read_run(path, args.epoch) for path in args.runs}  # before the first one is evaluated
     for path, (state, file) in found.items():
         result = calibrate_run(path, state, file, args)
         print(text(result))

@@ -7,6 +7,7 @@ from runtime.config_files import read_text
 from trainers.common import load_tuned
 from trainers.common.classes import check_text
 
+ZERO_SHOT = "zero-shot"  # what users give in place of a run
 OPTIONS = {
     "classes": dict(help="class names: a,b,c or @FILE with one name per line (default: those of the run)"),
     "template": dict(default="", help="prompt template, with {} for the class name (default: that of the run)"),
@@ -42,6 +43,14 @@ def output_folder(args, name: str) -> Path:
     return (run if os.path.isdir(run) else run.parent) / name
 
 
+def check_distinct(paths: list[str]) -> None:
+    """Raises ValueError if two paths are the same run."""
+    places = [os.path.realpath(path) for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"the run {path} is given twice")
+
+
 def load_plugins(args) -> None:
     """Imports the plugins given by --plugin."""
     if args.plugin:
@@ -50,15 +59,11 @@ def load_plugins(args) -> None:
         load_all(args.plugin)
 
 
-def load(args, classnames: list[str] | None = None, **fixed):
-    """Returns the classifier that the options describe. `fixed` sets options that the tool does not have.
-
-    `classnames` replaces those of the option --classes.
-    """
+def load(args, **fixed):
+    """Returns the classifier that the options describe. `fixed` sets options that the tool does not have."""
     load_plugins(args)
     options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)} | fixed
-    own = read_classes(options.pop("classes"))
-    return load_tuned(args.run, classnames or own, **options)
+    return load_tuned(args.run, read_classes(options.pop("classes")), **options)
 
 
 def read_classes(text: str | None) -> list[str] | None:

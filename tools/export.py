@@ -25,11 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch  # noqa: E402
 
 from runtime.user_errors import exit_code, one_line  # noqa: E402
-from tools.classifier_options import add_options, load  # noqa: E402
-from tools.exporting import TARGETS, own_library  # noqa: E402
+from tools.classifier_options import add_options, load, load_plugins  # noqa: E402
+from tools.exporting import OF_CLASSES, TARGETS, own_library  # noqa: E402
 from tools.exporting.common import describe, own_format, write_json  # noqa: E402
+from trainers.common.inference.captions import load_encoder  # noqa: E402
 
 TOLERANCE = 1e-5  # maximum difference in cosine similarity
+WITHOUT_CLASSES = {"classnames": [], "template": None, "prompts": None}  # in classes.json
 
 
 def parse_args(argv=None):
@@ -82,14 +84,15 @@ def run(args) -> None:
     folder = output_folder(args)
     if args.to == "delta" and (args.classes or args.template):
         raise ValueError("--classes and --template have no effect with --to delta: give them when loading it")
-    classifier = load(args, precision="fp32", device="cpu")
+    classifier, has_classes = load_model(args)
     writer = own_library if own_format(classifier.trainer.backbone) == args.to else target
     os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folder) or ".", prefix=".export-") as temporary:
         unfinished = os.path.join(temporary, "folder")
         os.mkdir(unfinished)
         extra = writer.write(classifier, unfinished) or {}
-        write_json(unfinished, "classes.json", {**describe(classifier), **temperature_of(classifier), **extra})
+        about = {**describe(classifier), **temperature_of(classifier), **extra}
+        write_json(unfinished, "classes.json", about if has_classes else {**about, **WITHOUT_CLASSES})
         verify(writer, classifier, unfinished)
         for name in os.listdir(unfinished):  # safetensors writes files that only the owner can read
             shutil.copymode(os.path.join(unfinished, "classes.json"), os.path.join(unfinished, name))
@@ -100,6 +103,20 @@ def run(args) -> None:
         print(f"  {name}  {os.path.getsize(os.path.join(folder, name)) / 1000:,.1f} KB")
     usage = own_library.usage(classifier) if writer is own_library else target.USAGE
     print(f'\nIn Python:\n\nfolder = "{folder}"\n{usage}')
+
+
+def load_model(args) -> tuple:
+    """Returns the classifier of a run, and whether it has classes.
+
+    A run that was trained on captions has none. Formats with the encoders only do not need them.
+    """
+    options = {"precision": "fp32", "device": "cpu"}
+    if args.to in OF_CLASSES or args.classes is not None:
+        return load(args, **options), True
+    load_plugins(args)
+    given = {name: getattr(args, name) for name in ("epoch", "template", "backbone")}
+    classifier = load_encoder(args.run, **given, **options)
+    return classifier, bool(classifier.state["meta"]["classnames"])
 
 
 def temperature_of(classifier) -> dict:

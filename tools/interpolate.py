@@ -202,11 +202,6 @@ def run(args) -> None:
     if classes is None:
         raise ValueError(f"{file} does not record the dataset of the run: give a run directory or a checkpoint")
     trainer = build(state, file, args, classes)
-    if trainer.has_captions:
-        raise ValueError(
-            f"{file} was trained on images with captions, and the accuracy is that of classes: evaluate it with "
-            "tools/retrieve.py, or with train.py --eval-only on a data set of classes"
-        )
     tuned = without_start(state["state_dict"])
     zero_shot = zero_shot_weights(trainer, tuned)
     test_sets = {}

@@ -5,10 +5,11 @@ python tools/predict.py output/mine photos --csv predictions.csv                
 python tools/predict.py output/mine photos --classes "cat,dog" --json out.json  other classes
 python tools/predict.py output/mine photos --search "a dog on a beach"          the images most similar to a text
 python tools/predict.py output/mine photos --conformal 0.9                      sets with a coverage of 90 %
+python tools/predict.py zero-shot photos --classes "cat,dog"                    zero-shot CLIP, no run
 
-RUN is a run directory, a checkpoint, or a tuned.safetensors. If it is calibrated (tools/calibrate.py), probabilities
-are at its temperature, and --conformal adds the prediction set of each image. Unreadable images are reported and
-skipped; the exit code is then 1.
+RUN is a run directory, a checkpoint, or a tuned.safetensors; or zero-shot, with --backbone (default: ViT-B/16). If a
+run is calibrated (tools/calibrate.py), probabilities are at its temperature, and --conformal adds the prediction set of
+each image. Unreadable images are reported and skipped; the exit code is then 1.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from tqdm import tqdm  # noqa: E402
 
 from datasets import own_images  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.classifier_options import add_options, load  # noqa: E402
+from tools.classifier_options import add_options  # noqa: E402
 from tools.predicting.calibration import add_calibration_options, check_calibration_options, use_calibration  # noqa: E402
 from tools.predicting.images import prepared  # noqa: E402
+from tools.predicting.models import load_for_classes, load_for_search  # noqa: E402
 from tools.predicting.output import Row, as_csv, as_json, as_text  # noqa: E402
 from trainers.common.finite import InvalidLogits  # noqa: E402
 from trainers.common.runs.files import write_atomically  # noqa: E402
@@ -110,7 +112,7 @@ def write(rows, args, what: str, formats=(as_csv, as_json, as_text)) -> None:
     to_csv, to_json, to_text = formats
     for path, format_rows in ((args.csv, to_csv), (args.json, to_json)):
         if path == "-":
-            print(format_rows(rows), end="")
+            print(format_rows(rows).encode("utf-8", "backslashreplace").decode(), end="")  # as in a file
         elif path:
             write_atomically(path, format_rows(rows))
             print(f"Wrote {what} to {path}", file=sys.stderr)
@@ -132,9 +134,8 @@ def search(args) -> int:
     folders = {folder: find_images([folder]) for folder in dict.fromkeys(args.images)}
     paths = [path for found in folders.values() for path in found]
     check_outputs(args, paths)
-    classifier = load(args, texts, template=args.template or "{}")
-    search.check_method(classifier.trainer)
-    text = classifier.text_features()
+    classifier = load_for_search(args)
+    text = search.text_features(classifier.trainer, texts, args.template)
     found = [search.find(classifier, *item, args.batch_size, text.shape[1]) for item in folders.items()]
     results = dict(zip(texts, search.rank(text, found, args.top), strict=True))
     write(results, args, f"the results of {len(texts):,} searches", (search.as_csv, search.as_json, search.as_text))
@@ -156,7 +157,7 @@ def run(args) -> int:
         return search(args)
     paths = find_images(args.images)
     check_outputs(args, paths)
-    classifier = load(args)
+    classifier = load_for_classes(args)
     use_calibration(classifier, args)
     rows = []
     unreadable = 0

@@ -123,7 +123,9 @@ class Reproduction:
     def run(self) -> int:
         """Runs the jobs of the plan whose state is not known yet. Returns the exit code."""
         jobs = [job for job in self.plan.jobs if job.output not in self.states]
-        jobs, notes = split_by_data(jobs)
+        with_data, notes = split_by_data(jobs)
+        if not self.args.dry_run:  # which also estimates the time of jobs whose data are still to be prepared
+            jobs = with_data
         self.add_notes([*notes, *without_trace(self.studies, self.plan)])
         shown_only = self.args.dry_run or self.args.commands
         waiting = len(self.plan.waiting)

@@ -5,10 +5,11 @@ python tools/retrieve.py RUN --data glyph_captions
 python tools/retrieve.py zero-shot RUN RUN --data dataset_flickr30k.json --images flickr30k-images --backbone ViT-B/16
 python tools/retrieve.py RUN --data captions.csv --split val
 
-RUN is a finished run of a method that encodes any text, such as CLIPFit or LoRA. It is compared with zero-shot CLIP
-with the same backbone. --data is Karpathy's JSON file of Flickr30k or COCO, a CSV file with rows image,caption[,split],
-or the bundled glyph_captions. Prints recall at 1, 5 and 10 in both directions, the median ranks, and the mean of the
-six recalls with its 95 % confidence interval. Features are kept on disk for the next call. See docs/retrieval.md.
+RUN is a finished run of a method that encodes any text, such as CLIPFit, LoRA or CoOp, whose learned context then
+stands before each caption. It is compared with zero-shot CLIP with the same backbone. --data is Karpathy's JSON file of
+Flickr30k or COCO, a CSV file with rows image,caption[,split], or the bundled glyph_captions. Prints recall at 1, 5 and
+10 in both directions, the median ranks, and the mean of the six recalls with its 95 % confidence interval. Features are
+kept on disk for the next call. See docs/retrieval.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
 from runtime.user_errors import exit_code  # noqa: E402
-from tools.classifier_options import OPTIONS, load_plugins  # noqa: E402
+from tools.classifier_options import OPTIONS, check_distinct, load_plugins  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -32,7 +33,7 @@ def parse_args(argv=None):
     parser.add_argument("--data", required=True, help="glyph_captions, or a JSON or CSV file with captions")
     parser.add_argument("--images", default="", help="folder of the images (default: next to the file)")
     parser.add_argument("--root", default="data", help="folder of the bundled captions (default: data)")
-    parser.add_argument("--split", default="test", help="train, val or test (default: test)")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default: test")
     parser.add_argument(
         "--captions", type=int, default=0, metavar="N", help="use the first N captions per image (default: all)"
     )
@@ -56,9 +57,7 @@ def check(args) -> None:
     for name, least in (("captions", 0), ("batch_size", 1), ("workers", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
-    for model in args.models:
-        if args.models.count(model) > 1:
-            raise ValueError(f"{model} is given twice")
+    check_distinct(args.models)
 
 
 def read_data(args):
@@ -74,12 +73,13 @@ def evaluate_all(args, captions) -> list:
     from tools.retrieving import models
     from tools.retrieving.features import prepare
     from tools.retrieving.results import evaluate
+    from trainers.common.inference.captions import check_encoder
 
-    default = "micro" if args.data == "glyph_captions" else "ViT-B/16"
+    default = "micro" if args.data == "glyph_captions" else ""
     zero_shot, results = {}, []
     for name in args.models:
         if name != models.ZERO_SHOT:
-            models.check(name, args.epoch)
+            check_encoder(name, args.epoch)
     for name in args.models:
         if name == models.ZERO_SHOT:
             model = reference = models.zero_shot(args.backbone or default, args.device, args.precision)
@@ -111,7 +111,7 @@ def run(args) -> None:
     found = {name: files.published(name, args.data, args.split, captions) for name in backbones}
     recalls = {name: values for name, (_, values) in found.items() if values}
     rows = files.table(results, recalls)
-    notes = notes_of(results)
+    notes = notes_of(results, captions)
     print(files.text(rows))
     print("\n".join(notes))
     heading = f"Retrieval on {args.data}, {args.split}: {captions.describe()}"
@@ -120,15 +120,23 @@ def run(args) -> None:
     print(f"Results: {args.output}")
 
 
-def notes_of(results: list) -> list[str]:
+def notes_of(results: list, captions) -> list[str]:
     """Returns what a reader of the table must know."""
+    from trainers.common.inference.retrieval import DEPTHS
+
     notes = [
         "image R@k: right image among the first k for a caption; text R@k: a right caption among the first k for an "
         "image; in %. mean R: mean of the six, with its 95 % bootstrap interval over images.",
     ]
+    n_images = len(captions.images)
+    if n_images <= max(DEPTHS):
+        notes.append(f"image R@k is 100 % for every model if k is at least the number of images, here {n_images}")
     for result, _ in results:
+        if result.context_tokens:
+            notes.append(f"{result.label}: captions stand in its learned context of {result.context_tokens} tokens.")
         if result.n_cut:
-            notes.append(f"{result.n_cut:,} captions were cut off at the context length of {result.backbone}")
+            room = f" without the {result.context_tokens} tokens of the context" if result.context_tokens else ""
+            notes.append(f"{result.n_cut:,} captions were cut off at the context length of {result.backbone}{room}.")
     return list(dict.fromkeys(notes))
 
 

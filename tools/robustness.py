@@ -100,7 +100,7 @@ def run(args) -> None:
     models, cfg, images = load(args)
     sizes = {tuple(model.classifier.trainer.cfg.INPUT.SIZE) for model in models}
     conditions = conditions_of(args, min(sizes))
-    images.check_folder([each for each in conditions if each.name in args.corruptions])
+    images.check_folder(conditions)
     folder = output_folder(args, "robustness")
     with FolderLock(str(folder)):
         evaluation = Evaluation(models, images, conditions, str(folder))

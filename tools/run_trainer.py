@@ -8,8 +8,10 @@ from pathlib import Path
 import datasets  # noqa: F401  (registers datasets and their config keys)
 import train
 from dassl.engine import build_trainer
+from trainers.common.captioned import is_captioned
 from trainers.common.inference.saved_run import find_method, make_cfg
 from trainers.common.runs import record
+from trainers.common.runs.image_hashes import SPLIT_NAMES, content, content_differences
 
 DATASETS = Path(train.__file__).resolve().parent / "configs" / "datasets"
 
@@ -28,7 +30,7 @@ def trainer_with_data(
         backbone, precision: default: those of the run.
 
     Raises:
-        FileNotFoundError, ValueError: the dataset is not in `root`.
+        FileNotFoundError, ValueError: the dataset is not in `root`, or has other images than in the training.
     """
     changes = {
         "DATALOADER.TEST.BATCH_SIZE": batch_size,
@@ -42,16 +44,42 @@ def trainer_with_data(
         train.merge_file(cfg, str(DATASETS / f"{dataset}.yaml"), "--also")
         cfg.freeze()
     with contextlib.redirect_stdout(io.StringIO()):
-        return build_trainer(cfg)
+        trainer = build_trainer(cfg)
+    if not dataset:
+        check_images(run, trainer.dm.dataset, cfg.DATASET.SUBSAMPLE_CLASSES)
+    return trainer
+
+
+def check_images(run: str, dataset, classes: str, splits=tuple(SPLIT_NAMES)) -> None:
+    """Raises ValueError if a run had other images in `splits` than its dataset has now.
+
+    If images were added or removed, a new split may test, or calibrate, on images that the run was trained on. Other
+    classes than those of the run have other images, so they are not compared; nor are those of a run without a record.
+    """
+    recorded = record.read(os.path.join(run, record.FILE)) or {}
+    if recorded.get("classes") != classes:
+        return
+    differences = content_differences(recorded.get("content"), content(dataset, splits), splits)
+    if differences:
+        raise ValueError(
+            f"{run}: the images of {recorded['dataset']} have changed since the run ({'; '.join(differences)}): "
+            "some that it was trained on may be validation or test images now. Restore them, name their folder by "
+            "--root, or train again"
+        )
 
 
 def cfg_with_data(state: dict, run: str, root="", classes="", changes: dict | None = None):
     """Returns the config of a run with the folder of its datasets. Arguments as in `trainer_with_data`.
 
-    Raises ValueError if the weights do not say which dataset the run has.
+    Raises ValueError if the weights do not say which dataset the run has, or if it has captions and no classes.
     """
     if "DATASET.NAME" not in state["settings"]:
         raise ValueError(f"{run} does not record the dataset of the run: give a run directory or a checkpoint")
+    if is_captioned(state["settings"]["DATASET.NAME"]):
+        raise ValueError(
+            f"{run} was trained on images with captions, which have no classes: evaluate it with tools/retrieve.py, or "
+            "with train.py --eval-only on a data set of classes"
+        )
     find_method(state["meta"]["trainer"])  # registers its options
     found = root or (record.read(os.path.join(run, record.FILE)) or {}).get("root")
     return make_cfg(state, {"DATASET.ROOT": found, "DATASET.SUBSAMPLE_CLASSES": classes, **(changes or {})})

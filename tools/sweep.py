@@ -24,6 +24,7 @@ from tools.recipe import shots_number  # noqa: E402
 from tools.sweeping import choosing  # noqa: E402
 from tools.sweeping.cost import Costs  # noqa: E402
 from tools.sweeping.devices import GPUS, each_on, environments  # noqa: E402
+from tools.sweeping.launch import Launcher  # noqa: E402
 from tools.sweeping.local import Runner  # noqa: E402
 from tools.sweeping.plan import PROTOCOLS, check_folders, plan  # noqa: E402
 from tools.sweeping.process import command  # noqa: E402
@@ -219,15 +220,17 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
         return submit_or_report(args, expected, states, at_a_time, finish)
     to_run = [job for job in jobs if states[job].status != "finished"]
     choosing.write_choices(jobs)
-    while to_run:
-        runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job)
-        outcomes = runner.run()
-        if runner.stops:
-            print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
-            return 130
-        states |= outcomes
-        to_run = add_tests(expected, states)
-        choosing.write_choices(to_run)
+    forked = [] if args.gpus_per_job > 1 else [expected[job] for job in to_run]  # torchrun starts new processes
+    with Launcher(forked, slots[0]) as launcher:
+        while to_run:
+            runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job, launcher)
+            outcomes = runner.run()
+            if runner.stops:
+                print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
+                return 130
+            states |= outcomes
+            to_run = add_tests(expected, states)
+            choosing.write_choices(to_run)
     return finish(states, args)
 
 

@@ -9,9 +9,14 @@ import runtime  # noqa: F401  (makes dassl importable)
 
 def register_all() -> None:
     """Imports every method, which registers its trainer and config keys with Dassl."""
-    for module in pkgutil.iter_modules(__path__[:1]):  # plugins append their folders to __path__
-        if not module.ispkg:
-            importlib.import_module(f"{__name__}.{module.name}")
+    for name in modules():
+        importlib.import_module(name)
+
+
+def modules() -> list[str]:
+    """Returns the names of the modules of the methods: ["trainers.bitfit", "trainers.clap", ...]."""
+    found = pkgutil.iter_modules(__path__[:1])  # plugins append their folders to __path__
+    return [f"{__name__}.{module.name}" for module in found if not module.ispkg]
 
 
 def methods() -> dict[str, type]:

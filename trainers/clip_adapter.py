@@ -46,6 +46,7 @@ class CLIP_Adapter(ClipTrainer):
     """CLIP-Adapter's trainer: minimises CE."""
 
     section = "CLIP_ADAPTER"
+    for_any_text = ("encode_image",)
     one_image_feature = True
     model_name = "clip_adapter"
     not_loaded = ("token_prefix", "token_suffix")

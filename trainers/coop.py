@@ -14,6 +14,7 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.learned_context import LearnedContext
 from .common.prompt_learner import PromptLearner, check_context, context_words, initial_context, placeholders
 from .common.prompts import add_coop_options
 from .common.trainer import ClipTrainer
@@ -22,7 +23,7 @@ add_coop_options()
 
 
 @TRAINER_REGISTRY.register()
-class CoOp(ClipTrainer):
+class CoOp(LearnedContext, ClipTrainer):
     """CoOp's trainer: minimises CE. If CTX_INIT has words, they initialise the context and set its number of tokens."""
 
     section = "COOP"
@@ -55,6 +56,8 @@ class CoOp(ClipTrainer):
         print(f'Initial context: "{text}" ({ctx.shape[-2]} learned tokens)')
         return PromptLearner(self.text_encoder, classnames, text, ctx, self.options.CLASS_TOKEN_POSITION)
 
-    def text_features(self):
-        packed = self.tuned.packed_prompts
-        return self.encode_text(packed, x=self.tuned(words=self.word_embeddings(packed)))[0]  # (n_cls, E)
+    @classmethod
+    def caption_obstacle(cls, tensors):
+        if tensors["ctx"].dim() == 3:
+            return "has learned a context of its own for each class (TRAINER.COOP.CSC), so captions have none"
+        return super().caption_obstacle(tensors)

@@ -23,6 +23,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.learned_context import LearnedContext
 from .common.models import places
 from .common.models.backbones import outline
 from .common.prompt_learner import PromptLearner, context_words, placeholders, random_context, word_context
@@ -42,7 +43,7 @@ OFFICIAL_TOKENS = re.compile(r"(image|text)_encoder\.(?:transformer\.resblocks\.
 
 
 @TRAINER_REGISTRY.register()
-class IVLP(ClipTrainer):
+class IVLP(LearnedContext, ClipTrainer):
     """IVLP's trainer: minimises CE."""
 
     section = "IVLP"
@@ -100,12 +101,6 @@ class IVLP(ClipTrainer):
             tuned.image_tokens = nn.Parameter(tokens)
             print(f"Learned image tokens: {n_image} in {image_depth} blocks")
         return tuned
-
-    def text_features(self):
-        learner = self.tuned.prompt_learner
-        x = learner(words=self.word_embeddings(learner.packed_prompts))
-        deep = tuple(getattr(self.tuned, "deep_text_tokens", ()))
-        return self.encode_text(learner.packed_prompts, x=x, deep=deep)[0]  # (n_cls, E)
 
     def image_features(self, image, tuned=True):
         if not tuned or not hasattr(self.tuned, "image_tokens"):

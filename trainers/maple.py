@@ -20,6 +20,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
+from .common.learned_context import LearnedContext
 from .common.prompt_learner import (
     PromptLearner,
     check_context,
@@ -57,7 +58,7 @@ class MultiModalPromptLearner(PromptLearner):
 
 
 @TRAINER_REGISTRY.register()
-class MaPLe(ClipTrainer):
+class MaPLe(LearnedContext, ClipTrainer):
     """MaPLe's trainer: minimises CE."""
 
     section = "MAPLE"
@@ -93,10 +94,8 @@ class MaPLe(ClipTrainer):
         )
         return tuned
 
-    def text_features(self):
-        learner = self.tuned.prompt_learner
-        x = learner(words=self.word_embeddings(learner.packed_prompts))
-        return self.encode_text(learner.packed_prompts, x=x, deep=tuple(learner.compound_prompts_text))[0]
+    def deep_tokens(self, learner):
+        return tuple(learner.compound_prompts_text)
 
     def image_features(self, image, tuned=True):
         if not tuned:

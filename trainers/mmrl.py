@@ -81,6 +81,7 @@ class MMRL(ClipTrainer):
     one_image_feature = True
 
     fuses = True  # predictions use both image features
+    for_any_text = ("model_inference",)  # without the learned tokens' feature, as for other classes
 
     @classmethod
     def complete_cfg(cls, cfg):

@@ -24,6 +24,7 @@ from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from .common import prompt_ensemble
+from .common.learned_context import LearnedContext
 from .common.models import places
 from .common.prompt_learner import PromptLearner, check_context, placeholders, random_context
 from .common.trainer import ClipTrainer
@@ -38,10 +39,11 @@ cfg_default.TRAINER.PROMPT_TUNING.TUNE = ()  # parameter sets of CLIP tuned too
 
 
 @TRAINER_REGISTRY.register()
-class PromptTuning(ClipTrainer):
+class PromptTuning(LearnedContext, ClipTrainer):
     """Prompt tuning's trainer: minimises CE."""
 
     section = "PROMPT_TUNING"
+    for_any_text = ("text_features",)
     model_name = "prompt_tuning"
 
     @classmethod
@@ -94,13 +96,8 @@ class PromptTuning(ClipTrainer):
 
     def text_features(self):
         if not self.learners:
-            return super().text_features()
-        deep = tuple(getattr(self.tuned, "deep_text_tokens", ()))
-        passes = []
-        for learner in self.learners:
-            x = learner(words=self.word_embeddings(learner.packed_prompts))
-            passes.append(self.encode_text(learner.packed_prompts, x=x, deep=deep)[0])
-        return self.class_features(passes)  # (n_cls, E)
+            return ClipTrainer.text_features(self)
+        return self.class_features([self.learned_features(learner) for learner in self.learners])  # (n_cls, E)
 
     def image_features(self, image, tuned=True):
         if not tuned or not hasattr(self.tuned, "image_tokens"):

@@ -27,6 +27,7 @@ from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from .common.classes import check_text
+from .common.learned_context import LearnedContext
 from .common.losses import distillation_loss
 from .common.models import places
 from .common.models.backbones import outline
@@ -54,8 +55,11 @@ class ClassAwarePromptLearner(PromptLearner):
         dim = text_encoder.dim
         layers = {"linear1": nn.Linear(dim, dim // 4), "linear2": nn.Linear(dim // 4, n_ctx * width)}
         self.meta_net = nn.ModuleDict(layers)
+
+    def set_prompts(self, text_encoder, tokens):
+        super().set_prompts(text_encoder, tokens)
         # The learned rows of a class get rows of the class tokens below
-        index = self.class_index * n_ctx + self.packed_prompts.learned_index
+        index = self.class_index * len(self.ctx) + self.packed_prompts.learned_index
         self.class_prompts = replace(self.packed_prompts, learned_index=index)
 
     def class_tokens(self, features: torch.Tensor) -> torch.Tensor:
@@ -66,10 +70,11 @@ class ClassAwarePromptLearner(PromptLearner):
 
 
 @TRAINER_REGISTRY.register()
-class TCP(ClipTrainer):
+class TCP(LearnedContext, ClipTrainer):
     """Minimises CE + W * (1 - mean_k cos(w_k, w_k^clip)). The teacher uses the dataset's prompt template."""
 
     section = "TCP"
+    for_any_text = ("text_features",)
     model_name = "prompt_learner"
     not_loaded = ("token_prefix", "token_suffix")
 
@@ -111,10 +116,23 @@ class TCP(ClipTrainer):
         return ClassAwarePromptLearner(self.text_encoder, classnames, prompt, ctx)
 
     def text_features(self):
-        learner = self.tuned
+        return self.class_aware_features(self.tuned, self.zero_shot_features())
+
+    def class_aware_features(self, learner: ClassAwarePromptLearner, frozen: torch.Tensor) -> torch.Tensor:
+        """Returns the text features (n, E) of the prompts of a learner, given those of the frozen CLIP (n, E)."""
         x = learner(words=self.word_embeddings(learner.packed_prompts))
-        deep = (*[None] * (self.options.LAYER - 1), learner.class_tokens(self.zero_shot_features()))
-        return self.encode_text(learner.class_prompts, x=x, deep=deep)[0]  # (n_cls, E)
+        deep = (*[None] * (self.options.LAYER - 1), learner.class_tokens(frozen))
+        return self.encode_text(learner.class_prompts, x=x, deep=deep)[0]
+
+    def caption_tokens(self, captions):
+        """Returns tokens (n, 2 L): with the learned tokens, and as the frozen CLIP encodes the captions."""
+        tokens, was_cut = super().caption_tokens(captions)
+        return torch.cat([tokens, self.text_encoder.tokenizer.cut(captions)[0]], dim=1), was_cut
+
+    def encode_captions(self, tokens):
+        tokens, plain = tokens.chunk(2, dim=1)
+        frozen = self.encode_text(self.text_encoder.pack(plain).to(self.device), tuned=False)
+        return self.class_aware_features(self.tuned.of_other_prompts(self.text_encoder, tokens), frozen)
 
     def losses(self, image, label):
         text = self.text_features()

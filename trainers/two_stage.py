@@ -61,6 +61,7 @@ class TwoStage(ClipTrainer):
     section = "TWO_STAGE"
     model_name = "two_stage"
     lr_per_iteration = True
+    for_any_text = ("text_features",)  # a class that was not trained on has those of CLIP as tuned in stage 1
     traceable = False  # its stages train different parameters
 
     in_stage_2 = False

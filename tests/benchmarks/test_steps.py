@@ -13,7 +13,7 @@ import steps  # noqa: E402
 
 from tests.benchmarks.tables import find_row, numbers  # noqa: E402
 
-ARGS = {"classes": [5], "size": "tiny", "batch": 2, "precision": "fp32", "rounds": 1}
+ARGS = {"classes": [5], "size": "tiny", "batch": 2, "precision": "fp32", "rounds": 1, "clock": "wall"}
 CASES = [
     "plain image tower", "our image tower", "plain text", "our text", "plain step", "our step",
     "our step, checkpointing",
@@ -38,13 +38,15 @@ def test_every_case_is_a_training_step(case, tiny, monkeypatch):
 
 
 def test_tables(capsys):
-    args = argparse.Namespace(**{**ARGS, "classes": [100, 1000]})
+    args = argparse.Namespace(**{**ARGS, "classes": [100, 1000]}, plain=100, variants=[])
     seconds = {
+        ("large product", 1): 1,
         ("plain image tower", 1): 10, ("our image tower", 1): 5, ("plain text", 50): 6, ("plain text", 100): 11,
         ("plain step", 100): 22, ("our text", 100): 1, ("our step", 100): 6, ("our text", 1000): 4,
         ("our step", 1000): 9,
     }  # fmt: skip
     results = {key: {"seconds": s, "mb": 1000 * s} for key, s in seconds.items()}
+    assert set(steps.cases_of(args)) == set(results)
     steps.report_times(args, results)
     steps.report_ratios(args, results)
     out = capsys.readouterr().out
@@ -57,6 +59,18 @@ def test_tables(capsys):
     assert numbers(find_row(out, "our step / our image tower")) == [1.2, 1.8]
     assert numbers(find_row(out, "peak memory: ours / plain")) == [0.27]
     assert out.splitlines()[-1].startswith("\\* ")  # explains the extrapolation
+
+
+def test_ratios_without_the_plain_implementation_and_with_all_of_it():
+    args = argparse.Namespace(**{**ARGS, "classes": [100, 1000]}, plain=0, variants=["no-graph"])
+    assert not any("plain" in case for case, _ in steps.cases_of(args))
+    assert ("our step, no-graph", 1000) in steps.cases_of(args)
+    results = {key: {"seconds": 2.0, "mb": 1} for key in steps.cases_of(args)}
+    assert steps.ratios(results, 1000) == {"our step / our image tower": "1.00"}
+    args.plain = 1000
+    assert ("plain step", 1000) in steps.cases_of(args) and ("plain text", 50) not in steps.cases_of(args)
+    results = {key: {"seconds": 6.0 if "plain" in key[0] else 2.0, "mb": 1} for key in steps.cases_of(args)}
+    assert steps.ratios(results, 1000)["step: plain / ours"] == "3.00"  # measured: without a star
 
 
 @pytest.mark.parametrize("case", evaluation.CASES)

@@ -40,6 +40,7 @@ def karpathy(**splits):
     [
         'image,caption\na.jpg,a dog\na.jpg,"a dog, on grass"\nb.jpg,a cat\n',
         '\ufeffa.jpg,a dog\nb.jpg," a cat"\na.jpg,"a dog, on grass"\n',
+        'image,caption\na.jpg,a dog\n./a.jpg,"a dog, on grass"\nb.jpg,a cat\n',
         "image;caption\na.jpg;a dog\na.jpg;a dog, on grass\nb.jpg;a cat\n",
         "a.jpg\ta dog\r\na.jpg\ta dog, on grass\r\n\r\nb.jpg\ta cat\r\n",
         "Caption\tFile Name\na dog\ta.jpg\na dog, on grass\ta.jpg\na cat\tb.jpg\n",
@@ -91,6 +92,11 @@ def test_karpathys_files(root):
         ("x.csv", "a.jpg,a dog, on grass, asleep\nb.jpg,a cat\n", ["quotes", "on grass"]),
         ("x.csv", 'image,caption\na.jpg,a dog, on grass, asleep\nb.jpg,"a cat, asleep"\n', ["quotes", "on grass"]),
         ("x.csv", "a.jpg;a dog, black\nb.jpg;a dog, white\n", ["commas", "semicolons", "image;caption"]),
+        (
+            "x.json",
+            '{"images": [{"filename": "a.jpg", "split": "test", "sentences": [{"raw": "\\ud800"}]}]}',
+            ["ud800"],
+        ),
         ("x.csv", "a.jpg,\n", ["a.jpg", "''"]),
         ("x.csv", ",a dog\n", ["path", "a dog"]),
         ("x.csv", "a.jpg,a dog,holdout\n", ["a.jpg", "train", "val", "test", "'holdout'"]),

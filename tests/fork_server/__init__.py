@@ -3,10 +3,10 @@
     subprocess.run([python(), "train.py", "--help"])
 
 Importing torch and other packages takes seconds, more than most programs of the tests need for their own work. So
-`server.py` imports these packages once per test process. The Python that `python()` names is `client.py`. It asks the
-server for a fork, which runs the program with the client's arguments, environment, folder and open files. The client
-passes signals on and ends as the program does. `sys.executable` of the program is the client again, so what it starts
-is as fast.
+`runtime/fork_server` imports these packages once per test process. The Python that `python()` names is `client.py`. It
+asks the server for a fork, which runs the program with the client's arguments, environment, folder and open files. The
+client passes signals on and ends as the program does. `sys.executable` of the program is the client again, so what it
+starts is as fast.
 
 The server imports nothing of this repository, so a program reads its modules, plugins and environment variables itself.
 What differs: `os.getpid()` is not the client's, warnings of torch's own import are not shown, and objects that exist at
@@ -18,13 +18,15 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+from runtime import fork_server
+from runtime.fork_server import request
+
 FOLDER = Path(__file__).parent
 # A `#!` line has limits.
-IS_POSSIBLE = sys.platform == "linux" and " " not in sys.executable and len(sys.executable) < 100
+IS_POSSIBLE = fork_server.IS_POSSIBLE and " " not in sys.executable and len(sys.executable) < 100
 
 
 @functools.cache
@@ -33,12 +35,11 @@ def python() -> str:
     if not IS_POSSIBLE:
         return sys.executable
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    command = [sys.executable, str(FOLDER / "server.py")]
-    server = subprocess.Popen(
-        command, cwd=FOLDER, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        start_new_session=True,  # Ctrl-C ends the tests, and the end of the tests ends the server
-    )  # fmt: skip
-    path = server.stdout.readline().strip()
-    assert path, f"the fork server ended with exit code {server.wait()}"
-    atexit.register(server.communicate)  # closes its stdin, which ends it
-    return path
+    server = fork_server.ForkServer(fork_server.PACKAGES, environment, FOLDER)
+    atexit.register(server.close)
+    client = Path(server.place, "python")
+    parts = [Path(request.__file__), FOLDER / "client.py"]
+    client.write_text("\n".join([f"#!{sys.executable} -IS", *(part.read_text() for part in parts)]))
+    client.chmod(0o755)
+    server.wait_until_ready()
+    return str(client)

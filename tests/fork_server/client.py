@@ -1,13 +1,11 @@
-"""Runs a program in a fork of server.py: client.py [-u] [-W ignore] (PROGRAM | -m MODULE) [ARGUMENTS].
+"""Runs a program in a fork of the server: python [-u] [-W ignore] (PROGRAM | -m MODULE) [ARGUMENTS].
 
 Replaces itself by a real Python for other options, for environment variables that only a start reads, and if a stream
-is closed.
+is closed. Its file begins with the code of `runtime/fork_server/request.py`, as it cannot import that.
 """
 
-import marshal
 import os
 import signal
-import socket
 import sys
 
 AFTER_START = {
@@ -22,6 +20,7 @@ PASSED_ON = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signa
 def split(arguments: list[str], environment: dict[str, str]) -> tuple[dict, list[str]]:
     """Returns the options of Python and the command, which is empty if there are options that the server lacks."""
     options = {
+        "executable": os.path.abspath(__file__),
         "quiet": environment.get("PYTHONWARNINGS") == "ignore",
         "unbuffered": bool(environment.get("PYTHONUNBUFFERED")),
         "encodings": [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr) if stream],
@@ -58,15 +57,13 @@ def main() -> None:
     options, command = split(arguments, environment)
     if not command or needs_real_python(environment):
         os.execv(sys.executable, [sys.executable, *arguments])
-    numbers = open_files()
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(os.path.join(os.path.dirname(__file__), "socket"))
     ignored = [number for number in PASSED_ON if signal.getsignal(number) == signal.SIG_IGN]
-    request = marshal.dumps((options, command, environment, os.getcwd(), numbers, ignored))
-    socket.send_fds(connection, [len(request).to_bytes(4, "big")], numbers)
-    connection.sendall(request)
+    path = os.path.join(os.path.dirname(__file__), "socket")
+    files = {number: number for number in open_files()}
+    connection = send(path, options, command, environment, os.getcwd(), files, ignored)  # noqa: F821
     for number in set(PASSED_ON) - set(ignored):
         signal.signal(number, lambda number, frame: connection.send(bytes([number])))
+    connection.recv(4)  # the process id
     finish(connection.recv(4))
 
 

@@ -11,12 +11,13 @@ from PIL import Image
 
 import train
 from dassl.engine import TRAINER_REGISTRY
-from tests.user_errors import assert_facts
+from tests.user_errors import assert_facts, raises_user_error
 from tools import episodes
 from tools.episodic import sampling, trained
 from tools.episodic.frozen import nearest_mean
+from tools.episodic.results import Results
 from tools.episodic.sampling import Pool, sample
-from tools.episodic.setup import make_cfg
+from tools.episodic.setup import identity_of, make_cfg
 from trainers import register_all
 from trainers.common.inference.saved_run import find_method
 from trainers.common.models.loading import load_clip
@@ -243,6 +244,21 @@ def test_an_unknown_dataset(tmp_path, capsys):
     assert_facts(capsys.readouterr().err, "'digitz'", "digits")
 
 
+def test_other_images_under_the_same_names_are_others(tmp_path):
+    path = tmp_path / "image.png"
+    args = episodes.parse_args(["digits"])
+    cfg = make_cfg(args, "NearestMean", 1)
+    identities = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        identities.append(identity_of(cfg, args, "NearestMean", 1, [Pool("a", [str(path)], [str(path)])], {}))
+    results = Results(str(tmp_path / "out"), identities[0])
+    results.start().close()
+    results.resume()
+    with raises_user_error("content", str(tmp_path / "out")):
+        Results(str(tmp_path / "out"), identities[1]).resume()
+
+
 def test_classes_with_few_images_are_left_out(run, tmp_path):
     code, out, _ = run("--episodes", "2", "--shots", "89", "--ways", "2", *FAST[:1], *FAST[-2:])
     record = json.loads((tmp_path / "out" / "NearestMean_2way_89shot" / "episodes.json").read_text())
@@ -263,7 +279,7 @@ def test_the_tuned_clip_of_a_run(run, digits_root, tmp_path):
     argv = ["--trainer", "CLIPFit", "--root", str(digits_root), "--seed", "1", "--output-dir", str(tmp_path / "run")]
     argv += ["--config-file", "configs/trainers/CLIPFit/micro_ep100.yaml", "--backbone", "micro"]
     argv += ["--dataset-config-file", "configs/datasets/digits.yaml", "DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "10"]
-    assert train.main([*argv, "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False"]) == 0
+    assert train.main([*argv, "OPTIM.LR", "0.02", "DATALOADER.NUM_WORKERS", "0", "USE_CUDA", "False"]) == 0
     assert run("--episodes", "6", *FAST[:1], *FAST[-2:], output="frozen")[0] == 0
     assert run("--episodes", "6", "--run", str(tmp_path / "run"), output="tuned")[0] == 0
     for method in ("NearestMean", "ZeroshotCLIP"):

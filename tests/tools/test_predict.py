@@ -2,16 +2,20 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from clip import tokenize
 
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
+from trainers.common.models.loading import load_clip
 from trainers.common.runs.finished import read_run
 
 
@@ -45,6 +49,32 @@ def test_one_image(call):
     assert lines[1].split("%") == [f"{100 * probability:7.2f}", f"  {name}"]
     code, out, _ = call(path, "--top", 2, "--classes", "cat, dog,fish", "--template", "a {}!", "--precision", "bf16")
     assert len(out.splitlines()) == 3 and {line.split()[1] for line in out.splitlines()[1:]} < {"cat", "dog", "fish"}
+
+
+def test_a_name_that_is_not_utf_8(call, tmp_path):
+    """The name is written as escapes, which JSON turns into the name again."""
+    images, path = tmp_path / "odd", tmp_path / "p.json"
+    images.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(next(call.images.rglob("*.PNG")), images / name)
+    code, out, _ = call(images, "--csv", "-", "--json", path)
+    assert code == 0 and r"caf\udce9.png" in out
+    assert json.loads(path.read_text())[0]["image"] == str(images / name)
+
+
+def test_zero_shot_clip_needs_no_run(call, trained):  # noqa: F811
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    backbone = ("--backbone", trained().cfg.MODEL.BACKBONE.NAME)
+    code, out, err = call(path, *backbone, "--classes", "cat,dog", "--json", "-", run="zero-shot")
+    assert code == 0, err
+    model = load_clip(backbone[1])
+    with torch.no_grad():
+        logits, _ = model(call.classifier.prepare(path)[None], tokenize(["a photo of a cat.", "a photo of a dog."]))
+    expected = dict(zip(("cat", "dog"), logits.softmax(dim=-1)[0].tolist(), strict=True))
+    found = {item["name"]: item["probability"] for item in json.loads(out)[0]["classes"]}
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert_user_error(call(path, *backbone, run="zero-shot"), "zero-shot", "--classes")
+    assert_user_error(call(path, *backbone, "--classes", "a,b", "--epoch", 2, run="zero-shot"), "--epoch 2")
 
 
 def test_a_folder_to_csv_and_json(call, tmp_path):

@@ -14,6 +14,7 @@ from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
 from tools.predicting import index as index_module
 from tools.predicting import search
+from tools.zero_shot import load_zero_shot
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
 
@@ -84,9 +85,17 @@ def test_images_are_ranked_by_their_similarity_to_a_text(call, folder, trained, 
 
 def test_a_learned_context_stands_before_the_text(call, folder, trained):  # noqa: F811
     run = trained("CoOp").output_dir
-    code, out, _ = call(folder, "--search", TEXT, "--top", 12, run=run)
-    expected = plain_ranking(load_tuned(run), images(folder), TEXT)
+    code, out, _ = call(folder, "--search", f"{TEXT}.", "--top", 12, run=run)
+    expected = plain_ranking(load_tuned(run), images(folder), TEXT)  # the prompt of a class ends in a full stop
     assert code == 0 and [line.split()[1] for line in out.splitlines()[1:]] == [path for path, _ in expected]
+
+
+def test_zero_shot_clip_needs_no_run(call, folder, trained):  # noqa: F811
+    backbone = trained().cfg.MODEL.BACKBONE.NAME
+    code, out, err = call(folder, "--search", TEXT, "--top", 12, "--backbone", backbone, run="zero-shot")
+    expected = plain_ranking(load_zero_shot(backbone, ["a class"]), images(folder), TEXT)
+    assert code == 0, err
+    assert [line.split()[1] for line in out.splitlines()[1:]] == [path for path, _ in expected]
 
 
 def test_only_new_and_changed_images_are_encoded(call, folder, trained):  # noqa: F811
@@ -245,7 +254,7 @@ def test_several_folders(call, folder):
 def test_methods_without_features_of_any_text_are_refused(call, folder, trained, method):  # noqa: F811
     run = trained(method).output_dir
     result = call(folder, "--search", TEXT, run=run)
-    assert_user_error((result[0], result[2].splitlines()[-1]), "--search", method)
+    assert_user_error((result[0], result[2].splitlines()[-1]), run, method)
     assert result[1] == "" and not list(folder.parent.glob("*.npz"))
 
 

@@ -174,6 +174,7 @@ def test_corrupted_images_of_a_folder(call, runs, tmp_path):
     assert float(rows["CLIPFit", "1", "frost", "3"]["accuracy"]) == pytest.approx(100 * expected)
     assert str(tmp_path / "c") in out
     before = rows["CLIPFit", "1", "frost", "3"]["pixels"]
+    assert call(one, *options, "--sweep", "grey", "--levels", "50")[0] == 0  # which the folder does not have
     Image.new("RGB", (32, 32)).save(inverted[0])
     assert call(one, *options)[0] == 0  # another file is another result
     assert results(tmp_path / "out")["CLIPFit", "1", "frost", "3"]["pixels"] != before

@@ -2,21 +2,26 @@
 
 import csv
 import json
+from pathlib import Path
 
+import clip
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from datasets import retrieval
 from tests.reference.pairs import PlainPairs, choose
 from tests.user_errors import assert_facts, raises_user_error
+from tools.export import main as export
 from tools.interpolate import main as interpolate
 from tools.reporting.run import read_record
 from tools.retrieving import models
 from tools.retrieving.features import image_features, text_features
 from trainers import methods
 from trainers.common import load_tuned
+from trainers.common.inference.captions import caption_features
 from trainers.common.inference.retrieval import metrics as recalls
 from trainers.common.inference.retrieval import rank_both
 
@@ -238,6 +243,7 @@ def test_runs_are_evaluated_both_ways(on_captions, make, root, tmp_path):
 
 def test_a_run_on_captions_predicts_classes_that_are_given(on_captions, root, tmp_path, capsys):
     on_captions("CLIPFit", "OPTIM.MAX_EPOCH", "1", "TEST.NO_TEST", "True").train()
+    check_exports(str(tmp_path / "run"), capsys)
     with raises_user_error("class names", "classnames"):
         load_tuned(tmp_path / "run")
     capsys.readouterr()
@@ -246,6 +252,27 @@ def test_a_run_on_captions_predicts_classes_that_are_given(on_captions, root, tm
     classifier = load_tuned(tmp_path / "run", ["dog", "cat"])
     assert classifier.trainer.prompts == [["a photo of a dog."], ["a photo of a cat."]]
     assert classifier.predict(str(root / "test_0.png")).logits.shape == (1, 2)
+
+
+def check_exports(run, capsys):
+    """The encoders are exported without classes; formats that predict need them."""
+    for target in ("openai", "delta"):
+        assert export([run, "--to", target]) == 0
+        about = json.loads(Path(run, "exported", target, "classes.json").read_text())
+        assert about["method"] == "CLIPFit" and about["classnames"] == [] and about["prompts"] is None
+    model, _ = clip.load(f"{run}/exported/openai/clip.pt", device="cpu")
+    model.load_state_dict(torch.load(f"{run}/exported/openai/clip.pt", weights_only=True))
+    with torch.no_grad():
+        text = F.normalize(model.encode_text(clip.tokenize(["a red dog"])), dim=-1)
+    for path in (run, f"{run}/exported/delta/tuned.safetensors"):
+        tuned = models.tuned(path).trainer
+        assert torch.allclose(caption_features(tuned, ["a red dog"])[0], text, atol=1e-5)
+    capsys.readouterr()
+    assert export([run, "--to", "head"]) == 1
+    assert_facts(capsys.readouterr().err.splitlines()[-1], "error: ", run, "--classes")
+    assert export([run, "--to", "head", "--classes", "dog,cat"]) == 0
+    about = json.loads(Path(run, "exported", "head", "classes.json").read_text())
+    assert about["classnames"] == ["dog", "cat"] and about["prompts"] == ["a photo of a dog.", "a photo of a cat."]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "amp"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from .processes import in_processes
-from .test_every_method import CLASSES, METHODS, build  # noqa: F401
+from .test_every_method import CLASSES, LIGHT, METHODS, build  # noqa: F401
 
 # Five images per batch: two and three in the shares. 40 validation images are six batches, the last of which has five
 OPTIONS = ("OPTIM.MAX_EPOCH", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "5", "TEST.NO_TEST", "False")
@@ -48,8 +48,9 @@ def compare(one: dict, other: dict):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_learn_what_one_learns(build, method, tmp_path):  # noqa: F811
-    one = trained(build(method, *OPTIONS, output=tmp_path / "one"))
-    first, second = in_processes(2, lambda: trained(build(method, *OPTIONS, output=tmp_path / "two")), tmp_path)
+    options = (*OPTIONS, *LIGHT.get(method, ()))
+    one = trained(build(method, *options, output=tmp_path / "one"))
+    first, second = in_processes(2, lambda: trained(build(method, *options, output=tmp_path / "two")), tmp_path)
     compare(one, first)
     assert first["steps"] == second["steps"] and bool(first["steps"]) == CLASSES[method].trainable
     assert all(torch.equal(tensor, second["tuned"][name]) for name, tensor in first["tuned"].items())

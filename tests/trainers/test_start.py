@@ -1,5 +1,6 @@
 """MODEL.START_FROM: a run that starts from another run's parameters of CLIP."""
 
+import functools
 import json
 import os
 import shutil
@@ -45,8 +46,9 @@ def source(tmp_path_factory, digits_root, tiny):
 
 @pytest.fixture(scope="module")
 def merged(source, tmp_path_factory):
-    """merged(method) -> path of the export of `source(method)`, an ordinary backbone."""
+    """merged(method) -> path of the export of `source(method)`, an ordinary backbone. Each is exported once."""
 
+    @functools.cache
     def exported(method="LayerNormTuning"):
         folder = tmp_path_factory.mktemp("export") / method
         assert export.main([source(method), "--to", "openai", "--out", str(folder)]) == 0

@@ -18,6 +18,13 @@ REFUSED = [pair for pair in PAIRS if CLASSES[pair[0]].image_only and not pair[1]
 SMALL = "DATASET.SUBSAMPLE_CLASSES base TRAINER.CLIPFIT.REG none LOSS.LAMBDA 0.5".split()
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another random CLIP, and the path of its file."""
+    model = random_clip("tiny", seed=5)
+    return model, save_clip(model, tmp_path_factory.mktemp("other") / "other.pt")
+
+
 @pytest.fixture
 def build_small(build):  # noqa: F811
     def with_sets(method, *sets, **kwargs):
@@ -49,15 +56,14 @@ def test_a_set_without_gradient_is_refused(build_small, method, entry):
 
 # Without TCP and CLIPSVD, which also use text features or singular vectors of the frozen CLIP.
 @pytest.mark.parametrize("method", [name for name in TRAINABLE if name not in ("TCP", "CLIPSVD")])
-def test_tuned_parameters_act_as_clips_own(build_small, method, tmp_path):
+def test_tuned_parameters_act_as_clips_own(build_small, other, method, tmp_path):
     """Equal logits: all of CLIP is tuned and random; or the backbone's file holds these values and nothing is tuned."""
-    other = random_clip("tiny", seed=5)
+    values, file = other
     everything = ["image_encoder"] if CLASSES[method].image_only else ["image_encoder", "text_encoder", "logit_scale"]
     tuned = build_small(method, *everything, output=tmp_path / "a")
     for name in tuned.clip_names:
-        tuned.tuned.get_parameter(name).data.copy_(other.get_parameter(name))
+        tuned.tuned.get_parameter(name).data.copy_(values.get_parameter(name))
     sets = ("image_layernorm",) if CLASSES[method].tunes_sets_only() else ()
-    file = save_clip(other, tmp_path / "other.pt")
     plain = build_small(method, *sets, backbone=file, output=tmp_path / "b")
     own = {name: tensor for name, tensor in tuned.tuned.state_dict().items() if name in plain.tuned.state_dict()}
     plain.tuned.load_state_dict(own)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dassl.config import get_cfg_default
+from tools.classifier_options import check_distinct
 from tools.reporting.labels import setting_name
 from trainers.common.inference.saved_run import find_method
 from trainers.common.models.backbones import load_backbone
@@ -23,8 +24,23 @@ NAMED_BY_VALUE = ("TRAINER.NAME", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
 HOW_TO_TRACE = "train it with TRAIN.TRACE True"
 
 
+class OfState:
+    """What the state of a run says; see `checkpoint.tuned_state`."""
+
+    state: dict
+
+    @property
+    def method(self) -> str:
+        return self.state["meta"]["trainer"]
+
+    @property
+    def seed(self) -> int | str:
+        """The seed of the run; "-" if its weights do not say it."""
+        return self.state["settings"].get("SEED", "-")
+
+
 @dataclass
-class AnalysedRun:
+class AnalysedRun(OfState):
     """A finished run.
 
     Attributes:
@@ -40,15 +56,6 @@ class AnalysedRun:
     clip: nn.Module
     trace: trace_file.Traced | None
     label: str = field(default="")
-
-    @property
-    def method(self) -> str:
-        return self.state["meta"]["trainer"]
-
-    @property
-    def seed(self) -> int | str:
-        """The seed of the run; "-" if its weights do not say it."""
-        return self.state["settings"].get("SEED", "-")
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -143,14 +150,6 @@ def load_runs(paths: list[str], epoch: int | None = None, backbone: str = "") ->
     for run, label in zip(runs, labels(runs), strict=True):
         run.label = label
     return runs
-
-
-def check_distinct(paths: list[str]) -> None:
-    """Raises ValueError if two paths are the same run."""
-    places = [os.path.realpath(path) for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"the run {path} is given twice")
 
 
 def labels(runs: list[AnalysedRun]) -> list[str]:

@@ -108,8 +108,6 @@ def calibrate_run(run: str, state: dict, file: str, args) -> Result:
 
 def build(run: str, state: dict, file: str, args):
     """Returns the trainer of a run with its dataset and its tuned weights."""
-    if "DATASET.NAME" not in state["settings"]:
-        raise ValueError(f"{run} does not record the dataset of the run: give a run directory or a checkpoint")
     trainer = trainer_with_data(
         state, run, root=args.root, classes=args.classes, batch_size=args.batch_size, workers=args.workers,
         backbone=args.backbone, precision=args.precision,

@@ -22,7 +22,7 @@ from trainers.common.compat import read_rgb
 from trainers.common.runs.digest import digest
 from trainers.common.runs.image_hashes import image_keys
 
-from .catalogue import CLEAN, Condition, corrupt
+from .catalogue import ALL, Condition, corrupt
 
 FREE_BYTES = 1 << 30  # that the file of pixels must leave on the disk
 
@@ -52,6 +52,10 @@ class TestImages:
         """A digest of the content and the labels of the images, in their order."""
         return digest([f"{key} {label}" for key, label in zip(self.keys, self.labels.tolist(), strict=True)])
 
+    def in_folder(self, condition: Condition) -> bool:
+        """Whether the images of a condition are in `folder`: corruptions are, sweeps are always computed."""
+        return bool(self.folder) and condition.name in ALL
+
     def path(self, i: int, condition: Condition) -> str:
         """Returns the file of image i in a condition, in `folder`."""
         own = Path(self.items[i].impath).parts[-2:]  # class folder and file
@@ -62,7 +66,7 @@ class TestImages:
 
     def check_folder(self, conditions: list[Condition]) -> None:
         """Raises FileNotFoundError if `folder` lacks an image in a condition."""
-        for condition in conditions if self.folder else ():
+        for condition in filter(self.in_folder, conditions):
             paths = self.paths(condition)
             missing = [path for path in paths if not os.path.isfile(path)]
             if missing:
@@ -74,7 +78,7 @@ class TestImages:
 
     def source(self, condition: Condition) -> dict:
         """Returns the digest of the files of a condition in `folder`; {} if its pixels are computed."""
-        if not self.folder or condition.name == CLEAN:
+        if not self.in_folder(condition):
             return {}
         paths = self.paths(condition)
         keys = image_keys(paths)
@@ -168,7 +172,7 @@ class ImagesInConditions(Dataset):
         """Returns {"img": PIL image or tensor, "index": index, "crc": CRC-32 of its pixels}."""
         number, i = divmod(index, len(self.images))
         condition = self.conditions[number]
-        if self.images.folder and condition.name != CLEAN:
+        if self.images.in_folder(condition):
             path = self.images.path(i, condition)
             pixels = np.array(as_bytes(self.to_pixels(read_rgb(path, self.input_options))))
         else:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 
 from dassl.config import get_cfg_default
-from tools.analysing.runs import check_distinct, comparable, labels
+from tools.analysing.runs import OfState, comparable, labels
+from tools.classifier_options import check_distinct
 from trainers.common.cached_features import EVALUATION_KEYS
 from trainers.common.finite import LogitsCheck
 from trainers.common.inference.classifier import Classifier
@@ -20,7 +21,7 @@ ZERO_SHOT = "ZeroshotCLIP"
 
 
 @dataclass
-class Model:
+class Model(OfState):
     """A run, or the zero-shot CLIP of runs, as a classifier of the test images.
 
     Attributes:
@@ -38,13 +39,9 @@ class Model:
     label: str = field(default="")
 
     @property
-    def method(self) -> str:
-        return self.state["meta"]["trainer"]
-
-    @property
     def seed(self) -> int | str:
         """The seed of the run; "-" for zero-shot CLIP, and if the weights do not say it."""
-        return self.state["settings"].get("SEED", "-") if self.reference else "-"
+        return super().seed if self.reference else "-"
 
     @functools.cached_property
     def identity(self) -> dict:

@@ -7,7 +7,7 @@ import torch
 
 import datasets  # noqa: F401  (registers datasets and their config keys)
 from dassl.data.datasets import build_dataset
-from tools.run_trainer import cfg_with_data
+from tools.run_trainer import cfg_with_data, check_images
 
 from . import package
 from .catalogue import ALL
@@ -35,6 +35,8 @@ def load(args):
     cfg = cfg_with_data(runs[0][1], runs[0][0], args.root, args.classes)
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = build_dataset(cfg)
+    for path, *_ in runs:
+        check_images(path, dataset, cfg.DATASET.SUBSAMPLE_CLASSES, ("test",))  # another seed has other training images
     folder = find_folder(args.corrupted_images, cfg.DATASET.ROOT)
     images = TestImages(sample(dataset.test, args.images, args.seed), args.seed, folder)
     loader = Loader(list(dataset.classnames), args.device, args.precision, args.backbone)

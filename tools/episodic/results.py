@@ -52,6 +52,7 @@ class Results:
         if record is None:
             return
         old, new = record["identity"], json.loads(json.dumps(self.identity))
+        old.setdefault("content", new["content"])  # results of earlier versions do not have it
         differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if differing:
             key = differing[0]

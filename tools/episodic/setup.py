@@ -50,8 +50,10 @@ def identity_of(cfg, args, method: str, shots: int, pools: list, model: dict) ->
     """
     from trainers.common.inference.saved_run import find_method
     from trainers.common.runs.digest import digest
+    from trainers.common.runs.image_hashes import image_keys
     from trainers.common.runs.record import settings
 
+    keys_of = image_keys(list(dict.fromkeys(path for pool in pools for part in pool[1:] for path in part)))
     images = [[pool.name, *(["/".join(Path(p).parts[-2:]) for p in part] for part in pool[1:])] for pool in pools]
     section = find_method(cfg.TRAINER.NAME).section
     keys = settings(cfg, section)
@@ -65,6 +67,7 @@ def identity_of(cfg, args, method: str, shots: int, pools: list, model: dict) ->
         "dataset": cfg.DATASET.NAME,
         "classes": [pool.name for pool in pools],
         "images": digest(images),
+        "content": digest([str(keys_of[path]) for pool in pools for part in pool[1:] for path in part]),
         "ways": args.ways,
         "shots": shots,
         "queries": args.queries,

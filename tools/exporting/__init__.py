@@ -13,6 +13,7 @@ A model of another library (open_clip, transformers) is written by `own_library`
 
 from . import head, huggingface, onnx, open_clip, openai, own_library, peft, tuned_weights  # noqa: F401
 
+OF_CLASSES = ("head", "onnx")  # formats that predict given classes; the others have the encoders
 TARGETS = {
     "openai": openai,
     "open_clip": open_clip,

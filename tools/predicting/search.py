@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from tools.records import printable
 from trainers.common.classes import check_text
+from trainers.common.inference.captions import caption_features
+from trainers.common.prompts import fill
 from trainers.common.runs.digest import digest
 from trainers.common.runs.image_hashes import image_keys
-from trainers.common.trainer import ClipTrainer
 
 from .images import prepared
 from .index import Index
@@ -37,16 +38,13 @@ def check_texts(args) -> list[str]:
     return list(dict.fromkeys(args.search))
 
 
-def check_method(trainer) -> None:
-    """Raises ValueError if the method has no features of any text that images could be compared with."""
-    name = trainer.cfg.TRAINER.NAME
-    if trainer.image_conditioned_text:
-        raise ValueError(f"--search: the text features of {name} depend on the image; use a run of another method")
-    if trainer.zero_shot_on_new_classes or type(trainer).logits is not ClipTrainer.logits:
-        raise ValueError(
-            f"--search: {name} learns weights of its classes, which say nothing of other texts; use a run of a method "
-            "that tunes the encoders or the prompt, or of ZeroshotCLIP"
-        )
+def text_features(trainer, texts: list[str], template: str) -> torch.Tensor:
+    """Returns normalised features (n, E) of texts, which a template may surround. Raises ValueError for a long text."""
+    prompts = fill(template, texts) if template else texts
+    features, was_cut = caption_features(trainer, prompts)
+    if any(was_cut):
+        raise trainer.text_encoder.tokenizer.too_long(prompts[was_cut.index(True)])
+    return features
 
 
 def identity_of(classifier) -> dict:

@@ -76,8 +76,6 @@ def write_all(files, out: Path) -> None:
         OSError: `out` is not writable.
     """
     for name, content in list(files):
-        if isinstance(content, str):  # names of files that are not UTF-8 cannot be encoded
-            content = content.encode("utf-8", "backslashreplace")
         write_atomically(str(out / name), content)
 
 

@@ -31,6 +31,7 @@ NOT_IN_RECIPES = ("DATASET.FOLDER",)  # path of the user's own images
 TESTED = "tested model"  # stands for TEST.FINAL_MODEL, or for the epoch that an evaluation loaded
 YAML = "YAML"
 EMPTY = ('""', "null", "[]")  # JSON texts of values that are not set
+CAPTIONS = "captions"  # config of images with captions, which have a protocol of their own
 
 
 class Differences(NamedTuple):
@@ -80,6 +81,8 @@ def recipe_values(run: Run, protocol: str) -> tuple[str, dict | None]:
     dataset = registry_name(trained.dataset)
     entry = catalogue.entries().get(dataset)
     dataset_config = entry.config if entry else dataset
+    if dataset_config.lower() == CAPTIONS:
+        protocol = "retrieval"  # a column per number of training images, in the few-shot table
     try:
         config, keys = recipe(
             run.method, protocol, dataset_config, trained.shots, run.backbone, table=recipe_table(CONFIGS)

@@ -68,11 +68,12 @@ def make_table(key: Key, entries: list[Entry]) -> tuple[Table, list[Problem]]:
 
 def metric_notes(entries: list[Entry]) -> list[str]:
     """Returns a note per dataset whose numbers are not accuracies."""
-    metrics = {entry.dataset: entry.run.metric for entry in entries if entry.run.metric != ACCURACY}
-    return [
-        f"{dataset}: {metric.replace('_', ' ')} instead of accuracy, in averages, too; the accuracy is in runs.csv."
-        for dataset, metric in sorted(metrics.items())
-    ]
+    runs = {entry.dataset: entry.run for entry in entries if entry.run.metric != ACCURACY}
+    notes = []
+    for dataset, run in sorted(runs.items()):
+        where = "" if run.accuracy is None else "; the accuracy is in runs.csv"
+        notes.append(f"{dataset}: {run.metric.replace('_', ' ')} instead of accuracy, in averages, too{where}.")
+    return notes
 
 
 def set_names(tables: list[Table]) -> None:

@@ -49,7 +49,7 @@ def text_features(model: Model, captions: Captions) -> tuple[torch.Tensor, int]:
     """Returns normalised features (m, E) of the captions, fp32 on the CPU, and how many captions were cut off."""
     trainer = model.trainer
     distinct = list(dict.fromkeys(captions.captions))
-    tokens, was_cut = trainer.text_encoder.tokenizer.cut(distinct)
+    tokens, was_cut = trainer.caption_tokens(distinct)
     keys = np.array([caption_key(text) for text in distinct], dtype=np.uint64)
 
     def compute(missing: np.ndarray):

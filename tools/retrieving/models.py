@@ -1,24 +1,14 @@
 """The models that retrieve.py evaluates: zero-shot CLIP, and finished runs of any method that encodes captions."""
 
-import contextlib
-import io
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import train
-from tools.recipe import config_file, recipe
-from trainers.common import load_tuned
+from tools.classifier_options import ZERO_SHOT
+from tools.zero_shot import load_zero_shot
 from trainers.common.cached_features import store_identity
-from trainers.common.inference.captions import obstacle
-from trainers.common.inference.classifier import Classifier, check_device
-from trainers.common.inference.saved_run import find_method, make_bare
+from trainers.common.inference.captions import NO_CLASS, load_encoder
+from trainers.common.inference.classifier import Classifier
 from trainers.common.runs.digest import digest
-from trainers.common.runs.finished import read_run
-
-ZERO_SHOT = "zero-shot"
-NO_CLASS = ["image"]  # trainers need a class
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -52,29 +42,12 @@ class Model:
 
 def zero_shot(backbone: str, device: str | None = None, precision: str = "") -> Model:
     """Returns zero-shot CLIP with the image preprocessing of the backbone."""
-    config, keys = recipe("ZeroshotCLIP", "fewshot", "imagenet", backbone=backbone)
-    argv = ["--trainer", "ZeroshotCLIP", "--backbone", backbone, "--eval-only"]
-    argv += ["--config-file", str(ROOT / config_file("ZeroshotCLIP", config))]
-    argv += [str(word) for pair in keys.items() for word in pair]
-    argv += ["TRAINER.ZEROSHOT.PREC", precision] if precision else []
-    cfg = train.setup_cfg(train.parse_args(argv))
-    with contextlib.redirect_stdout(io.StringIO()):
-        trainer = make_bare(cfg, NO_CLASS, check_device(device))
-        trainer.set_model_mode("eval")
-    return Model(ZERO_SHOT, trainer)
-
-
-def check(run: str, epoch: int | None = None) -> None:
-    """Raises FileNotFoundError or ValueError if there is no such run, or its method has no features of captions."""
-    reason = obstacle(find_method(read_run(run, epoch)[0]["meta"]["trainer"]))
-    if reason:
-        raise ValueError(f"{run} cannot be evaluated on captions: {reason}")
+    return Model(ZERO_SHOT, load_zero_shot(backbone, NO_CLASS, device=device, precision=precision).trainer)
 
 
 def tuned(run: str, **options) -> Model:
     """Returns the model of a finished run. `options` are those of `load_tuned`, as are the errors."""
-    own = read_run(run, options.get("epoch"))[0]["meta"]["classnames"]
-    classifier = load_tuned(run, None if own else NO_CLASS, **options)
+    classifier = load_encoder(run, **options)
     state = classifier.state
     settings = {key: value for key, value in state["settings"].items() if key.startswith("TRAINER.")}
     identity = {"weights": digest(state["state_dict"]), "settings": settings} if state["state_dict"] else {}

@@ -23,6 +23,7 @@ WITH_INTERVAL = (*RECALLS, "mean_recall")
 MEDIANS = [f"{direction}_median_rank" for direction in retrieval.DIRECTIONS]
 COLUMNS = (*RECALLS, *MEDIANS, "mean_recall", "rsum")
 TITLES = ("", *(f"{d} R@{k}" for d in ("image", "text") for k in retrieval.DEPTHS), "median", "mean R")
+CAPTIONS = 5  # per image, of the published results: recalls with fewer captions are others
 TEST_IMAGES = {"flickr30k": ("Flickr30k", 1000), "coco": ("COCO", 5000)}  # part of the file name -> published results
 
 
@@ -35,6 +36,7 @@ class Result:
         intervals: 95 % confidence interval of each metric in WITH_INTERVAL.
         draws: these metrics on bootstrap samples of the images, the same samples for every model.
         n_cut: number of captions that were too long for the model and were cut off.
+        context_tokens: number of tokens that the model adds to each caption.
     """
 
     label: str
@@ -45,6 +47,7 @@ class Result:
     intervals: dict
     draws: dict
     n_cut: int
+    context_tokens: int
 
     def change(self, other: "Result") -> dict:
         """Returns {metric: (difference from another model, its 95 % confidence interval)}, of WITH_INTERVAL."""
@@ -63,14 +66,17 @@ def evaluate(model: Model, captions: Captions) -> Result:
     draws = retrieval.resampled(ranks, captions.image_index, len(captions.images))
     intervals = {name: retrieval.interval(draws[name]) for name in WITH_INTERVAL}
     about = (model.label, model.method, model.backbone, model.trainer.precision)
-    return Result(*about, retrieval.metrics(ranks), intervals, draws, n_cut)
+    return Result(*about, retrieval.metrics(ranks), intervals, draws, n_cut, model.trainer.context_tokens)
 
 
 def published(backbone: str, source: str, split: str, captions: Captions) -> tuple[str, dict]:
     """Returns the dataset and the published recalls of zero-shot CLIP on it; ("", {}) if there are none.
 
-    The dataset is recognised by the name of the file with the captions and by the number of images.
+    The dataset is recognised by the name of the file with the captions and by the number of images. Results with fewer
+    than its five captions per image (--captions) are not comparable.
     """
+    if len(captions.captions) < CAPTIONS * len(captions.images):
+        return "", {}
     for part, (dataset, n_images) in TEST_IMAGES.items():
         if part in os.path.basename(source).lower() and split == "test" and len(captions.images) == n_images:
             found = zero_shot_reference.retrieval(backbone, dataset)
@@ -145,7 +151,8 @@ def record(data: dict, results: list[tuple[Result, Result]], recalls: dict) -> d
     for result, reference in results:
         models.append({
             "model": result.label, "method": result.method, "backbone": result.backbone, "precision": result.precision,
-            "cut_captions": result.n_cut, "metrics": result.metrics, "interval_95": result.intervals,
+            "cut_captions": result.n_cut, "context_tokens": result.context_tokens, "metrics": result.metrics,
+            "interval_95": result.intervals,
         })  # fmt: skip
         if result is not reference:
             models[-1]["change_from_zero_shot"] = {

@@ -6,7 +6,7 @@ import shlex
 import time
 from pathlib import Path
 
-from trainers.common.runs.log_lines import ACCURACY, BATCH, body, share_trained
+from trainers.common.runs.log_lines import BATCH, body, metric, share_trained
 
 FILE = "console.log"
 STARTED = "== started "
@@ -70,7 +70,8 @@ def progress(folder: Path) -> float:
     return share_trained(batches[-1]) if batches else 0.0
 
 
-def accuracy(folder: Path) -> str:
-    """Returns the last accuracy that the last attempt has printed, or ""."""
-    matches = [match for match in map(ACCURACY.match, body(last_attempt(folder).split("\n"))) if match]
-    return matches[-1][1] if matches else ""
+def result(folder: Path, name: str) -> str:
+    """Returns the last result of this name that the last attempt has printed, such as "accuracy 61.48%", or ""."""
+    line = metric(name)
+    matches = [match for match in map(line.match, body(last_attempt(folder).split("\n"))) if match]
+    return f"{name.replace('_', ' ')} {matches[-1][1]}%" if matches else ""

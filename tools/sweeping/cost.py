@@ -1,4 +1,7 @@
-"""Estimates how long jobs take from the finished jobs of this sweep, else from the records of similar runs."""
+"""Estimates how long jobs take: from the finished jobs of this sweep, else from the records of similar runs.
+
+Without a run on the same dataset, the parts of runs on other datasets are added up (parts.py).
+"""
 
 import datetime
 from collections import defaultdict
@@ -6,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from .jobs import Job
+from .parts import Parts
 from .state import read_record
 
 # Runs with the same values of these take about the same time. Seeds and other settings hardly matter.
@@ -27,6 +31,7 @@ class Costs:
         self.expected = expected
         self.measured = defaultdict(list)  # (group, training length) -> seconds of finished jobs of this sweep
         self.recorded = defaultdict(list)  # group -> (training length, training seconds, test seconds) of past runs
+        self.parts = Parts()  # of past runs and finished jobs
         self.startup_seconds = []  # seconds that finished jobs of this sweep spent outside training and test
 
     def read_records(self, output: Path, on_gpu: bool | None = None, processes: int = 1) -> None:
@@ -49,6 +54,7 @@ class Costs:
                 group = (result.get("eval_only"), backbone, *cost_values(settings))
                 seconds = (result.get("train_seconds") or 0.0, result.get("test_seconds") or 0.0)
                 self.recorded[group].append((training_length(settings), *seconds))
+                self.parts.add(result)
 
     def group(self, job: Job) -> tuple:
         expected = self.expected[job]
@@ -68,6 +74,8 @@ class Costs:
         result = read_record(job.output / record.FILE) or {}
         recorded = (result.get("train_seconds") or 0.0) + (result.get("test_seconds") or 0.0)
         self.startup_seconds.append(max(0.0, seconds - recorded))
+        if result:
+            self.parts.add(result)
 
     def length(self, job: Job) -> float:
         return training_length(self.expected[job]["settings"]) if job.training is None else 0.0
@@ -88,6 +96,9 @@ class Costs:
                 durations.append(train_seconds * scale + test_seconds)
             startup = mean(self.startup_seconds) if self.startup_seconds else 0.0
             return startup + mean(durations)
+        by_parts = self.parts.seconds(self.expected[job], training=not group[0])
+        if by_parts is not None:
+            return by_parts
         # Last resort: all trainings, or all evaluations, of this sweep.
         evaluation = group[0]
         others = [s for (other, _), seconds in self.measured.items() if other[0] == evaluation for s in seconds]

@@ -12,9 +12,10 @@ from .cost import Costs, clock
 from .devices import GPUS
 from .follow import Follower
 from .jobs import Job
+from .launch import Launcher
 from .locks import lock_folder
-from .process import Process, stop_all
-from .state import State, job_state
+from .process import Process, stop_all, wait_for_one
+from .state import State, job_state, metric_name
 
 POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,6 +31,7 @@ class Runner:
         costs: Time estimates.
         log: Whether to print the log of the running job instead of a progress bar. Only for one job at a time.
         processes: Number of processes of each job.
+        launcher: Starts the processes of the jobs (default: each as a new Python).
 
     Attributes:
         outcomes: State of each job that is done: "finished", "blocked", "failed", or "skipped" because its training
@@ -45,12 +47,14 @@ class Runner:
         costs: Costs,
         log: bool = False,
         processes: int = 1,
+        launcher: Launcher | None = None,
     ):
         self.jobs = set(jobs)
         self.expected = expected
         self.costs = costs
         self.log = log
         self.processes = processes
+        self.launcher = launcher or Launcher()
         self.follower = None  # prints the log of the running job
         self.slots = [(environment, None) for environment in environments]  # (environment, Process or None)
         self.waiting = list(jobs)
@@ -69,7 +73,7 @@ class Runner:
                     self.collect_ended()
                     self.fill_slots()
                     self.show_progress()
-                    time.sleep(POLL_SECONDS)
+                    wait_for_one(self.running(), POLL_SECONDS)
             finally:
                 stop_all(self.running(), kill_now=lambda: self.stops > 1)
                 self.copy_log()
@@ -92,6 +96,9 @@ class Runner:
             if process and process.ended():
                 self.slots[i] = environment, None
                 self.copy_log()
+                if process.lost:
+                    self.waiting.insert(0, process.job)
+                    continue
                 state = job_state(process.job, self.expected)
                 if state.status == "finished":
                     self.costs.add(process.job, time.time() - process.started)
@@ -102,6 +109,8 @@ class Runner:
 
     def fill_slots(self) -> None:
         """Starts jobs in the free slots. Jobs that run in other processes use up slots, too."""
+        if not self.launcher.is_ready():
+            return
         for job in list(self.external):
             if job_state(job, self.expected).status != "running":
                 self.external.remove(job)
@@ -153,7 +162,7 @@ class Runner:
             if self.log:
                 self.print_line(f"== {job.title}")
                 self.follower = Follower(job.output)
-            return Process(job, environment, lock, self.processes)
+            return Process(job, environment, lock, self.launcher, self.processes)
         if lock:
             lock.close()
         if state.status == "running":
@@ -168,8 +177,7 @@ class Runner:
         self.outcomes[job] = state
         text = f"{state.status}: {state.note}" if state.note else state.status
         if state.status == "finished":
-            accuracy = console.accuracy(job.output)
-            text = f"accuracy {accuracy}" if accuracy else text
+            text = console.result(job.output, metric_name(job)) or text
         seconds = self.seconds_left()
         left = "" if seconds is None else f"; time left {clock(seconds)}"
         self.print_line(f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import select
 import signal
-import subprocess
 import sys
 import time
 
 from . import console
 from .jobs import Job
+from .launch import Launcher
 
 PROGRAM = "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
@@ -34,10 +35,11 @@ class Process:
         job: The job to start.
         environment: Environment variables to add to those of this process.
         lock: Open lock file of the run directory. The job inherits it and holds the lock even if the sweep is killed.
+        launcher: Starts the process.
         processes: Number of processes that share the batches of the job.
     """
 
-    def __init__(self, job: Job, environment: dict[str, str], lock, processes: int = 1):
+    def __init__(self, job: Job, environment: dict[str, str], lock, launcher: Launcher, processes: int = 1):
         self.job = job
         self.lock = lock
         self.started = time.time()
@@ -46,12 +48,13 @@ class Process:
         words = [*command(processes), *job.argv]
         if self.adds_checkpoints:
             words += ["TRAIN.CHECKPOINT_FREQ", "-10"]
-        environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
         with console.start_attempt(job.output, words) as out:
-            self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment,
-                start_new_session=True, pass_fds=(lock.fileno(),),
-            )  # fmt: skip
+            self.process = launcher.start(words, environment, out, lock)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was killed because the process that is forked has ended."""
+        return getattr(self.process, "lost", False)
 
     def ended(self) -> bool:
         """Returns whether the job has ended. If so, releases its lock and completes its console.log."""
@@ -105,6 +108,12 @@ def remove_intermediate_checkpoints(job: Job) -> None:
         newest_first = [name for name in names(str(pointer.parent)) if name != BEST]
         for name in newest_first[1:]:
             (pointer.parent / name).unlink(missing_ok=True)
+
+
+def wait_for_one(processes: list[Process], seconds: float) -> None:
+    """Waits, but not after a forked job has ended."""
+    forked = [process.process for process in processes if hasattr(process.process, "fileno")]
+    select.select(forked, [], [], seconds)
 
 
 def stop_all(processes: list[Process], kill_now) -> None:

@@ -38,6 +38,13 @@ STATUSES = {
 }
 
 
+def metric_name(job: Job) -> str:
+    """Returns the name of the metric that the finished run of a job is compared by."""
+    from trainers.common.runs import record
+
+    return read_json(job.output / record.FILE).get("metric") or "accuracy"
+
+
 def expected_record(job: Job) -> dict:
     """Returns what the run record of a job must contain: the settings as train.py would write them.
 

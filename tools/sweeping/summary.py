@@ -52,12 +52,17 @@ def print_plan(states: dict, costs: Costs, at_a_time: int) -> None:
     if known:
         print(
             f"Estimated time, from similar runs: {clock(sum(known))} in sequence, {clock(sum(known) / at_a_time)} "
-            f"with {at_a_time} at a time; startup adds a few seconds per job"
+            f"with {at_a_time} at a time; startup adds up to a few seconds per job"
         )
+        if (recorded := costs.parts.at_a_time()) and at_a_time > 1.5 * recorded:
+            print(f"The similar runs ran {recorded:.1f} at a time; {at_a_time} at a time may slow each other")
     if waiting := waiting_tests(list(states)):
         print(f"Then {waiting} tests of the runs that are best on validation images")
     if len(known) < len(seconds):
-        print(f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run")
+        print(
+            f"No estimate for {len(seconds) - len(known)} jobs: there is no record of a similar run. To get one, "
+            "finish a training of the method on a small dataset first (the same command with --datasets NAME --seeds 1)"
+        )
 
 
 def print_results(states: dict, args) -> int:

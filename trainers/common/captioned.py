@@ -11,6 +11,7 @@ from dassl.data.datasets import DATASET_REGISTRY
 
 from . import distributed, pairs
 from .caption_evaluator import CaptionEvaluator
+from .tuned_clip import SIMILARITY
 
 TASK = "retrieval"
 
@@ -19,6 +20,33 @@ class Captioned:
     """Mixin of `ClipTrainer`."""
 
     captions: pairs.Captions | None = None  # of the training images; `before_train` sets it
+    context_tokens = 0  # tokens that are added to each caption
+    for_any_text = ("model_inference",)
+
+    @classmethod
+    def caption_obstacle(cls, tensors: dict[str, torch.Tensor]) -> str:
+        """Returns why captions cannot be compared with images, as "has ..."; "" if they can.
+
+        Args:
+            tensors: state_dict of the tuned module.
+        """
+        if cls.image_conditioned_text:
+            return "has text features that depend on the image: each caption would be encoded again for each image"
+        owners = {
+            step: next(base for base in cls.__mro__ if step in vars(base)) for step in (*SIMILARITY, "model_inference")
+        }
+        changed = {step for step, owner in owners.items() if step not in vars(owner).get("for_any_text", ())}
+        if changed & {"logits", "encode_image", "model_inference"}:
+            return "has a head for its classes, which says nothing about captions"
+        return "has text features of its classes only, from learned prompts or weights" if changed else ""
+
+    def caption_tokens(self, captions: list[str]) -> tuple[torch.Tensor, list[bool]]:
+        """Returns token ids (n, L) of captions, and for each caption whether it was too long and cut off."""
+        return self.text_encoder.tokenizer.cut(captions)
+
+    def encode_captions(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Returns normalised text features (n, E), fp32, of captions, given their `caption_tokens`."""
+        return self.encode_text(self.text_encoder.pack(tokens).to(self.device))
 
     @property
     def has_captions(self) -> bool:
@@ -95,11 +123,16 @@ class Captioned:
         return super().test(split)
 
 
+def is_captioned(dataset: str) -> bool:
+    """Whether a data set, by its name in the registry, has images with captions."""
+    registered = dataset in DATASET_REGISTRY.registered_names()
+    return registered and getattr(DATASET_REGISTRY.get(dataset), "task", "") == TASK
+
+
 def check(method: type, cfg) -> None:
     """Raises ValueError if the data set has captions and the method cannot use them, or a key has no effect on them."""
     name, caching = cfg.DATASET.NAME, cfg.MODEL.GRADIENT_CACHING
-    registered = name in DATASET_REGISTRY.registered_names()
-    if not (registered and getattr(DATASET_REGISTRY.get(name), "task", "") == TASK):
+    if not is_captioned(name):
         if caching:
             raise ValueError(
                 f"MODEL.GRADIENT_CACHING {caching} needs a data set with captions, but DATASET.NAME {name} has "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -33,22 +34,32 @@ class PromptLearner(nn.Module):
             share_prefix: False if the learned tokens of a later block differ between classes.
         """
         super().__init__()
-        device = text_encoder.token_embedding.weight.device
-        self.ctx = nn.Parameter(ctx.float().to(device))
-        tokenizer = text_encoder.tokenizer
-        tokens = place_learned(tokenizer, classnames, text, ctx.shape[-2], position)  # learned: negative ids
-        max_prefix = tokens.shape[1] if share_prefix and ctx.dim() == 2 else 1
-        packed = text_encoder.pack(tokens, max_prefix=max_prefix).to(device)
+        self.ctx = nn.Parameter(ctx.float().to(text_encoder.token_embedding.weight.device))
+        self.place = (text.partition(" {}")[0], ctx.shape[-2], position)
+        self.share_prefix = share_prefix and ctx.dim() == 2
+        self.set_prompts(text_encoder, place_learned(text_encoder.tokenizer, classnames, text, *self.place[1:]))
+
+    def set_prompts(self, text_encoder: TextEncoder, tokens: torch.Tensor) -> None:
+        """Sets the prompts to embed, given their tokens (n, L) with the ids of `place_learned`."""
+        max_prefix = tokens.shape[1] if self.share_prefix else 1
+        packed = text_encoder.pack(tokens, max_prefix=max_prefix).to(self.ctx.device)
         rows = (packed.tokens < 0).nonzero()[:, 0]  # (R,) rows of the packed matrix with a learned token
         self.packed_prompts = replace(
             packed,
-            tokens=packed.tokens.masked_fill(packed.tokens < 0, tokenizer.filler),
+            tokens=packed.tokens.masked_fill(packed.tokens < 0, text_encoder.tokenizer.filler),
             learned_rows=rows,
             learned_index=-1 - packed.tokens[rows],  # 0 to n_ctx - 1
         )
         embeddings = text_encoder.embed(self.packed_prompts).detach()  # (1, T, d)
         self.register_buffer("class_index", packed.classes[rows], persistent=False)  # (R,) class; -1 in the prefix
         self.register_buffer("word_embeddings", embeddings, persistent=False)
+
+    def of_other_prompts(self, text_encoder: TextEncoder, tokens: torch.Tensor) -> PromptLearner:
+        """Returns a PromptLearner with the same parameters for other prompts; `tokens` as in `set_prompts`."""
+        other = copy.copy(self)
+        other._buffers = {}  # the copy is shallow: it would replace those of this one
+        other.set_prompts(text_encoder, tokens)
+        return other
 
     def forward(self, shift: torch.Tensor | None = None, words: torch.Tensor | None = None) -> torch.Tensor:
         """Returns the packed embeddings of the prompts.
@@ -89,6 +100,29 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     template = text if "{}" in text else text + " {}."
     text = template.partition(" {}")[0]
     tokens = tokenizer(fill(template, classnames))
+    ends = [0] * len(tokens) if position == "end" else name_ends(tokenizer, classnames, text, tokens, position)
+    return with_learned(tokenizer, tokens, ends, text, n_ctx, position)
+
+
+def place_in_captions(
+    tokenizer: Tokenizer, captions: list[str], text: str, n_ctx: int, position: str
+) -> tuple[torch.Tensor, list[bool]]:
+    """Returns tokens (n, context_length) of "<text> <caption>" as in `place_learned`, and which captions were cut off.
+
+    Captions stay as they are: no full stop is added. One that is too long loses its last tokens, not the context.
+    """
+    prompts = [f"{text} {caption}" for caption in captions]
+    tokens, was_cut = tokenizer.cut(prompts)
+    return with_learned(tokenizer, tokens, tokenizer.count(prompts), text, n_ctx, position), was_cut
+
+
+def with_learned(
+    tokenizer: Tokenizer, tokens: torch.Tensor, ends: list[int], text: str, n_ctx: int, position: str
+) -> torch.Tensor:
+    """Returns tokens (n, L) of prompts that start with `text`, with learned tokens in place of its first `n_ctx` ones.
+
+    `ends` has where the class name ends, in tokens after the special ones; it plays no role for the position "end".
+    """
     n_text = tokenizer.count([text])[0]
     if n_text < n_ctx:
         raise ValueError(f"the context must have at least {n_ctx} tokens, got {text!r} with {n_text}")
@@ -97,16 +131,18 @@ def place_learned(tokenizer: Tokenizer, classnames: list[str], text: str, n_ctx:
     if not (rows[:, :n_text] == words).all():
         raise ValueError(f"the tokenizer of this backbone splits the context {text!r} differently in a prompt")
     learned = -1 - torch.arange(n_ctx)
-    name_at = {"end": n_text, "middle": n_ctx // 2, "front": 0}[position]
-    ends = [n_text] * len(rows) if position == "end" else name_ends(tokenizer, classnames, text, rows, position)
+    if position == "end":
+        rows[:, :n_ctx] = learned
+        return tokens
+    name_at = {"middle": n_ctx // 2, "front": 0}[position]
     for row, end in zip(rows, ends):
         context = torch.cat([learned, row[n_ctx:n_text]])
         row[:] = torch.cat([context[:name_at], row[n_text:end], context[name_at:], row[end:]])
     return tokens
 
 
-def name_ends(tokenizer: Tokenizer, classnames: list[str], text: str, rows: torch.Tensor, position: str) -> list[int]:
-    """Returns where each class name ends in `rows` (n_cls, L), the tokens of "<text> <class name>.".
+def name_ends(tokenizer: Tokenizer, classnames: list[str], text: str, tokens: torch.Tensor, position: str) -> list[int]:
+    """Returns where each class name ends in `tokens` (n_cls, L) of "<text> <class name>.", without special ones.
 
     A name is measured within the prompt, as some tokenizers (SentencePiece's) split it differently if it stands alone.
     The full stop may form one token with punctuation at the end of a name, which then belongs to the name, as in CoOp.
@@ -116,7 +152,8 @@ def name_ends(tokenizer: Tokenizer, classnames: list[str], text: str, rows: torc
     """
     named = fill(text + " {}", classnames)
     ends = tokenizer.count(named)
-    for name, row, alone, end in zip(classnames, rows, tokenizer(named)[:, tokenizer.start :], ends):
+    rows, alone_rows = (ids[:, tokenizer.start :] for ids in (tokens, tokenizer(named)))
+    for name, row, alone, end in zip(classnames, rows, alone_rows, ends):
         kept = end if name[-1:].isalnum() else end - 1
         if not torch.equal(row[:kept], alone[:kept]):
             raise ValueError(

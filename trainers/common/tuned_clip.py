@@ -91,6 +91,8 @@ class TunedClip:
     uses_templates = True  # False: neither the method nor its teacher encodes prompts from templates
     prompts_of_teacher = False  # True: only the teacher's text features are of these prompts, and predictions need none
     choices: dict[str, tuple] = {}  # key in the method's section -> its allowed values
+    # Those of SIMILARITY and `model_inference` that a class overrides in a way that holds for any text; see `Captioned`
+    for_any_text = (*SIMILARITY, "model_inference")
 
     start: start.Start | None = None  # values of CLIP's parameters from another run: MODEL.START_FROM
 

@@ -17,7 +17,7 @@ import torch
 
 from dassl.data.data_manager import DatasetWrapper
 
-from .runs.image_hashes import CHUNK, image_keys
+from .runs.image_hashes import image_keys
 
 
 class View(NamedTuple):
@@ -57,10 +57,7 @@ def view_keys(items, n_views: int) -> np.ndarray:
 
     It is made of the name of the file, its size, its CRC-32, and the number of the view. The folder is no part of it.
     """
-    paths = list(dict.fromkeys(item.impath for item in items))
-    contents = {}
-    for start in range(0, len(paths), CHUNK):
-        contents.update(image_keys(paths[start : start + CHUNK]))
+    contents = image_keys(list(dict.fromkeys(item.impath for item in items)))
     views = range(n_views) if n_views else [""]
     keys = [[_key(item.impath, contents[item.impath], view) for item in items] for view in views]
     return np.array(keys, dtype=np.uint64).reshape(len(views), len(items))

@@ -39,7 +39,7 @@ def make(items, tmp_path, workers, **options):
 
 
 @pytest.mark.parametrize("once", [False, True])
-@pytest.mark.parametrize("workers, n_cores, processes", [(4, 2, 2), (4, 3, 2), (3, 2, 1), (6, 4, 3)])
+@pytest.mark.parametrize("workers, n_cores, processes", [(4, 2, 2), (3, 2, 1), (6, 4, 3)])
 def test_images_do_not_depend_on_the_cores(items, tmp_path, cores, workers, n_cores, processes, once):
     """Compares complete and interrupted passes with those of torch's loader with all workers."""
     cores(n_cores)
@@ -50,6 +50,12 @@ def test_images_do_not_depend_on_the_cores(items, tmp_path, cores, workers, n_co
     plain, ours = results
     assert loader.num_workers == processes and len(plain) == 16
     assert all(torch.equal(a["img"], b["img"]) for a, b in zip(plain, ours, strict=True))
+
+
+@pytest.mark.parametrize("workers, n_cores, processes", [(4, 3, 2), (6, 5, 3), (5, 4, 1)])
+def test_each_process_has_as_many_of_the_workers(items, tmp_path, cores, workers, n_cores, processes):
+    cores(n_cores)
+    assert make(items, tmp_path, workers).num_workers == processes
 
 
 class Process(DatasetWrapper):

@@ -19,7 +19,7 @@ class Runner:
     limit = None
     started = []
 
-    def __init__(self, jobs, expected, slots, costs, log=False):
+    def __init__(self, jobs, expected, slots, costs, log=False, launcher=None):
         self.waiting = jobs
         self.jobs = set(jobs)
         self.expected = expected
@@ -39,9 +39,9 @@ class Runner:
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory):
+def data(digits_root):
     """Folder for the bundled datasets."""
-    return tmp_path_factory.mktemp("data")
+    return digits_root
 
 
 @pytest.fixture(scope="module")

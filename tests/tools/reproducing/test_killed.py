@@ -1,5 +1,6 @@
 """`kill -9` of tools/reproduce.py and of its jobs: the same command continues, and its page is the same."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,11 +25,13 @@ STUDY = """mine:
 EPOCHS = "40"  # a second of training, with a checkpoint at every fourth epoch
 
 
-def children(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Returns the children of a process, their children and so on."""
     try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+    return children + [other for child in children for other in descendants(child)]
 
 
 def kill_group(pid: int) -> None:
@@ -48,10 +51,12 @@ def kill_in_training(argv, output) -> None:
             pytest.fail("no checkpoint was written")
         time.sleep(0.01)
     os.kill(program.pid, signal.SIGSTOP)  # it starts no other job
-    jobs = children(program.pid)  # each in its own group, see sweeping/process.py
-    assert jobs
-    for pid in (program.pid, *jobs):
-        kill_group(pid)
+    others = descendants(program.pid)  # jobs, and the process they are forked from: see sweeping/launch.py
+    assert others
+    kill_group(program.pid)
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     program.wait()
 
 

@@ -11,6 +11,8 @@ from tools.reproducing.listing import list_studies
 from tools.reproducing.plan import plan_studies
 from tools.reproducing.studies import read_studies, select
 from tools.reproducing.traces import traced_folders
+from tools.sweeping.parts import number_of_steps, published_size
+from tools.sweeping.state import expected_record
 
 
 @pytest.fixture
@@ -75,6 +77,26 @@ def test_numbers_of_runs(planned):
     plan = planned("number-of-biases", "number-of-layernorms", "--seeds", "1")
     assert [len(cells) for cells in plan.cells.values()] == [16 * 11, 16 * 11]
     assert len(plan.jobs) == 21 * 11  # first and last of each, and the run that both follow from
+
+
+def test_steps_of_table_1(planned):
+    """From the published numbers of classes: no images are needed."""
+    plan = planned("table1", "--methods", "CLIPFit", "--seeds", "1")
+    steps = {}
+    for job in plan.jobs:
+        if not job.training:
+            settings = expected_record(job)["settings"]
+            steps[job.setting.dataset] = number_of_steps(settings, published_size(settings))
+    assert steps["eurosat"] == 200 and steps["imagenet"] == 2500 and sum(steps.values()) == 29_850
+
+
+def test_a_dry_run_also_lists_the_jobs_without_data(tmp_path, capsys):
+    argv = ["table1", "--methods", "CLIPFit", "--seeds", "1", "--datasets", "eurosat", "--dry-run"]
+    assert reproduce.main([*argv, "--root", str(tmp_path / "data"), "--output", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert_facts(next(line for line in out.splitlines() if "cannot run" in line), "eurosat", "2 ", "prepare_data.py")
+    assert_facts(out.splitlines()[-1], "2 jobs", "--datasets", "--seeds")  # how to get an estimate
+    assert not (tmp_path / "out").exists()
 
 
 def test_options_replace_the_studies_own(planned, tmp_path):

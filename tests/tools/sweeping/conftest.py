@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from runtime import fork_server
 from tools import sweep
-from tools.sweeping import process, summary
+from tools.sweeping import launch, process, summary
 from tools.sweeping.choosing import all_choices
 from tools.sweeping.plan import plan
 from tools.sweeping.state import STATUSES, expected_record, fingerprint
@@ -70,11 +71,13 @@ def sandbox(tmp_path, monkeypatch, args):
         reports: Arguments of the calls of tools/report.py.
         control: Folder with the files that fake_train.py reads and writes.
         out: Output folder of the sweep.
+        fork: fork() makes the jobs of the next sweeps forks of one process.
     """
     control = tmp_path / "control"
     control.mkdir()
     monkeypatch.setenv("FAKE_TRAIN", str(control))
     monkeypatch.setattr(process, "PROGRAM", str(FAKE_TRAIN))
+    monkeypatch.setattr(launch, "IS_POSSIBLE", False)
     reports, orders, accuracies = [], {}, {}
     monkeypatch.setattr(summary, "report", reports.append)
 
@@ -92,11 +95,15 @@ def sandbox(tmp_path, monkeypatch, args):
         write_atomically(str(control / "orders.json"), json.dumps(orders))
         return sweep.sweep(parsed)
 
+    def fork():
+        monkeypatch.setattr(launch, "IS_POSSIBLE", fork_server.IS_POSSIBLE)
+        monkeypatch.setattr(launch, "modules", lambda expected: ["json"])  # all that fake_train.py needs
+
     def calls():
         lines = (control / "calls").read_text().splitlines() if (control / "calls").exists() else []
         return [line.split()[0].removeprefix(f"{tmp_path / 'out'}/") for line in lines]
 
     return SimpleNamespace(
         run=run, calls=calls, orders=orders, accuracies=accuracies, reports=reports, control=control,
-        out=tmp_path / "out",
+        out=tmp_path / "out", fork=fork,
     )  # fmt: skip

@@ -13,9 +13,11 @@ import time
 
 import pytest
 
+from runtime.fork_server import IS_POSSIBLE
 from tests.user_errors import assert_facts
 from tools.sweeping import console, cost, local, locks, state
 from tools.sweeping.follow import Follower
+from tools.sweeping.launch import FALL_BACK, Launcher
 from tools.sweeping.plan import plan
 
 from .conftest import FAKE_TRAIN, job_counts, record_of
@@ -116,7 +118,10 @@ def test_checkpoints_that_the_user_requested_are_kept(sandbox):
     assert len(list(sandbox.out.glob("**/model.pth.tar-*"))) == 2
 
 
-def test_failed_jobs_are_named_and_the_others_run(sandbox, capsys):
+@pytest.mark.parametrize("forked", [False, True])
+def test_failed_jobs_are_named_and_the_others_run(sandbox, capsys, forked):
+    if forked:
+        sandbox.fork()
     failed = "train_base/digits/shots_16/CLIPFit/micro_ep100/seed1"
     killed = "test_new/digits/shots_16/CoOp/micro/seed2"
     sandbox.orders[failed] = {"error": "error: no folder /data/digits"}
@@ -205,14 +210,19 @@ def runner_of(sandbox, args, argv):
     parsed = args(*argv)
     jobs = plan(parsed)
     expected = {job: state.expected_record(job) for job in jobs}
-    return local.Runner(jobs, expected, [{}] * 2, cost.Costs(expected)), jobs, expected
+    launcher = Launcher(list(expected.values()))
+    runner = local.Runner(jobs, expected, [{}] * 2, cost.Costs(expected), launcher=launcher)
+    return runner, jobs, expected, launcher
 
 
-def test_a_signal_stops_the_jobs_and_the_next_sweep_resumes_them(sandbox, args, capsys):
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_signal_stops_the_jobs_and_the_next_sweep_resumes_them(sandbox, args, capsys, forked):
+    if forked:
+        sandbox.fork()
     argv = ("fewshot", "--seeds", "1", "2", "3", "--shots", "1")
     sandbox.run(*argv, "--dry-run")  # writes the files of fake_train.py
     sandbox.control.joinpath("orders.json").write_text('{"": {"seconds": 8}}')
-    runner, jobs, expected = runner_of(sandbox, args, argv)
+    runner, jobs, expected, launcher = runner_of(sandbox, args, argv)
 
     def send_signal_after_both_checkpoints():
         while len(list(sandbox.out.glob("**/checkpoint"))) < 2:
@@ -221,12 +231,34 @@ def test_a_signal_stops_the_jobs_and_the_next_sweep_resumes_them(sandbox, args, 
 
     handlers = [signal.getsignal(number) for number in local.SIGNALS]
     threading.Thread(target=send_signal_after_both_checkpoints).start()
-    assert runner.run() == {} and runner.stops == 1
+    with launcher:
+        assert runner.run() == {} and runner.stops == 1
     assert [signal.getsignal(number) for number in local.SIGNALS] == handlers
     assert [state.job_state(job, expected).status for job in jobs] == ["resume", "resume", "run"]
     assert re.search(r"\b2 running jobs\b", capsys.readouterr().out)
     assert sandbox.run(*argv) == 0
     assert len(sandbox.calls()) == 5
+
+
+@pytest.mark.skipif(not IS_POSSIBLE, reason="jobs are not forked on this system")
+def test_jobs_are_new_processes_after_the_end_of_the_one_that_is_forked(sandbox, args, capsys):
+    sandbox.fork()
+    argv = ("fewshot", "--seeds", "1", "2", "3", "--shots", "1")
+    sandbox.run(*argv, "--dry-run")
+    sandbox.control.joinpath("orders.json").write_text('{"": {"seconds": 1}}')
+    runner, jobs, expected, launcher = runner_of(sandbox, args, argv)
+
+    def kill_after_both_checkpoints():
+        while len(list(sandbox.out.glob("**/checkpoint"))) < 2:
+            time.sleep(0.01)
+        launcher.server.process.kill()
+
+    threading.Thread(target=kill_after_both_checkpoints).start()
+    with launcher:
+        outcomes = runner.run()
+    assert [outcomes[job].status for job in jobs] == ["finished"] * 3
+    assert len(sandbox.calls()) == 5  # the two that ran were killed and started again
+    assert capsys.readouterr().out.count(FALL_BACK) == 1
 
 
 def test_a_sweep_waits_for_a_job_of_a_killed_sweep(sandbox, args, capsys):

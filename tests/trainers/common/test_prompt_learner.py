@@ -8,7 +8,7 @@ from tests.reference import transformers_zoo
 from tests.user_errors import raises_user_error
 from trainers.common.models.tokenizers import LibraryTokenizer, OpenAITokenizer
 from trainers.common.models.transformers_inputs import read_tokenizer
-from trainers.common.prompt_learner import place_learned
+from trainers.common.prompt_learner import place_in_captions, place_learned
 
 transformers = pytest.importorskip("transformers")
 NAMES = ["cat", "number nine", "dog 7", "zero two cat"]
@@ -36,6 +36,16 @@ def test_the_whole_class_name_and_nothing_else_is_moved(kind, position, tmp_path
             found = row[learned[-1] + 1 :]
         text = own.decode(found, skip_special_tokens=True).strip()
         assert text in ((f"{name}.", f"{name} .") if position == "end" else (name,))
+
+    captions = [*NAMES, "cat " * 100]
+    placed, was_cut = place_in_captions(tokenizer, captions, "a photo", n_text, position)
+    plain = tokenizer.cut([f"a photo {caption}" for caption in captions])[0]
+    assert was_cut == [False] * len(NAMES) + [True]
+    learned, first = [-1 - i for i in range(n_text)], {"end": n_text, "middle": n_text // 2, "front": 0}[position]
+    for row, before, caption in zip(placed.tolist(), plain.tolist(), captions, strict=True):
+        start, end = tokenizer.start, tokenizer.start + min(len(tokenizer.ids(f"a photo {caption}")), tokenizer.longest)
+        own = before[start + n_text : end]  # the caption as it is, as far as it fits
+        assert row == [*before[:start], *learned[:first], *own, *learned[first:], *before[end:]]
 
 
 def whole_string_tokenizer(*pieces):

@@ -30,6 +30,7 @@ ALLOWED = {
     "runs": set(),
     "prompts": {"models"},
     "prompt_learner": {"models", "prompts"},
+    "learned_context": {"prompt_learner"},
     "prompt_ensemble": {"prompts"},
     "tuned_clip": {"models", "prompts", "prompt_ensemble", "runs"},
     "schedule": set(),
@@ -37,7 +38,7 @@ ALLOWED = {
     "zero_shot": {"cached_features", "prompt_ensemble", "prompts", "runs"},
     "pairs": {"losses"},
     "caption_evaluator": set(),
-    "captioned": {"caption_evaluator", "pairs"},
+    "captioned": {"caption_evaluator", "pairs", "tuned_clip"},
     "trainer": {"captioned", "models", "runs", "prompt_ensemble", "schedule", "tune_rate", "tuned_clip", "zero_shot"},
     "feature_trainer": {"cached_features", "prompt_ensemble", "runs", "selective", "trainer"},
     "inference": {"models", "runs", "prompts", "prompt_ensemble", "tuned_clip", "trainer"},
@@ -45,7 +46,7 @@ ALLOWED = {
 }
 METHODS_MAY = {
     "models", "runs", "prompts", "prompt_ensemble", "prompt_learner", "losses", "trainer", "cached_features",
-    "logistic_regression", "schedule", "selective", "feature_trainer",
+    "learned_context", "logistic_regression", "schedule", "selective", "feature_trainer",
 }  # fmt: skip
 
 

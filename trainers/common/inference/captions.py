@@ -1,42 +1,50 @@
-"""Text features of captions: any texts, not prompts of classes."""
+"""Text features of captions: any texts, not prompts of classes. The method says which text it encodes for a caption."""
 
 from __future__ import annotations
 
 import torch
 
-from ..trainer import ClipTrainer
-from ..tuned_clip import SIMILARITY
+from ..runs.finished import read_run
+from .classifier import Classifier, load_tuned
+from .saved_run import find_method
 
 BATCH = 256  # captions
+NO_CLASS = ["image"]  # trainers need a class
 
 
-def obstacle(method: type) -> str:
-    """Returns why captions cannot be compared with images by a method, a ClipTrainer; "" if they can."""
-    name = method.__name__
-    steps = (*SIMILARITY, "model_inference")
-    changed = [step for step in steps if getattr(method, step) is not getattr(ClipTrainer, step)]
-    if not changed:
-        return ""
-    if set(changed) & {"logits", "encode_image", "model_inference"}:
-        return f"{name} has a head for its classes, which says nothing about captions"
-    return f"{name} has text features of its classes only, from learned prompts or weights"
+def check_encoder(path: str, epoch: int | None = None) -> None:
+    """Raises ValueError if captions cannot be compared with images by a run; else errors as in `read_run`."""
+    state = read_run(path, epoch)[0]
+    method = state["meta"]["trainer"]
+    reason = find_method(method).caption_obstacle(state["state_dict"])
+    if reason:
+        raise ValueError(f"{path} cannot compare images with captions or other texts: {method} {reason}")
 
 
-def caption_features(trainer, captions: list[str], tuned: bool = True) -> tuple[torch.Tensor, list[bool]]:
+def load_encoder(path: str, **options) -> Classifier:
+    """Loads a run for its features of images and captions. Its classes play no role, and it may have none.
+
+    `options` and errors are those of `load_tuned`.
+    """
+    has_classes = read_run(path, options.get("epoch"))[0]["meta"]["classnames"]
+    return load_tuned(path, None if has_classes else NO_CLASS, **options)
+
+
+def caption_features(trainer, captions: list[str]) -> tuple[torch.Tensor, list[bool]]:
     """Returns normalised text features (m, E), fp32 on the CPU, and for each caption whether it was cut off.
 
-    None is encoded twice. `tuned=False` uses the frozen CLIP.
+    None is encoded twice.
     """
     distinct = list(dict.fromkeys(captions))
-    tokens, was_cut = trainer.text_encoder.tokenizer.cut(distinct)
-    features = token_features(trainer, tokens, tuned)
+    tokens, was_cut = trainer.caption_tokens(distinct)
+    features = token_features(trainer, tokens)
     row_of = {caption: row for row, caption in enumerate(distinct)}
     rows = [row_of[caption] for caption in captions]
     return features[rows], [was_cut[row] for row in rows]
 
 
 @torch.no_grad()
-def token_features(trainer, tokens: torch.Tensor, tuned: bool = True) -> torch.Tensor:
+def token_features(trainer, tokens: torch.Tensor) -> torch.Tensor:
     """Returns normalised text features (n, E), fp32 on the CPU, of tokenised captions (n, L).
 
     Captions of similar length are encoded together, so that little is padded and few masks are needed.
@@ -45,7 +53,6 @@ def token_features(trainer, tokens: torch.Tensor, tuned: bool = True) -> torch.T
     parts = []
     with trainer.autocast():
         for rows in order.split(BATCH):
-            packed = trainer.text_encoder.pack(tokens[rows]).to(trainer.device)
-            parts.append(trainer.encode_text(packed, tuned=tuned).float())
+            parts.append(trainer.encode_captions(tokens[rows]).float())
     features = torch.cat(parts).cpu()
     return torch.empty_like(features).index_copy_(0, order, features)

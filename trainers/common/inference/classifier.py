@@ -88,7 +88,7 @@ class Classifier:
         self._options = {"template": template, "device": device, "precision": precision, "backbone": backbone}
         own = state["meta"]["classnames"]
         if classnames is None and not own:
-            raise ValueError(f"{file} has no class names: pass `classnames`")
+            raise ValueError(f"{file} has no class names: pass `classnames` (option --classes)")
         self.classnames = check_classes(own if classnames is None else classnames, own)
         changes = {
             "DATASET.TEMPLATE": template or state["meta"]["template"],  # so that `datasets` need not be imported

@@ -11,13 +11,6 @@ import numpy as np
 LIMIT = 2.0**20  # of T and 1 / T
 
 
-def nll(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
-    """Returns the mean negative log-likelihood of labels (n,), given logits (n, n_cls), in nats."""
-    from scipy.special import log_softmax
-
-    return float(-log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
-
-
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the temperature with the lowest NLL of labels (n,), given logits (n, n_cls).
 

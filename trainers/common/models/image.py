@@ -1,7 +1,7 @@
 """CLIP's ViT with the same output, optional learned tokens, and a last block for the class token only.
 
-The class token is the only token read after the last block. That block's query, projection and FFN are therefore
-computed for the class token only, which saves almost a twelfth of a ViT-B. The rest is as in
+The class token is the only token read after the last block. That block's attention, output projection and FFN are
+therefore computed for the class token only, which saves a sixteenth of the products of a ViT-B. The rest is as in
 `clip.model.VisionTransformer`.
 """
 

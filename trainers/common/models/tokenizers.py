@@ -36,7 +36,7 @@ class Tokenizer:
         raise NotImplementedError
 
     def count(self, texts: list[str]) -> list[int]:
-        """Returns the number of tokens of each text, without special ones."""
+        """Returns the number of tokens of each text without special ones, at most as many as fit in a prompt."""
         raise NotImplementedError
 
     def too_long(self, prompt: str) -> ValueError:
@@ -76,7 +76,7 @@ class OpenAITokenizer(Tokenizer):
         return False
 
     def count(self, texts):
-        return (self(texts).argmax(dim=-1) - 1).tolist()
+        return (clip.tokenize(texts, truncate=True).argmax(dim=-1) - 1).tolist()
 
 
 class LibraryTokenizer(Tokenizer):
@@ -91,16 +91,16 @@ class LibraryTokenizer(Tokenizer):
         """
         self.tokenize, self.ids = tokenize, ids
         self.context_length, self.start, self.end, self.filler = context_length, start, end, filler
+        self.longest = context_length - start - end  # of a text
 
     def __call__(self, prompts):
-        for prompt, length in zip(prompts, self.count(prompts)):
-            if self.start + length + self.end > self.context_length:
-                raise self.too_long(prompt)
-        return self.tokenize(list(prompts)).long()
+        tokens, was_cut = self.cut(prompts)
+        if any(was_cut):
+            raise self.too_long(prompts[was_cut.index(True)])
+        return tokens
 
     def cut(self, prompts):
-        longest = self.context_length - self.start - self.end
-        return self.tokenize(list(prompts)).long(), [length > longest for length in self.count(prompts)]
+        return self.tokenize(list(prompts)).long(), [len(self.ids(prompt)) > self.longest for prompt in prompts]
 
     def count(self, texts):
-        return [len(self.ids(text)) for text in texts]
+        return [min(len(self.ids(text)), self.longest) for text in texts]

@@ -19,14 +19,15 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 def write_atomically(path: str, content: bytes | str) -> None:
     """Writes a file atomically: it has either its old or its new content, even after a kill or a power failure.
 
-    Creates missing folders.
+    Creates missing folders. A text is written in UTF-8; bytes of file names that are not UTF-8 become escapes, as in
+    `printable`.
 
     Raises:
         OSError: the file cannot be written and keeps its old content. The message is one line with the path and a
             remedy.
     """
     with written_atomically(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,17 @@ def content_differences(old: dict | None, new: dict | None, splits=tuple(SPLIT_N
 
 
 def image_keys(paths: list[str]) -> dict[str, tuple[int, int] | None]:
-    """Returns (size, CRC-32) per path, from the cache if the file has not changed since, else from the file."""
+    """Returns (size, CRC-32) per path, from the cache if the file has not changed since, else from the file.
+
+    Any number of paths: the cache is asked for CHUNK of them at a time, since SQLite limits the size of a query.
+    """
+    keys = {}
+    for start in range(0, len(paths), CHUNK):
+        keys.update(_keys_of_chunk(paths[start : start + CHUNK]))
+    return keys
+
+
+def _keys_of_chunk(paths: list[str]) -> dict[str, tuple[int, int] | None]:
     real_folders = {folder: os.path.realpath(folder) for folder in {os.path.dirname(path) for path in paths}}
     real_paths = [os.path.join(real_folders[os.path.dirname(path)], os.path.basename(path)) for path in paths]
     cached = read_cache(real_paths)
@@ -117,6 +127,8 @@ def image_keys(paths: list[str]) -> dict[str, tuple[int, int] | None]:
     new = []
     for path, real_path in zip(paths, real_paths):
         try:
+            if not os.path.isfile(real_path):  # reading from a pipe would wait forever
+                raise FileNotFoundError(real_path)
             stat = os.stat(real_path)
             entry = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
             crc = cached[real_path][3] if cached.get(real_path, ())[:3] == entry else None

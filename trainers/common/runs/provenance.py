@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import sys
@@ -41,8 +42,12 @@ def data_hash(items) -> str | None:
     return digest.hexdigest()[:16]
 
 
+@functools.lru_cache(maxsize=None)
 def git_revision() -> str | None:
-    """Returns the commit of the code, with "+" if there are uncommitted changes; None outside a git checkout."""
+    """Returns the commit of the code, with "+" if there are uncommitted changes; None outside a git checkout.
+
+    It is read once per process, and with the modules in a process from which runs are forked.
+    """
     root = Path(__file__).resolve().parent
     try:
         command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

@@ -1,5 +1,6 @@
 """Tiny models of open_clip and transformers: their files, and as backbones."""
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -10,17 +11,32 @@ from tests.reference.transformers_zoo import SIDE, save_model, save_processor
 from trainers.common.models.backbones import load_backbone
 
 
+@pytest.fixture(scope="session")
+def open_clip_weights(tmp_path_factory):
+    """Folder for the weights of the families of open_clip."""
+    return tmp_path_factory.mktemp("open_clip")
+
+
 @pytest.fixture(scope="module")
-def open_clip_folder(tmp_path_factory):
-    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip."""
+def open_clip_folder(open_clip_weights, tmp_path_factory):
+    """Folder with the weights of each family, <name>.pt; the families are registered with open_clip.
+
+    open_clip's tokenizer is made once, as reading its 48,000 merges takes longer than making a model.
+    """
+    from open_clip import factory
+
     from tests.reference import open_clip_models as reference
 
-    folder = tmp_path_factory.mktemp("open_clip")
-    reference.register(folder)
+    configs = tmp_path_factory.mktemp("registered")
+    reference.register(configs)
     for name in reference.FAMILIES:
-        torch.save(reference.random_weights(name), folder / f"{name}.pt")
-    yield folder
-    reference.unregister(folder)
+        path = open_clip_weights / f"{name}.pt"
+        if not path.exists():
+            torch.save(reference.random_weights(name), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factory, "SimpleTokenizer", functools.cache(factory.SimpleTokenizer))
+        yield open_clip_weights
+    reference.unregister(configs)
 
 
 @pytest.fixture(scope="session")

@@ -223,8 +223,9 @@ def test_the_teacher_does_not_see_the_tokens(family, maple):
 @pytest.mark.parametrize("family", ["tiny-ViT-context", "Siglip2Model"])
 @torch.no_grad()
 def test_the_outputs_of_a_block_as_learned_tokens_of_the_next_change_nothing(family, maple):
-    encoder, image = maple(family).image_encoder, images(maple(family))
-    first = torch.randn(2, maple(family).backbone.image_width)
+    trainer = maple(family)
+    encoder, image = trainer.image_encoder, images(trainer)
+    first = torch.randn(2, trainer.backbone.image_width)
     outputs = []
     handle = encoder.blocks[0].register_forward_hook(lambda block, args, output: outputs.append(output))
     shallow = encoder(image, [first])

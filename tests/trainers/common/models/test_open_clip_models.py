@@ -1,6 +1,7 @@
 """Models of open_clip against that library: features, CLIPFit's loss and gradients, parameter sets, learned tokens."""
 
 import copy
+import functools
 
 import open_clip
 import pytest
@@ -31,12 +32,17 @@ PROMPTS = [TEMPLATE.format(name) for name in CLASSES]
 
 @pytest.fixture(scope="module")
 def load(open_clip_folder):
-    """name of a family -> (a new backbone, open_clip's own model with the same weights)."""
+    """name of a family -> (a new backbone, open_clip's own model with the same weights, which is shared)."""
+
+    def path(name):
+        return str(open_clip_folder / f"{name}.pt")
+
+    @functools.cache
+    def theirs(name):
+        return open_clip.create_model(name, pretrained=path(name)).eval().requires_grad_(False)
 
     def load(name, precision="fp32"):
-        path = str(open_clip_folder / f"{name}.pt")
-        theirs = open_clip.create_model(name, pretrained=path).eval().requires_grad_(False)
-        return load_backbone(f"open_clip:{name}/{path}", precision), theirs
+        return load_backbone(f"open_clip:{name}/{path(name)}", precision), theirs(name)
 
     return load
 

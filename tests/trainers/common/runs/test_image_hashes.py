@@ -111,6 +111,11 @@ def test_files_that_cannot_be_read(tmp_path):
     assert image_keys([missing, str(folder), odd]) == {missing: None, str(folder): None, odd: (3, zlib.crc32(b"cat"))}
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "1.png")
+    assert image_keys([str(tmp_path / "1.png")]) == {str(tmp_path / "1.png"): None}
+
+
 def test_an_unexpected_error_of_a_thread_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr(image_hashes, "image_keys", lambda paths: [][0])
     with pytest.raises(IndexError):

@@ -15,19 +15,30 @@ from typing import NoReturn
 import numpy
 
 
-def run(client: str, path: list[str], request: tuple, files: list[int]) -> NoReturn:
+def run(path: list[str], request: tuple, files: list[int]) -> NoReturn:
     """Makes this process the one that the client asked for, runs the program and ends as it ends.
 
     Joins its threads and calls its exit handlers, but does not free every object of torch, which takes half a second.
+
+    Args:
+        path: `sys.path` of the server, without the folder of its modules.
+        request: see `request.send`. The options are
+            unbuffered: as `python -u`;
+            quiet: as `python -W ignore`;
+            encodings: (encoding, errors) of stdin, stdout and stderr (default: those of the server);
+            executable: `sys.executable` (default: that of the server);
+            survives: whether the program is to run on if the client is killed.
+        files: file descriptors of this process.
     """
     options, command, *process = request
+    encodings = [(stream.encoding, stream.errors) for stream in (sys.stdin, sys.stdout, sys.stderr)]
     become(files, *process)
-    open_streams(options["encodings"], options["unbuffered"])
-    if options["quiet"]:
+    open_streams(options.get("encodings", encodings), options["unbuffered"])
+    if options.get("quiet"):
         sys.warnoptions[:] = ["ignore"]
         warnings.simplefilter("ignore")
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-    sys.executable = client
+    sys.executable = options.get("executable", sys.executable)
     numpy.random.seed()  # all forks have the server's state; the module `random` has a seed of its own in each
     code = exit_code(command, path)
     threading._shutdown()
