@@ -13,7 +13,7 @@ import threading
 from functools import partial
 
 import runtime  # noqa: F401  (makes dassl importable)
-from runtime import processes
+from runtime import processes, run_page
 from runtime.config_limits import check_limits
 from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
 from runtime.installation import find_config
@@ -55,6 +55,8 @@ def parse_args(argv=None):
     )
     parser.add_argument("--no-train", action="store_true", help="build the model and the data, then stop")
     parser.add_argument("--wandb", action="store_true", help="also log the training curves to Weights & Biases")
+    parser.add_argument("--quiet", action="store_true",
+                        help="do not write the page of the run, which follows a training at a terminal")  # fmt: skip
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the config")
     return parser.parse_args(argv)
 
@@ -277,6 +279,8 @@ def run(args) -> None:
             trainer.test()
         else:
             trainer.train()
+    if not args.eval_only and not args.quiet and is_main() and run_page.at_terminal():
+        run_page.write(cfg.OUTPUT_DIR)
 
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -80,7 +80,7 @@ LOG = [
 
 RUN_FILES = {
     "log.txt", "result.json", "clipfit/checkpoint", "clipfit/model.pth.tar-2", "clipfit/model-best.pth.tar",
-    "clipfit/tuned.safetensors", "predictions.csv", "tensorboard/events.out.tfevents",
+    "clipfit/tuned.safetensors", "curves.jsonl", "predictions.csv", "tensorboard/events.out.tfevents",
 }  # fmt: skip
 CHECKPOINT_FIELDS = {
     "state_dict", "epoch", "optimizer", "scheduler", "val_result",  # Dassl's

@@ -13,6 +13,7 @@ from . import captions, plots, spreadsheet, varied_plots
 from .comparison import Comparison, distinct_notes, unpublished
 from .details import Detail
 from .problems import by_category, failed
+from .run_pages import RunPages
 from .stats import Stat
 from .tables import Table
 from .text import cell_text, number, seed_count
@@ -64,7 +65,7 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` is not writable.
     """
-    write_all(contents(report), out)
+    write_all(contents(report, out), out)
     return out / PAGE
 
 
@@ -78,8 +79,8 @@ def write_all(files, out: Path) -> None:
         write_atomically(str(out / name), content)
 
 
-def contents(report):
-    """Yields (path relative to the output folder, content) for each file of a report."""
+def contents(report, out: Path):
+    """Yields (path relative to the output folder `out`, content) for each file of a report."""
     styles = plots.row_styles(report.tables)
     sections = [
         Section(
@@ -93,7 +94,7 @@ def contents(report):
     ]
     content = {
         "sections": sections, "problems": by_category(report.problems), "failed": failed(report.problems),
-        "runs": report.runs, "captions": captions,
+        "runs": report.runs, "captions": captions, "pages": RunPages(out),
     }  # fmt: skip
     yield PAGE, render("report.html.j2", autoescape=True, **content)
     yield "report.md", render("report.md.j2", **content)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tools.shots import shots_text
 from trainers.common.runs.record_schema import PER_DATASET, in_groups
 
-from .recipes import TESTED, Differences
+from .recipes import EMPTY, TESTED, Differences
 from .run import LAST
 
 MAX_NAMED = 4  # settings named in a label
@@ -32,8 +32,8 @@ def setting_name(key: str, value: str) -> str:
 
 
 def value_text(value: str) -> str:
-    """Returns a JSON value as shown in tables, without quotes."""
-    return value.strip('"').replace(LAST, "last epoch")
+    """Returns a JSON value as shown in tables, without quotes; "none" if it is empty."""
+    return "none" if value in EMPTY else value.strip('"').replace(LAST, "last epoch")
 
 
 def cell_of(entry) -> tuple:

@@ -3,8 +3,8 @@
 A recipe states the values of its YAML, overridden by its own keys. A setting of a run differs from the recipe if
 
 - the recipe states the key with another value, or
-- the recipe does not state the key, and the run's command line or YAML sets it. Defaults in the code are not known
-  here, so the key is listed even if it was set to the default. No change is hidden.
+- the recipe does not state the key, and the run's command line or YAML sets it to a value that is not empty. Defaults
+  in the code are not known here, so the key is listed even if it was set to the default. No change is hidden.
 
 A value that the backbone expects, such as its image statistics, is no difference: recipes hold for every backbone.
 
@@ -30,6 +30,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NOT_IN_RECIPES = ("DATASET.FOLDER",)  # path of the user's own images
 TESTED = "tested model"  # stands for TEST.FINAL_MODEL, or for the epoch that an evaluation loaded
 YAML = "YAML"
+EMPTY = ('""', "null", "[]")  # JSON texts of values that are not set
 CAPTIONS = "captions"  # config of images with captions, which have a protocol of their own
 
 
@@ -65,6 +66,8 @@ def differences(run: Run, protocol: str, settings: dict[str, str]) -> Difference
     values = {}
     for key in sorted(keys):
         expected = [source[key] for source in (stated, run.backbone_input) if key in source]
+        if not expected and settings[key] in EMPTY:  # such as DATASET.TEMPLATE "": the default
+            continue
         if not any(equal(settings[key], value) for value in expected) and not in_groups(key, NOT_IN_RECIPES):
             values[key] = settings[key]
     if run_yaml is None and run.config != config:

@@ -15,7 +15,7 @@ from trainers.common.runs.record_schema import OF_TRAINING, PER_RUN, in_groups
 
 from .images import group, training_images
 from .labels import MAX_NAMED, RowRun, cell_of, changed, notes_on_variation, setting_name, shorten
-from .recipes import TESTED, differences
+from .recipes import EMPTY, TESTED, differences
 from .run import Run, registry_name
 
 UNKNOWN = "unknown"
@@ -155,7 +155,7 @@ def split_method(method: str, entries: list, protocol: str) -> list[Row]:
         groups[values].append(RowRun(entry, settings, differences(entry.run, protocol, settings)))
     rows = []
     for values in sorted(groups):
-        pairs = [(key, value) for key, value in zip(split_keys, values, strict=True) if value != USUAL]
+        pairs = [(key, value) for key, value in zip(split_keys, values, strict=True) if value not in EMPTY]
         label = shorten([setting_name(key, value) for key, value in pairs])
         rows.append(Row(method, groups[values], split_keys, label))
     number_equal_labels(rows)

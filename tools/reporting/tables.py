@@ -11,6 +11,7 @@ from trainers.common.runs.dataset_metrics import ACCURACY
 from .problems import Problem
 from .protocols import Entry, Key
 from .rows import Row, split_rows
+from .run import Run
 from .stats import Stat, average, harmonic, over_seeds
 
 
@@ -119,20 +120,33 @@ def accuracy_by_seed(entries: list[Entry], zero_shot: bool) -> tuple[dict[str, d
     """
     runs = defaultdict(dict)  # column -> seed -> run
     problems = []
-    for entry in sorted(entries, key=lambda entry: instant(entry.run.extra.get("written")) or 0):
-        run = entry.run
+    for column, run in by_age(entries):
         seed = seed_of(run)
-        other = runs[entry.column].get(seed)
+        other = runs[column].get(seed)
         if other and other.score != run.score:
             results = f"{other.score:.2f} in {other.folder}, {run.score:.2f} in {run.folder}"
             problems.append(("duplicate", f"seed {seed}: {results}; using {run.score:.2f}"))
         elif other and other.eval_only == run.eval_only and not zero_shot:
             problems.append(("duplicate", f"seed {seed}: equal results in {other.folder} and {run.folder}"))
-        runs[entry.column][seed] = run
+        runs[column][seed] = run
     values = {}
     for column, by_seed in runs.items():
         values[column] = {seed: by_seed[seed].score for seed in sorted(by_seed, key=str)}
     return values, problems
+
+
+def by_age(entries: list[Entry]) -> list[tuple[str, Run]]:
+    """Returns (column, run) of the entries, the oldest first."""
+    ordered = sorted(entries, key=lambda entry: instant(entry.run.extra.get("written")) or 0)
+    return [(entry.column, entry.run) for entry in ordered]
+
+
+def newest_runs(entries: list[Entry]) -> dict[str, dict]:
+    """Returns column -> seed -> run, the newest of each seed."""
+    found = defaultdict(dict)
+    for column, run in by_age(entries):
+        found[column][seed_of(run)] = run
+    return found
 
 
 def seed_of(run):

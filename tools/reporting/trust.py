@@ -3,13 +3,14 @@
 from collections import defaultdict
 from statistics import fmean
 
-from tools.records import instant, printable
+from tools.records import printable
+from tools.shots import shots_text
 
 from .consistency import is_number
 from .details import Block, Detail
 from .rows import Row
 from .run import Run
-from .tables import Table, seed_of
+from .tables import Table, newest_runs
 
 CAPTION = (
     "Means over seeds. Accuracy: with the 95 % interval (Wilson) that follows from the number of test images; seeds do "
@@ -35,7 +36,7 @@ def trust(table: Table) -> list[Detail]:
             row = table.row(title)
             for column, runs in runs_of(row, group.title).items():
                 cells, values = measure(list(runs.values()))
-                label = "" if column == "Accuracy" else f"{column} shots" if column.isdigit() else column
+                label = "" if column == "Accuracy" else shots_text(column) if column.isdigit() else column
                 rows.append([title, label, *cells])
                 csv_rows.append({"dataset": group.title, "method": title, "column": column, **values})
                 notes += warnings(runs, ", ".join(filter(None, (title, group.title, label))))
@@ -48,11 +49,7 @@ def trust(table: Table) -> list[Detail]:
 
 def runs_of(row: Row, dataset: str) -> dict[str, dict]:
     """Returns column -> seed -> run, the newest of each seed, for the runs whose record has more than the accuracy."""
-    found = defaultdict(dict)
-    entries = [entry for entry in row.entries if entry.dataset == dataset and "ece" in metrics_of(entry.run)]
-    for entry in sorted(entries, key=lambda entry: instant(entry.run.extra.get("written")) or 0):
-        found[entry.column][seed_of(entry.run)] = entry.run
-    return found
+    return newest_runs([entry for entry in row.entries if entry.dataset == dataset and "ece" in metrics_of(entry.run)])
 
 
 def metrics_of(run: Run) -> dict[str, float]:

@@ -153,7 +153,7 @@ def test_the_text_names_sources_and_methods_without_numbers(tmp_path, capsys):
 def test_the_files_have_the_published_numbers(tmp_path):
     write_record(tmp_path / "a", "KgCoOp", "EuroSAT", backbone="ViT-B/16")
     write_record(tmp_path / "b", "Mine", "EuroSAT", backbone="ViT-B/16")
-    files = dict(contents(report(tmp_path, options=["--paper"])))  # the option's earlier name
+    files = dict(contents(report(tmp_path, options=["--paper"]), tmp_path))  # the option's earlier name
     value = f"{PAPER['fewshot', '16']['EuroSAT']['KgCoOp']['Accuracy']:.2f}"
     for name in ("report.html", "report.md", "tables/fewshot_ViT-B-16_published.tex", "results.csv"):
         assert value in files[name] and "CLIPFit (others)" in files[name], name

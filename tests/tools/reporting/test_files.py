@@ -1,28 +1,20 @@
 """The files of a report: CSV, Markdown, LaTeX, plots, and the HTML page, which is also tested in Chromium."""
 
 import csv
-import json
 import re
 import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tools.browser import browse, needs_browser, requests_of_page
 from tests.tools.reporting.trees import report, write_log, write_pair, write_record
 from tests.user_errors import assert_facts, assert_user_error
 from tools import report as command
 from tools.reporting import spreadsheet
 from tools.reporting.files import md, tex, write_files
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1200,3000",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -202,21 +194,7 @@ def test_the_command_prints_the_page_and_ignores_earlier_reports(tree, capsys, t
     assert_user_error((code, capsys.readouterr().err), tmp_path / "file", "--out", "--no-files")
 
 
-def browse(page, tmp_path, *flags) -> bytes:
-    """Opens the page in Chromium. Returns stdout."""
-    profile = tmp_path / "profile"
-    run = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
-    return subprocess.run(run, capture_output=True, timeout=60, check=True).stdout
-
-
-def requests_of_page(log) -> list[str]:
-    """Returns the URLs that a page requested, from Chromium's log. The browser's own requests have no initiator."""
-    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
-    urls = [e["url"] for e in events if e.get("initiator", "not an origin") != "not an origin"]
-    return [url for url in urls if url.startswith("http")]
-
-
-@pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt install chromium")
+@needs_browser
 def test_the_page_in_a_browser(out, tmp_path):
     """The page shows its tables, sorts them, and makes no request to other hosts."""
     page, log = tmp_path / "page.html", tmp_path / "net.json"
@@ -234,7 +212,7 @@ def test_the_page_in_a_browser(out, tmp_path):
     assert requests_of_page(log) == ["http://example.invalid/logo.png"]  # such a request is detected
 
 
-@pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt install chromium")
+@needs_browser
 @pytest.mark.parametrize("scheme, dark", [("1", False), ("0", True)])
 def test_the_page_in_light_and_dark(out, tmp_path, scheme, dark):
     shot = tmp_path / "page.png"

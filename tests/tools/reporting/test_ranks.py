@@ -152,7 +152,7 @@ def test_files(tmp_path, monkeypatch):
         write_runs(tmp_path, method, offset, changes=with_cost(5.0 + offset, 500))
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, form: figures.append(figure) or b"<svg></svg>")
-    files = dict(contents(report(tmp_path, options=["--ranks"])))
+    files = dict(contents(report(tmp_path, options=["--ranks"]), tmp_path))
     monkeypatch.undo()
     pairs = files["tables/fewshot_micro_ranks_16.csv"].splitlines()
     assert len(pairs) == 1 + 3 and pairs[1].startswith("A,B,1.0,2.0,")

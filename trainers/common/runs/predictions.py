@@ -20,6 +20,7 @@ from .concerns import concerns, zero_shot_line
 from .files import write_atomically
 
 COLUMNS = ("path", "true_class", "predicted_class", "probability", "probability_of_true_class")
+ZERO_SHOT_COLUMNS = ("zero_shot_class", "zero_shot_probability")  # if zero-shot CLIP was evaluated too
 
 
 class Collector:
@@ -109,25 +110,38 @@ def correct_per_class(found: Outcomes, n_cls: int) -> list[int]:
     return class_counts(found.labels[found.correct], n_cls)
 
 
-def write_csv(path: str, found: Outcomes, items, root: str, classnames: list[str]) -> dict:
+def write_csv(
+    path: str, found: Outcomes, items, root: str, classnames: list[str], zero_shot: Outcomes | None = None
+) -> dict:
     """Writes one row per image, atomically. Returns the name of the file, its SHA-256 and the number of rows.
 
     Args:
         items: the images of a Dassl dataset, in the order of the outcomes.
         root: paths are relative to this folder if they are below it.
+        zero_shot: outcomes of zero-shot CLIP for the same images; None if unknown.
     """
     names = distinct(classnames)
     prefix = os.path.join(os.path.abspath(os.path.expanduser(root)), "") if root else ""
+    columns = [
+        [relative(item.impath, prefix) for item in items],
+        [names[label] for label in found.labels.tolist()],
+        [names[label] for label in found.predicted.tolist()],
+        rounded(found.confidence),
+        rounded(found.true_probability),
+    ]
+    if zero_shot is not None:
+        columns += [[names[label] for label in zero_shot.predicted.tolist()], rounded(zero_shot.confidence)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    columns = (found.labels, found.predicted, found.confidence, found.true_probability)
-    for item, label, predicted, probability, of_true in zip(items, *(column.tolist() for column in columns)):
-        image = relative(item.impath, prefix)
-        writer.writerow((image, names[label], names[predicted], f"{probability:.7g}", f"{of_true:.7g}"))
+    writer.writerow((COLUMNS + ZERO_SHOT_COLUMNS)[: len(columns)])
+    writer.writerows(zip(*columns))
     content = text.getvalue().encode()
     write_atomically(path, content)
     return {"file": os.path.basename(path), "sha256": hashlib.sha256(content).hexdigest(), "images": len(found)}
+
+
+def rounded(probabilities: np.ndarray) -> list[str]:
+    return [f"{probability:.7g}" for probability in probabilities.tolist()]
 
 
 def relative(path: str, prefix: str) -> str:

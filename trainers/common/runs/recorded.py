@@ -12,7 +12,7 @@ from dassl.engine import TrainerX
 
 from .. import classes, distributed, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
-from . import checkpoint, dataset_metrics, divergence, evaluation_shares, predictions, record, trace
+from . import checkpoint, curves, dataset_metrics, divergence, evaluation_shares, predictions, record, trace
 from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
@@ -40,6 +40,7 @@ class RunState:
     weights: dict = field(default_factory=dict)  # "folder/file" of each checkpoint of the run -> digest of its weights
     metrics: dict = field(default_factory=dict)  # split -> name -> value, from the latest evaluation
     trust: dict | None = None  # field of the record, from the latest evaluation with a record
+    scalars: dict = field(default_factory=dict)  # newest value of each curve in this epoch, by TensorBoard's name
     lock: FolderLock | None = None  # lock on the run directory, during training
 
     def train_seconds(self) -> float:
@@ -141,6 +142,13 @@ class RecordedRun:
     def begin_record(self) -> None:
         """Writes the run record at the start of training. Empty in trainers that keep no files."""
         record.begin(self)
+        curves.begin(self.output_dir, self.cfg.RESUME, self.start_epoch)
+
+    def after_epoch(self):
+        super().after_epoch()
+        if self.run.record:
+            curves.add(self.output_dir, self.epoch + 1, self.run.scalars)
+        self.run.scalars = {}
 
     def report_equal_content(self) -> None:
         """Prints whether different files of equal content are in two parts of the split, twice in test, and so on.
@@ -201,9 +209,9 @@ class RecordedRun:
         if items is None:
             print("Note: no predictions.csv, as the images are not evaluated in their order: DATALOADER.TEST.SAMPLER")
         else:
-            path = record.csv_path(run.record_path)
-            written = predictions.write_csv(path, outcomes, items, self.cfg.DATASET.ROOT, classnames)
             zero_shot = self.zero_shot_outcomes(split, items)
+            path, root = record.csv_path(run.record_path), self.cfg.DATASET.ROOT
+            written = predictions.write_csv(path, outcomes, items, root, classnames, zero_shot and zero_shot[0])
         run.trust = predictions.trust(outcomes, zero_shot, classnames, written)
         run.reference_seconds = time.time() - started
 
@@ -304,6 +312,8 @@ class RecordedRun:
     def write_scalar(self, tag, scalar_value, global_step=None):
         with self.writing_curves():
             super().write_scalar(tag, scalar_value, global_step)
+        if self.run.training and not tag.startswith("test/"):
+            self.run.scalars[tag] = float(scalar_value)
 
     def close_writer(self):
         with self.writing_curves():

@@ -68,6 +68,11 @@ def test_the_predictions_of_a_training_and_their_metrics(make, tmp_path, options
     assert values["ece"] == pytest.approx(
         100 * metrics.calibration_errors(confidence, labels == predicted)[0], abs=1e-4
     )
+    zero_shot = record["trust"]["zero_shot"]
+    before = np.array([names.index(row["zero_shot_class"]) for row in rows])
+    assert np.bincount(labels[before == labels], minlength=10).tolist() == zero_shot["correct"]
+    assert ((before == labels) & (predicted != labels)).sum() == zero_shot["only_zero_shot"]
+    assert all(0 < float(row["zero_shot_probability"]) <= 1 for row in rows)
     per_class = record["trust"]["per_class"]
     assert per_class["images"] == np.bincount(labels, minlength=10).tolist()
     assert sum(per_class["correct"]) == values["correct"]

@@ -1,0 +1,1 @@
+"""Parts of tools/show.py: the page of a run."""
