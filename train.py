@@ -16,6 +16,7 @@ import runtime  # noqa: F401  (makes dassl importable)
 from runtime import processes
 from runtime.config_limits import check_limits
 from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
+from runtime.installation import find_config
 from runtime.user_errors import Terminated, exit_code
 
 FLAGS = {  # flag: (config key, help)
@@ -136,7 +137,7 @@ def register(args, opts: list[str]) -> list[str]:
     configs = []
     for path in (args.dataset_config_file, args.config_file):
         with contextlib.suppress(ValueError, OSError):  # reported when the file is merged
-            configs += [read_yaml(path)] if path else []
+            configs += [read_yaml(find_config(path))] if path else []
     sources = requested(args.plugin, configs, dict(zip(opts[::2], opts[1::2], strict=True)))
     load_all(sources)
     return sources
@@ -149,6 +150,7 @@ def merge_file(cfg, path: str, flag: str) -> list[str]:
     """
     from runtime.config_files import read_chain
 
+    path = find_config(path)
     if not os.path.isfile(path):
         folder = os.path.dirname(path)
         names = sorted(f for f in os.listdir(folder) if f.endswith(".yaml")) if os.path.isdir(folder) else []
@@ -253,12 +255,17 @@ def build(args, cfg):
     return trainer
 
 
-def run(args) -> None:
+def start(args):
+    """Returns the trainer of a run, ready to be trained or evaluated. From now on, stdout is also logged."""
     cfg = setup_cfg(args)
     check_folders(cfg)
     processes.connect(cfg.USE_CUDA)
     with log_if_it_starts(cfg.OUTPUT_DIR):
-        trainer = build(args, cfg)
+        return build(args, cfg)
+
+
+def run(args) -> None:
+    trainer = start(args)
     if args.no_train and not args.eval_only:
         return
     from trainers.common.distributed import is_main

@@ -46,6 +46,7 @@ class FewShotDataset(DatasetBase):
     default_root = ""  # used if DATASET.ROOT is not set; only bundled datasets have one (bundled.py)
     rule = "50 % train, 20 % val and 30 % test of each class"  # how `read_data` splits the images
     keep_selection = True  # whether few-shot selections are saved in `split_fewshot`
+    needs_test = True  # whether there must be test images; TEST.NO_TEST decides
     test_only = False  # whether the train images are the test images, as in the variants of ImageNet
 
     template = "a photo of a {}."  # the paper's prompt template (Table 8; CoOp's for zero-shot), {} for the class name
@@ -56,6 +57,7 @@ class FewShotDataset(DatasetBase):
     variant_order = None  # row in the papers' tables among the variants of one dataset: 1, 2, ...; None: not in them
 
     def __init__(self, cfg):
+        self.needs_test = not cfg.TEST.NO_TEST
         self.set_paths(cfg.DATASET.ROOT)
         self.prepare()
         self.check_folder()
@@ -130,7 +132,7 @@ class FewShotDataset(DatasetBase):
             print(f"Reading split from {source}")
             if generated_by:
                 print(f"(not CoOp's split; generated here: {generated_by})")
-        check_classes(split, source)
+        check_classes(split, source, self.needs_test)
         check_images([item for items in split for item in items], self.image_dir, source)
         if self.split_path and source != self.split_path:
             self.save_split(split)

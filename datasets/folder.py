@@ -54,7 +54,7 @@ class Folder(FewShotDataset):
         if self.options.CLASSNAMES:
             names = read_names(os.path.join(self.root, self.options.CLASSNAMES))
         if self.options.LIST:
-            rows = read_list(os.path.join(self.root, self.options.LIST), self.root)
+            rows = read_list(os.path.join(self.root, self.options.LIST), self.root, self.needs_test)
         else:
             rows = self.list_folders()
         if self.options.SKIP_UNREADABLE:
@@ -136,4 +136,4 @@ class Folder(FewShotDataset):
             unexpected = sorted({name for _, name in rows.get(split, [])} - train_classes)
             if unexpected:
                 raise ValueError(f"class {unexpected[0]!r} is in {split} but has no train images")
-        return Split(items["train"], items.get("val", []), items["test"])
+        return Split(items["train"], items.get("val", []), items.get("test", []))

@@ -117,11 +117,11 @@ def read_names(path):
     return names
 
 
-def read_list(path, root):
+def read_list(path, root, needs_test=True):
     """Returns `(image path, class)` rows by split: `train`, `test` and maybe `val`, or `all` without a part column.
 
     The row `cat/1.jpg,cat,train` becomes `{"train": [("cat/1.jpg", "cat")]}`; `cat/1.jpg,cat` becomes `{"all": [...]}`.
-    The paths are relative to the folder `root`.
+    The paths are relative to the folder `root`. `needs_test` says whether there must be test images.
     """
     images_by_split = {}
     known_images = set()
@@ -135,8 +135,10 @@ def read_list(path, root):
         known_images.add(image)
         images_by_split.setdefault(split_of(split) or "all", []).append((image, name))
     splits = set(images_by_split)
-    if splits != {"all"} and not {"train", "test"} <= splits <= set(Split._fields):
-        raise ValueError(f"{path} must have the parts train and test, or no part column; got {sorted(splits)}")
+    needed = {"train", "test"} if needs_test else {"train"}
+    if splits != {"all"} and not needed <= splits <= set(Split._fields):
+        hint = " (a run without test images sets TEST.NO_TEST True)" if "test" in needed - splits else ""
+        raise ValueError(f"{path} must have the parts train and test, or no part column; got {sorted(splits)}{hint}")
     return images_by_split
 
 

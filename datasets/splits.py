@@ -137,17 +137,18 @@ def check_images(items, image_dir, source):
         )
 
 
-def check_classes(split, source):
+def check_classes(split, source, needs_test=True):
     """Raises ValueError unless the split has train and test images, and labels that `check_rows` accepts.
 
-    Warns if a class has no test images, and if two classes have the same name.
+    Warns if a class has no test images, and if two classes have the same name. Without `needs_test`, there may be no
+    test images at all.
     """
-    if not split.train or not split.test:
+    if not split.train or (needs_test and not split.test):
         raise ValueError(f"{source}: no {'test' if split.train else 'train'} images")
     names = check_rows(split._asdict(), source)
     tested = {item.label for item in split.test}
     untested = [names[label] for label in sorted(names) if label not in tested]
-    if untested:
+    if untested and split.test:
         print(f"WARNING: no test images of {len(untested)} of {len(names)} classes (first: {untested[0]!r})")
     labels_by_name = defaultdict(list)
     for label in sorted(names):

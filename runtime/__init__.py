@@ -25,4 +25,5 @@ def use_dassl() -> None:
         sys.path.append(BUNDLED)
 
 
-use_dassl()
+if __name__ == "runtime":  # in a user's Python it has a prefix, and so has the bundled `dassl` (clipfit/checkout.py)
+    use_dassl()

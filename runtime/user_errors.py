@@ -11,7 +11,8 @@ import sys
 import urllib.error
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from .installation import INSTALLED, ROOT
+
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 # "pillow>=10.3,<14  # import PIL": the package, and the name of its module if they differ
 REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)[^#]*(?:# import (?P<module>\w+))?")
@@ -158,7 +159,13 @@ def one_line(error: BaseException) -> str:
     package, file = find_requirement(error.name.partition(".")[0])
     if file is None:
         return f"{message}: install the package that provides it"
-    return f"The package {package} is missing: pip install -r {os.path.relpath(file)}"
+    return f"The package {package} is missing: {install_command(file)}"
+
+
+def install_command(file: Path) -> str:
+    """Returns the command that installs a requirements file: an extra of the installed package, if it is one."""
+    extra = file.stem.partition("-")[2]
+    return f'pip install "clipfit[{extra}]"' if INSTALLED and extra else f"pip install -r {os.path.relpath(file)}"
 
 
 def resource_error(error: BaseException, message: str) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,10 @@ def test_pictures_exist_in_light_and_dark():
 
 def test_the_figure_is_what_its_script_draws(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    sys.path.insert(0, str(ROOT / "docs" / "figures"))
-    try:
-        import clipfit
-    finally:
-        sys.path.pop(0)
-    monkeypatch.setattr(clipfit, "FOLDER", tmp_path)
-    clipfit.main([])
+    import docs.figures.clipfit as figure
+
+    monkeypatch.setattr(figure, "FOLDER", tmp_path)
+    figure.main([])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clipfit_dark.svg", "clipfit_light.svg"]
     for path in tmp_path.iterdir():  # another version of matplotlib draws other curves for the same letters
         labels, expected = (

@@ -55,8 +55,8 @@ def test_modules_belong_to_their_packages():
 def test_every_imported_package_is_listed():
     ours = {path.stem for path in ROOT.iterdir()} | {"dassl"}
     for path in (path for path in ROOT.rglob("*.py") if not path.is_relative_to(ROOT / "tests")):
-        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
-            continue
+        if any(part.startswith(".") for part in path.relative_to(ROOT).parts) or path == ROOT / "setup.py":
+            continue  # pyproject.toml names what setup.py needs
         siblings = {file.stem for file in path.parent.glob("*.py")}
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

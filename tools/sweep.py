@@ -15,9 +15,9 @@ import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.installation import INSTALLED, ROOT  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools import choices  # noqa: E402
 from tools.recipe import shots_number  # noqa: E402
@@ -149,11 +149,16 @@ def absolute_path(path: str) -> str:
     return path if Path.cwd() == ROOT else os.path.abspath(os.path.expanduser(path))
 
 
+def default_path(path: str) -> str:
+    """Returns a default: relative to the repository's folder, or if the code is installed, to the current folder."""
+    return absolute_path(path) if INSTALLED else path
+
+
 def prepare(args, output: str = "") -> None:
     """Imports the plugins, makes paths absolute, fills in default paths, and changes to the repository's folder.
 
     Args:
-        output: default of --output, relative to the repository (default: output/PROTOCOL).
+        output: default of --output, see `default_path` (default: output/PROTOCOL).
     """
     from trainers.common.runs.known_plugins import VARIABLE, requested
     from trainers.common.runs.plugins import load_all
@@ -162,8 +167,8 @@ def prepare(args, output: str = "") -> None:
     args.plugin = [absolute_path(name) if os.path.exists(os.path.expanduser(name)) else name for name in sources]
     os.environ.pop(VARIABLE, None)  # its paths may be relative to another folder; the jobs get them as --plugin
     load_all(args.plugin)
-    args.root = absolute_path(args.root) if args.root else "data"
-    args.output = absolute_path(args.output) if args.output else output or f"output/{args.protocol}"
+    args.root = absolute_path(args.root) if args.root else default_path("data")
+    args.output = absolute_path(args.output) if args.output else default_path(output or f"output/{args.protocol}")
     if args.backbone and os.path.isfile(os.path.expanduser(args.backbone)):
         args.backbone = absolute_path(args.backbone)
     for option in ("datasets", "targets"):

@@ -45,6 +45,15 @@ def test_list_with_a_part_column(root):
     assert mini.fingerprint(build(root, list_="split.json")) == mini.fingerprint(data)
 
 
+def test_list_without_test_images(root):
+    """Only for a run that tests nothing."""
+    write_csv(root / "list.csv", [(*row, "val" if i % 5 == 0 else "train") for i, row in enumerate(ROWS)])
+    with raises_user_error("list.csv", "test", "TEST.NO_TEST True"):
+        build(root, list_="list.csv")
+    data = build(root, list_="list.csv", no_test=True)
+    assert sizes(data) == [16, 4, 0] and data.classnames == ["bear", "zebra, striped"]
+
+
 def test_list_with_absolute_paths(root, tmp_path_factory):
     other = tmp_path_factory.mktemp("elsewhere")
     write_csv(other / "list.csv", [(root / path, name) for path, name in ROWS])

@@ -7,11 +7,13 @@ import signal
 import sys
 import time
 
+from runtime.installation import INSTALLED, ROOT
+
 from . import console
 from .jobs import Job
 from .launch import Launcher
 
-PROGRAM = "train.py"
+PROGRAM = str(ROOT / "train.py") if INSTALLED else "train.py"
 GRACE_SECONDS = 20  # between SIGTERM and SIGKILL
 
 

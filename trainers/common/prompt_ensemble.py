@@ -22,6 +22,8 @@ from dassl.config import cfg_default
 from .classes import check_text
 from .prompts import fill
 
+REPOSITORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
 cfg_default.DATASET.TEMPLATES = None  # several templates: a tuple, or a file with one per line; None: DATASET.TEMPLATE
 cfg_default.DATASET.DESCRIPTIONS = ""  # JSON file: class name -> list of prompts; with TEMPLATES, in addition to them
 cfg_default.DATASET.DESCRIPTIONS_DIGEST = ""  # SHA-256 of the descriptions; set when they are read
@@ -76,8 +78,12 @@ def _check_templates(templates, given) -> tuple[str, ...] | None:
 
 
 def _read(path: str, key: str) -> str:
+    file_name = os.path.expanduser(path)
+    own = os.path.join(REPOSITORY, file_name)  # configs/templates/..., if the current folder is another one
+    if not os.path.exists(file_name) and os.path.isfile(own):
+        file_name = own
     try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
+        with open(file_name, encoding="utf-8") as file:
             return file.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"{key}: {path} is not a text file in UTF-8") from error

@@ -80,8 +80,8 @@ def report_unused(n_images: int, batch_size: int) -> None:
 class DataManager:
     """Builds the dataset, the transforms and the loaders, in this order.
 
-    Attributes: dataset, train_loader_x, train_loader_u (or None), val_loader (or None), test_loader,
-    num_classes, num_source_domains, lab2cname.
+    Attributes: dataset, train_loader_x, train_loader_u (or None), val_loader (or None), test_loader (None if there are
+    no test images and TEST.NO_TEST), num_classes, num_source_domains, lab2cname.
     """
 
     def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None):
@@ -121,7 +121,8 @@ class DataManager:
         self.train_loader_u = train_loader(dataset.train_u, options_u) if dataset.train_u else None
         validates_every_epoch = cfg.TEST.FINAL_MODEL == "best_val"
         self.val_loader = test_loader(dataset.val, once=not validates_every_epoch) if dataset.val else None
-        self.test_loader = test_loader(dataset.test, once=True)
+        has_test = dataset.test or not cfg.TEST.NO_TEST  # no test images are an error, unless none are needed
+        self.test_loader = test_loader(dataset.test, once=True) if has_test else None
 
         self._num_classes = dataset.num_classes
         self._num_source_domains = len(cfg.DATASET.SOURCE_DOMAINS)

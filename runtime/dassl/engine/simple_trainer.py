@@ -154,7 +154,7 @@ class SimpleTrainer(TrainerBase):
         if loader is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no validation images: set TEST.SPLIT test")
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(loader):
+        for batch in tqdm(loader) if self.cfg.VERBOSE else loader:
             image, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(image), label)
         results = self.evaluator.evaluate()

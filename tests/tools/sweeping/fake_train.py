@@ -20,6 +20,9 @@ with open(control / ("calls" if is_main else "others"), "a") as calls:
     calls.write(f"{output} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')} {time.time()}\n")
 if not is_main:
     sys.exit()
+others = control / "others"
+while int(os.environ.get("WORLD_SIZE", "1")) > 1 and not (others.exists() and f"{output} " in others.read_text()):
+    time.sleep(0.01)  # torchrun ends the others if this process fails
 key = f"{output} {argv[argv.index('--model-dir') + 1]}" if "--model-dir" in argv else str(output)
 record = {**json.loads((control / "records.json").read_text())[key], "started": time.time()}
 orders = {}

@@ -29,7 +29,7 @@ def find_method(name: str) -> type:
 
 def register_methods() -> None:
     """Imports the methods: all methods of this repository; in a CoOp checkout, only CLIPFit."""
-    package = __package__.partition(".")[0]
+    package = __package__.partition(".common")[0]
     register_all = getattr(importlib.import_module(package), "register_all", None)
     if register_all:
         register_all()

@@ -35,6 +35,7 @@ from .recorded import recorded
 
 cfg_default.PLUGINS = ()  # paths or module names, in addition to those of --plugin and CLIPFIT_PLUGINS
 
+PREFIX = __package__.partition("trainers")[0]  # of all modules; "" unless they are imported by clipfit/checkout.py
 REGISTRIES = {"trainer": TRAINER_REGISTRY, "dataset": DATASET_REGISTRY}
 _defaults: dict[str, CfgNode] = {}  # trainer of a plugin -> the default config with the plugin's changes
 
@@ -46,11 +47,13 @@ def load_all(sources) -> None:
         FileNotFoundError: a plugin is neither a file nor a module.
         ValueError: a plugin cannot be imported; the message says why.
     """
-    importlib.import_module("datasets")
+    import datasets  # noqa: F401
+    import trainers
+
     paths = [find(source) for source in sources]
     for path in paths:
         import_clip_of_checkout(path)
-    getattr(importlib.import_module("trainers"), "register_all", lambda: None)()  # not in a CoOp checkout
+    getattr(trainers, "register_all", lambda: None)()  # not in a CoOp checkout
     for path in paths:
         load(path)
 
@@ -103,7 +106,7 @@ def top_folder(path: Path) -> Path:
 def import_file(path: Path):
     """Imports a plugin as a member of its package and returns the module."""
     top = top_folder(path)
-    name = f"clipfit_plugin_{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
+    name = f"{PREFIX}clipfit_plugin_{hashlib.sha256(str(top).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
         package = types.ModuleType(name, f"The plugins in {top}")
         package.__path__ = [str(top)]
@@ -130,9 +133,12 @@ def import_clip_of_checkout(path: Path) -> None:
 
 def share_packages(path: Path) -> None:
     """Makes modules of a plugin's checkout importable: `trainers.x`, `datasets.x` and those next to train.py."""
+    import datasets
+    import trainers
+
     top = top_folder(path)
-    for name in ("trainers", "datasets"):
-        package, folder = importlib.import_module(name), str(top / name)
+    for package in (trainers, datasets):
+        folder = str(top / package.__name__.rpartition(".")[2])
         if os.path.isdir(folder) and folder not in package.__path__:
             package.__path__.append(folder)
     if str(top) not in sys.path:

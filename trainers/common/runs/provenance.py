@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+REVISION = "REVISION"  # written by setup.py
+
 
 def peak_memory(device) -> int | None:
     """Returns the peak memory in MB: of the CUDA allocator, or of the process on the CPU; None there on Windows."""
@@ -46,11 +48,15 @@ def data_hash(items) -> str | None:
 def git_revision() -> str | None:
     """Returns the commit of the code, with "+" if there are uncommitted changes; None outside a git checkout.
 
-    It is read once per process, and with the modules in a process from which runs are forked.
+    It is read once per process, and with the modules in a process from which runs are forked. An installed package has
+    its commit in a file, as its folder may be inside a checkout of other code.
     """
-    root = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
+    noted = folder.parents[2] / REVISION
+    if noted.is_file():
+        return noted.read_text(encoding="utf-8").strip() or None
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -25,6 +25,7 @@ from .record_schema import FILE, FORMAT, SPLITS, WHICH_RUN, check, counts, recor
 PREDICTIONS = "predictions.csv"
 EVALUATION = "evaluation"  # beginning of the names of evaluation records in the run directory of a training
 ALL_SECTIONS = "*"  # for trainers that do not name their config section
+command: list[str] | None = None  # that of runs which no program starts; None: sys.argv
 loaded_plugins: list[dict] = []  # plugins of this process, in the format of the record: {"path": ..., "sha256": ...}
 
 
@@ -109,7 +110,7 @@ def describe(trainer) -> dict:
         "data": {name: data_hash(getattr(dataset, name, None)) for name in SPLITS},
         "processes": size(),
         "git": git_revision(),
-        "command": sys.argv,
+        "command": command or sys.argv,
         "started": now(),
     }
 

@@ -8,6 +8,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from dassl.engine import TrainerX
+
 from .. import classes, distributed, leakage
 from ..finite import LogitsCheck, require_finite, trained_tensors
 from . import checkpoint, dataset_metrics, divergence, evaluation_shares, predictions, record, trace
@@ -15,6 +17,8 @@ from .checkpoint_file import read
 from .files import FolderLock, explain_write_error, remove_leftovers
 from .image_hashes import ImageHashes
 from .record import dataset_of
+
+DASSL = TrainerX.__module__.partition("engine")[0]  # "dassl."
 
 
 @dataclass
@@ -288,7 +292,7 @@ class RecordedRun:
         """Whether a class between this one and Dassl's defines the method."""
         after = type(self).__mro__[type(self).__mro__.index(RecordedRun) + 1 :]
         owner = next(cls for cls in after if method in vars(cls))
-        return owner.__module__.partition(".")[0] != "dassl"
+        return not owner.__module__.startswith(DASSL)
 
     # TensorBoard's errors do not name its files; these hooks add the path
 
