@@ -153,7 +153,9 @@ def test_classes_with_equal_names_are_numbered(call, tmp_path, monkeypatch):
     names = ["zero", "one", "two", "one", "four"]
     state, file = read_run(call.run)
     monkeypatch.setattr(
-        predict, "load", lambda args: Classifier({**state, "meta": {**state["meta"], "classnames": names}}, file)
+        predict,
+        "load_for_classes",
+        lambda args: Classifier({**state, "meta": {**state["meta"], "classnames": names}}, file),
     )
     files = tmp_path / "p.csv", tmp_path / "p.json"
     assert call(path, "--csv", files[0], "--json", files[1])[0] == 0
