@@ -280,7 +280,7 @@ def run(args) -> None:
         else:
             trainer.train()
     if not args.eval_only and not args.quiet and is_main() and run_page.at_terminal():
-        run_page.write(cfg.OUTPUT_DIR)
+        run_page.write(trainer.cfg.OUTPUT_DIR)
 
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
