@@ -24,7 +24,7 @@ def test_has_every_flag_of_coop():
         "root output_dir resume seed source_domains target_domains transforms config_file dataset_config_file trainer "
         "backbone head eval_only model_dir load_epoch no_train opts"
     )
-    assert set(args) == {*coop.split(), "wandb", "plugin"}
+    assert set(args) == {*coop.split(), "wandb", "plugin", "quiet"}
 
 
 def test_precedence(tmp_path):

@@ -24,7 +24,8 @@ def send(path, options, command, environment, folder, files, ignored=()):
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(path)
-        request = marshal.dumps((options, command, environment, folder, list(files), list(ignored)))
+        numbers = [int(number) for number in ignored]  # marshal takes no members of signal.Signals
+        request = marshal.dumps((options, command, environment, folder, list(files), numbers))
         socket.send_fds(connection, [len(request).to_bytes(4, "big")], list(files.values()))
         connection.sendall(request)
     except OSError:

@@ -74,6 +74,12 @@ def test_it_finds_the_same(program, tmp_path, options, environment):
     assert json.loads(done.stdout) == json.loads(expected.stdout)
 
 
+def test_it_ignores_the_signals_that_its_client_ignores(program):
+    """A program that `nohup` starts ignores SIGHUP."""
+    path = program("import signal\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)")
+    assert run("nohup", python(), path).stdout == "True\n"
+
+
 @pytest.mark.parametrize(
     "end", ["", "sys.exit(3)", "sys.exit('text')", "sys.exit()", "1 / 0", "os.kill(os.getpid(), 9)", "os._exit(4)",
             "atexit.register(print, 1); threading.Thread(target=lambda: time.sleep(0.1) or print('done')).start()"]
