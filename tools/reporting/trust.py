@@ -39,12 +39,14 @@ def trust(table: Table) -> list[Detail]:
                 label = "" if column == "Accuracy" else shots_text(column) if column.isdigit() else column
                 rows.append([title, label, *cells])
                 csv_rows.append({"dataset": group.title, "method": title, "column": column, **values})
-                notes += warnings(runs, ", ".join(filter(None, (title, group.title, label))))
+                notes += warnings(runs, title, ", ".join(filter(None, (group.title, label))))
         if rows:
             blocks.append(Block(group.title, rows))
     if not blocks:
         return []
-    return [Detail("Trust", CAPTION, list(COLUMNS), blocks, notes, name="trust", csv_rows=csv_rows)]
+    return [
+        Detail("Trust", CAPTION, list(COLUMNS), blocks, list(dict.fromkeys(notes)), name="trust", csv_rows=csv_rows)
+    ]
 
 
 def runs_of(row: Row, dataset: str) -> dict[str, dict]:
@@ -107,15 +109,21 @@ def p_text(values: list[float]) -> str:
     return ", ".join(shown) or "-"
 
 
-def warnings(runs: dict, name: str) -> list[str]:
-    """Returns one note per kind of warning, which is the text before the colon, of the runs of a row by seed."""
+def warnings(runs: dict, method: str, tested: str) -> list[str]:
+    """Returns one note per kind of warning, which is the text before the colon, of the runs of a row by seed.
+
+    That few images are evaluated holds for all methods, so the note is the same for all.
+    """
     kinds = defaultdict(dict)
     for seed, run in runs.items():
         for line in (run.extra.get("trust") or {}).get("warnings") or ():
-            kinds[str(line).partition(":")[0]][seed] = printable(str(line))
+            kinds[printable(str(line)).partition(":")[0]][seed] = printable(str(line))
     notes = []
-    for by_seed in kinds.values():
+    for kind, by_seed in kinds.items():
+        if "images are evaluated" in kind:
+            notes.append(f"{tested}: {kind}: the accuracies have wide intervals")
+            continue
         seeds = ", ".join(map(str, by_seed))
         plural = "s" if len(by_seed) > 1 else ""
-        notes.append(f"{name}, seed{plural} {seeds}: {next(iter(by_seed.values()))}")
+        notes.append(f"{method}, {tested}, seed{plural} {seeds}: {next(iter(by_seed.values()))}")
     return notes

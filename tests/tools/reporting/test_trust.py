@@ -56,3 +56,13 @@ def test_many_seeds_have_a_range_of_p_values(tmp_path):
         write(tmp_path / str(seed), 80.0, p=0.1 * (seed + 1), seed=seed)
     (detail,) = details(tmp_path)
     assert detail.blocks[0].rows[0][-1] == "0.1 to 0.4"
+
+
+def test_that_few_images_are_evaluated_is_said_once(tmp_path):
+    for method, limits in (("CLIPFit", "70 to 80"), ("CoOp", "75 to 85")):
+        line = f"only 7 images are evaluated, fewer than 400: the 95 % interval of the accuracy is {limits} %"
+        write(tmp_path / method, 80.0, method=method, warnings=[line, "at chance: x"])
+    (detail,) = details(tmp_path)
+    assert len(detail.notes) == 3
+    (note,) = (note for note in detail.notes if "only 7 images are evaluated" in note)
+    assert "Digits" in note and "CLIPFit" not in note and "CoOp" not in note
