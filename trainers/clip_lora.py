@@ -28,8 +28,7 @@ from dassl.config import cfg_default
 from dassl.engine import TRAINER_REGISTRY
 
 from .common.models.backbones import outline
-from .common.models.places import encoders
-from .common.models.weight_changes import LowRank, WeightChanges, check_rank, select_matrices
+from .common.models.weight_changes import LowRank, WeightChanges, check_rank, chosen_matrices
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIPLORA = CN()
@@ -59,8 +58,7 @@ class CLIPLoRA(ClipTrainer):
     @staticmethod
     def changed_matrices(options, model: nn.Module) -> list[tuple]:
         """Returns the places of the matrices that `options` choose, for `WeightChanges`."""
-        chosen = encoders(options.ENCODERS, "TRAINER.CLIPLORA.ENCODERS")
-        places = select_matrices(model, chosen, options.MATRICES, options.BLOCKS, "CLIPLORA")
+        places = chosen_matrices(model, options, "CLIPLORA")
         check_rank(model, places, options.RANK, "TRAINER.CLIPLORA.RANK")
         return places
 

@@ -31,8 +31,7 @@ from dassl.optim import build_optimizer
 from .common import schedule
 from .common.models.backbones import outline
 from .common.models.matrices import NAMES
-from .common.models.places import encoders
-from .common.models.weight_changes import SingularValues, WeightChanges, select_matrices
+from .common.models.weight_changes import SingularValues, WeightChanges, chosen_matrices
 from .common.trainer import ClipTrainer
 
 cfg_default.TRAINER.CLIPSVD = CN()
@@ -56,13 +55,7 @@ class CLIPSVD(ClipTrainer):
     @classmethod
     def complete_cfg(cls, cfg):
         super().complete_cfg(cfg)
-        cls.changed_matrices(cfg.TRAINER.CLIPSVD, outline(cfg.MODEL.BACKBONE.NAME).model)
-
-    @staticmethod
-    def changed_matrices(options, model: nn.Module) -> list[tuple]:
-        """Returns the places of the matrices that `options` choose, for `WeightChanges`."""
-        chosen = encoders(options.ENCODERS, "TRAINER.CLIPSVD.ENCODERS")
-        return select_matrices(model, chosen, options.MATRICES, options.BLOCKS, "CLIPSVD")
+        chosen_matrices(outline(cfg.MODEL.BACKBONE.NAME).model, cfg.TRAINER.CLIPSVD, "CLIPSVD")  # or it is an error now
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
@@ -73,7 +66,7 @@ class CLIPSVD(ClipTrainer):
             )
 
     def build_tuned(self, classnames):
-        places = self.changed_matrices(self.options, self.clip)
+        places = chosen_matrices(self.clip, self.options, "CLIPSVD")
         tuned = nn.Module()
         start = time.time()
         tuned.changes = WeightChanges(self.clip, places, SingularValues)

@@ -32,6 +32,7 @@ def fork(work, log) -> int:
             open(number, "w", buffering=1, closefd=False)
             for number in (1, 2)  # replaces pytest's streams
         )
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it runs in the background
         tqdm.set_lock(threading.RLock())  # tqdm's own lock is shared by processes: a child killed with it blocks all
         result = work()
         code = result if isinstance(result, int) else 0

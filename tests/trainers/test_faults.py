@@ -147,11 +147,16 @@ def test_a_run_directory_removed_during_the_run(command, tmp_path, monkeypatch, 
     assert "Exception" not in err and not (tmp_path / "run").exists()
 
 
+IN_EPOCH = "waiting in epoch {}, counted from 0\n"
+
+
 def wait_for_epoch(epoch, output, child, log):
+    """Waits until a child that runs `slow_epochs` waits in the epoch after this one, whose checkpoint is complete."""
     pointer, end = output / "clipfit" / "checkpoint", time.monotonic() + 60
-    while not pointer.exists() or pointer.read_text() != f"model.pth.tar-{epoch}\n":
+    while not pointer.exists() or IN_EPOCH.format(epoch) not in log.read_text():
         assert time.monotonic() < end and os.waitpid(child, os.WNOHANG)[0] == 0, log.read_text()[-2000:]
         time.sleep(0.002)
+    assert pointer.read_text() == f"model.pth.tar-{epoch}\n"
 
 
 def slow_epochs(command, output):
@@ -159,7 +164,13 @@ def slow_epochs(command, output):
     from trainers.clipfit import CLIPFit
 
     before_epoch = CLIPFit.before_epoch
-    CLIPFit.before_epoch = lambda self: (before_epoch(self), time.sleep(0.1 if self.epoch < 2 else 60))
+
+    def wait(trainer):
+        before_epoch(trainer)
+        print(IN_EPOCH.format(trainer.epoch), end="", flush=True)
+        time.sleep(0.1 if trainer.epoch < 2 else 60)
+
+    CLIPFit.before_epoch = wait
     return command(output)
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from datasets.imagenet_c import CORRUPTIONS as ALEXNET_ERRORS
 from datasets.imagenet_c import SEVERITIES
 from tools.reporting.stats import Stat, over_seeds
+from trainers.common.metrics import NORMAL
 
 from .catalogue import CLEAN, EXTRA, IMAGENET_C, Condition
 from .evaluation import Evaluation
 from .models import Model
-
-NORMAL = statistics.NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)

@@ -114,13 +114,15 @@ def warnings(runs: dict, method: str, tested: str) -> list[str]:
 
     That few images are evaluated holds for all methods, so the note is the same for all.
     """
+    from trainers.common.runs.concerns import ABOUT_IMAGES  # imports torch
+
     kinds = defaultdict(dict)
     for seed, run in runs.items():
         for line in (run.extra.get("trust") or {}).get("warnings") or ():
             kinds[printable(str(line)).partition(":")[0]][seed] = printable(str(line))
     notes = []
     for kind, by_seed in kinds.items():
-        if "images are evaluated" in kind:
+        if ABOUT_IMAGES in kind:
             notes.append(f"{tested}: {kind}: the accuracies have wide intervals")
             continue
         seeds = ", ".join(map(str, by_seed))

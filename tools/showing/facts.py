@@ -5,9 +5,10 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainers.common.metrics import NORMAL
+
 from .run import ShownRun
 
-NORMAL = 1.959963984540054  # 97.5 % quantile of the normal distribution
 METRICS = {  # name in the record: (title, decimals, unit)
     "balanced_accuracy": ("Balanced accuracy", 2, " %"),
     "top5_accuracy": ("Top-5 accuracy", 2, " %"),

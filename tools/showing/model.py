@@ -12,6 +12,7 @@ from trainers.common import load_tuned, prompt_ensemble
 from trainers.common.classes import distinct
 from trainers.common.inference.classifier import Classifier
 from trainers.common.models.insertions import TOKENS
+from trainers.common.zero_shot import text_features
 
 from .attention import Grid, Recorder, grid_of, reads_class_token, rollout
 from .run import ShownRun
@@ -66,10 +67,7 @@ class Model:
         """Returns the text features (n_cls, E) of the zero-shot CLIP that the record compares the run with."""
         trainer, names = self.trainer, list(self.classifier.classnames)
         templates = (self.prompt,) if "{}" in self.prompt else tuple(trainer.cfg.DATASET.TEMPLATES or ())
-        passes, index = prompt_ensemble.passes(prompt_ensemble.class_prompts(trainer.cfg, names, templates))
-        with trainer.autocast():
-            text = torch.cat([trainer.encode_text(trainer.pack_prompts(some), tuned=False) for some in passes])
-            return prompt_ensemble.class_means(text, index.to(trainer.device))
+        return text_features(trainer, prompt_ensemble.class_prompts(trainer.cfg, names, templates))
 
     def top(self, logits: torch.Tensor) -> list[list[tuple[str, float]]]:
         found = logits.float().softmax(dim=-1).topk(min(BEST, len(self.names)), dim=-1)

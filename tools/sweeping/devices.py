@@ -16,8 +16,10 @@ def environments(args, expected: dict) -> list[dict[str, str]]:
     Raises:
         ValueError: there are fewer GPUs than a job needs.
     """
+    from dassl.data.fast_loader.random_streams import n_cores  # imports torch
+
     groups = groups_of(visible_gpus(args.gpus), args.gpus_per_job)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = n_cores()
     micro = {record["backbone"] for record in expected.values()} == {"micro"}
     jobs = args.jobs or len(groups) or (max(1, cores // args.gpus_per_job) if micro else 1)
     threads = os.environ.get("OMP_NUM_THREADS") or str(1 if micro else max(1, cores // (jobs * args.gpus_per_job)))

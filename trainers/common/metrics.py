@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+NORMAL = NormalDist().inv_cdf(0.975)  # half-width of a 95 % interval in standard errors
 BINS = 15  # of the calibration errors, as in Guo et al. (2017), https://arxiv.org/abs/1706.04599
 
 

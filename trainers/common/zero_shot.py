@@ -97,16 +97,21 @@ def image_keys(contents: list, labels: np.ndarray) -> np.ndarray | None:
     return np.array([int.from_bytes(hashlib.sha256(text).digest()[:8], "little") for text in texts], dtype=np.uint64)
 
 
+def text_features(trainer, prompts: list[list[str]]) -> torch.Tensor:
+    """Returns the text features (n_cls, E) of the frozen CLIP, given the prompts of each class."""
+    passes, index = prompt_ensemble.passes(prompts)
+    with trainer.autocast():
+        text = torch.cat([trainer.encode_text(trainer.pack_prompts(some), tuned=False) for some in passes])
+        return prompt_ensemble.class_means(text, index.to(trainer.device))
+
+
 @torch.inference_mode(False)  # encoders may keep tensors that training uses
 @torch.no_grad()
 def compute(trainer, loader, prompts: list[list[str]]) -> Outcomes:
     """Returns the outcomes of zero-shot CLIP for the images of a loader. Raises InvalidLogits if a logit is NaN."""
     check = LogitsCheck()
     batches = []
-    passes, index = prompt_ensemble.passes(prompts)
-    with trainer.autocast():
-        text = torch.cat([trainer.encode_text(trainer.pack_prompts(some), tuned=False) for some in passes])
-        text = prompt_ensemble.class_means(text, index.to(trainer.device))
+    text = text_features(trainer, prompts)
     for batch in loader:
         image, label = trainer.parse_batch_test(batch)
         with trainer.autocast():

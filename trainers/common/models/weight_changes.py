@@ -22,7 +22,7 @@ from ..distributed import Share, dropout
 from .algebra import assemble, singular_value_decomposition
 from .matrices import NAMES, matrices
 from .parameter_sets import parse_blocks, submodule
-from .places import Unsupported
+from .places import Unsupported, encoders
 
 
 class LowRank(nn.Module):
@@ -170,12 +170,12 @@ def _term(parts, n_out: int, share: Share | None, x: torch.Tensor) -> torch.Tens
 
 
 def select_matrices(
-    model: nn.Module, encoders: tuple[str, ...], names: tuple[str, ...], blocks: str, section: str
+    model: nn.Module, towers: tuple[str, ...], names: tuple[str, ...], blocks: str, section: str
 ) -> list[tuple[str, str, tuple[int, int]]]:
     """Returns the places of the matrices that a method's options choose, for `WeightChanges`.
 
     Args:
-        encoders: "image", "text" or both.
+        towers: "image", "text" or both.
         names: of `matrices.NAMES`.
         blocks: "all", or numbers from 0 and ranges such as 0-2,5, first3 or last3, in each encoder.
         section: the method's section, for error messages.
@@ -185,7 +185,7 @@ def select_matrices(
     """
     check_matrices(names, section)
     found = []
-    for encoder in encoders:
+    for encoder in towers:
         all_blocks = matrices(model, encoder == "image")
         if not all_blocks:
             raise Unsupported(f"TRAINER.{section}.ENCODERS: the {encoder} encoder has no transformer blocks")
@@ -194,6 +194,12 @@ def select_matrices(
                 for matrix in all_blocks[i][name]:
                     found.append((matrix.parameter, name, matrix.rows))
     return found
+
+
+def chosen_matrices(model: nn.Module, options, section: str) -> list[tuple[str, str, tuple[int, int]]]:
+    """Returns `select_matrices` of a method's keys ENCODERS, MATRICES and BLOCKS."""
+    chosen = encoders(options.ENCODERS, f"TRAINER.{section}.ENCODERS")
+    return select_matrices(model, chosen, options.MATRICES, options.BLOCKS, section)
 
 
 def check_matrices(names: tuple[str, ...], section: str) -> None:

@@ -8,6 +8,7 @@ from .. import metrics
 from ..classes import distinct
 from ..outcomes import Outcomes
 
+ABOUT_IMAGES = "images are evaluated"  # in the one line that holds for all methods alike
 FEW_IMAGES = 400  # with fewer, the 95 % interval of an accuracy of 50 % is wider than +-5 points
 SWALLOWED = 0.9  # share of the images of other classes that are predicted as one class
 SIGNIFICANT = 0.05
@@ -67,7 +68,7 @@ def few_images(found: Outcomes) -> list[str]:
         return []
     low, high = metrics.wilson_interval(int(found.correct.sum()), len(found))
     return [
-        f"only {len(found)} images are evaluated, fewer than {FEW_IMAGES}: the 95 % interval of the accuracy is "
+        f"only {len(found)} {ABOUT_IMAGES}, fewer than {FEW_IMAGES}: the 95 % interval of the accuracy is "
         f"{100 * low:.1f} to {100 * high:.1f} %"
     ]
 
