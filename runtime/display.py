@@ -132,24 +132,12 @@ def progress(console: Console, label: str, done: float, right: str) -> Renderabl
     if console.width < NARROW:
         line.add_column(no_wrap=True, justify="right")
         line.add_row(label, right)
-        return Group(line, bar)
+        below = Table.grid(expand=True)  # a bar alone ends without a line break
+        below.add_row(bar)
+        return Group(line, below)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     line.add_row(label, bar, right)
-    return line
-
-
-def row(console: Console, cells: list[Text]) -> Text:
-    """Returns the cells side by side, in as many lines as they need; rich breaks lines within cells."""
-    line = Text()
-    width = 0  # of the newest line
-    for cell in cells:
-        if width:
-            fits = width + 2 + cell.cell_len <= console.width
-            line.append("  " if fits else "\n")
-            width = width + 2 if fits else 0
-        line.append_text(cell)
-        width += cell.cell_len
     return line
 
 

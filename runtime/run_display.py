@@ -6,11 +6,12 @@ import datetime
 import re
 import time
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .display import Display, progress, row
+from .display import Display, progress
 
 FINISHED = re.compile(r"Finish(ed)? training")
 EVALUATES_VAL = re.compile(r"Evaluate on the \*val\* set")
@@ -18,8 +19,8 @@ RESULT = re.compile(r"(\* |=> )")
 # Lines of Dassl's log, in its order, whose content the display shows otherwise. All other lines stay on the screen.
 ROUTINE = re.compile(
     r"Setting fixed seed|Loading |Creating a |Saving preprocessed|\(the seed has|SUBSAMPLE |Building |\+ |-----|"
-    r"Dataset  |# |Large matrix products|Tuned parameters  |[\w:-]+ +[\d,]+ +[\d,]+  \w|No checkpoint found|"
-    r"Initialize tensorboard|epoch \[|Images kept|Features of |Checkpoint saved|Finish|Deploy the last|Evaluate on|"
+    r"Dataset  |# |Large matrix products|Tuned parameters  |.+  [\d,]+ +[\d,]+  \w|No checkpoint found|"
+    r"Initialize tensorboard|epoch \[|Images kept|Features of |Checkpoint saved|Finish|Deploy the|Evaluate on|"
     r"=> result|\* error|\* (total|correct): [\d,]+$|Zero-shot CLIP: predicted"
 )
 
@@ -65,7 +66,7 @@ class RunDisplay(Display):
     def _content(self) -> RenderableType:
         if self.first is None or self._finished:
             return self.activity()
-        values = row(self.console, [self._value(name, value) for name, value in self._shown_values()])
+        values = Columns([self._value(name, value) for name, value in self._shown_values()], padding=(0, 2))
         return Group(self._epochs(), values, *([self.activity()] if self.bar else []))
 
     def _epochs(self) -> RenderableType:
