@@ -121,12 +121,17 @@ class Display:
         """Whether this process draws. A process that was forked from it, as those of a data loader, does not."""
         return self._process == os.getpid()
 
+    def print(self, content: RenderableType, **options) -> None:
+        """Prints above the display, with the options of rich's `Console.print`."""
+        with LOCK:
+            self.console.print(content, **options)
+
     def add(self, text: str, is_shown: bool) -> None:
         """Prints a line above the display, or makes it the status."""
         if is_shown:
             line = Text.from_ansi(text)
             line.style = "yellow" if text.startswith("WARNING") else ""
-            self.console.print(_Unwrapped(line), crop=False)
+            self.print(_Unwrapped(line), crop=False)
         elif text[:1].isupper():  # no row of a table or list
             self.status = text.strip()
 
