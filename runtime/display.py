@@ -22,7 +22,8 @@ MIN_BAR = 15  # columns; if fewer are left between its texts, a bar has a line o
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # as tqdm moves the cursor for nested bars
 # Held while the terminal is written to: a process forked at that moment would wait for ever for Python's lock.
 LOCK = threading.RLock()
-os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
 # "features:  50%|█████     | 3/6 [00:02<00:02, 1.3it/s]", cut off at the width of the terminal
 TQDM = re.compile(r"(?:(?P<what>.*?): *)?(?P<percent>\d+)%\|(?:.*\| *(?P<count>\S+) \[[\d:]+<(?P<left>[\d:]*))?")
 TQDM_WITHOUT_TOTAL = re.compile(r"\d\S* \[\d+:\d+")  # "12it [00:03, 4.0it/s]"
@@ -36,11 +37,12 @@ class Terminal(Console):
 
 
 def terminal() -> Console | None:
-    """Returns the terminal that stdout is; None if it is none, or one that cannot redraw lines (TERM=dumb)."""
+    """Returns the terminal that stdout is; None if it is none, or cannot show a display: TERM=dumb, no UTF-8."""
     if not sys.stdout.isatty():
         return None
     console = Terminal(file=sys.stdout, highlight=False)
-    return console if console.is_interactive and not console.is_dumb_terminal else None
+    can_redraw = console.is_interactive and not console.is_dumb_terminal
+    return console if can_redraw and console.encoding.startswith("utf") else None
 
 
 class Display:
@@ -68,7 +70,7 @@ class Display:
         self._live = Live(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._thread = threading.Thread(target=self._draw, daemon=True)
         self._ended = threading.Event()
-        self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+        self._spinner = Spinner("dots")
 
     def __rich__(self) -> RenderableType:
         return self.content()
@@ -96,14 +98,17 @@ class Display:
 
     def _stop(self, keep: bool) -> None:
         self._live.transient = not keep
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._restore)
-            stack.callback(self._live.stop)
-            for stream in self._streams.values():
-                stack.callback(stream.end_line)
-            self._ended.set()
-            if self._thread.ident is not None:  # started
+        self._ended.set()
+        try:  # no ExitStack, which would hide that the terminal was closed while a signal was handled
+            if self._thread.ident is not None:  # it was started
                 self._thread.join()
+            for stream in self._streams.values():
+                stream.end_line()
+        finally:
+            try:
+                self._live.stop()
+            finally:
+                self._restore()
 
     def _draw(self) -> None:
         with contextlib.suppress(OSError):  # the terminal was closed, which the next line that is printed reports

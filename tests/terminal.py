@@ -46,7 +46,7 @@ def run(program, columns: int = 80, rows: int = 40, environ=(), when=None) -> Sh
     while terminal.read(deadline):
         if when and when(terminal.text(), terminal):
             when = None
-    os.close(master)
+    terminal.close()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert when is None, f"the awaited text was not shown:\n{terminal.text()}"
     output = terminal.output.decode()
@@ -66,6 +66,8 @@ class Terminal:
 
     def read(self, deadline: float) -> bool:
         """Shows the next output. Returns False at its end."""
+        if self.master is None:
+            return False
         if not select.select([self.master], [], [], max(0, deadline - time.monotonic()))[0]:
             os.kill(self.pid, signal.SIGKILL)
             raise AssertionError(f"no end after {TIMEOUT} s:\n{self.text()}")
@@ -85,6 +87,11 @@ class Terminal:
 
     def type(self, keys: bytes) -> None:
         os.write(self.master, keys)
+
+    def close(self) -> None:
+        if self.master is not None:
+            os.close(self.master)
+            self.master = None
 
     def resize(self, columns: int, rows: int) -> None:
         _set_size(self.master, columns, rows)

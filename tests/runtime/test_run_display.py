@@ -127,6 +127,11 @@ def test_ctrl_c(at_terminal):
     assert result.lines[-1].startswith("Interrupted. ") and re.search(r"epoch \d+/3000", result.text)
 
 
+def test_a_closed_terminal(at_terminal, tmp_path):
+    result = at_terminal("OPTIM.MAX_EPOCH", "3000", when=lambda text, it: "left" in text and (it.close() or True))
+    assert result.code == 129 and (tmp_path / "run" / "log.txt").is_file()
+
+
 def test_dumb_terminals_get_lines(at_terminal):
     result = at_terminal(environ={"TERM": "dumb"}, columns=200)
     assert result.code == 0 and "\x1b" not in result.output
