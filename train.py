@@ -300,10 +300,11 @@ def live_display(args):
     """Returns the display of a run at a terminal, else a context manager that gives None."""
     if args.verbose or not sys.stdout.isatty():
         return contextlib.nullcontext()
-    from runtime import display, run_display  # slow to import, and without a terminal they are not needed
+    from runtime.display import terminal  # imports rich
+    from runtime.display.run import RunDisplay
 
-    console = display.terminal()
-    return run_display.RunDisplay(console) if console else contextlib.nullcontext()
+    console = terminal()
+    return RunDisplay(console) if console else contextlib.nullcontext()
 
 
 def train_or_test(trainer, args) -> None:

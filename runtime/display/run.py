@@ -10,7 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .display import Display, Progress, row
+from .live import Display
+from .parts import Progress, row
 
 FINISHED = re.compile(r"Finish(ed)? training")
 EVALUATES_VAL = re.compile(r"Evaluate on the \*val\* set")
