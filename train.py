@@ -55,8 +55,15 @@ def parse_args(argv=None):
     )
     parser.add_argument("--no-train", action="store_true", help="build the model and the data, then stop")
     parser.add_argument("--wandb", action="store_true", help="also log the training curves to Weights & Biases")
-    parser.add_argument("--quiet", action="store_true",
-                        help="do not write the page of the run, which follows a training at a terminal")  # fmt: skip
+    parser.add_argument(
+        "--verbose", action="store_true",
+        help="print the complete log: also arguments, config and system info, which otherwise only log.txt has, and at "
+        "a terminal a line per batch instead of the live display",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quiet", action="store_true",
+        help="do not write the page of the run, which follows a training at a terminal; what is printed stays the same",
+    )  # fmt: skip
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that override the config")
     return parser.parse_args(argv)
 
@@ -165,12 +172,16 @@ def merge_file(cfg, path: str, flag: str) -> list[str]:
     return names
 
 
-def print_args(args, cfg) -> None:
-    print("***************\n** Arguments **\n***************")
-    for key in sorted(vars(args)):
-        print(f"{key}: {getattr(args, key)}")
-    print("************\n** Config **\n************")
-    print(cfg)
+def head(args, cfg) -> str:
+    """Returns the first lines of a log: arguments, config and system info, in the form that CoOp's tools expect."""
+    from dassl.utils import collect_env_info
+
+    arguments = "".join(f"{key}: {value}\n" for key, value in sorted(vars(args).items()))
+    return (
+        f"***************\n** Arguments **\n***************\n{arguments}"
+        f"************\n** Config **\n************\n{cfg}\n"
+        f"** System info **\n{collect_env_info()}\n\n"
+    )
 
 
 class Start:
@@ -179,6 +190,9 @@ class Start:
     def __init__(self, console):
         self.console = console
         self.text = ""
+
+    def log_only(self, text: str) -> None:
+        self.text += text
 
     def __getattr__(self, name: str):
         return getattr(self.console, name)
@@ -190,7 +204,7 @@ class Start:
 
 @contextlib.contextmanager
 def log_if_it_starts(folder: str):
-    """If the block succeeds, logs to `folder`/log.txt, including what the block printed.
+    """If the block succeeds, logs to `folder`/log.txt, including what the block printed. Yields the stdout of the block.
 
     So a wrong config or missing data leave no files.
     """
@@ -199,7 +213,7 @@ def log_if_it_starts(folder: str):
     from trainers.common.runs.files import explain_write_error
 
     with contextlib.redirect_stdout(Start(sys.stdout)) as start:
-        yield
+        yield start
     if not is_main():
         return
     path = os.path.join(folder, "log.txt")
@@ -228,12 +242,12 @@ def check_folders(cfg) -> None:
         raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give the --output-dir of an earlier run")
 
 
-def build(args, cfg):
+def build(args, cfg, stdout: Start):
     """Returns the trainer, with the checkpoint to evaluate loaded."""
     import torch
 
     from dassl.engine import build_trainer
-    from dassl.utils import collect_env_info, set_random_seed
+    from dassl.utils import set_random_seed
     from trainers.common import distributed
 
     if cfg.SEED >= 0:
@@ -244,8 +258,7 @@ def build(args, cfg):
     if torch.cuda.is_available() and cfg.USE_CUDA:
         torch.backends.cudnn.benchmark = True
         processes.note_other_gpus()
-    print_args(args, cfg)
-    print(f"** System info **\n{collect_env_info()}\n")
+    (stdout.write if args.verbose else stdout.log_only)(head(args, cfg))
     if args.wandb:
         import wandb  # noqa: F401  (if it is missing, fail before the model is built)
     trainer = build_trainer(cfg)
@@ -262,14 +275,38 @@ def start(args):
     cfg = setup_cfg(args)
     check_folders(cfg)
     processes.connect(cfg.USE_CUDA)
-    with log_if_it_starts(cfg.OUTPUT_DIR):
-        return build(args, cfg)
+    with log_if_it_starts(cfg.OUTPUT_DIR) as stdout:
+        return build(args, cfg, stdout)
 
 
 def run(args) -> None:
-    trainer = start(args)
-    if args.no_train and not args.eval_only:
-        return
+    with live_display(args) as display:
+        trainer = start(args)
+        if display:
+            display.follow(trainer, trains=not args.eval_only)
+        if args.eval_only or not args.no_train:
+            train_or_test(trainer, args)
+        if args.eval_only or args.no_train or args.quiet or not run_page.at_terminal():
+            return
+        from trainers.common.distributed import is_main
+
+        if is_main():
+            if display:
+                display.status = "Writing the page of the run"
+            run_page.write(trainer.cfg.OUTPUT_DIR)
+
+
+def live_display(args):
+    """Returns the display of a run at a terminal, else a context manager that gives None."""
+    if args.verbose or not sys.stdout.isatty():
+        return contextlib.nullcontext()
+    from runtime import display, run_display  # slow to import, and without a terminal they are not needed
+
+    console = display.terminal()
+    return run_display.RunDisplay(console) if console else contextlib.nullcontext()
+
+
+def train_or_test(trainer, args) -> None:
     from trainers.common.distributed import is_main
 
     if args.wandb:
@@ -279,8 +316,6 @@ def run(args) -> None:
             trainer.test()
         else:
             trainer.train()
-    if not args.eval_only and not args.quiet and is_main() and run_page.at_terminal():
-        run_page.write(trainer.cfg.OUTPUT_DIR)
 
 
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

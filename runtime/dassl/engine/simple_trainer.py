@@ -154,7 +154,8 @@ class SimpleTrainer(TrainerBase):
         if loader is None:
             raise ValueError(f"{self.cfg.DATASET.NAME} has no validation images: set TEST.SPLIT test")
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(loader) if self.cfg.VERBOSE else loader:
+        hidden = None if self.cfg.VERBOSE else True  # None: unless stderr is a terminal
+        for batch in tqdm(loader, desc=f"Evaluating ({split})", leave=False, disable=hidden):
             image, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(image), label)
         results = self.evaluator.evaluate()
