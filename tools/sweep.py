@@ -228,7 +228,8 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     forked = [] if args.gpus_per_job > 1 else [expected[job] for job in to_run]  # torchrun starts new processes
     with Launcher(forked, slots[0]) as launcher:
         while to_run:
-            runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job, launcher)
+            finished = [job for job, state in states.items() if state.status == "finished"]
+            runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job, launcher, finished)
             outcomes = runner.run()
             if runner.stops:
                 print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")
