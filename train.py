@@ -204,9 +204,9 @@ class Start:
 
 @contextlib.contextmanager
 def log_if_it_starts(folder: str):
-    """If the block succeeds, logs to `folder`/log.txt, including what the block printed. Yields the stdout of the block.
+    """If the block succeeds, logs to `folder`/log.txt, including what the block printed.
 
-    So a wrong config or missing data leave no files.
+    So a wrong config or missing data leave no files. Yields the stdout of the block.
     """
     from dassl.utils import setup_logger
     from trainers.common.distributed import is_main

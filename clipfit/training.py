@@ -73,7 +73,7 @@ def command_line(params: dict, own: dict, output: str) -> list[str]:
     config, recipe_keys = config_of(params["config"], method, shots, params["backbone"])
     argv = ["--trainer", method, "--backbone", os.fspath(params["backbone"]), "--seed", str(params["seed"])]
     argv += ["--output-dir", output, "--dataset-config-file", str(checkout.ROOT / "configs/datasets/folder.yaml")]
-    argv += ["--config-file", config]
+    argv += ["--config-file", config, *(["--verbose"] if params["verbose"] > 1 else [])]
     for source in sources:
         argv += ["--plugin", source]
     keys = {**recipe_keys, "DATASET.NUM_SHOTS": shots, "VERBOSE": params["verbose"] > 0}
@@ -208,10 +208,10 @@ def progress_bar(trainer):
     bar = tqdm(total=trainer.max_epoch, desc=trainer.cfg.TRAINER.NAME, unit="epoch", disable=hidden, file=sys.stderr)
     write_scalar, after_epoch = trainer.write_scalar, trainer.after_epoch
 
-    def show_loss(tag, value, step=None):
-        write_scalar(tag, value, step)
+    def show_loss(tag, scalar_value, global_step=None):
+        write_scalar(tag, scalar_value, global_step)
         if tag == "train/loss":
-            bar.set_postfix(loss=f"{value:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{scalar_value:.3f}", refresh=False)
 
     def count_epoch():
         after_epoch()

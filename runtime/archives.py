@@ -125,7 +125,7 @@ def _unpack_zip(path, target: Target, password: str) -> None:
             target.path_of(member.filename)
             target.count(member.filename, member.file_size)
         check_free_space(target.folder, target.bytes)
-        for member in tqdm(members, desc=f"Unpacking {target.archive}", unit="file", leave=False):
+        for member in tqdm(members, desc=f"Unpacking {target.archive}", unit="file", leave=False, disable=None):
             mode = stat.S_IFMT(member.external_attr >> 16)
             if mode == stat.S_IFLNK:
                 target.links.append(member.filename)
@@ -169,7 +169,7 @@ def _open_member(path, archive: zipfile.ZipFile, member: zipfile.ZipInfo):
 
 def _unpack_tar(path, target: Target) -> None:
     with tarfile.open(path) as archive:
-        for member in tqdm(archive, desc=f"Unpacking {target.archive}", unit="file", leave=False):
+        for member in tqdm(archive, desc=f"Unpacking {target.archive}", unit="file", leave=False, disable=None):
             if member.issym() or member.islnk():
                 target.links.append(member.name)
             elif member.isdir():

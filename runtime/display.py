@@ -101,7 +101,7 @@ class Display:
         if is_shown:
             line = Text.from_ansi(text)
             line.style = "yellow" if text.startswith("WARNING") else ""
-            self.console.print(line, soft_wrap=True)
+            self.console.print(_Unwrapped(line), crop=False)
         elif text.strip():
             self.status = text.strip()
 
@@ -109,8 +109,11 @@ class Display:
         """Returns what runs now: the bar of tqdm, or the status with a spinner."""
         if self.bar:
             return self._bar(self.bar)
-        self._spinner.update(text=Text(self.status, no_wrap=True, overflow="ellipsis"))
-        return self._spinner
+        line = Table.grid(padding=(0, 1))
+        line.add_column()
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_row(self._spinner, Text(self.status))
+        return line
 
     def _bar(self, text: str) -> RenderableType:
         found = TQDM.match(text)
@@ -122,22 +125,37 @@ class Display:
 
 
 def progress(console: Console, label: str, done: float, right: str) -> RenderableType:
-    """Returns a bar for the share `done`, from 0 to 1, with a text on both sides; above it if the terminal is narrow."""
+    """Returns a bar for the share `done`, from 0 to 1, with a text on both sides; in a narrow terminal, above it."""
     bar = ProgressBar(total=1, completed=min(max(done, 0), 1), width=None)
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(no_wrap=True, overflow="ellipsis")
     if console.width < NARROW:
         line.add_column(no_wrap=True, justify="right")
         line.add_row(label, right)
-        return Group(line, bar)
+        below = Table.grid(expand=True)  # a bar alone ends without a line break
+        below.add_row(bar)
+        return Group(line, below)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     line.add_row(label, bar, right)
     return line
 
 
+class _Unwrapped:
+    """A line that the terminal wraps, so that a long path can be copied."""
+
+    def __init__(self, text: Text):
+        self.text = text
+
+    def __rich_console__(self, console: Console, options):
+        yield from self.text.render(console, end="\n")
+
+
 class _Stream:
-    """Takes the place of stdout or stderr: gives lines to the display, and what overwrites itself ("\\r") as its bar."""
+    """Takes the place of stdout or stderr: gives lines to the display, and those that are overwritten as its bar.
+
+    Writes to the replaced stream if this process draws nothing (any more).
+    """
 
     def __init__(self, display: Display, raw, is_shown: bool):
         self._display = display

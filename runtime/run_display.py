@@ -18,10 +18,10 @@ EVALUATES_VAL = re.compile(r"Evaluate on the \*val\* set")
 RESULT = re.compile(r"(\* |=> )")
 # Lines of Dassl's log, in its order, whose content the display shows otherwise. All other lines stay on the screen.
 ROUTINE = re.compile(
-    r"Setting fixed seed|Loading |Creating a |Saving preprocessed|\(the seed has|SUBSAMPLE |Building |\+ |-----|Dataset  |"
-    r"# |Large matrix products|Tuned parameters  |[\w:-]+ +[\d,]+ +[\d,]+  \w|No checkpoint found|Initialize tensorboard|"
-    r"epoch \[|Images kept|Features of |Checkpoint saved|Finish|Deploy the last|Evaluate on|=> result|\* error|"
-    r"\* (total|correct): [\d,]+$|Zero-shot CLIP: predicted"
+    r"Setting fixed seed|Loading |Creating a |Saving preprocessed|\(the seed has|SUBSAMPLE |Building |\+ |-----|"
+    r"Dataset  |# |Large matrix products|Tuned parameters  |.+  [\d,]+ +[\d,]+  \w|No checkpoint found|"
+    r"Initialize tensorboard|epoch \[|Images kept|Features of |Checkpoint saved|Finish|Deploy the|Evaluate on|"
+    r"=> result|\* error|\* (total|correct): [\d,]+$|Zero-shot CLIP: predicted"
 )
 
 
@@ -44,13 +44,13 @@ class RunDisplay(Display):
         self._finished = not trains
         write_scalar = trainer.write_scalar
 
-        def write(tag, value, step=None):
-            write_scalar(tag, value, step)
-            self.values[tag] = value
-            if tag == "train/lr":  # the last one of a step
-                self.step = step
+        def write(tag, scalar_value, global_step=None):
+            write_scalar(tag, scalar_value, global_step)
+            self.values[tag] = scalar_value
+            if global_step is not None and tag.startswith("train/"):
+                self.step = global_step
                 if self.first is None:
-                    self.first = (step, time.monotonic())
+                    self.first = (global_step, time.monotonic())
                     self.keep = True
 
         trainer.write_scalar = write
@@ -64,16 +64,16 @@ class RunDisplay(Display):
         return not ROUTINE.match(line)
 
     def _content(self) -> RenderableType:
-        if self.first is None or self._finished:
+        n_batches = getattr(self.trainer, "num_batches", 0)
+        if self.first is None or self._finished or not n_batches:
             return self.activity()
         values = Columns([self._value(name, value) for name, value in self._shown_values()], padding=(0, 2))
-        return Group(self._epochs(), values, *([self.activity()] if self.bar else []))
+        return Group(self._epochs(n_batches), values, *([self.activity()] if self.bar else []))
 
-    def _epochs(self) -> RenderableType:
+    def _epochs(self, n_batches: int) -> RenderableType:
         trainer = self.trainer
-        n_batches = trainer.num_batches
         total = trainer.max_epoch * n_batches
-        label = f"epoch {trainer.epoch + 1}/{trainer.max_epoch}, batch {trainer.batch_idx + 1}/{n_batches}"
+        label = f"epoch {trainer.epoch + 1}/{trainer.max_epoch}, batch {self.step % n_batches + 1}/{n_batches}"
         first, started = self.first
         seconds = (time.monotonic() - started) / max(self.step - first, 1) * max(total - self.step - 1, 0)
         left = f"{datetime.timedelta(seconds=round(seconds))} left" if self.step > first else ""
@@ -81,7 +81,7 @@ class RunDisplay(Display):
 
     def _shown_values(self) -> list[tuple[str, float]]:
         """Returns name and value of the curves: those of training, and the metric that validation is about."""
-        values = dict(self.values)  # a copy, as the training adds to it
+        values = {tag: float(value) for tag, value in self.values.copy().items()}  # a copy, as the training adds to it
         shown = [(tag.partition("/")[2], value) for tag, value in values.items() if tag.startswith("train/")]
         return shown + [(tag.replace("/", " "), value) for tag, value in values.items() if tag.startswith("val/")][:1]
 

@@ -120,7 +120,7 @@ def run_episodes(args, results, pools: list, shots: int, accuracy) -> None:
     task = {"ways": args.ways, "shots": shots, "queries": args.queries, "seed": args.seed}
     numbers = range(len(results.rows), args.episodes)
     with results.start() as file:
-        for number in tqdm(numbers, desc=os.path.basename(results.folder), unit="episode", leave=False):
+        for number in tqdm(numbers, desc=os.path.basename(results.folder), unit="episode", leave=False, disable=None):
             started = time.time()
             episode = sample(pools, number, **task)
             try:

@@ -150,7 +150,7 @@ def evaluate_alphas(test_sets: dict, zero_shot: dict, tuned: dict[str, torch.Ten
     from tools.reporting.interpolation import MEAN
 
     rows = []
-    progress = tqdm(total=len(args.alphas) * len(test_sets), unit="test")
+    progress = tqdm(total=len(args.alphas) * len(test_sets), unit="test", disable=None)
     for alpha in args.alphas:
         row = {"alpha": alpha}
         tensors = interpolate(zero_shot, tuned, alpha)

@@ -164,7 +164,7 @@ def run(args) -> int:
     interrupted = False
     try:
         predictions = classify(classifier, paths, args.batch_size, args.top, args.conformal)
-        for result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1):
+        for result in tqdm(predictions, total=len(paths), unit=" images", disable=len(paths) == 1 or None):
             if isinstance(result, OSError):
                 tqdm.write(f"error: {result}", file=sys.stderr)
                 unreadable += 1

@@ -131,7 +131,7 @@ class TipAdapter(ClipTrainer):
         loader = ordered_loader(self.cfg, images, augment=True)
         self.load_shares(loader)
         features = 0
-        for _ in tqdm(range(n_views), desc="cache"):
+        for _ in tqdm(range(n_views), desc="cache", disable=None):
             parts = []
             for batch in map(self.take_share, loader):
                 with self.autocast():

@@ -96,7 +96,8 @@ def logits_of(trainer, items: list, description: str) -> tuple[np.ndarray, np.nd
     logits, labels = [], []
     check = LogitsCheck()
     with contextlib.redirect_stdout(io.StringIO()):  # the loader prints its cache
-        for batch in tqdm(ordered_loader(trainer.cfg, items), desc=description, unit="batch", leave=False):
+        loader = ordered_loader(trainer.cfg, items)
+        for batch in tqdm(loader, desc=description, unit="batch", leave=False, disable=None):
             image, label = trainer.parse_batch_test(batch)
             logits.append(trainer.model_inference(image).float().cpu())
             check.add(logits[-1])

@@ -71,7 +71,7 @@ class Evaluation:
         done, total = len(self.results), len(self.models) * len(self.conditions)
         print(f"{len(self.models)} models in {len(self.conditions)} conditions on {len(self.images):,} test images: "
               f"{done:,} of {total:,} results are there")  # fmt: skip
-        with tqdm(total=n, unit="image", smoothing=0.05) as progress:
+        with tqdm(total=n, unit="image", smoothing=0.05, disable=None) as progress:
             for members in groups:
                 self._run_group(members, batch_size, workers, progress)
 

@@ -141,7 +141,7 @@ def write_pixels(path: str, cfg, images: TestImages, transform: T.Compose) -> No
     with open(temporary, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for batch in tqdm(loader, desc="decoding", unit="batch", leave=False):
+        for batch in tqdm(loader, desc="decoding", unit="batch", leave=False, disable=None):
             file.write(batch["img"].numpy().tobytes())
     os.replace(temporary, path)
 

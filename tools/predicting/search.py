@@ -104,7 +104,7 @@ def encode(classifier, index: Index, keys: dict, paths: list[str], batch_size: i
     """
     saved = len(index.keys)
     try:
-        with tqdm(total=len(paths), unit=" images", disable=len(paths) < 2) as bar:
+        with tqdm(total=len(paths), unit=" images", disable=len(paths) < 2 or None) as bar:
             for batch in prepared(classifier, paths, batch_size):
                 readable = []
                 for path, image in batch:

@@ -35,7 +35,7 @@ def digests(paths, image_dir):
         counts = Counter(sizes.values())
         same_size = [path for path in paths if sizes[path] is not None and counts[sizes[path]] > 1]
         values = pool.map(lambda path: digest(os.path.join(image_dir, path)), same_size)
-        values = tqdm(values, total=len(same_size), desc="Comparing", unit="image", leave=False)
+        values = tqdm(values, total=len(same_size), desc="Comparing", unit="image", leave=False, disable=None)
         return dict(zip(same_size, values, strict=True))
 
 

@@ -47,7 +47,8 @@ def download(url, path):
     """Downloads `url` to `path` atomically. After an interruption, the next call resumes from the file `path*.part`."""
     options = {"id": url.removeprefix("gdrive:")} if url.startswith("gdrive:") else {"url": url}
     options |= {"output": path, "resume": True, "timeout": TIMEOUT, "retries": RETRIES, "quiet": True}
-    with tqdm(desc=f"Downloading {os.path.basename(path)}", unit="B", unit_scale=True, leave=False) as bar:
+    title = f"Downloading {os.path.basename(path)}"
+    with tqdm(desc=title, unit="B", unit_scale=True, leave=False, disable=None) as bar:
 
         def progress(done, total):
             bar.total = total

@@ -62,7 +62,7 @@ def compute_features(trainer, items, encode: Callable) -> tuple[torch.Tensor, to
         encode: images (B, 3, H, W) -> features (B, D).
     """
     parts, labels = [], torch.tensor([item.label for item in items], device=trainer.device)
-    for batch in tqdm(own_batches(ordered_loader(trainer.cfg, items)), desc="features"):
+    for batch in tqdm(own_batches(ordered_loader(trainer.cfg, items)), desc="features", disable=None):
         image, _ = trainer.parse_batch_test(batch)
         with trainer.autocast():
             parts.append((batch["index"], encode(image)))
@@ -108,7 +108,7 @@ def _computed(trainer, items, keys: np.ndarray, missing: np.ndarray, encode: Cal
         chunk, parts = missing[start : start + n_rows], []
         views = views_of([items[i % len(items)] for i in chunk], keys[chunk])
         loader = ordered_loader(trainer.cfg, views, augment, Views if augment else None)
-        for batch in tqdm(own_batches(loader), desc="features", total=len(loader)):
+        for batch in tqdm(own_batches(loader), desc="features", total=len(loader), disable=None):
             image, _ = trainer.parse_batch_test(batch)
             with trainer.autocast():
                 parts.append((batch["index"], encode(image).to("cpu", dtype)))
