@@ -6,12 +6,11 @@ import datetime
 import re
 import time
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .display import Display, progress
+from .display import Display, Progress, row
 
 FINISHED = re.compile(r"Finish(ed)? training")
 EVALUATES_VAL = re.compile(r"Evaluate on the \*val\* set")
@@ -67,7 +66,7 @@ class RunDisplay(Display):
         n_batches = getattr(self.trainer, "num_batches", 0)
         if self.first is None or self._finished or not n_batches:
             return self.activity()
-        values = Columns([self._value(name, value) for name, value in self._shown_values()], padding=(0, 2))
+        values = row([self._value(name, value) for name, value in self._shown_values()], self.console.width)
         return Group(self._epochs(n_batches), values, *([self.activity()] if self.bar else []))
 
     def _epochs(self, n_batches: int) -> RenderableType:
@@ -77,7 +76,7 @@ class RunDisplay(Display):
         first, started = self.first
         seconds = (time.monotonic() - started) / max(self.step - first, 1) * max(total - self.step - 1, 0)
         left = f"{datetime.timedelta(seconds=round(seconds))} left" if self.step > first else ""
-        return progress(self.console, label, (self.step + 1) / total, left)
+        return Progress(label, (self.step + 1) / total, left)
 
     def _shown_values(self) -> list[tuple[str, float]]:
         """Returns name and value of the curves: those of training, and the metric that validation is about."""

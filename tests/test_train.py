@@ -24,7 +24,7 @@ def test_has_every_flag_of_coop():
         "root output_dir resume seed source_domains target_domains transforms config_file dataset_config_file trainer "
         "backbone head eval_only model_dir load_epoch no_train opts"
     )
-    assert set(args) == {*coop.split(), "wandb", "plugin", "quiet"}
+    assert set(args) == {*coop.split(), "wandb", "plugin", "quiet", "verbose"}
 
 
 def test_precedence(tmp_path):
@@ -162,10 +162,10 @@ def test_a_run_that_cannot_start_leaves_no_files(run, tmp_path, name):
 
 
 def test_the_log_begins_with_the_arguments(run, tmp_path):
-    code, out, _ = run("OUTPUT_DIR", str(tmp_path / "run.txt"), extra=("--no-train",))
+    code, _, _ = run("OUTPUT_DIR", str(tmp_path / "run.txt"), extra=("--no-train",))
     assert code == 0
     log = (tmp_path / "run.txt" / "log.txt").read_text()  # a folder, whatever its name
-    assert log.splitlines()[0] == "Setting fixed seed: 1" and "** Config **" in log and log == out
+    assert log.splitlines()[0] == "Setting fixed seed: 1" and "** Config **" in log
 
 
 @pytest.mark.parametrize("output", ["file.txt", "file.txt/run", "link", "file.txt/a/b"])
