@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tools.records import printable
 from tools.reporting.stats import Stat, average, harmonic, over_seeds
-from tools.shots import shots_name
+from tools.shots import shots_name, shots_text
 from trainers.common.runs.record_schema import FILE
 
 from . import varying
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     dataset: str
     method: str
     column: str
-    averaged: bool  # whether the dataset counts for the average
+    averaged: bool  # whether the dataset counts for the average: not the source of a transfer
 
 
 @dataclass
@@ -81,27 +81,24 @@ class Results:
     """
 
     def __init__(self, expected: dict[Job, dict], finished=()):
-        self.expected = expected
         self.cells = defaultdict(Cells)  # (dataset, method) -> results
         self.averaged = {}  # datasets that count for the average, as keys
-        self.columns = []
-        for job, record in expected.items():
-            place = place_of(job, record, several_shots(expected))
-            if place:
-                cells = self.cells[place.dataset, place.method]
-                cells.values[place.column].setdefault(job.setting.seed, None)
-                cells.waiting += 1
-                self.columns += [place.column] if place.column not in self.columns else []
-                self.averaged |= {place.dataset: None} if place.averaged else {}
-        if set(self.columns) == {*COLUMNS.values()}:
-            self.columns = [*COLUMNS.values(), "H"]
-        self.columns.sort(key=column_order)
+        self.places = places(expected)
+        for job, place in self.places.items():
+            cells = self.cells[place.dataset, place.method]
+            cells.values[place.column].setdefault(job.setting.seed, None)
+            cells.waiting += 1
+            self.averaged |= {place.dataset: None} if place.averaged else {}
+        found = {place.column for place in self.places.values()}
+        if found >= set(COLUMNS.values()):
+            found.add("H")
+        self.columns = sorted(found, key=column_order)
         for job in finished:
             self.add(job)
 
     def add(self, job: Job, finished: bool = True) -> None:
         """Adds the result of a job that has ended; one that has failed leaves its cell empty."""
-        place = place_of(job, self.expected[job], several_shots(self.expected))
+        place = self.places.get(job)
         if place:
             cells = self.cells[place.dataset, place.method]
             cells.waiting -= 1
@@ -146,36 +143,46 @@ class Results:
         return found
 
 
-def several_shots(expected: dict[Job, dict]) -> bool:
-    return len({job.setting.shots for job in expected}) > 1
+def places(expected: dict[Job, dict]) -> dict[Job, Place]:
+    """Returns the places of the jobs. Candidates of a choice on validation images have none.
 
-
-def place_of(job: Job, record: dict, several: bool) -> Place | None:
-    """Returns where the result of a job is; None for a candidate of a choice on validation images.
-
-    Args:
-        record: its expected record.
-        several: whether the sweep has several numbers of shots.
+    Jobs that are averaged differ in nothing but the seed: what else differs between the jobs is in their labels.
     """
-    settings = record["settings"]
-    if record["evaluation"]["split"] != "test":
-        return None
-    protocol = job.setting.args.protocol
-    dataset = settings["DATASET.NAME"]
-    if record["images"]:
-        dataset = f"{dataset}: {Path(record['images']).name}"
-    origin = f" from {job.setting.args.start_from}" if job.setting.starts else ""
-    method = f"{job.setting.method}{origin}{varying.title(job.setting.values)}"
-    shots = shots_name(job.setting.shots)
-    source = job.training is None and protocol in ("cross_dataset", "domain_shift")
-    if protocol == "base2new":
-        column = COLUMNS[settings["DATASET.SUBSAMPLE_CLASSES"]]
-    elif protocol in ("fewshot", "retrieval"):
-        return Place(printable(dataset), printable(method), ZERO_SHOT if record["zero_shot"] else shots, True)
-    else:
-        column = "Accuracy"
-    label = f"{method}, {shots} shots" if several else method
-    return Place(printable(dataset), printable(label), column, not source)
+    jobs = [job for job, record in expected.items() if record["evaluation"]["split"] == "test"]
+    several_protocols = len({job.setting.args.protocol for job in jobs}) > 1
+    several_sources = len({(job.setting.name, job.setting.args.protocol) for job in jobs if is_transfer(job)}) > 1
+    several_shots = len({job.setting.shots for job in jobs}) > 1
+    found = {}
+    for job in jobs:
+        record, setting = expected[job], job.setting
+        dataset = record["settings"]["DATASET.NAME"]
+        if record["images"]:
+            dataset = f"{dataset}: {Path(record['images']).name}"
+        if is_transfer(job) and several_sources:
+            dataset = f"{setting.name} to {dataset}"
+        if several_protocols:
+            dataset = f"{setting.args.protocol}: {dataset}"
+        origin = f" from {setting.args.start_from}" if setting.starts else ""
+        method = f"{setting.method}{origin}{varying.title(setting.values)}"
+        column = column_of(job, record)
+        if several_shots and column in ("Accuracy", *COLUMNS.values()):
+            method = f"{method}, {shots_text(shots_name(setting.shots))}"
+        averaged = not (several_protocols or several_sources or (is_transfer(job) and job.training is None))
+        found[job] = Place(printable(dataset), printable(method), column, averaged)
+    return found
+
+
+def is_transfer(job: Job) -> bool:
+    return job.setting.args.protocol in ("cross_dataset", "domain_shift")
+
+
+def column_of(job: Job, record: dict) -> str:
+    """Returns the column of a job. `record`: its expected record."""
+    if job.setting.args.protocol == "base2new":
+        return COLUMNS[record["settings"]["DATASET.SUBSAMPLE_CLASSES"]]
+    if is_transfer(job):
+        return "Accuracy"
+    return ZERO_SHOT if record["zero_shot"] else shots_name(job.setting.shots)
 
 
 def column_order(column: str) -> tuple:

@@ -30,6 +30,31 @@ def results(args):
     return make
 
 
+@pytest.mark.parametrize("argv", [
+    ("base2new", "--methods", "CLIPFit", "ZeroshotCLIP", "--shots", "1", "4"),
+    ("fewshot", "--methods", "CLIPFit", "LayerNormTuning", "--shots", "1", "all", "--start-from", "LayerNormTuning"),
+    ("cross_dataset", "--datasets", "digits", "eurosat", "--targets", "dtd", "folder=A"),
+    ("domain_shift", "--datasets", "imagenet", "--shots", "1", "4", "--vary", "OPTIM.LR", "0.1", "0.2"),
+    ("retrieval", "--seeds", "1", "2"),
+])  # fmt: skip
+def test_each_job_has_a_cell_of_its_own(results, argv):
+    found, jobs = results(*argv)
+    cells = [values for row in found.cells.values() for values in row.values.values()]
+    assert sum(map(len, cells)) == len(jobs)
+
+
+def test_jobs_of_several_protocols_have_cells_of_their_own(results):
+    expected = {}
+    for protocol in ("base2new", "fewshot", "cross_dataset", "domain_shift"):
+        argv = (protocol, "--datasets", "imagenet", "--seeds", "1", "--shots", "16")
+        expected |= results(*argv)[0].places
+    expected = {job: expected_record(job) for job in expected}
+    found = Results(expected)
+    cells = [values for row in found.cells.values() for values in row.values.values()]
+    assert sum(map(len, cells)) == len(expected)
+    assert found.columns == ["16", "Base", "New", "H", "Accuracy"]
+
+
 def numbers(row):
     return {column: round(stat.mean, 2) for column, stat in row.stats.items()}
 
@@ -62,12 +87,13 @@ def test_averages_need_all_datasets(results):
     some, _ = results(*argv, accuracies={"dtd": 50.0})
     assert [row.dataset for row in some.rows()] == ["Average (2 datasets)", "DescribableTextures", "EuroSAT"]
     assert [numbers(row) for row in some.rows()] == [{}, {"1": 50.0}, {}]
-    every, _ = results(*argv, "--output", "other", accuracies={})
+    every, jobs = results(*argv, "--output", "other", accuracies={})
     assert numbers(every.rows()[0]) == {}
-    for job in every.expected:
+    expected = {job: expected_record(job) for job in jobs}
+    for job in jobs:
         job.output.mkdir(parents=True, exist_ok=True)
         accuracy = 50.0 if "dtd" in str(job.output) else 60.0
-        (job.output / "result.json").write_text(json.dumps(record_of(job, every.expected, accuracy)))
+        (job.output / "result.json").write_text(json.dumps(record_of(job, expected, accuracy)))
         every.add(job)
     assert numbers(every.rows()[0]) == {"1": 55.0} and every.rows()[0].ended
 
