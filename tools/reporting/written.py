@@ -19,7 +19,7 @@ from .run_pages import page_of
 
 FILE = "written.json"  # {"content": digest, "files": {name: digest}}
 PAGE = "report.html"
-PACKAGES = ("matplotlib", "jinja2", "pandas", "numpy")  # what the files depend on besides the code
+PACKAGES = ("matplotlib", "jinja2", "pandas", "numpy")  # what the files depend on, in addition to the code
 
 
 def is_written(report, out: Path) -> bool:

@@ -23,8 +23,8 @@ class NoDisplay:
     def update(self) -> None:
         pass
 
-    def add(self, job: Job, state: State, line: str) -> None:
-        print(line, flush=True)
+    def add(self, job: Job, state: State, line: str, left: str) -> None:
+        print(line + left, flush=True)
 
 
 def display_of(runner, plain: bool = False):
@@ -78,8 +78,8 @@ class LiveDisplay:
 
         return draw(self.snapshot, self.screen.width, self.screen.height - 1)  # a line is left for the cursor
 
-    def add(self, job: Job, state: State, line: str) -> None:
-        """Takes over the outcome of a job, and prints its line above the display."""
+    def add(self, job: Job, state: State, line: str, left: str) -> None:
+        """Takes over the outcome of a job, and prints its line above the display, which has the time left."""
         finished = state.status == "finished"
         self.results.add(job, finished)
         self.rows = self.results.rows()

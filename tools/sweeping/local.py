@@ -185,7 +185,7 @@ class Runner:
             text = console.result(job.output, metric_name(job)) or text
         seconds = self.seconds_left()
         left = "" if seconds is None else f"; time left {clock(seconds)}"
-        self.display.add(job, state, f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")
+        self.display.add(job, state, f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}", left)
 
     def seconds_left(self) -> float | None:
         """Returns the expected time until all jobs are done, or None if the duration of one is unknown."""

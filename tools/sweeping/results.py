@@ -60,8 +60,8 @@ class Cells:
     def seeds(self) -> str:
         """The number of seeds with results in all columns, such as "2/3"."""
         wanted = {seed for seeds in self.values.values() for seed in seeds}
-        lacking = {seed for seeds in self.values.values() for seed, value in seeds.items() if value is None}
-        return f"{len(wanted - lacking)}/{len(wanted)}"
+        missing = {seed for seeds in self.values.values() for seed, value in seeds.items() if value is None}
+        return f"{len(wanted - missing)}/{len(wanted)}"
 
 
 class Row(NamedTuple):

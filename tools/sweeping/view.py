@@ -14,7 +14,7 @@ from .results import Row
 from .results_view import SMALLEST_LABEL, more_line, shorten, table_lines
 
 WIDE = 100  # columns; in fewer, a job has two lines
-BAR = 20  # columns of a bar beside other text
+BAR = 20  # columns of a bar with text in its line
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunningJob:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is drawn.
+    """What the display shows.
 
     Attributes:
         done, total: numbers of jobs; done ones are finished or have failed.
@@ -85,9 +85,9 @@ def job_values(job: RunningJob) -> str:
         return "starting" if job.trains else "testing"
     if progress.share >= 1:
         return "testing"
-    parts = [f"epoch {progress.epoch}/{progress.epochs}"]
+    parts = [f"epoch {progress.epoch:>{len(str(progress.epochs))}}/{progress.epochs}"]
     if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.3g}")
+        parts.append(f"loss {progress.loss:.3f}")
     if progress.accuracy is not None:
         parts.append(f"acc {progress.accuracy:.1f}%")
     return "  ".join(parts)

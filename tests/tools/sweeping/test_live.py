@@ -11,7 +11,7 @@ from tools.sweeping import console, live
 
 SWEEP = ("base2new", "--methods", "CLIPFit", "--seeds", "1", "2", "--jobs", "2")
 JOBS = [f"CLIPFit on digits {part}, 16 shots, seed {seed}" for seed in (1, 2) for part in ("base", "new")]
-EPOCH = re.compile(r"epoch \d+/10")
+EPOCH = re.compile(r"epoch +\d+/10")
 RED = "\x1b[31m"
 
 

@@ -54,14 +54,14 @@ def test_all_fits_and_what_does_not_is_counted(width, height, jobs, n_rows):
     if width >= 40:
         assert f"{state.done}/{state.total} jobs" in text and "0:01:10" in text
         more = {what: int(number) for number, what in re.findall(r"and (\d+) more (.*)", text)}
-        assert text.count("epoch 43/100") + more.get("running jobs", 0) == len(state.running)
+        assert text.count("epoch  43/100") + more.get("running jobs", 0) == len(state.running)
         assert len(re.findall(r"Method\d+ ", text)) + more.get("rows", 0) == n_rows
 
 
 def test_a_running_job():
     for width in (40, 80, 200):
         text = "\n".join(lines_of(Snapshot([job()], total=1), width))
-        for fact in ("CLIPFit on digi", "seed 1", "epoch 43/100", "loss 0.574", "acc 78.1%", "0:01:02"):
+        for fact in ("CLIPFit on digi", "seed 1", "epoch  43/100", "loss 0.574", "acc 78.1%", "0:01:02"):
             assert fact in text, (width, fact)
 
 
@@ -69,7 +69,7 @@ def test_a_running_job():
     ({"progress": None}, "starting", "epoch"),
     ({"progress": None, "trains": False}, "testing", "epoch"),
     ({"progress": Progress(1.0, 100, 100, 0.5, 90.0)}, "testing", "epoch"),
-    ({"progress": Progress(0.1, 1, 10, None, None)}, "epoch 1/10", "loss"),
+    ({"progress": Progress(0.1, 1, 10, None, None)}, "epoch  1/10", "loss"),
     ({"seconds_left": None}, "epoch", "0:"),
 ])  # fmt: skip
 def test_phases_of_a_job(changes, fact, absent):
