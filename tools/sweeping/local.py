@@ -88,9 +88,11 @@ class Runner:
         self.stops += 1
 
     def stop_running(self) -> None:
-        if self.stops and self.running():
-            self.print_line(f"Stopping {len(self.running())} running jobs. Press Ctrl-C again to kill them.")
-        stop_all(self.running(), kill_now=lambda: self.stops > 1)
+        try:
+            if self.stops and self.running():
+                self.print_line(f"Stopping {len(self.running())} running jobs. Press Ctrl-C again to kill them.")
+        finally:  # the terminal may be closed
+            stop_all(self.running(), kill_now=lambda: self.stops > 1)
 
     def running(self) -> list[Process]:
         return [process for _, process in self.slots if process]

@@ -1,6 +1,8 @@
 """The live display of a sweep at a terminal: what is on the screen meanwhile, and what is left on it at the end."""
 
+import contextlib
 import os
+import pty
 import re
 import signal
 
@@ -108,3 +110,21 @@ def test_a_killed_sweep_leaves_a_usable_terminal(slow):
     result = shown(slow, when=at_first_epoch(lambda screen: os.kill(screen.pid, signal.SIGKILL)))
     assert result.code == -signal.SIGKILL and not result.cursor_is_hidden
     assert "\x1b[?1049h" not in result.output  # no other screen
+
+
+def test_a_closed_terminal_stops_the_jobs(sandbox):
+    sandbox.orders["train_base"] = {"seconds": 20}
+    pid, master = pty.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            terminal._be(lambda: sandbox.run(*SWEEP), 80, 24, {"TERM": "xterm"})
+        os._exit(70)
+    seen = ""
+    while len(EPOCH.findall(seen)) < 2:
+        seen += os.read(master, 65536).decode(errors="replace")
+    os.close(master)  # sends SIGHUP
+    os.waitpid(pid, 0)
+    logs = list(sandbox.out.rglob(console.FILE))
+    assert len(logs) == 2
+    for log in logs:
+        assert console.failure(log.parent) == "" and console.ENDED in log.read_text()  # interrupted, and has ended
