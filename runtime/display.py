@@ -44,13 +44,12 @@ def terminal() -> Console | None:
 
 
 class Display:
-    """Draws `content()` below what is printed, as long as its block runs.
+    """Shows `content()` below what is printed, as long as its block runs.
 
     Args:
         console: the terminal.
-        content: returns what is drawn; called by a thread, `FRAMES` times per second.
-        is_shown: whether a line printed to stdout appears above the display. Lines on stderr always
-            appear.
+        content: returns what is shown; called by a thread, `FRAMES` times per second.
+        is_shown: whether a line that is printed to stdout appears above the display. Lines on stderr always do.
 
     Attributes:
         status: the newest sentence that is not shown; "" if there is none.
@@ -64,7 +63,7 @@ class Display:
         self.is_shown = is_shown
         self.status = self.bar = ""
         self.keep = False
-        self._process = None  # that draws; None: nothing is drawn
+        self._process = None  # that draws it; None: none does
         self._streams = {}  # that take the place of sys.stdout and sys.stderr
         self._live = Live(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._thread = threading.Thread(target=self._draw, daemon=True)
@@ -122,12 +121,17 @@ class Display:
         """Whether this process draws. A process that was forked from it, as those of a data loader, does not."""
         return self._process == os.getpid()
 
+    def print(self, content: RenderableType, **options) -> None:
+        """Prints above the display, with the options of rich's `Console.print`."""
+        with LOCK:
+            self.console.print(content, **options)
+
     def add(self, text: str, is_shown: bool) -> None:
         """Prints a line above the display, or makes it the status."""
         if is_shown:
             line = Text.from_ansi(text)
             line.style = "yellow" if text.startswith("WARNING") else ""
-            self.console.print(_Unwrapped(line), crop=False)
+            self.print(_Unwrapped(line), crop=False)
         elif text[:1].isupper():  # no row of a table or list
             self.status = text.strip()
 

@@ -20,7 +20,7 @@ ROUTINE = re.compile(
     r"Setting fixed seed|Loading |Creating a |Saving preprocessed|\(the seed has|SUBSAMPLE |Building |\+ |-----|"
     r"Dataset  |# |Large matrix products|Tuned parameters  |.+  [\d,]+ +[\d,]+  \w|No checkpoint found|"
     r"Initialize tensorboard|epoch \[|Images kept|Features of |Checkpoint saved|Finish|Deploy the|Evaluate on|"
-    r"=> result|\* error|\* (total|correct): [\d,]+$|Zero-shot CLIP: predicted"
+    r"Zero-shot CLIP: predicted"
 )
 
 
@@ -38,7 +38,7 @@ class RunDisplay(Display):
 
     def follow(self, trainer, trains: bool) -> None:
         """Prints the settings of a run that was built, and shows its curves from now on."""
-        self.console.print(settings(trainer))
+        self.print(settings(trainer))
         self.trainer = trainer
         self._finished = not trains
         write_scalar = trainer.write_scalar

@@ -9,6 +9,7 @@ from dassl.data import build_data_loader
 from dassl.engine import SimpleTrainer, TrainerBase, TrainerX, TrainerXU, build_trainer
 from dassl.engine import trainer as engine_trainer
 from dassl.utils import load_checkpoint, set_random_seed
+from tests import terminal
 from tests.user_errors import raises_user_error
 
 from . import toy
@@ -71,7 +72,7 @@ def test_a_whole_run(toy_root, tmp_path, capsys):
     assert re.match(r"Elapsed: \d+:\d\d:\d\d$", lines[-1])
     accuracy = trainer.test()
     assert parse_test_res(out) == pytest.approx(accuracy, abs=0.005)
-    assert "1/1" in err  # the progress bar goes to stderr
+    assert "1/1" not in err  # a progress bar is for terminals
     assert files(tmp_path / "out") == ["tensorboard", "toy_learner"]
     assert files(tmp_path / "out" / "toy_learner") == ["checkpoint", "model.pth.tar-4"]
     assert files(tmp_path / "out" / "tensorboard")[0].startswith("events.out")
@@ -415,3 +416,13 @@ def test_frequency_of_checkpoints(toy_root, tmp_path, frequency, epochs):
     trainer.train()
     expected = [f"model.pth.tar-{epoch}" for epoch in epochs]
     assert [name for name in files(tmp_path / "toy_learner") if name.startswith("model")] == expected
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_an_evaluation_at_a_terminal_has_a_bar(verbose, toy_root, tmp_path):
+    def program():
+        start(toy_root, tmp_path / "out", VERBOSE=verbose).test()
+        return 0
+
+    result = terminal.run(program)
+    assert result.code == 0 and ("Evaluating (test)" in result.output) == verbose
