@@ -57,15 +57,20 @@ def exit_code(run, *args, resume: str = "") -> int:
     """
     replace_closed_streams()
     try:
-        try:
-            return run(*args) or 0
-        except (*USER_ERRORS, RuntimeError, MemoryError) as error:
-            return failed(error)
+        return error_code(run, *args)
     except KeyboardInterrupt as stop:  # of `run`, or while its error is reported: torchrun stops a run that fails
         name = stop.name if isinstance(stop, Terminated) else "Interrupted"
         complain(f"\n{name}. {resume}".rstrip())
         stdout_is_closed()
         return stop_code(stop)
+
+
+def error_code(run, *args) -> int:
+    """Calls `run(*args)` as a part of a program. Returns what it returns (None: 0), or 1 after a user error."""
+    try:
+        return run(*args) or 0
+    except (*USER_ERRORS, RuntimeError, MemoryError) as error:
+        return failed(error)
 
 
 def failed(error: Exception) -> int:

@@ -22,6 +22,7 @@ from tools.reporting.build import build  # noqa: E402
 from tools.reporting.problems import failed  # noqa: E402
 from tools.reporting.protocols import TITLES  # noqa: E402
 from tools.reporting.text import print_report  # noqa: E402
+from tools.reporting.written import PAGE, is_written  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -52,15 +53,22 @@ def default_out(paths: list[str]) -> Path:
     return (first.parent if first.is_file() else first) / "report"
 
 
+def write_if_changed(report, out: Path) -> Path:
+    """Writes the files of a report, unless they are in `out` already. Returns the path of the HTML page."""
+    if is_written(report, out):
+        return out / PAGE
+    from tools.reporting.files import write_files  # importing matplotlib takes a second
+
+    return write_files(report, out)
+
+
 def run(args) -> int:
     report = build(args)
     print_report(report, args.ci95)
     if not args.no_files:
-        from tools.reporting.files import write_files  # importing matplotlib takes a second
-
         out = args.out or default_out(args.paths)
         try:
-            print(f"Report: {write_files(report, out)}")
+            print(f"Report: {write_if_changed(report, out)}")
         except OSError as error:
             reason = error.__cause__.strerror if error.__cause__ else error
             raise ValueError(f"cannot write the report to {out}: {reason}; pass --out DIR or --no-files") from error

@@ -10,6 +10,7 @@ scripts/<protocol>.sh are short forms for one method and one dataset. See docs/e
 """
 
 import argparse
+import gc
 import os
 import shlex
 import sys
@@ -182,7 +183,11 @@ def prepare(args, output: str = "") -> None:
 
 def sweep(args) -> int:
     """Runs a sweep. Returns the exit code."""
-    prepare(args)
+    gc.disable()  # looking for garbage among the objects that imports leave takes half a second
+    try:
+        prepare(args)
+    finally:
+        gc.enable()
     return run_or_show(args, plan(args))
 
 
@@ -228,7 +233,8 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     forked = [] if args.gpus_per_job > 1 else [expected[job] for job in to_run]  # torchrun starts new processes
     with Launcher(forked, slots[0]) as launcher:
         while to_run:
-            runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job, launcher)
+            finished = [job for job, state in states.items() if state.status == "finished"]
+            runner = Runner(to_run, expected, slots, costs, args.log, args.gpus_per_job, launcher, finished)
             outcomes = runner.run()
             if runner.stops:
                 print(f"\nInterrupted with {len(runner.jobs) - len(outcomes)} jobs left. {RESUME}")

@@ -9,7 +9,7 @@ import jinja2
 from tools.records import printable
 from trainers.common.runs.files import write_atomically
 
-from . import captions, plots, spreadsheet, varied_plots
+from . import captions, plots, spreadsheet, varied_plots, written
 from .comparison import Comparison, distinct_notes, unpublished
 from .details import Detail
 from .problems import by_category, failed
@@ -17,8 +17,8 @@ from .run_pages import RunPages
 from .stats import Stat
 from .tables import Table
 from .text import cell_text, number, seed_count
+from .written import PAGE
 
-PAGE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 # Without braces, * and [ at the start of a row would be options of the line break before it.
 TEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
@@ -65,18 +65,22 @@ def write_files(report, out: Path) -> Path:
     Raises:
         OSError: `out` is not writable.
     """
-    write_all(contents(report, out), out)
+    written.note(report, out, write_all(contents(report, out), out))
     return out / PAGE
 
 
-def write_all(files, out: Path) -> None:
+def write_all(files, out: Path) -> list[str]:
     """Writes (path relative to `out`, content) pairs. All contents are computed before the first file is written.
+
+    Returns the relative paths.
 
     Raises:
         OSError: `out` is not writable.
     """
-    for name, content in list(files):
+    files = list(files)
+    for name, content in files:
         write_atomically(str(out / name), content)
+    return [name for name, _ in files]
 
 
 def contents(report, out: Path):

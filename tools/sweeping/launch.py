@@ -4,8 +4,6 @@ import contextlib
 import os
 import subprocess
 
-from tqdm import tqdm
-
 from runtime.fork_server import IS_POSSIBLE, PACKAGES, ForkServer
 
 VARIABLES = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}  # of all jobs
@@ -60,7 +58,7 @@ class Launcher:
             try:
                 return self._fork(command[1:], complete, out.fileno(), lock.fileno())
             except OSError:
-                tqdm.write(FALL_BACK)  # above the progress bar
+                print(FALL_BACK, flush=True)
                 self.server.close()
                 self.server = None
                 self.may_fork = False

@@ -1,11 +1,8 @@
 """Runs jobs on this machine, several at a time, and shows their progress."""
 
 import signal
-import sys
 import time
 from collections import Counter
-
-from tqdm import tqdm
 
 from . import console
 from .cost import Costs, clock
@@ -13,6 +10,7 @@ from .devices import GPUS
 from .follow import Follower
 from .jobs import Job
 from .launch import Launcher
+from .live import display_of
 from .locks import lock_folder
 from .process import Process, stop_all, wait_for_one
 from .state import State, job_state, metric_name
@@ -29,9 +27,10 @@ class Runner:
         expected: `state.expected_record` of each job.
         environments: One dict of environment variables (GPU, number of threads) for each job that runs at a time.
         costs: Time estimates.
-        log: Whether to print the log of the running job instead of a progress bar. Only for one job at a time.
+        log: Whether to print the log of the running job instead of a live display. Only for one job at a time.
         processes: Number of processes of each job.
         launcher: Starts the processes of the jobs (default: each as a new Python).
+        finished: The jobs of the sweep that are finished already, whose results the display shows, too.
 
     Attributes:
         outcomes: State of each job that is done: "finished", "blocked", "failed", or "skipped" because its training
@@ -48,6 +47,7 @@ class Runner:
         log: bool = False,
         processes: int = 1,
         launcher: Launcher | None = None,
+        finished=(),
     ):
         self.jobs = set(jobs)
         self.expected = expected
@@ -55,6 +55,7 @@ class Runner:
         self.log = log
         self.processes = processes
         self.launcher = launcher or Launcher()
+        self.finished = finished
         self.follower = None  # prints the log of the running job
         self.slots = [(environment, None) for environment in environments]  # (environment, Process or None)
         self.waiting = list(jobs)
@@ -65,27 +66,33 @@ class Runner:
     def run(self) -> dict[Job, State]:
         """Runs until all jobs are done, or until Ctrl-C or SIGTERM. Returns the outcomes."""
         previous_handlers = {number: signal.signal(number, self.stop) for number in SIGNALS}
-        bar_format = "{percentage:3.0f}%|{bar}| {desc}"
-        disable = True if self.log else None  # None: show the bar if stderr is a terminal
-        with tqdm(total=len(self.jobs), bar_format=bar_format, disable=disable, dynamic_ncols=True) as self.bar:
-            try:
-                while not self.stops and (self.waiting or self.external or self.running()):
-                    self.collect_ended()
-                    self.fill_slots()
-                    self.show_progress()
-                    wait_for_one(self.running(), POLL_SECONDS)
-            finally:
-                stop_all(self.running(), kill_now=lambda: self.stops > 1)
-                self.copy_log()
-                for number, handler in previous_handlers.items():
-                    signal.signal(number, handler)
+        try:
+            with display_of(self, plain=self.log) as self.display:
+                try:
+                    while not self.stops and (self.waiting or self.external or self.running()):
+                        self.collect_ended()
+                        self.fill_slots()
+                        self.copy_log()
+                        self.display.update()
+                        wait_for_one(self.running(), POLL_SECONDS)
+                finally:
+                    self.stop_running()
+                    self.copy_log()
+        finally:
+            for number, handler in previous_handlers.items():
+                signal.signal(number, handler)
         return self.outcomes
 
     def stop(self, number, frame) -> None:
         """Signal handler: the first signal stops the jobs, the second one kills them."""
         self.stops += 1
-        if self.stops == 1 and self.running():
-            self.print_line(f"Stopping {len(self.running())} running jobs. Press Ctrl-C again to kill them.")
+
+    def stop_running(self) -> None:
+        try:
+            if self.stops and self.running():
+                self.print_line(f"Stopping {len(self.running())} running jobs. Press Ctrl-C again to kill them.")
+        finally:  # the terminal may be closed
+            stop_all(self.running(), kill_now=lambda: self.stops > 1)
 
     def running(self) -> list[Process]:
         return [process for _, process in self.slots if process]
@@ -180,7 +187,7 @@ class Runner:
             text = console.result(job.output, metric_name(job)) or text
         seconds = self.seconds_left()
         left = "" if seconds is None else f"; time left {clock(seconds)}"
-        self.print_line(f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}{left}")
+        self.display.add(job, state, f"[{len(self.outcomes)}/{len(self.jobs)}] {job.title}: {text}", left)
 
     def seconds_left(self) -> float | None:
         """Returns the expected time until all jobs are done, or None if the duration of one is unknown."""
@@ -194,19 +201,6 @@ class Runner:
         if self.follower:
             self.follower.copy()
 
-    def show_progress(self) -> None:
-        self.copy_log()
-        failed = sum(state.status != "finished" for state in self.outcomes.values())
-        running = self.running()
-        self.bar.n = len(self.outcomes) + sum(console.progress(process.job.output) for process in running)
-        self.bar.desc = (
-            f"{len(self.outcomes)} of {len(self.jobs)} done, {len(running)} running"
-            + (f", {failed} failed" if failed else "")
-            + f", time left {clock(self.seconds_left())}"
-        )
-        self.bar.refresh()
-
     def print_line(self, line: str) -> None:
-        """Prints a line above the progress bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        """Prints a line, above the display if there is one."""
+        print(line, flush=True)

@@ -45,6 +45,7 @@ class Process:
         self.job = job
         self.lock = lock
         self.started = time.time()
+        self.watch = console.Watch(job.output)
         self.first_progress = None  # (time, share of the epochs) when the first progress was seen
         self.adds_checkpoints = job.training is None and "TRAIN.CHECKPOINT_FREQ" not in job.argv
         words = [*command(processes), *job.argv]
@@ -93,12 +94,13 @@ class Process:
             expected: Expected duration of the job in seconds; None if unknown.
         """
         now = time.time()
-        progress = console.progress(self.job.output)
-        if progress and self.first_progress is None:
-            self.first_progress = now, progress
-        elif progress and progress > self.first_progress[1]:
+        progress = self.watch.progress()
+        share = progress.share if progress else 0.0
+        if share and self.first_progress is None:
+            self.first_progress = now, share
+        elif share and share > self.first_progress[1]:
             first_time, first_share = self.first_progress
-            return (1 - progress) * (now - first_time) / (progress - first_share)
+            return (1 - share) * (now - first_time) / (share - first_share)
         return None if expected is None else max(0.0, expected - (now - self.started))
 
 

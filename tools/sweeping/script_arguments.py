@@ -11,6 +11,7 @@ from runtime.user_errors import USER_ERRORS, exit_code, one_line
 from tools import sweep
 from tools.recipe import shots_number
 from tools.shots import shots_name
+from tools.sweeping.live import screen_of_stdout
 from tools.sweeping.plan import PROTOCOLS, fewshot, plan, transfer
 from tools.sweeping.state import expected_record
 
@@ -77,7 +78,8 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
         "test the epoch with the best validation accuracy, not the last epoch",
         action="store_true",
     )
-    add("--quiet", "QUIET", "show a progress bar instead of the logs", action="store_true")
+    parser.add_argument("--log", action="store_true", help="show the logs at a terminal, too, not the live display")
+    add("--quiet", "QUIET", "without a terminal: show a line per run instead of the logs", action="store_true")
     parser.add_argument(
         "--plugin",
         action="append",
@@ -143,7 +145,7 @@ def sweep_arguments(parser: Parser, protocol: str, argv: list[str]) -> list[str]
         result += ["--choose", args.choose]
     if args.best_val:
         result.append("--best-val")
-    if args.jobs == 1 and not args.quiet:
+    if args.log or (args.jobs == 1 and not args.quiet and not screen_of_stdout()):
         result.append("--log")
     return [*result, "--", *argv[end + 1 :]]
 

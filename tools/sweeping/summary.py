@@ -1,9 +1,8 @@
 """Prints what a sweep will do, how long it may take, and the results."""
 
-import subprocess
-import sys
 from collections import Counter, defaultdict
 
+from runtime.user_errors import error_code
 from tools.shots import shots_name
 
 from . import console
@@ -87,7 +86,10 @@ def print_results(states: dict, args) -> int:
 
 
 def report(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, "tools/report.py", *arguments])
+    """Prints and writes the report of tools/report.py. Its user errors are printed, and do not end the sweep."""
+    from tools import report as program
+
+    error_code(program.run, program.parse_args(arguments))
 
 
 def mark_queued(states: dict, task_ids: dict[str, str]) -> dict:

@@ -19,7 +19,7 @@ class Runner:
     limit = None
     started = []
 
-    def __init__(self, jobs, expected, slots, costs, log=False, processes=1, launcher=None):
+    def __init__(self, jobs, expected, slots, costs, log=False, processes=1, launcher=None, finished=()):
         self.waiting = jobs
         self.jobs = set(jobs)
         self.expected = expected

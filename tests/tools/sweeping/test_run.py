@@ -15,7 +15,7 @@ import pytest
 
 from runtime.fork_server import IS_POSSIBLE
 from tests.user_errors import assert_facts
-from tools.sweeping import console, cost, local, locks, state
+from tools.sweeping import console, cost, local, locks, state, summary
 from tools.sweeping.follow import Follower
 from tools.sweeping.launch import FALL_BACK, Launcher
 from tools.sweeping.plan import plan
@@ -284,3 +284,9 @@ def test_output_that_cannot_be_written(sandbox, capsys):
     counts, lines = finished_jobs(capsys.readouterr().out)
     assert counts == (0, 1)
     assert_facts(lines[0], "failed", "CLIPFit on digits", "1 shots", "seed 1", sandbox.out)
+
+
+def test_a_report_that_cannot_be_made_does_not_end_the_sweep(tmp_path, capsys):
+    summary.report([str(tmp_path)])
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and str(tmp_path) in line and len(line.splitlines()) == 1

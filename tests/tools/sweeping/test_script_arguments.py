@@ -4,6 +4,7 @@ import pytest
 
 from tests.user_errors import assert_user_error
 from tools import sweep
+from tools.sweeping import script_arguments
 from tools.sweeping.plan import PROTOCOLS
 from tools.sweeping.script_arguments import main, make_parser, sweep_arguments
 
@@ -73,6 +74,13 @@ def test_the_log_is_shown_only_for_one_job_at_a_time(translate):
     assert not translate("base2new", "CoOp", "--quiet").log
     args = translate("base2new", "CoOp", "--jobs", "2")
     assert args.jobs == 2 and not args.log
+
+
+def test_a_terminal_shows_the_display_unless_the_log_is_wanted(translate, monkeypatch):
+    assert translate("base2new", "CoOp").log
+    monkeypatch.setattr(script_arguments, "screen_of_stdout", object)
+    assert not translate("base2new", "CoOp").log
+    assert translate("base2new", "CoOp", "--log").log
 
 
 @pytest.mark.parametrize(

@@ -234,9 +234,9 @@ def test_why_a_job_failed(tmp_path, printed, code, facts):
 
 
 def test_progress_of_the_last_attempt(tmp_path):
-    assert console.progress(tmp_path) == 0 and console.failure(tmp_path) == ""
+    assert console.progress(tmp_path) is None and console.failure(tmp_path) == ""
     for epoch in (9, 2):
         with console.start_attempt(tmp_path, ["python"]) as out:
-            assert console.progress(tmp_path) == 0
+            assert console.progress(tmp_path) is None
             out.write("x" * 30_000 + f"\nepoch [{epoch}/10] batch [1/4] time 0.1\n")
-        assert console.progress(tmp_path) == pytest.approx((epoch - 1 + 0.25) / 10)
+        assert console.progress(tmp_path).share == pytest.approx((epoch - 1 + 0.25) / 10)
