@@ -18,12 +18,12 @@ For base, new and H of whole output trees, from unrounded numbers: python tools/
 
 from __future__ import annotations  # CoOp runs on Python 3.8, too
 
-import argparse
 import re
 import statistics
 import sys
 from pathlib import Path
 
+from runtime.arguments import Parser
 from trainers.common.runs.log_lines import EPOCH, TESTED, TRAINED, body, metric, read_text
 
 
@@ -130,7 +130,7 @@ def parse_experiment(directory: Path, args, signals: tuple) -> float | None:
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("directory", help="folder with one subfolder per seed")
     parser.add_argument(
         "--ci95",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dassl.utils import read_image
-from dassl.utils.memory import free_memory
+from runtime.machine import free_memory
 
 from .stored_image import StoredImage, stored
 
