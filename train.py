@@ -236,6 +236,8 @@ def log_if_it_starts(folder: str):
 
 def check_folders(cfg, model_dir: str = "") -> None:
     """Raises an OSError if OUTPUT_DIR cannot be a folder or be written, or if RESUME or `model_dir` does not exist."""
+    from trainers.common.runs.nearby import hint
+
     existing = os.path.abspath(cfg.OUTPUT_DIR)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -244,9 +246,11 @@ def check_folders(cfg, model_dir: str = "") -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"--output-dir {cfg.OUTPUT_DIR}: no permission to write in {existing}")
     if model_dir and not os.path.exists(model_dir):
-        raise FileNotFoundError(f"--model-dir {model_dir} does not exist: give the --output-dir of an earlier run")
+        raise FileNotFoundError(
+            f"--model-dir {model_dir} does not exist: give an earlier --output-dir{hint(model_dir)}"
+        )
     if cfg.RESUME and not os.path.isdir(cfg.RESUME):
-        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give the --output-dir of an earlier run")
+        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give an earlier --output-dir{hint(cfg.RESUME)}")
 
 
 def build(args, cfg):
