@@ -246,11 +246,9 @@ def check_folders(cfg, model_dir: str = "") -> None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"--output-dir {cfg.OUTPUT_DIR}: no permission to write in {existing}")
     if model_dir and not os.path.exists(model_dir):
-        raise FileNotFoundError(
-            f"--model-dir {model_dir} does not exist: give an earlier --output-dir{hint(model_dir)}"
-        )
+        raise FileNotFoundError(f"--model-dir {model_dir} does not exist: give a run directory{hint(model_dir)}")
     if cfg.RESUME and not os.path.isdir(cfg.RESUME):
-        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give an earlier --output-dir{hint(cfg.RESUME)}")
+        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give a run directory{hint(cfg.RESUME)}")
 
 
 def build(args, cfg):

@@ -67,9 +67,9 @@ def find_images(arguments: list[str]) -> list[str]:
         found = own_images.find_images(argument)
         left_out = own_images.describe(found.left_out)
         if not found.paths:
-            endings = ", ".join(own_images.IMAGE_SUFFIXES)
             raise FileNotFoundError(
-                f"no images in {argument}: {left_out or 'it is empty'}; endings of images: {endings}"
+                f"no images in {argument}: {left_out or 'it is empty'}; names of images end in .jpg, .png, .webp or "
+                "another ending of docs/datasets.md"
             )
         if left_out:
             print(f"Images in {argument}: {left_out}", file=sys.stderr)
