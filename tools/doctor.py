@@ -17,10 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-try:
-    from runtime.arguments import Parser
-except ValueError as error:  # a value of CLIPFIT_DASSL with which no program starts
-    sys.exit(f"error: {error}")
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.diagnosing import hardware, software, stored, timing  # noqa: E402
 from tools.diagnosing.findings import ERROR, Finding, findings_of  # noqa: E402

@@ -26,19 +26,19 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-def findings_of(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Yields the findings of a check. An error in it is a finding too: the other checks go on.
+def findings_of(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """Returns the findings of a check. An error in it is a finding too: the other checks are run.
 
     What the check prints, such as the log of a training, and its warnings are dropped.
     """
+    found = []
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = list(check())
+            found.extend(check())
     except Exception as error:  # a broken library can raise anything
-        yield Finding(f"{name}: not checked ({explain(error)})", NOTE)
-        return
-    yield from found
+        found.append(Finding(f"{name}: not checked ({explain(error)})", NOTE))
+    return found
 
 
 def explain(error: BaseException) -> str:

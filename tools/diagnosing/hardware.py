@@ -21,12 +21,13 @@ CACHES = ("~/.cache/clipfit", "~/.cache/clip")
 
 
 def processor() -> Iterator[Finding]:
-    from trainers.common.cpu_products import processor
-
-    yield Finding(f"CPU: {processor()}, {n_cores()} of {os.cpu_count()} cores may be used")
+    yield Finding(f"{n_cores()} of {os.cpu_count()} CPU cores may be used")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > os.cpu_count():
         yield Finding(f"the cores are busy (load {load:.1f}): the times below are longer than usual", NOTE)
+    from trainers.common.cpu_products import processor
+
+    yield Finding(f"CPU: {processor()}")
 
 
 def memory() -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata, util
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +51,15 @@ class Package(NamedTuple):
             return ""
 
     def too_old(self, version: str) -> bool:
-        return any(sign == ">=" and numbers(version) < numbers(bound) for sign, bound in BOUND.findall(self.line))
+        return self._violates(">=", version, lambda found, bound: found < bound)
 
     def untested(self, version: str) -> bool:
-        return any(sign == "<" and numbers(version) >= numbers(bound) for sign, bound in BOUND.findall(self.line))
+        return self._violates("<", version, lambda found, bound: found >= bound)
+
+    def _violates(self, sign: str, version: str, violates: Callable[[tuple, tuple], bool]) -> bool:
+        found = numbers(version)
+        bounds = [numbers(bound) for other, bound in BOUND.findall(self.line) if other == sign]
+        return bool(found) and any(violates(found, bound) for bound in bounds)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -103,20 +108,26 @@ def required() -> Iterator[Finding]:
 
 
 def imports() -> Iterator[Finding]:
-    """Imports what a run imports: a package may be there and broken, or be another one of the same name."""
-    command = install_command(ROOT / REQUIRED)
-    for name in IMPORTED:
-        if util.find_spec(name) is None:
-            continue  # reported by `required`
-        try:
-            module = importlib.import_module(name)
-        except Exception as error:  # of the dynamic linker, or of versions that do not fit
-            remedy = f"pip uninstall {name}; {command}"
-            yield Finding(f"{name} is installed, but cannot be imported: {explain(error)}", ERROR, remedy)
+    """Imports what a run imports: a package may be there and broken, or be another one of the same name.
+
+    The others need the first one, torch: they are not imported without it.
+    """
+    for package in packages(ROOT / REQUIRED):
+        if package.module not in IMPORTED:
             continue
-        if name == "clip" and not hasattr(module, "tokenize"):
+        if package.version() is None:  # reported by `required`
+            return
+        command = f"pip uninstall {package.name}; {install_command(ROOT / REQUIRED)}"
+        try:
+            module = importlib.import_module(package.module)
+        except Exception as error:  # of the dynamic linker, or of versions that do not fit
+            text = f"{package.name} is installed, but cannot be imported: {explain(error)}"
+            yield Finding(text, ERROR, command)
+            return
+        if package.module == "clip" and not hasattr(module, "tokenize"):
             where = getattr(module, "__file__", None) or "a folder named clip"
-            yield Finding(f"clip is not OpenAI's CLIP, but {where}", ERROR, f"pip uninstall clip; {command}")
+            text = f"the module clip is not OpenAI's CLIP, but {where}"
+            yield Finding(text, ERROR, f"remove it (pip uninstall clip), then {install_command(ROOT / REQUIRED)}")
 
 
 def optional() -> Iterator[Finding]:
