@@ -18,18 +18,19 @@ For base, new and H of whole output trees, from unrounded numbers: python tools/
 
 from __future__ import annotations  # CoOp runs on Python 3.8, too
 
-import argparse
 import re
 import statistics
 import sys
 from pathlib import Path
 
+from runtime.arguments import Parser
 from trainers.common.runs.log_lines import EPOCH, TESTED, TRAINED, body, metric, read_text
+from trainers.common.runs.nearby import LOG, hint, run_above, runs_below
 
 
 def logs_in(folder) -> list[Path]:
     """Returns log.txt and the log.txt-<date> of later runs in the same folder, oldest first."""
-    return sorted(path for path in Path(folder).glob("log.txt*") if re.fullmatch(r"log\.txt(-[\d-]+)?", path.name))
+    return sorted(path for path in Path(folder).glob("log.txt*") if LOG.fullmatch(path.name))
 
 
 def subfolders(directory: Path) -> list[Path]:
@@ -129,8 +130,40 @@ def parse_experiment(directory: Path, args, signals: tuple) -> float | None:
     return mean
 
 
+def right_folder(directory: Path, multi_exp: bool) -> str:
+    """Returns the arguments with which logs on another level of folders are found; "" if there are none.
+
+    Example: with the log dtd/CoOp/seed1/log.txt, "dtd" needs --multi-exp, and "dtd/CoOp" must not have it.
+    """
+    above = run_above(directory)
+    if above and not logs_in(directory):
+        return str(above.parent)
+    experiments = list(dict.fromkeys(run.parent for run in runs_below(directory)))
+    if logs_in(directory) or directory in experiments:  # of a run, or of an experiment
+        return str(directory) if multi_exp else ""
+    if directory in [experiment.parent for experiment in experiments]:
+        return "" if multi_exp else f"{directory} --multi-exp"
+    return f"{experiments[0].parent} --multi-exp" if experiments else ""
+
+
+def parse_all(directory: Path, args, signals: tuple) -> int:
+    """Prints the results of every experiment in a folder and the mean of their means. Returns the exit code."""
+    folders = subfolders(directory)
+    means = {folder.name: parse_experiment(folder, args, signals) for folder in folders}
+    missing = [name for name, mean in means.items() if mean is None]
+    if len(missing) == len(means):
+        print(f"error: no results in any subfolder of {directory}", file=sys.stderr)
+        return 1
+    average = statistics.fmean(mean for mean in means.values() if mean is not None)
+    print("Average performance")
+    print(f"* {args.keyword}: {average:.2f}%")
+    if missing:
+        print(f"{len(means) - len(missing)} of {len(means)} experiments have results; missing: {', '.join(missing)}")
+    return 0
+
+
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("directory", help="folder with one subfolder per seed")
     parser.add_argument(
         "--ci95",
@@ -148,26 +181,21 @@ def main(argv=None) -> int:
     directory = Path(args.directory)
     signals = TESTED if args.test_log else TRAINED
     if not directory.is_dir():
-        print(f"error: {directory} is not a folder", file=sys.stderr)
+        print(f"error: {directory} is not a folder{hint(directory)}", file=sys.stderr)
         return 1
     try:
         re.compile(args.keyword)
     except re.error as error:
         print(f"error: --keyword {args.keyword!r} is not a valid regular expression: {error}", file=sys.stderr)
         return 1
-    if not args.multi_exp:
-        return 0 if parse_experiment(directory, args, signals) is not None else 1
-    means = {folder.name: parse_experiment(folder, args, signals) for folder in subfolders(directory)}
-    missing = [name for name, mean in means.items() if mean is None]
-    if len(missing) == len(means):
-        print(f"error: no results in any subfolder of {directory}", file=sys.stderr)
-        return 1
-    average = statistics.fmean(mean for mean in means.values() if mean is not None)
-    print("Average performance")
-    print(f"* {args.keyword}: {average:.2f}%")
-    if missing:
-        print(f"{len(means) - len(missing)} of {len(means)} experiments have results; missing: {', '.join(missing)}")
-    return 0
+    if args.multi_exp:
+        code = parse_all(directory, args, signals)
+    else:
+        code = 0 if parse_experiment(directory, args, signals) is not None else 1
+    instead = right_folder(directory, args.multi_exp)
+    if instead:
+        print(f"The logs are on another level of folders: python parse_test_res.py {instead}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Trains or evaluates one method on one dataset. Takes the flags of CoOp's train.py.
+r"""Trains or evaluates one method on one dataset. Takes the flags of CoOp's train.py.
+
+python train.py --trainer CLIPFit --root data --seed 1 --output-dir output/mine \
+    --dataset-config-file configs/datasets/digits.yaml --config-file configs/trainers/CLIPFit/micro_ep100.yaml
 
 Config values are merged in this order, and later ones win: Dassl's defaults, the keys that methods and datasets add,
 --dataset-config-file, --config-file, the other flags, trailing KEY VALUE pairs.
@@ -14,6 +17,7 @@ from functools import partial
 
 import runtime  # noqa: F401  (makes dassl importable)
 from runtime import processes, run_page
+from runtime.arguments import Parser, example
 from runtime.config_limits import check_limits
 from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
 from runtime.installation import find_config
@@ -34,7 +38,7 @@ FLAGS = {  # flag: (config key, help)
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     for name, (key, text) in FLAGS.items():
         options = {"type": int if name == "seed" else str}
         if name in ("source_domains", "target_domains", "transforms"):
@@ -99,6 +103,21 @@ def setup_cfg(args):
     check_limits(cfg, training=not args.eval_only and not is_zero_shot(cfg.TRAINER.NAME))
     cfg.freeze()
     return cfg
+
+
+def check_given(cfg) -> None:
+    """Raises ValueError, with an example, if the command line names no method, dataset or backbone."""
+    from dassl.engine import TRAINER_REGISTRY
+
+    name = cfg.TRAINER.NAME
+    known = name in TRAINER_REGISTRY.registered_names()
+    needs_backbone = not name or (known and hasattr(TRAINER_REGISTRY.get(name), "complete_cfg"))
+    missing = [] if name else ["--trainer METHOD (TRAINER.NAME)"]
+    missing += [] if cfg.DATASET.NAME else ["--dataset-config-file FILE (DATASET.NAME)"]
+    if needs_backbone and not cfg.MODEL.BACKBONE.NAME:
+        missing.append("--config-file FILE (MODEL.BACKBONE.NAME)")
+    if missing:
+        raise ValueError(f"missing: {', '.join(missing)}{example(__doc__)}")
 
 
 def is_zero_shot(trainer: str) -> bool:
@@ -229,8 +248,10 @@ def log_if_it_starts(folder: str):
             raise
 
 
-def check_folders(cfg) -> None:
-    """Raises an OSError if OUTPUT_DIR cannot be a folder or be written, or if RESUME does not exist."""
+def check_folders(cfg, model_dir: str = "") -> None:
+    """Raises an OSError if OUTPUT_DIR cannot be a folder or be written, or if RESUME or `model_dir` does not exist."""
+    from trainers.common.runs.nearby import hint
+
     existing = os.path.abspath(cfg.OUTPUT_DIR)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -238,8 +259,10 @@ def check_folders(cfg) -> None:
         raise NotADirectoryError(f"--output-dir {cfg.OUTPUT_DIR} must be a folder, but {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(f"--output-dir {cfg.OUTPUT_DIR}: no permission to write in {existing}")
+    if model_dir and not os.path.exists(model_dir):
+        raise FileNotFoundError(f"--model-dir {model_dir} does not exist: give a run directory{hint(model_dir)}")
     if cfg.RESUME and not os.path.isdir(cfg.RESUME):
-        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give the --output-dir of an earlier run")
+        raise FileNotFoundError(f"--resume {cfg.RESUME} does not exist: give a run directory{hint(cfg.RESUME)}")
 
 
 def build(args, cfg, stdout: Start):
@@ -273,7 +296,8 @@ def build(args, cfg, stdout: Start):
 def start(args):
     """Returns the trainer of a run, ready to be trained or evaluated. From now on, stdout is also logged."""
     cfg = setup_cfg(args)
-    check_folders(cfg)
+    check_given(cfg)
+    check_folders(cfg, args.model_dir)
     processes.connect(cfg.USE_CUDA)
     with log_if_it_starts(cfg.OUTPUT_DIR) as stdout:
         return build(args, cfg, stdout)

@@ -228,7 +228,7 @@ def main(argv=None):
     start = time.time()
     trainer = Trainer(args.steps, args.lr, args.seed, args.device, args.bf16)
     size = sum(p.numel() for p in trainer.model.parameters())
-    print(f"{size:,} parameters, {len(trainer.token_ids)} tokens, on {args.device}")
+    print(f"{size:,} trained parameters, with {len(trainer.token_ids)} tokens, on {args.device}")
     trainer.train(*draw(args.images, args.seed))
     accuracy = trainer.report(min(2000, args.images))
     for name, value in accuracy.items():

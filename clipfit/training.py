@@ -204,6 +204,7 @@ def progress_bar(trainer):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets, a bar of text
         from tqdm.auto import tqdm
+    decimals = checkout.load("runtime.decimals").decimals
     hidden = not (sys.stderr.isatty() or "ipykernel" in sys.modules)
     bar = tqdm(total=trainer.max_epoch, desc=trainer.cfg.TRAINER.NAME, unit="epoch", disable=hidden, file=sys.stderr)
     write_scalar, after_epoch = trainer.write_scalar, trainer.after_epoch
@@ -211,7 +212,7 @@ def progress_bar(trainer):
     def show_loss(tag, scalar_value, global_step=None):
         write_scalar(tag, scalar_value, global_step)
         if tag == "train/loss":
-            bar.set_postfix(loss=f"{scalar_value:.3f}", refresh=False)
+            bar.set_postfix(loss=decimals(scalar_value, 3), refresh=False)
 
     def count_epoch():
         after_epoch()

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from typing import NamedTuple
 
-from trainers.common.classes import check_rows, whole_number
+from trainers.common.classes import as_in_prompts, check_rows, whole_number
 from trainers.common.runs.files import write_atomically
 
 SUBSAMPLES = ("all", "base", "new")
@@ -152,7 +152,7 @@ def check_classes(split, source, needs_test=True):
         print(f"WARNING: no test images of {len(untested)} of {len(names)} classes (first: {untested[0]!r})")
     labels_by_name = defaultdict(list)
     for label in sorted(names):
-        labels_by_name[names[label].replace("_", " ")].append(label)  # prompts have " " for "_"
+        labels_by_name[as_in_prompts(names[label])].append(label)
     for name, labels in labels_by_name.items():
         if len(labels) > 1:
             print(f"WARNING: duplicate class name {name!r} for labels {labels}: their prompts are identical")

@@ -26,4 +26,7 @@ def use_dassl() -> None:
 
 
 if __name__ == "runtime":  # in a user's Python it has a prefix, and so has the bundled `dassl` (clipfit/checkout.py)
-    use_dassl()
+    try:
+        use_dassl()
+    except ValueError as error:  # no program has started that would report it
+        sys.exit(f"error: {error}")

@@ -130,7 +130,7 @@ def assert_one_user_error(result, *facts):
 
 USER_ERRORS = {  # name: (arguments of `run`, its trailing options, facts in the message)
     "unknown trainer": (dict(trainer="CLIPFitt"), (), ("TRAINER.NAME", "CLIPFitt", "CoCoOp")),
-    "no trainer": (dict(trainer=""), (), ("ZeroshotCLIP",)),
+    "no trainer": (dict(trainer=""), (), ("--trainer", "TRAINER.NAME", "python train.py --trainer")),
     "unknown backbone": (dict(backbone="ViT-B/17"), (), ("'ViT-B/17'", "micro", "ViT-B/16")),
     "unknown key": ({}, ("TRAINER.CLIPFIT.BETTA", "2"), ("TRAINER.CLIPFIT.BETTA", "TRAINER.CLIPFIT.BETA")),
     "wrong type": ({}, ("OPTIM.MAX_EPOCH", "many"), ("MAX_EPOCH",)),

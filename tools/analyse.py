@@ -13,19 +13,19 @@ python tools/analyse.py RUN --only rank --top 6             the most changed lay
 Writes a page, and each figure as PNG and PDF with a CSV file of its unrounded numbers. See docs/analyses.md.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load_plugins, output_folder  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "epoch", "backbone", several=True)
     parser.add_argument("--only", nargs="+", default=[], metavar="ANALYSIS", help="analyses (default: all possible)")
     parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/analysis, or output/analysis)")

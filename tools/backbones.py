@@ -10,17 +10,17 @@ Weights are neither downloaded nor loaded if the name tells the architecture: an
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code, one_line  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("name", nargs="?", help="value of --backbone; default: list the names")
     parser.add_argument("--find", metavar="WORD", default="", help="list the names that contain WORD")
     return parser.parse_args(argv)

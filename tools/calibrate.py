@@ -14,13 +14,13 @@ Writes RUN/calibration.json, which predict.py uses (--conformal 0.9 prints sets)
 diagram and the coverage per class. See docs/calibration.md.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, check_distinct, load_plugins  # noqa: E402
 from trainers.common.inference import conformal  # noqa: E402
@@ -29,7 +29,7 @@ from trainers.common.runs.finished import read_run  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "epoch", "precision", "backbone", several=True)
     parser.add_argument(
         "--images", choices=("val", "all_val", "unused_train"), default="val",

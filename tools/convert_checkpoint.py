@@ -13,7 +13,6 @@ Official checkpoints do not store the class names and the prompt template. Give 
 the default) to use the converted run with load_tuned and with the tools that need no dataset.
 """
 
-import argparse
 import contextlib
 import copy
 import io
@@ -25,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import train  # noqa: E402  (makes dassl importable, so it comes first)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import read_classes  # noqa: E402
 from trainers.common.finite import require_finite  # noqa: E402
@@ -39,7 +39,7 @@ KNOWN_SETTINGS = ("TRAINER.", "INPUT.", "DATASET.TEMPLATE")  # the settings of t
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("old", metavar="OLD_RUN", help="run directory of the official code, or one of its checkpoints")
     parser.add_argument(
         "--backbone", default="ViT-B/16", help="CLIP model of the run: an OpenAI name or a path (default: ViT-B/16)"

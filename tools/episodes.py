@@ -10,7 +10,6 @@ ZeroshotCLIP (the text prompt). The episodes depend on --seed and are the same f
 of the method's few-shot recipe; -- KEY VALUE sets config keys. The same command resumes. See docs/experiments.md.
 """
 
-import argparse
 import functools
 import os
 import sys
@@ -23,15 +22,13 @@ import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes f
 
 from tqdm import tqdm  # noqa: E402
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.episodic.setup import NEAREST_MEAN, NOT_TRAINED, TEXT, build_dataset, identity_of, make_cfg  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s DATASET [options] [-- KEY VALUE ...]",
-    )  # fmt: skip
+    parser = Parser(description=__doc__, usage="%(prog)s DATASET [options] [-- KEY VALUE ...]")
     parser.add_argument("dataset", metavar="DATASET", help="name of a file in configs/datasets, e.g. mini_imagenet")
     parser.add_argument("--root", default="", help="folder with the datasets, as for train.py")
     parser.add_argument(

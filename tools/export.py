@@ -12,7 +12,6 @@ RUN is a run directory, a checkpoint, or a tuned.safetensors. All exports are fp
 the export is loaded with it and its logits are compared with those of the run.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code, one_line  # noqa: E402
 from tools.classifier_options import add_options, load, load_plugins  # noqa: E402
 from tools.exporting import OF_CLASSES, TARGETS, own_library  # noqa: E402
@@ -35,7 +35,7 @@ WITHOUT_CLASSES = {"classnames": [], "template": None, "prompts": None}  # in cl
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "epoch", "classes", "template", "backbone")
     parser.add_argument("--to", required=True, choices=TARGETS, help="export format")
     parser.add_argument("--out", metavar="FOLDER", help="output folder (default: RUN/exported/FORMAT)")

@@ -13,7 +13,6 @@ later. See docs/coop_users.md.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import difflib
 import itertools
@@ -24,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.coop_checkout.contents import contents  # noqa: E402
 from tools.coop_checkout.files import (  # noqa: E402
@@ -44,7 +44,7 @@ from tools.coop_checkout.train_py import add_line, find_checkout, lines_for_clip
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("path", metavar="PATH", help="folder of the checkout, with train.py")
     parser.add_argument("--dry-run", action="store_true", help="show the changes without making them")
     parser.add_argument("--uninstall", action="store_true", help="remove CLIPFit")

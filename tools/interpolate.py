@@ -16,7 +16,6 @@ The results are written to curve.csv, curve.png and curve.svg. --write best also
 validation images of the run and, among equal accuracies, the lowest cross-entropy loss. Test images are not used.
 """
 
-import argparse
 import contextlib
 import io
 import os
@@ -32,6 +31,7 @@ import torch.nn.functional as F  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 import datasets  # noqa: E402, F401  (registers datasets and their config keys)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.stats import harmonic_mean  # noqa: E402
 from tools.classifier_options import add_options, load_plugins  # noqa: E402
@@ -44,7 +44,7 @@ from trainers.common.runs.start import without_start  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "epoch", "precision", "backbone")
     tenths = [i / 10 for i in range(11)]
     parser.add_argument(

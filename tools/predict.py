@@ -12,7 +12,6 @@ run is calibrated (tools/calibrate.py), probabilities are at its temperature, an
 each image. Unreadable images are reported and skipped; the exit code is then 1.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes 
 from tqdm import tqdm  # noqa: E402
 
 from datasets import own_images  # noqa: E402
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options  # noqa: E402
 from tools.predicting.calibration import add_calibration_options, check_calibration_options, use_calibration  # noqa: E402
@@ -35,7 +35,7 @@ from trainers.common.runs.files import write_atomically  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE_OR_FOLDER", help="images; folders are searched recursively")
     parser.add_argument(
@@ -67,9 +67,9 @@ def find_images(arguments: list[str]) -> list[str]:
         found = own_images.find_images(argument)
         left_out = own_images.describe(found.left_out)
         if not found.paths:
-            endings = ", ".join(own_images.IMAGE_SUFFIXES)
             raise FileNotFoundError(
-                f"no images in {argument}: {left_out or 'it is empty'}; endings of images: {endings}"
+                f"no images in {argument}: {left_out or 'it is empty'}; names of images end in .jpg, .png, .webp or "
+                "another ending of docs/datasets.md"
             )
         if left_out:
             print(f"Images in {argument}: {left_out}", file=sys.stderr)

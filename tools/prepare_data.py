@@ -9,7 +9,6 @@ A dataset is given by its config name (dtd) or its registry name (DescribableTex
 datasets are complete.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,13 +19,14 @@ import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes f
 
 from dassl.data.datasets import DATASET_REGISTRY  # noqa: E402
 from datasets import catalogue  # noqa: E402
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.prepare.check_data import check  # noqa: E402
 
 
 def parse_args(argv=None):
     known = " ".join(catalogue.by_config())
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("datasets", nargs="*", metavar="DATASET", help=f"one of: {known}")
     parser.add_argument("--root", required=True, help="folder with the datasets, as for train.py --root")
     parser.add_argument(

@@ -11,12 +11,12 @@ The exit code is 1 if a run is unfinished or corrupted, if only one of the Base 
 exists, or if something named on the command line is missing.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.reporting.build import build  # noqa: E402
 from tools.reporting.problems import failed  # noqa: E402
@@ -26,7 +26,7 @@ from tools.reporting.written import PAGE, is_written  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="OUTPUT", help="output folders or run directories")
     parser.add_argument("--protocol", nargs="+", default=[], choices=TITLES, help="show only these protocols")
     parser.add_argument("--published", "--paper", action="store_true",

@@ -12,13 +12,13 @@ configs/studies.yaml. The page is OUTPUT/studies/studies.html. The exit code is 
 docs/reproducing.md.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools import sweep  # noqa: E402
 from tools.reproducing import rehearsal  # noqa: E402
@@ -39,10 +39,7 @@ RESUME = "The same command resumes it."
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [STUDY ...] [options] [-- KEY VALUE ...]",
-    )  # fmt: skip
+    parser = Parser(description=__doc__, usage="%(prog)s [STUDY ...] [options] [-- KEY VALUE ...]")
     parser.add_argument(
         "names",
         nargs="*",

@@ -12,7 +12,6 @@ Flickr30k or COCO, a CSV file with rows image,caption[,split], or the bundled gl
 kept on disk for the next call. See docs/retrieval.md.
 """
 
-import argparse
 import contextlib
 import sys
 from pathlib import Path
@@ -21,12 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import OPTIONS, check_distinct, load_plugins  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "models", nargs="+", metavar="RUN", help="zero-shot, or run directory, checkpoint, or tuned.safetensors"
     )

@@ -12,7 +12,6 @@ after the resize and crop of the run. An image is corrupted equally for all runs
 workers. Writes a page, CSV files and robustness.json. The same command resumes. See docs/robustness.md.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,12 +19,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load_plugins, output_folder  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "epoch", "device", "precision", "backbone", several=True)
     parser.add_argument(
         "--corruptions", nargs="+", default=None, metavar="NAME",

@@ -10,7 +10,6 @@ and the images that training mended or broke, each with its best classes before 
 looked. What a run has not recorded is left out, and the page says so. See docs/show.md.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -19,12 +18,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options, load_plugins  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser, "device", "backbone", several=True)
     parser.add_argument("--out", metavar="FOLDER", help="output folder (default: the run directory)")
     parser.add_argument("--root", default="", help="folder with the datasets (default: that of the run)")

@@ -9,7 +9,6 @@ report of tools/report.py at the end. The exit code is 0 if all jobs are finishe
 scripts/<protocol>.sh are short forms for one method and one dataset. See docs/experiments.md.
 """
 
-import argparse
 import gc
 import os
 import shlex
@@ -18,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.installation import INSTALLED, ROOT  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools import choices  # noqa: E402
@@ -37,10 +37,7 @@ RESUME = "The same command resumes the sweep."
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s PROTOCOL [options] [-- KEY VALUE ...]",
-    )  # fmt: skip
+    parser = Parser(description=__doc__, usage="%(prog)s PROTOCOL [options] [-- KEY VALUE ...]")
     parser.add_argument("protocol", choices=PROTOCOLS, metavar="PROTOCOL", help=", ".join(PROTOCOLS))
     add_options(parser)
     return parse(parser, argv)

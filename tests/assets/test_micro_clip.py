@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from assets import train_micro_clip as script
 from tests.fork_server import python
 from tests.user_errors import assert_facts
+from trainers.common.models.loading import load_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "assets" / "micro_clip.pt"
@@ -141,3 +142,15 @@ def test_contrastive_loss_against_plain_loops(data, images, captions):
     true = data.draw(tables(st.booleans(), images, captions))
     value = script.contrastive_loss(torch.tensor(logits, dtype=torch.float64), torch.tensor(true).double())
     assert value.item() == pytest.approx(plain_loss(logits, true), rel=1e-9, abs=1e-9)
+
+
+def test_the_documented_numbers_of_parameters():
+    model = load_clip("micro")
+    state = torch.load(FILE, weights_only=True)["state_dict"]
+    total = sum(p.numel() for p in model.parameters())
+    embedding = model.token_embedding.weight
+    positions = (len(state["positional_embedding"]) - script.CONTEXT) * state["positional_embedding"].shape[1]
+    trained = sum(tensor.numel() for tensor in state.values()) - positions
+    assert total - trained == (len(embedding) - len(state["token_embedding.weight"])) * embedding.shape[1] + positions
+    text = (ROOT / "assets" / "README.md").read_text(encoding="utf-8")
+    assert all(f"{number:,}" in text for number in (total, embedding.numel(), trained, len(embedding)))

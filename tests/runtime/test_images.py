@@ -175,8 +175,26 @@ def test_only_raster_formats_are_opened(tmp_path, content, monkeypatch):
     Image.init()
     assert Image.open(path).format in ("EPS", "WMF")  # Pillow alone would open it
     for read in (read_image, check_image):
-        with raises_user_error(path, "cannot identify", error=ImageReadError):
+        with raises_user_error(path, "intact copy" if content == WMF else "text", error=ImageReadError):
             read(str(path))
+
+
+@pytest.mark.parametrize(
+    "content, facts",
+    [
+        (b"", ("empty",)),
+        ("Straße, Käse\n".encode() * 99, ("text file", "give an image")),
+        (("x" + "é" * 1000).encode(), ("text file",)),  # the first 1,024 bytes end within a character
+        (b"\n<!DOCTYPE html><p>404", ("web page",)),
+        (b"\x00\x01\xff\xfe" * 9, ("formats",)),
+    ],
+)
+def test_a_file_that_is_no_image_is_called_what_it_is(tmp_path, content, facts):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with raises_user_error(path, *facts, error=ImageReadError) as caught:
+        read_image(str(path))
+    assert "cannot identify" not in str(caught.value)
 
 
 def test_a_large_image_is_not_called_damaged(tmp_path, monkeypatch):

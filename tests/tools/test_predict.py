@@ -13,6 +13,7 @@ from clip import tokenize
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.user_errors import assert_facts, assert_user_error
 from tools import predict
+from tools.predicting.output import Row, as_csv, as_json, as_text
 from trainers.common import load_tuned
 from trainers.common.inference.classifier import Classifier
 from trainers.common.models.loading import load_clip
@@ -210,3 +211,17 @@ def test_ctrl_c_writes_the_predictions_so_far(call, tmp_path, monkeypatch):
     assert code == 130
     assert_facts(err.splitlines()[-1], " 3 ", f" {len(list(call.images.rglob('*.PNG')))} ")
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 4
+
+
+def test_the_text_has_class_names_as_prompts_have_them_and_files_those_of_the_run():
+    rows = [Row("a.jpg", [("big_dog", 0.9)], ["big_dog", "cat"])]
+    assert "big dog" in as_text(rows) and "{big dog, cat}" in as_text(rows * 2) and "big_dog" not in as_text(rows)
+    assert "big_dog" in as_csv(rows) and "big_dog" in as_json(rows)
+
+
+def test_what_is_no_image(call, tmp_path):
+    text = tmp_path / "texts" / "notes.txt"
+    text.parent.mkdir()
+    text.write_text("Buy milk.\n")
+    assert_user_error(call(text), text, "text file")
+    assert_user_error(call(text.parent), text.parent, "1 .txt", ".jpg")

@@ -113,7 +113,7 @@ def test_unreadable_and_missing_images(tmp_path, check, monkeypatch):
     assert code == 1 and line_with(out, "1 unreadable", path, "truncated")
     assert check("eurosat", options=["--no-images"])[0] == 0
     path.write_bytes(b"")
-    assert line_with(check("eurosat")[1], "1 unreadable", path, "cannot identify")
+    assert line_with(check("eurosat")[1], "1 unreadable", path, "empty")
     Image.new("L", (50, 50)).save(path, "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
     assert line_with(check("eurosat")[1], "1 unreadable", path, "too large", "2,500 pixels")

@@ -6,6 +6,7 @@ An analysis that has no meaning for the runs raises ValueError; its message is o
 import re
 from dataclasses import dataclass
 
+from runtime.decimals import decimals
 from tools.reporting.sections import Section
 
 from . import figures
@@ -168,7 +169,7 @@ def embedding_section(run, runs, found: Features, classes: list[int], options: O
         (run.label, found.tuned, result.tuned),
     ):
         numbers = separation(vectors, found.labels)
-        table.append([label, f"{numbers['silhouette']:.4f}", f"{numbers['neighbours']:.2f}"])
+        table.append([label, decimals(numbers["silhouette"], 4), f"{numbers['neighbours']:.2f}"])
         for path, (x, y), i in zip(result.paths, positions.tolist(), result.labels.tolist(), strict=True):
             csv.append({"features": label, "image": path, "class": result.classnames[i], "x": x, "y": y, **numbers})
     n_all, n_shown = len(found.classnames), len(classes)

@@ -7,6 +7,7 @@ import numpy as np
 
 from datasets.imagenet_c import CORRUPTIONS as ALEXNET_ERRORS
 from datasets.imagenet_c import SEVERITIES
+from runtime.decimals import decimals
 from tools.reporting.stats import Stat, over_seeds
 from trainers.common.metrics import NORMAL
 
@@ -27,7 +28,8 @@ class Difference:
     half_width: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean:+.2f}" if self.half_width is None else f"{self.mean:+.2f} ± {self.half_width:.2f}"
+        mean = decimals(self.mean, 2, "+")
+        return mean if self.half_width is None else f"{mean} ± {self.half_width:.2f}"
 
 
 @dataclass(frozen=True)

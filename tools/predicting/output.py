@@ -1,4 +1,7 @@
-"""Formats of the predictions of tools/predict.py: text, CSV, JSON."""
+"""Formats of the predictions of tools/predict.py: text, CSV, JSON.
+
+The text has class names as prompts have them; CSV and JSON have those of the run, to be compared with labels.
+"""
 
 import csv
 import io
@@ -6,6 +9,7 @@ import json
 from dataclasses import dataclass
 
 from tools.records import printable
+from trainers.common.classes import as_in_prompts
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,15 @@ def as_text(rows: list[Row]) -> str:
     """Returns one line per class for a single image, or one line per image."""
     if len(rows) == 1:
         (row,) = rows
-        lines = [printable(row.path)] + [f"{100 * p:7.2f}%  {name}" for name, p in row.classes]
+        lines = [printable(row.path)] + [f"{100 * p:7.2f}%  {as_in_prompts(name)}" for name, p in row.classes]
         lines += [] if row.set is None else [f"set: {set_text(row.set)}"]
     else:
         lines = []
         for row in rows:
-            classes = ", ".join(f"{name} {100 * p:.2f}%" for name, p in row.classes)
+            classes = ", ".join(f"{as_in_prompts(name)} {100 * p:.2f}%" for name, p in row.classes)
             lines.append(f"{printable(row.path)}  {classes}" + ("" if row.set is None else f"  {set_text(row.set)}"))
     return "\n".join(lines) + "\n"
 
 
 def set_text(names: list[str]) -> str:
-    return "{" + ", ".join(names) + "}"
+    return "{" + ", ".join(map(as_in_prompts, names)) + "}"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from runtime.decimals import decimals
 from tools.records import printable
 from trainers.common.classes import check_text
 from trainers.common.inference.captions import caption_features
@@ -151,14 +152,14 @@ def as_csv(results: dict) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["text", "rank", "image", "similarity"])
     for query, images in results.items():
-        writer.writerows((query, rank, path, f"{value:.6f}") for rank, (path, value) in enumerate(images, 1))
+        writer.writerows((query, rank, path, decimals(value, 6)) for rank, (path, value) in enumerate(images, 1))
     return text.getvalue()
 
 
 def as_json(results: dict) -> str:
     items = []
     for query, images in results.items():
-        found = [{"image": path, "similarity": round(value, 6)} for path, value in images]
+        found = [{"image": path, "similarity": float(decimals(value, 6))} for path, value in images]
         items.append(json.dumps({"text": query, "images": found}, ensure_ascii=False))
     return "[\n" + ",\n".join(items) + "\n]\n"
 
@@ -166,5 +167,5 @@ def as_json(results: dict) -> str:
 def as_text(results: dict) -> str:
     lines = []
     for query, images in results.items():
-        lines += [query, *(f"  {value:.4f}  {printable(path)}" for path, value in images)]
+        lines += [query, *(f"  {decimals(value, 4)}  {printable(path)}" for path, value in images)]
     return "\n".join(lines) + "\n"

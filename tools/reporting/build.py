@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from tools.recipe import OFFICIAL_NAMES
+from trainers.common.runs.nearby import hint
 
 from .checks import check_table
 from .chosen import chosen
@@ -40,8 +41,8 @@ def build(args) -> Report:
     """
     runs, problems = scan(args.paths)
     if not runs and not any(problem.category == "corrupted" for problem in problems):
-        paths = ", ".join(map(str, args.paths))
-        raise ValueError(f"no run found in {paths}: a run directory contains result.json or log.txt")
+        paths, hints = ", ".join(map(str, args.paths)), "".join(map(hint, args.paths))
+        raise ValueError(f"no run found in {paths}: a run directory contains result.json or log.txt{hints}")
     name_own_images(runs)
     link(runs)
     problems += stale_evaluations(runs)

@@ -9,6 +9,8 @@ interval, except for zero-shot CLIP, which does not depend on the seed.
 
 from dataclasses import dataclass
 
+from runtime.decimals import decimals
+
 from .printed_numbers import AVERAGE, Number
 from .protocols import Key
 from .published import published
@@ -46,7 +48,7 @@ class Comparison:
     @property
     def signed(self) -> str:
         """The difference as text, e.g. "+0.17"."""
-        return f"{round(self.difference, 2) + 0.0:+.2f}"  # adding 0.0 turns -0.00 into +0.00
+        return decimals(self.difference, 2, "+")
 
     @property
     def source(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from runtime.decimals import decimals
 from tools.records import printable
 from trainers.common.runs.files import write_atomically
 
@@ -134,15 +135,16 @@ def render(template: str, autoescape: bool = False, **content) -> str:
     )
     environment.tests["stat"] = lambda cell: isinstance(cell, Stat)
     environment.filters.update(
-        number=number, cell=cell_text, md_cell=md_cell, seeds=seed_count, tex=tex, md=md, interval=interval, svg=svg
-    )
+        decimals=decimals, number=number, cell=cell_text, md_cell=md_cell, seeds=seed_count, tex=tex, md=md,
+        interval=interval, svg=svg,
+    )  # fmt: skip
     return environment.get_template(template).render(**content)
 
 
 def interval(stat) -> str:
     """Returns e.g. "[85.43, 87.27]"; empty for a single seed, or if all seeds have the same value."""
     half_width = stat.confidence_half_width
-    return f"[{stat.mean - half_width:.2f}, {stat.mean + half_width:.2f}]" if half_width else ""
+    return f"[{decimals(stat.mean - half_width, 2)}, {decimals(stat.mean + half_width, 2)}]" if half_width else ""
 
 
 def svg(section) -> str:

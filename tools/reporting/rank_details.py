@@ -1,5 +1,7 @@
 """The table of ranks, and what the tests over datasets and seeds say about them."""
 
+from runtime.decimals import decimals
+
 from .details import Block, Detail
 from .rank_tests import LEVEL, datasets_needed, pairs_of
 from .ranks import Pair, Ranking, rankings
@@ -53,7 +55,7 @@ def ranks_detail(ranking: Ranking) -> Detail:
 
 def difference_text(points: float) -> str:
     """Returns e.g. "+1.20"; "0.00" without a sign."""
-    text = f"{points:+.2f}"
+    text = decimals(points, 2, "+")
     return text if float(text) else text[1:]
 
 

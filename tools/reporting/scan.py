@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tools import choices
 from tools.records import instant
+from trainers.common.runs.nearby import hint
 from trainers.common.runs.record_schema import FILE as RECORD
 
 from .logs import literal
@@ -37,7 +38,8 @@ def scan(paths: list) -> tuple[list[Run], list[Problem]]:
             problems += folder_problems
         problems += unreadable
         if not folders and not unreadable:
-            problems.append(Problem("missing", str(path), "contains no run" if path.exists() else "does not exist"))
+            problem = f"{'contains no run' if path.exists() else 'does not exist'}{hint(path)}"
+            problems.append(Problem("missing", str(path), problem))
     return runs, problems
 
 

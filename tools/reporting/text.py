@@ -1,5 +1,6 @@
 """Formats tables and problems for the terminal."""
 
+from runtime.decimals import decimals
 from tools.records import printable
 
 from .comparison import Comparison, distinct_notes, unpublished
@@ -16,7 +17,8 @@ def number(stat: Stat | None, ci95: bool = False) -> str:
     if stat is None:
         return "-"
     spread = stat.confidence_half_width if ci95 else stat.std
-    return f"{stat.mean:.2f}" if spread is None else f"{stat.mean:.2f} ± {spread:.2f}"
+    mean = decimals(stat.mean, 2)
+    return mean if spread is None else f"{mean} ± {spread:.2f}"
 
 
 def seed_count(cells: dict[str, Stat]) -> str:
@@ -69,7 +71,7 @@ def cell_text(cell, ci95: bool = False) -> str:
     """Returns a cell of a Detail: a text, a number in percent, or a mean with its spread."""
     if isinstance(cell, str):
         return cell
-    return f"{cell:.2f}" if isinstance(cell, float) else number(cell, ci95)
+    return decimals(cell, 2) if isinstance(cell, float) else number(cell, ci95)
 
 
 def problems_text(problems: list[Problem]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.retrieval import Captions
+from runtime.decimals import decimals
 from tools.records import printable
 from tools.reporting.text import aligned
 from trainers.common.inference import retrieval
@@ -106,9 +107,10 @@ def table(results: list[tuple[Result, Result]], recalls: dict) -> list[list[str]
     for result, reference in results:
         if result is not reference:
             changes = result.change(reference)
-            values = [f"{changes[name][0]:+.2f}" for name in RECALLS]
-            value, (low, high) = changes["mean_recall"]
-            rows.append([f"{name_of(result)} - zero-shot", *values, "", f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"])
+            values = [decimals(changes[name][0], 2, "+") for name in RECALLS]
+            value, interval = changes["mean_recall"]
+            value, low, high = (decimals(number, 2, "+") for number in (value, *interval))
+            rows.append([f"{name_of(result)} - zero-shot", *values, "", f"{value} [{low}, {high}]"])
     return rows
 
 

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.decimals import decimals
 from trainers.common.metrics import NORMAL
 
 from .run import ShownRun
@@ -91,11 +92,11 @@ def results(run: ShownRun) -> list[Result]:
         texts = [f"{values['accuracy']:.2f} %" if "accuracy" in values else "" for values in (before, own)]
         difference, interval = accuracy_difference(run)
         rows.append(Result("Accuracy", *texts, difference, (interval_of(before), interval_of(own), interval)))
-    for name, (title, decimals, unit) in METRICS.items():
+    for name, (title, digits, unit) in METRICS.items():
         if own.get(name) is not None:
             values = [before.get(name), own[name]]
-            texts = ["" if value is None else f"{value:.{decimals}f}{unit}" for value in values]
-            change = "" if values[0] is None else f"{values[1] - values[0]:+.{decimals}f}"
+            texts = ["" if value is None else f"{decimals(value, digits)}{unit}" for value in values]
+            change = "" if values[0] is None else decimals(values[1] - values[0], digits, "+")
             rows.append(Result(title, *texts, change))
     shown = {"accuracy", "accuracy_low", "accuracy_high", "error_rate", "total", "correct", "mce", *METRICS}
     rows += [
@@ -118,7 +119,8 @@ def accuracy_difference(run: ShownRun) -> tuple[str, str]:
     if gained is None or lost is None or not n:
         return "", ""
     difference, half = paired_difference(gained, lost, n)
-    return f"{difference:+.2f}", "" if half is None else f"{difference - half:+.1f} to {difference + half:+.1f}"
+    low_to_high = [decimals(difference + side * half, 1, "+") for side in (-1, 1)] if half is not None else []
+    return decimals(difference, 2, "+"), " to ".join(low_to_high)
 
 
 def paired_difference(gained: int, lost: int, n: int) -> tuple[float, float | None]:

@@ -13,6 +13,7 @@ from tools.records import printable, read_json
 from trainers.common.classes import distinct
 from trainers.common.runs import curves, predictions
 from trainers.common.runs.log_lines import read_text
+from trainers.common.runs.nearby import hint
 from trainers.common.runs.record_schema import FILE, check
 
 UNKNOWN_FORM = "it does not have the rows of this run"
@@ -108,7 +109,7 @@ def read_run(path: str) -> ShownRun:
     """
     file = Path(path) / FILE if os.path.isdir(path) else Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"no run at {path}: give a run directory, which contains {FILE}")
+        raise FileNotFoundError(f"no run at {path}: give a run directory, which contains {FILE}{hint(path)}")
     try:
         record = read_json(file)
         check(record)

@@ -2,6 +2,8 @@
 
 import os
 
+from runtime.machine import n_cores
+
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -16,8 +18,6 @@ def environments(args, expected: dict) -> list[dict[str, str]]:
     Raises:
         ValueError: there are fewer GPUs than a job needs.
     """
-    from dassl.data.fast_loader.random_streams import n_cores  # imports torch
-
     groups = groups_of(visible_gpus(args.gpus), args.gpus_per_job)
     cores = n_cores()
     micro = {record["backbone"] for record in expected.values()} == {"micro"}

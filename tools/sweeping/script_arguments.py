@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 
+from runtime.arguments import Parser
 from runtime.user_errors import USER_ERRORS, exit_code, one_line
 from tools import sweep
 from tools.recipe import shots_number
@@ -22,14 +23,6 @@ EPILOG = """An environment variable in brackets sets the same value as its optio
 train.py, e.g. -- TRAINER.CLIPFIT.BETA 2.0. Run directories in OUTPUT end in shots_N/METHOD/CONFIG/seedS and contain
 logs, checkpoints and result.json. With --best-val, CONFIG ends in _best_val. The same command resumes unfinished runs.
 tools/sweep.py runs many methods, datasets and shots at once."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Parser that reports a usage error in one line and exits with code 2."""
-
-    def error(self, message):
-        print(f"error: {message} (see --help)", file=sys.stderr)
-        sys.exit(2)
 
 
 def positive(text: str) -> int:
@@ -53,7 +46,7 @@ def make_parser(protocol: str, env: dict[str, str]) -> Parser:
     parser = Parser(
         usage=f"bash scripts/{protocol}.sh {positionals} [options] [-- KEY VALUE ...]",
         description=DESCRIPTION.format(dataset=dataset, default=default, shots=shots_help), epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+        allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("positionals", nargs="*", help=argparse.SUPPRESS)
 

@@ -102,6 +102,11 @@ def numbered(classnames: list[str]) -> list[tuple[str, int]]:
     return pairs
 
 
+def as_in_prompts(name: str) -> str:
+    """Returns a class name as prompts have it: `_` becomes a space."""
+    return name.replace("_", " ")
+
+
 def distinct(classnames: list[str]) -> list[str]:
     """Returns the class names; those that occur more than once get their label: "sunglasses (class 837)"."""
     counts = Counter(classnames)

@@ -7,7 +7,7 @@ from yacs.config import CfgNode as CN
 from dassl.config import cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .classes import check_text
+from .classes import as_in_prompts, check_text
 from .models.tokenizers import OpenAITokenizer
 
 tokenize = OpenAITokenizer()
@@ -92,4 +92,4 @@ def dataset_template(name: str) -> str:
 
 def fill(template: str, classnames: list[str]) -> list[str]:
     """Returns one prompt per class. `_` in a class name becomes a space."""
-    return [template.replace("{}", name.replace("_", " ")) for name in classnames]
+    return [template.replace("{}", as_in_prompts(name)) for name in classnames]

@@ -13,6 +13,7 @@ Colour images with 16 bits per channel keep their upper 8 bits (Pillow's rule).
 import contextlib
 import functools
 import os
+import re
 from importlib.util import find_spec
 from typing import Any
 
@@ -119,9 +120,9 @@ def open_image(path: str) -> Image.Image:
     load_plug_ins()
     try:
         return Image.open(path, formats=FORMATS)
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as error:
         if not is_heif(path):
-            raise
+            raise unidentified(path) from error
     try:
         import pillow_heif
     except ModuleNotFoundError as error:
@@ -130,6 +131,27 @@ def open_image(path: str) -> Image.Image:
         raise needed from error
     pillow_heif.register_heif_opener()
     return Image.open(path, formats=("HEIF",))
+
+
+def unidentified(path: str) -> OSError:
+    """Returns the error for a file that no decoder knows: what it is instead of an image, and the remedy."""
+    with open(path, "rb") as file:
+        head = file.read(1024)
+    error = OSError("it has none of the formats that are read, or its first bytes are damaged")
+    if not head:
+        error = OSError("the file is empty")
+    elif re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE):
+        error = OSError("it is a web page, as a failed download leaves it")
+    elif is_text(head):
+        error = OSError("it is a text file")
+        error.remedy = "give an image instead"
+    return error
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are UTF-8 without control characters. The last character may be cut off."""
+    text = head.decode("utf-8", "ignore")
+    return len(head) - len(text.encode()) < 4 and all(c.isprintable() or c.isspace() for c in text)
 
 
 @functools.cache

@@ -4,6 +4,8 @@ from collections import defaultdict
 
 import torch
 
+from runtime.decimals import decimals
+
 
 class AverageMeter:
     """Tracks the latest value `val` and the average `avg`; with `ema` an exponential average with decay 0.9."""
@@ -41,4 +43,6 @@ class MetricMeter:
             self.meters[name].update(value)
 
     def __str__(self) -> str:
-        return self.delimiter.join(f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in self.meters.items())
+        return self.delimiter.join(
+            f"{name} {decimals(m.val, 4)} ({decimals(m.avg, 4)})" for name, m in self.meters.items()
+        )

@@ -12,6 +12,8 @@ from difflib import SequenceMatcher
 from importlib import metadata
 from typing import Any
 
+from runtime.machine import cuda_text, n_cores
+
 from .images import ImageReadError, read_image  # noqa: F401  (upstream has them here)
 
 
@@ -97,11 +99,11 @@ def collect_env_info() -> str:
     import torch
 
     lines = [f"Python: {platform.python_version()}", f"Platform: {platform.platform()}"]
-    lines.append(f"CPU cores: {os.cpu_count()}")
+    lines.append(f"CPU cores: {n_cores()} of {os.cpu_count()} may be used")
     for package in ("torch", "torchvision", "numpy", "pillow", "scikit-learn"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             lines.append(f"{package}: {metadata.version(package)}")
-    lines.append(f"CUDA: {torch.version.cuda}, cuDNN: {torch.backends.cudnn.version()}")
+    lines.append(f"CUDA: {cuda_text()}")
     for index in range(torch.cuda.device_count()):
         lines.append(f"GPU {index}: {torch.cuda.get_device_name(index)}")
     return "\n".join(lines)

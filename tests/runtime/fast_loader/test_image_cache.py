@@ -19,7 +19,7 @@ from dassl.data.fast_loader import image_cache as module
 from dassl.data.fast_loader.image_cache import ImageCache, image_cache
 from dassl.data.fast_loader.stored_image import HEADER, StoredImage
 from dassl.utils import read_image, set_random_seed
-from dassl.utils.memory import free_memory
+from runtime.machine import free_memory
 from tests.reference.loader import plain_loader, plain_transform
 from tests.user_errors import assert_facts, raises_user_error
 

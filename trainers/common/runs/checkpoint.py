@@ -16,6 +16,7 @@ from . import record, tuned_weights
 from .checkpoint_file import BEST, names, newest, read, write
 from .digest import digest
 from .files import write_atomically
+from .nearby import hint
 from .rng import random_state, set_random_state
 from .start import SET, adopt, without_start
 
@@ -145,7 +146,9 @@ def resume(trainer, directory: str) -> int:
     files = newest_of_all(list(folders.values()))
     if not files:
         if trainer.cfg.RESUME:
-            raise FileNotFoundError(f"--resume {directory}: no checkpoint in {', '.join(folders.values())}")
+            raise FileNotFoundError(
+                f"--resume {directory}: no checkpoint in {', '.join(folders.values())}{hint(directory)}"
+            )
         print("No checkpoint found, train from scratch")
         return 0
     epochs = [resume_model(trainer, name, osp.join(folders[name], file)) for name, file in zip(folders, files)]

@@ -23,6 +23,7 @@ import torch
 from . import inert_pickle, torch_archive, tuned_weights
 from .digest import digest
 from .files import write_atomically
+from .nearby import hint
 
 POINTER = "checkpoint"
 BEST = "model-best.pth.tar"
@@ -98,7 +99,8 @@ def read(path: str, bare: bool = False) -> dict:
         raise IsADirectoryError(f"MODEL.INIT_WEIGHTS {path} is a folder: give a checkpoint{example}")
     if not osp.isfile(path):
         keys = "MODEL.INIT_WEIGHTS" if bare else "--model-dir and --load-epoch"
-        raise FileNotFoundError(f"no checkpoint at {path}: check {keys}. {alternative(path)}")
+        run = "" if bare else hint(osp.dirname(osp.dirname(path)))
+        raise FileNotFoundError(f"no checkpoint at {path}: check {keys}. {alternative(path)}{run}")
     if path.endswith(".safetensors"):
         return tuned_weights.read(path, bare)
     try:

@@ -6,6 +6,7 @@ import os
 
 from . import checkpoint, known_plugins, record, tuned_weights
 from .checkpoint_file import BEST, POINTER
+from .nearby import hint
 
 REQUIRED_META = {"trainer", "backbone", "fingerprint", "template", "classnames", "tune"}  # see record.identity
 CHECKPOINT_FILES = (POINTER, BEST, tuned_weights.NAME)  # a folder with one of these has checkpoints or tuned weights
@@ -24,7 +25,9 @@ def read_run(path: str | os.PathLike, epoch: int | None = None) -> tuple[dict, s
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"no run at {path}: give a run directory, a checkpoint or a {tuned_weights.NAME}")
+        raise FileNotFoundError(
+            f"no run at {path}: give a run directory, a checkpoint or a {tuned_weights.NAME}{hint(path)}"
+        )
     if os.path.isfile(path):
         if epoch is not None:
             raise ValueError(f"epoch {epoch} needs a run directory, got the file {path}")
@@ -62,6 +65,7 @@ def _untuned(folder: str) -> dict:
     if not result.get("identity") or not result.get("settings"):
         raise FileNotFoundError(
             f"no checkpoint and no {tuned_weights.NAME} in {folder}: give the run directory of a trained run"
+            f"{hint(folder)}"
         )
     if result.get("source"):
         raise ValueError(

@@ -7,7 +7,7 @@ import weakref
 from PIL import Image
 
 from dassl.utils import read_image
-from dassl.utils.memory import free_memory
+from runtime.machine import free_memory
 
 from .shared_store import SharedStore, key_of
 from .stored_image import from_bytes, parts_of, stored

@@ -10,13 +10,14 @@ Example: NUM_WORKERS 4 on two cores. Batches 0 and 4 continue one stream, as if 
     process   0  1  0  1  0  1
 """
 
-import os
 import random
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.worker import _generate_state
+
+from runtime.machine import n_cores
 
 _said = set()  # numbers of workers that were reduced, each reported once per process
 _states = {}  # stream -> states of the generators; of this worker process
@@ -37,12 +38,6 @@ def n_processes(num_workers: int) -> int:
             f"core{'s are' if cores > 1 else ' is'} available; the images are those of {num_workers} workers"
         )
     return n
-
-
-def n_cores() -> int:
-    """Returns the number of cores that this process may use: its share, if torchrun has started several here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
 
 
 def seed_stream(seed: int, stream: int) -> None:

@@ -1,6 +1,27 @@
-"""Measures free memory."""
+"""What this machine has for a run: CPU cores, free memory, and the CUDA of PyTorch."""
 
+import os
 from pathlib import Path
+
+
+def n_cores() -> int:
+    """Returns the number of cores that this process may use: its share, if torchrun has started several here."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE") or 1))
+
+
+def cuda_text() -> str:
+    """Returns what PyTorch is built for and whether it finds a GPU: "torch is built for CUDA 13.0, no GPU found"."""
+    import torch
+
+    if torch.version.cuda:
+        built = f"CUDA {torch.version.cuda} and cuDNN {torch.backends.cudnn.version()}"
+    elif torch.version.hip:
+        built = f"ROCm {torch.version.hip}"
+    else:
+        return "torch is built for the CPU only"
+    number = torch.cuda.device_count()
+    return f"torch is built for {built}; {number or 'no'} GPU{'s' if number > 1 else ''} found"
 
 
 def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
