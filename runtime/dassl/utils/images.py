@@ -114,13 +114,17 @@ def explain_read_error(path: str):
         raise ImageReadError(f"Cannot read the image {path} ({reason}): {remedy}") from error
 
 
-def open_image(path: str) -> Image.Image:
-    """Opens an image file in one of FORMATS, or as HEIC with pillow-heif. Nothing is decoded yet."""
+def open_image(file) -> Image.Image:
+    """Opens an image in one of FORMATS, or as HEIC with pillow-heif. Nothing is decoded yet.
+
+    Args:
+        file: a path, or a binary file at its start.
+    """
     load_plug_ins()
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
-        if not is_heif(path):
+        if not is_heif(file):
             raise
     try:
         import pillow_heif
@@ -129,7 +133,7 @@ def open_image(path: str) -> Image.Image:
         needed.remedy = "pip install pillow-heif"
         raise needed from error
     pillow_heif.register_heif_opener()
-    return Image.open(path, formats=("HEIF",))
+    return Image.open(file, formats=("HEIF",))
 
 
 @functools.cache
@@ -138,9 +142,11 @@ def load_plug_ins() -> None:
     Image.preinit()
 
 
-def is_heif(path: str) -> bool:
-    with open(path, "rb") as file:
-        header = file.read(12)
+def is_heif(file) -> bool:
+    with open(file, "rb") if isinstance(file, (str, os.PathLike)) else contextlib.nullcontext(file) as opened:
+        opened.seek(0)
+        header = opened.read(12)
+        opened.seek(0)
     return header[4:8] == b"ftyp" and header[8:] in HEIF_BRANDS
 
 
