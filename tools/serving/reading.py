@@ -122,7 +122,9 @@ async def read_form(request: Request, body: Body, limits: Limits) -> list[Upload
         raise UploadError(f"the form cannot be read ({error.message.rstrip('.')}): {HOW}", status) from error
     try:
         if not parser.is_complete:
-            raise UploadError("the form ends before its last boundary: send it again")
+            raise UploadError(f"the form ends before its last boundary: {HOW}")
+        if not form:
+            raise UploadError(f"the form is empty: {HOW}")
         return [await read_file(*item, number, limits) for number, item in enumerate(form.multi_items(), 1)]
     finally:
         await form.close()

@@ -25,6 +25,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
         "clipfit.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "python_multipart": {"level": "ERROR"},  # a client can fill the log with its warnings
         "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
     },
 }
