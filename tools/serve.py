@@ -95,6 +95,7 @@ def run(args) -> int:
               file=sys.stderr)  # fmt: skip
     service = Service(model, settings)
     about = service.about
+    bound.listen()  # from here on, clients wait until the server accepts them
     print(f"Serving {about['method']} on {about['backbone']}, {about['classes']:,} classes, at {server.url(bound)} "
           "(Ctrl-C stops it)", flush=True)  # fmt: skip
     number = server.serve(service, bound, args.verbose)

@@ -14,7 +14,9 @@ from trainers.common import load_tuned
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory):  # noqa: F811
     folder = tmp_path_factory.mktemp("calibrated") / "run"
-    shutil.copytree(trained("CLIPFit", "DATASET.NUM_SHOTS", "16", backbone="micro").output_dir, folder)
+    shutil.copytree(
+        trained("CLIPFit", "DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "1", backbone="micro").output_dir, folder
+    )
     assert calibrate.main([str(folder), "--workers", "0"]) == 0
     return folder
 

@@ -1,7 +1,9 @@
 """The HTTP interface: the numbers of tools/predict.py, the options, and an answer in one line to every bad request."""
 
+import asyncio
 import json
 import re
+import threading
 
 import pytest
 
@@ -12,12 +14,13 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.requests import ClientDisconnect, Request
 
 from tests.tools.serving.images import encoded, noise, png_bomb
 from tests.user_errors import assert_facts
 from tools import predict
 from tools.serving.app import make_app
-from tools.serving.service import Service, Settings
+from tools.serving.service import Service, Settings, unless_disconnected
 from tools.serving.uploads import Limits
 
 GREY_16 = Image.fromarray((np.arange(1200).reshape(30, 40) * 54).astype(np.uint16))
@@ -250,9 +253,21 @@ def test_a_bug_is_one_line_for_the_client(model, monkeypatch):
         assert client.get("/health").json()["live"]
 
 
-def test_a_timeout_is_busy(model, monkeypatch):
-    import threading
+def test_the_work_for_a_client_that_has_left_is_cancelled():
+    async def ask(messages):
+        async def receive():
+            return next(messages, None) or await asyncio.Future()
 
+        work = asyncio.get_running_loop().create_future()
+        request = Request({"type": "http"}, receive)
+        with pytest.raises(ClientDisconnect):
+            await unless_disconnected(request, work, 60)
+        return work.cancelled()
+
+    assert asyncio.run(ask(iter([{"type": "http.request"}, {"type": "http.disconnect"}])))
+
+
+def test_a_timeout_is_busy(model, monkeypatch):
     service = Service(model, Settings(timeout=0.1))
     go = threading.Event()
     run = service.batches._run
