@@ -121,7 +121,7 @@ def predict(request: dict) -> None:
         paths = itertools.cycle(request["paths"])
         n, start = 0, time.perf_counter()
         while not n or time.perf_counter() - start < seconds:
-            chunk = list(itertools.islice(paths, 32 if batch_size <= 32 else batch_size))
+            chunk = list(itertools.islice(paths, max(batch_size, 8)))
             n += len(list(classify(classifier, chunk, batch_size, 5)))
         print(n / (time.perf_counter() - start), flush=True)
 
