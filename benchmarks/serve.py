@@ -24,6 +24,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 from cases import machine, random_weights  # makes the project importable
 from loading import make_jpegs
 
@@ -194,18 +195,12 @@ def report(args, model: str, found: dict) -> None:
     for key, results in found.items():
         rate, per_batch = (statistics.median(r[name] for r in results) for name in ("rate", "per_batch"))
         latencies = [1000 * latency for r in results for latency in r["latencies"]]
-        p50, p95, p99 = (percentile(latencies, share) for share in (0.5, 0.95, 0.99))
+        p50, p95, p99 = np.percentile(latencies or [np.nan], (50, 95, 99))
         ratio = statistics.median(r["rate"] / r["predicted"] for r in results)
         name = f"{max(args.at_a_time)}, with bad uploads" if key == "bad" else key
         bad, wrong = (sum(r[name] for r in results) for name in ("bad", "wrong"))
         print(f"| {name} | {rate:.3g} | {p50:.3g} | {p95:.3g} | {p99:.3g} | {per_batch:.1f} | ", end="")
         print(f"{ratio:.2f} | {rate / best:.2f} | {bad:,} | {wrong:,} |")
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Returns the smallest value that at least this share of the values do not exceed; nan without values."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 if __name__ == "__main__":
