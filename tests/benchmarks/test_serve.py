@@ -71,7 +71,7 @@ def test_table(bench, capsys):
         return {"rate": rate, "predicted": predicted, "latencies": latencies, "bad": bad, **shared}
 
     found = {
-        1: [result(5, 10, [0.1] * 99 + [1])] * 2,
+        1: [result(5, 10, [0.1] * 96 + [1] * 4)] * 2,
         8: [result(18, 20, [0.5])] * 2,
         "bad": [result(8, 20, [], 3)] * 2,
     }
