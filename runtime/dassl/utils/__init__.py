@@ -4,7 +4,7 @@ import importlib
 
 _MODULES = {
     "checkpoint": ("load_checkpoint", "load_pretrained_weights", "resume_from_checkpoint", "save_checkpoint"),
-    "images": ("EXIF_CHOICES", "ImageReadError", "check_image", "read_image"),
+    "images": ("EXIF_CHOICES", "ImageReadError", "check_image", "open_image", "read_image"),
     "logger": ("Logger", "setup_logger"),
     "meters": ("AverageMeter", "MetricMeter"),
     "registry": ("Registry",),

@@ -115,14 +115,18 @@ def explain_read_error(path: str):
         raise ImageReadError(f"Cannot read the image {path} ({reason}): {remedy}") from error
 
 
-def open_image(path: str) -> Image.Image:
-    """Opens an image file in one of FORMATS, or as HEIC with pillow-heif. Nothing is decoded yet."""
+def open_image(file) -> Image.Image:
+    """Opens an image in one of FORMATS, or as HEIC with pillow-heif. Nothing is decoded yet.
+
+    Args:
+        file: a path, or a binary file at its start.
+    """
     load_plug_ins()
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
-        if not is_heif(path):
-            raise unidentified(path) from error
+        if not is_heif(file):
+            raise unidentified(file) from error
     try:
         import pillow_heif
     except ModuleNotFoundError as error:
@@ -130,13 +134,12 @@ def open_image(path: str) -> Image.Image:
         needed.remedy = "pip install pillow-heif"
         raise needed from error
     pillow_heif.register_heif_opener()
-    return Image.open(path, formats=("HEIF",))
+    return Image.open(file, formats=("HEIF",))
 
 
-def unidentified(path: str) -> OSError:
+def unidentified(file) -> OSError:
     """Returns the error for a file that no decoder knows: what it is instead of an image, and the remedy."""
-    with open(path, "rb") as file:
-        head = file.read(1024)
+    head = first_bytes(file, 1024)
     error = OSError("it has none of the formats that are read, or its first bytes are damaged")
     if not head:
         error = OSError("the file is empty")
@@ -160,10 +163,18 @@ def load_plug_ins() -> None:
     Image.preinit()
 
 
-def is_heif(path: str) -> bool:
-    with open(path, "rb") as file:
-        header = file.read(12)
+def is_heif(file) -> bool:
+    header = first_bytes(file, 12)
     return header[4:8] == b"ftyp" and header[8:] in HEIF_BRANDS
+
+
+def first_bytes(file, n: int) -> bytes:
+    """Returns the first `n` bytes of a path or of a binary file, which is at its start afterwards."""
+    with open(file, "rb") if isinstance(file, (str, os.PathLike)) else contextlib.nullcontext(file) as opened:
+        opened.seek(0)
+        head = opened.read(n)
+        opened.seek(0)
+    return head
 
 
 def as_rgb(image: Image.Image, exif: str) -> Image.Image:
