@@ -1,13 +1,13 @@
-"""Opens a page to try a run in: your images, your class names, zero-shot CLIP beside the tuned model.
+"""Opens a page to try a run in: your images and class names, for the tuned model and for zero-shot CLIP.
 
 python tools/demo.py output/mine                             http://127.0.0.1:7860
 python tools/demo.py output/mine --port 0                    any free port
 python tools/demo.py output/mine --classes "cat,dog"         other classes to begin with
 python tools/demo.py zero-shot --classes "cat,dog"           zero-shot CLIP, no run
 
-Drop or paste images; edit the class names and the prompt template. The page shows the five most probable classes of both
-models, as tools/predict.py prints them, and the time. It is served to this computer only, unless --host is given, and
-asks nothing from other servers. Images are not kept: an upload is deleted as soon as it is read. Needs
+Drop or paste images; edit the class names and the prompt template. The page shows the five most probable classes of
+both models, with the numbers of tools/predict.py, and the time. It is served to this computer only, unless --host is
+given, and asks nothing from other servers. Images are not kept: an upload is deleted as soon as it is read. Needs
 requirements-demo.txt. See docs/demo.md.
 """
 

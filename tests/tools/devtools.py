@@ -129,7 +129,8 @@ class Tab:
     def fill(self, selector: str, text: str) -> None:
         """Replaces the text of a field, as typing does."""
         self.wait(f"document.querySelector({json.dumps(selector)})")
-        self.evaluate(f"(() => {{ const f = document.querySelector({json.dumps(selector)}); f.focus(); f.select(); }})()")
+        for action in ("focus", "select"):
+            self.evaluate(f"document.querySelector({json.dumps(selector)}).{action}()")
         if text:
             self.call("Input.insertText", text=text)
         else:

@@ -61,11 +61,14 @@ class Guard:
             return 403, f"This page is for this computer only, got a request for {host!r:.100}. See --host."
         if method in ("GET", "HEAD", "OPTIONS"):
             return None
-        if b"content-length" not in headers:
+        length = headers.get(b"content-length")
+        if length is None:
             return 411, "A request needs a Content-Length."
+        if not length.isdigit():
+            return 400, "Content-Length must be a whole number."
         uploads = path.rstrip("/").endswith("/upload")
         limit = self.limits.request_bytes if uploads else MAX_TEXT
-        if int(headers[b"content-length"]) > limit:
+        if int(length) > limit:
             return 413, f"Too large: send at most {mebibytes(limit)} at a time."
         if uploads and self.folder.uploaded_bytes() > WAITING * self.limits.request_bytes:
             return 503, "Too many images are waiting: try again in a minute."

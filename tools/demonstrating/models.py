@@ -19,7 +19,7 @@ from trainers.common.zero_shot import text_features
 TOP = 5
 BATCH = 32
 MAX_CLASSES = 2000  # unless the run has more
-PROBES = ("{}", "a photo of a {}.")  # two templates
+PROBES = ("{}", "a photo of a {}.")  # templates to compare another one with
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Column:
         error: why it has none.
         top: the TOP classes of each image, as (name, probability).
         seconds: that the images took.
+        temperature: of the probabilities, if they are calibrated.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Column:
     error: str = ""
     top: list[list[tuple[str, float]]] = field(default_factory=list)
     seconds: float = 0.0
+    temperature: float | None = None
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Models:
         several = prompt_ensemble.given(self.trainer.cfg)
         self.template = "" if several else zero_shot_template or self.trainer.template
         self._encoded: tuple = (None, None)  # (class names, template), Encoded
-        self._ignores_template = None
+        self._ignoring: tuple = (None, False)  # class names, whether the template has no effect on them
 
     def check(self, names: list[str], template: str) -> None:
         """Raises ValueError, with a line for the user, for class names or a template that no model can use."""
@@ -125,20 +127,25 @@ class Models:
             column.model, column.error = None, one_line(error)
         column.notes = list(dict.fromkeys(line.removeprefix("Note: ") for line in notes.getvalue().splitlines()))
         if column.model and column.model.calibration:
-            column.notes.append(f"Calibrated: probabilities at temperature {column.model.calibration.temperature:.4g}.")
-        if template and column.model and self.ignores_template():
-            column.notes.append(f"{method} has learned its own context, so the template changes zero-shot CLIP only.")
+            column.temperature = column.model.calibration.temperature
+        if template and column.model and self.ignores_template(column.model, template):
+            column.notes.append(f"the template changes zero-shot CLIP only: {method} uses none for these classes.")
         return column
 
-    def ignores_template(self) -> bool:
-        """Whether the predictions of the run are the same with every prompt template. Tried once, with its classes."""
-        if self._ignores_template is None:
+    def ignores_template(self, model: Classifier, template: str) -> bool:
+        """Whether the predictions of the run for the classes of `model` are the same with another template.
+
+        It depends on the classes: a head has learned its own, and needs text for others. Kept for the last classes.
+        """
+        if self._ignoring[0] != model.classnames:
             side = self.trainer.backbone.preprocess.size
             image = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
+            probe = next(each for each in PROBES if each != template)
             with contextlib.redirect_stderr(io.StringIO()):
-                logits = [self.classifier.with_classes(self.names, each).predict(image).logits for each in PROBES]
-            self._ignores_template = torch.allclose(*logits, rtol=1e-5, atol=1e-5)
-        return self._ignores_template
+                other = self.classifier.with_classes(model.classnames, probe)
+            logits = [each.predict(image).logits for each in (model, other)]
+            self._ignoring = (model.classnames, torch.allclose(*logits, rtol=1e-5, atol=1e-5))
+        return self._ignoring[1]
 
     def predict(self, images: list[torch.Tensor], names: list[str], template: str) -> Encoded:
         """Returns the models with the TOP classes of each image.

@@ -43,16 +43,16 @@ class Page:
             held = gradio.State((), time_to_live=KEPT)
             link = RUN_PAGE if self.about.page else ""
             gradio.HTML(render.heading(self.about, link))
-            with gradio.Row():
-                with gradio.Column(scale=2, min_width=300):
+            with gradio.Row():  # on a phone, one below the other
+                with gradio.Column(scale=3, min_width=300):
                     images = self.drop_zone()
                     examples = self.example_gallery()
+                    results = gradio.HTML(render.results(self.models, None, [], []), elem_id="results")
+                with gradio.Column(scale=2, min_width=300):
                     names, template = self.text_fields()
                     with gradio.Row():
                         update = gradio.Button("Predict", variant="primary", min_width=100, elem_id="update")
-                        reset = gradio.Button("Reset classes", min_width=100, elem_id="reset")
-                with gradio.Column(scale=3, min_width=300):
-                    results = gradio.HTML(render.results(self.models, None, [], []), elem_id="results")
+                        reset = gradio.Button("Reset text", min_width=100, elem_id="reset")
             text = [names, template]
             images.upload(self.add, [images, *text], [images, held, results], **MODEL)
             if examples:
@@ -64,8 +64,8 @@ class Page:
 
     def drop_zone(self) -> gradio.Gallery:
         images = gradio.Gallery(
-            label="Images", sources=["upload", "clipboard"], type="filepath", interactive=True, height=190, buttons=[],
-            elem_id="images",
+            label="Your images", sources=["upload", "clipboard"], type="filepath", interactive=True, height=230,
+            buttons=[], elem_id="images",
         )  # fmt: skip
         images.async_move_resource_to_block_cache = uploaded_only
         return images
@@ -73,10 +73,10 @@ class Page:
     def example_gallery(self) -> gradio.Gallery | None:
         if not self.about.examples:
             return None
-        shown = [(example.picture, example.name) for example in self.about.examples]
+        gradio.HTML("<p class='soft'>Or a test image of the run:</p>")
         return gradio.Gallery(
-            shown, label="Test images of the run", columns=5, height="auto", allow_preview=False, interactive=False,
-            buttons=[], format="png", elem_id="examples",
+            [(example.picture, example.name) for example in self.about.examples], show_label=False, container=False,
+            height="auto", allow_preview=False, interactive=False, buttons=[], format="png", elem_id="examples",
         )  # fmt: skip
 
     def text_fields(self) -> tuple[gradio.Textbox, gradio.Textbox]:

@@ -38,14 +38,9 @@ def results(models: Models, encoded: Encoded | None, held: list[Held], errors: l
         encoded: the models and the classes of each image of `held`; None if there are none.
         errors: what is wrong with images, names or template, a line each.
     """
-    times = []
-    if encoded and held:
-        times.append(("decoding", sum(image.seconds for image in held)))
-        times += [(f"images, {column.title}", column.seconds) for column in encoded.columns if column.top]
-        times.append((f"text of {len(encoded.names):,} classes", encoded.seconds))
     return ENVIRONMENT.get_template("results.html.j2").render(
-        columns=encoded.columns if encoded else [], held=held, errors=errors,
-        times=[(what, milliseconds(seconds)) for what, seconds in times], device=models.trainer.device.type,
+        encoded=encoded, columns=encoded.columns if encoded else [], held=held, errors=errors,
+        decoding=sum(image.seconds for image in held), device=models.trainer.device.type.upper(),
     )  # fmt: skip
 
 
@@ -54,3 +49,6 @@ def milliseconds(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.1f} s"
     return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
+
+
+ENVIRONMENT.filters["time"] = milliseconds

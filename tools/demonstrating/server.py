@@ -65,8 +65,8 @@ def serve(app, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     if not is_loopback(host):
         print(
-            f"Warning: everybody who can reach port {port} of this computer can use the page, see the test images of the "
-            "run on it, and read what is sent, which is not encrypted",
+            f"Warning: everybody who can reach port {port} of this computer can use the page and see images of the run "
+            "on it (--no-images: none); what is sent is not encrypted",
             file=sys.stderr,
         )
     print(f"Page: {address_of(listener)} (Ctrl-C ends it)", flush=True)
