@@ -96,7 +96,7 @@ class Tab:
         elif event == "Runtime.exceptionThrown":
             self.errors.append(str(params["exceptionDetails"])[:500])
         elif event == "Log.entryAdded" and params["entry"]["level"] == "error":
-            self.errors.append(params["entry"]["text"])
+            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}".strip())
         elif event == "Runtime.consoleAPICalled" and params["type"] == "error":
             self.errors.append(str([item.get("value") for item in params["args"]]))
 
@@ -127,14 +127,12 @@ class Tab:
         self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
 
     def fill(self, selector: str, text: str) -> None:
-        """Replaces the text of a field, as typing does."""
+        """Replaces the text of a field, as pasting does: one event for all of it."""
         self.wait(f"document.querySelector({json.dumps(selector)})")
-        for action in ("focus", "select"):
-            self.evaluate(f"document.querySelector({json.dumps(selector)}).{action}()")
-        if text:
-            self.call("Input.insertText", text=text)
-        else:
-            self.evaluate("document.execCommand('delete')")
+        self.evaluate(
+            f"(() => {{ const field = document.querySelector({json.dumps(selector)}); field.value = {json.dumps(text)};"
+            "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
+        )
 
     def upload(self, selector: str, *files) -> None:
         """Chooses files in a file input."""
