@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ from tests.tools.devtools import Tab
 from tests.tools.serving.images import encoded, noise, png_bomb
 from tests.tools.tuned import trained  # noqa: F401  (fixture)
 from tests.user_errors import assert_user_error
-from tools import predict
+from tools import demo, predict
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING = [
@@ -169,6 +168,19 @@ def test_a_test_image_of_the_run(tab):
     assert tab.evaluate("document.querySelector('.demo-card img').naturalWidth") > 100
 
 
+def test_an_image_from_the_clipboard(tab):
+    origin = tab.evaluate("location.origin")
+    tab.call("Browser.grantPermissions", origin=origin, permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    tab.call("Page.bringToFront")
+    tab.evaluate(
+        """new Promise(done => { const canvas = document.createElement('canvas'); canvas.width = canvas.height = 30;
+        canvas.getContext('2d').fillRect(3, 3, 9, 20); canvas.toBlob(async image => { await navigator.clipboard.write(
+        [new ClipboardItem({'image/png': image})]); done(true); }); })"""
+    )
+    tab.click("#images button[aria-label='Paste from clipboard']")
+    assert len(wait_for(tab, "document.querySelectorAll('.demo-bars').length == 2")) == 1
+
+
 def test_bad_uploads_are_named_and_others_predicted(tab, program, tmp_path):
     files = {
         "good.png": encoded(noise()),
@@ -239,7 +251,7 @@ def test_a_request_that_names_an_url_downloads_nothing(tab, program):
     """In place of an upload, a request may name an address, which gradio would download."""
     tab.evaluate("fetch('/config').then(r => r.json()).then(c => { window.found = c; })")
     tab.wait("window.found")
-    call = tab.evaluate("found.dependencies.findIndex(d => d.targets.some(t => t[1] == 'upload'))")
+    call = tab.evaluate("found.dependencies.findIndex(d => d.targets.some(t => t[1] == 'change'))")
     file = {"path": "http://example.com/a.png", "meta": {"_type": "gradio.FileData"}}
     body = {"data": [[{"image": file, "caption": None}], "zero", "a {}"], "fn_index": call, "session_hash": "x"}
     options = {"method": "POST", "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
@@ -261,7 +273,8 @@ def test_it_ends_with_nothing_left_and_has_asked_nobody(browser, program, run):
     code, err = program.stop()
     assert code == 143 and [line for line in err.splitlines() if line.strip()] == ["Terminated."], err
     assert list(program.temporary.iterdir()) == []
-    assert [path for path in program.home.rglob("*") if path.is_file()] == []
+    left = [path for path in program.home.rglob("*") if path.is_file()]  # caches of fonts and of weights' digests
+    assert all(path.is_relative_to(program.home / ".cache") and path.suffix == ".json" for path in left), left
 
 
 def test_ctrl_c_and_a_run_with_neither_record_nor_data(run, tmp_path):
@@ -273,12 +286,28 @@ def test_ctrl_c_and_a_run_with_neither_record_nor_data(run, tmp_path):
     assert code == 130 and "OUTSIDE" not in err and list(program.temporary.iterdir()) == []
 
 
-def test_user_errors(run, tmp_path):
+def test_user_errors(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+
     def call(*arguments):
-        command = [sys.executable, "tools/demo.py", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        capsys.readouterr()
+        return demo.main([*map(str, arguments)]), capsys.readouterr().err
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+        port = taken.getsockname()[1]
         assert_user_error(call(run.output_dir, "--port", port), port, "--port 0")
-    assert_user_error(call(tmp_path / "no", "--port", "0"), tmp_path / "no")
+    assert_user_error(call(run.output_dir, "--port", 65536), "--port", "65535", "65536")
+    assert_user_error(call(run.output_dir, "--host", "no.such.host.invalid"), "--host no.such.host.invalid")
+    assert_user_error(call(tmp_path / "no", "--port", 0), tmp_path / "no")
+    assert_user_error(call("zero-shot", "--port", 0, "--backbone", "micro"), "zero-shot", "--classes")
+
+
+def test_other_computers_are_a_warning(capsys):
+    from tools.demonstrating.server import listen, warn
+
+    for host, warns in (("127.0.0.1", False), ("0.0.0.0", True)):
+        with listen(host, 0) as listener:
+            warn(listener)
+            (*lines,) = capsys.readouterr().err.splitlines()
+            assert len(lines) == warns and all(str(listener.getsockname()[1]) in line for line in lines)

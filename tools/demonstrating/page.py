@@ -54,7 +54,7 @@ class Page:
                         update = gradio.Button("Predict", variant="primary", min_width=100, elem_id="update")
                         reset = gradio.Button("Reset text", min_width=100, elem_id="reset")
             text = [names, template]
-            images.upload(self.add, [images, *text], [images, held, results], **MODEL)
+            images.change(self.add, [images, *text], [images, held, results], **MODEL)
             if examples:
                 examples.select(self.example, text, [held, results], **MODEL)
             for event in (update.click, template.submit):
@@ -64,7 +64,7 @@ class Page:
 
     def drop_zone(self) -> gradio.Gallery:
         images = gradio.Gallery(
-            label="Your images", sources=["upload", "clipboard"], type="filepath", interactive=True, height=230,
+            label="Your images", sources=["upload", "clipboard"], type="filepath", interactive=True, height=220,
             buttons=[], elem_id="images",
         )  # fmt: skip
         images.async_move_resource_to_block_cache = uploaded_only
@@ -91,9 +91,11 @@ class Page:
         return names, template
 
     def add(self, files: list[tuple[str, str | None]] | None, names: str, template: str):
-        """Predicts uploaded images. Returns the values of the drop zone, the state and the results."""
+        """Predicts uploads. Returns the values of the drop zone, which is emptied, the state and the results."""
+        if not files:  # it was emptied
+            return gradio.skip()
         held, errors = [], []
-        for number, (path, _) in enumerate(files or ()):
+        for number, (path, _) in enumerate(files):
             name = Path(path).name
             try:
                 data = self.folder.take(path, self.limits.image_bytes)
@@ -147,5 +149,5 @@ class Page:
 async def uploaded_only(path: str | Path | None) -> str | None:
     """Replaces gradio's function that would download an image if a request names a URL in place of an upload."""
     if "://" in str(path):
-        raise gradio.Error("Send an image, not its address")
+        raise gradio.Error("Send an image, not its address", print_exception=False)
     return None if path is None else str(path)

@@ -60,8 +60,8 @@ def application(blocks: gradio.Blocks, host: str, limits: Limits, folder: Folder
     return Guard(app, host, limits, folder)
 
 
-def serve(app, listener: socket.socket) -> None:
-    """Serves until a stop signal, which is raised again afterwards."""
+def warn(listener: socket.socket) -> None:
+    """Prints a warning if other computers can reach the server."""
     host, port = listener.getsockname()[:2]
     if not is_loopback(host):
         print(
@@ -69,6 +69,11 @@ def serve(app, listener: socket.socket) -> None:
             "on it (--no-images: none); what is sent is not encrypted",
             file=sys.stderr,
         )
+
+
+def serve(app, listener: socket.socket) -> None:
+    """Serves until a stop signal, which is raised again afterwards."""
+    warn(listener)
     print(f"Page: {address_of(listener)} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=GRACE)
     uvicorn.Server(config).run(sockets=[listener])
