@@ -89,6 +89,7 @@ def without_extras(tmp_path_factory):
         "calibrate": "tools/calibrate.py {0}/run",
         "show": "tools/show.py {0}/run",
         "demo": "tools/demo.py {0}/run",
+        "serve": "tools/serve.py {0}/run --port 0",
         "fetch": "tools/prepare_data.py dtd --yes --root {0}/fetched",
         "letters": "tools/prepare_data.py capital_letters --root {0}/letters",
         "export onnx": "tools/export.py {0}/run --to onnx",
@@ -113,8 +114,8 @@ def test_programs_that_need_no_optional_package(without_extras, key):
 @pytest.mark.parametrize(
     "key, file",
     [("report", "report"), ("interpolate", "report"), ("analyse", "report"), ("robustness", "report"),
-     ("calibrate", "report"), ("show", "report"), ("demo", "demo"), ("letters", "report"), ("fetch", "data"),
-     ("export onnx", "optional"), ("slurm", "optional"), ("wandb", "optional")],
+     ("calibrate", "report"), ("show", "report"), ("letters", "report"), ("fetch", "data"), ("demo", "demo"),
+     ("serve", "serve"), ("export onnx", "optional"), ("slurm", "optional"), ("wandb", "optional")],
 )  # fmt: skip
 def test_a_missing_optional_package_is_one_line(without_extras, key, file):
     result = without_extras[key]

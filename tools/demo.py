@@ -39,13 +39,16 @@ def parse_args(argv=None):
 
 
 def run(args) -> None:
+    if not 0 <= args.port <= 65535:
+        raise ValueError(f"--port must be from 0 to 65535, got {args.port}")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at import
     from tools.demonstrating.folder import Folder
 
     with Folder() as folder:
-        from tools.demonstrating.server import application, listen, serve  # imports gradio
+        from tools.demonstrating.server import application, serve  # imports gradio
+        from tools.serving.server import bind
 
-        with listen(args.host, args.port) as listener:  # before the model is loaded, as it may fail
+        with bind(args.host, args.port) as bound:  # before the model is loaded, as it may fail
             from tools.demonstrating.about import about
             from tools.demonstrating.models import Models
             from tools.demonstrating.page import Page
@@ -58,9 +61,9 @@ def run(args) -> None:
             found = about(args.run, classifier, not args.no_images, args.root)
             models = Models(classifier, found.zero_shot_template, args.uncalibrated)
             blocks = Page(models, found, limits, folder).blocks()
-            app = application(blocks, args.host, limits, folder, found.page)
+            app = application(blocks, bound, limits, folder, found.page)
             folder.keep()
-            serve(app, listener)
+            serve(app, bound)
 
 
 def main(argv=None) -> int:

@@ -296,7 +296,7 @@ def test_user_errors(run, tmp_path, capsys, monkeypatch):
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_user_error(call(run.output_dir, "--port", port), port, "--port 0")
+        assert_user_error(call(run.output_dir, "--port", port), port, "--port")
     assert_user_error(call(run.output_dir, "--port", 65536), "--port", "65535", "65536")
     assert_user_error(call(run.output_dir, "--host", "no.such.host.invalid"), "--host no.such.host.invalid")
     assert_user_error(call(tmp_path / "no", "--port", 0), tmp_path / "no")
@@ -304,10 +304,11 @@ def test_user_errors(run, tmp_path, capsys, monkeypatch):
 
 
 def test_other_computers_are_a_warning(capsys):
-    from tools.demonstrating.server import listen, warn
+    from tools.demonstrating.server import warn
+    from tools.serving.server import bind
 
     for host, warns in (("127.0.0.1", False), ("0.0.0.0", True)):
-        with listen(host, 0) as listener:
-            warn(listener)
+        with bind(host, 0) as bound:
+            warn(bound)
             (*lines,) = capsys.readouterr().err.splitlines()
-            assert len(lines) == warns and all(str(listener.getsockname()[1]) in line for line in lines)
+            assert len(lines) == warns and all(str(bound.getsockname()[1]) in line for line in lines)

@@ -25,13 +25,13 @@ class Guard:
     """An ASGI application around another one.
 
     Args:
-        host: the address that the server listens on. On a loopback address, requests must name one as well: otherwise a
-            web page elsewhere could have its own name resolved to this server.
+        is_local: whether only this computer can reach the server. If so, requests must name a loopback address: otherwise
+            a web page elsewhere could have its own name resolved to this server.
     """
 
-    def __init__(self, app, host: str, limits: Limits, folder: Folder):
+    def __init__(self, app, is_local: bool, limits: Limits, folder: Folder):
         self.app = app
-        self.is_local = is_loopback(host)
+        self.is_local = is_local
         self.limits = limits
         self.folder = folder
 

@@ -9,41 +9,22 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
+from tools.serving.server import is_public, url
 from tools.serving.uploads import Limits
 
 from .folder import Folder
-from .guard import Guard, is_loopback
+from .guard import Guard
 from .page import RUN_PAGE, STYLE, theme
 
 GRACE = 2  # seconds for open connections when the server ends
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Returns a listening socket. Port 0: a free one.
+def application(blocks: gradio.Blocks, bound: socket.socket, limits: Limits, folder: Folder, run_page: Path | None):
+    """Returns the ASGI application of the page and, at RUN_PAGE, of the page that tools/show.py wrote.
 
-    Raises:
-        ValueError: the port or the address cannot be used.
+    Args:
+        bound: the socket that it will be served at.
     """
-    if not 0 <= port < 2**16:
-        raise ValueError(f"--port must be 0 to 65535, got {port}")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise ValueError(
-            f"cannot listen on --host {host} --port {port} ({error.strerror}): give another port, or --port 0 for any "
-            "that is free"
-        ) from error
-
-
-def address_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def application(blocks: gradio.Blocks, host: str, limits: Limits, folder: Folder, run_page: Path | None = None):
-    """Returns the ASGI application of the page and, at RUN_PAGE, of the page that tools/show.py wrote."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if run_page:
 
@@ -57,23 +38,23 @@ def application(blocks: gradio.Blocks, host: str, limits: Limits, folder: Folder
         app, blocks, path="/", footer_links=[], max_file_size=limits.image_bytes, show_error=True, theme=theme(),
         css=STYLE, **options,
     )  # fmt: skip
-    return Guard(app, host, limits, folder)
+    return Guard(app, not is_public(bound), limits, folder)
 
 
-def warn(listener: socket.socket) -> None:
+def warn(bound: socket.socket) -> None:
     """Prints a warning if other computers can reach the server."""
-    host, port = listener.getsockname()[:2]
-    if not is_loopback(host):
+    if is_public(bound):
         print(
-            f"Warning: everybody who can reach port {port} of this computer can use the page and see images of the run "
-            "on it (--no-images: none); what is sent is not encrypted",
+            f"Warning: everybody who can reach {url(bound)} can use the page and see images of the run on it "
+            "(--no-images: none); what is sent is not encrypted",
             file=sys.stderr,
         )
 
 
-def serve(app, listener: socket.socket) -> None:
+def serve(app, bound: socket.socket) -> None:
     """Serves until a stop signal, which is raised again afterwards."""
-    warn(listener)
-    print(f"Page: {address_of(listener)} (Ctrl-C ends it)", flush=True)
+    warn(bound)
+    bound.listen()
+    print(f"Page: {url(bound)} (Ctrl-C ends it)", flush=True)
     config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=GRACE)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[bound])

@@ -77,7 +77,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"page"})
 
 
-def ask(folder, method="GET", path="/", host="127.0.0.1", listens="127.0.0.1", length=None) -> tuple[int, dict, bytes]:
+def ask(folder, method="GET", path="/", host="127.0.0.1", local=True, length=None) -> tuple[int, dict, bytes]:
     """Returns status, headers and body of a request to a guarded application."""
     headers = [(b"host", host.encode())] + ([] if length is None else [(b"content-length", str(length).encode())])
     sent = []
@@ -86,7 +86,7 @@ def ask(folder, method="GET", path="/", host="127.0.0.1", listens="127.0.0.1", l
         sent.append(message)
 
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(Guard(app, listens, LIMITS, folder)(scope, None, send))
+    asyncio.run(Guard(app, local, LIMITS, folder)(scope, None, send))
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
@@ -101,7 +101,7 @@ def test_requests_for_this_computer(folder, host):
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[::2]:1", "["])
 def test_other_names_are_refused_on_a_loopback_address(folder, host):
     assert ask(folder, host=host)[0] == 403
-    assert ask(folder, host=host, listens="0.0.0.0")[0] == 200
+    assert ask(folder, host=host, local=False)[0] == 200
 
 
 @pytest.mark.parametrize(
