@@ -25,8 +25,8 @@ class Guard:
     """An ASGI application around another one.
 
     Args:
-        is_local: whether only this computer can reach the server. If so, requests must name a loopback address: otherwise
-            a web page elsewhere could have its own name resolved to this server.
+        is_local: whether only this computer can reach the server. If so, requests must name a loopback address:
+            otherwise a web page elsewhere could have its own name resolved to this server.
     """
 
     def __init__(self, app, is_local: bool, limits: Limits, folder: Folder):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tools.predicting.calibration import calibrate
 from trainers.common import prompt_ensemble
 from trainers.common.classes import check_text
 from trainers.common.finite import LogitsCheck
@@ -120,17 +119,25 @@ class Models:
         try:
             with contextlib.redirect_stderr(notes):  # what the method says about these classes and prompts
                 column.model = self.classifier.with_classes(names, template)
-                if not self.uncalibrated:
-                    calibrate(column.model)
             column.model.encode_text()
         except (ValueError, OSError, FloatingPointError) as error:
             column.model, column.error = None, one_line(error)
         column.notes = list(dict.fromkeys(line.removeprefix("Note: ") for line in notes.getvalue().splitlines()))
-        if column.model and column.model.calibration:
-            column.temperature = column.model.calibration.temperature
+        if column.model and not self.uncalibrated:
+            self._calibrate(column, is_own=names == self.names and not template)
         if template and column.model and self.ignores_template(column.model, template):
             column.notes.append(f"the template changes zero-shot CLIP only: {method} uses none for these classes.")
         return column
+
+    def _calibrate(self, column: Column, is_own: bool) -> None:
+        """Uses the calibration of the run, or notes why not. `is_own`: the classes and prompts are those of the run."""
+        try:
+            column.temperature = column.model.use_calibration().temperature
+        except FileNotFoundError:
+            return
+        except (ValueError, OSError) as error:
+            reason = one_line(error) if is_own else "the calibration of the run is for its own classes and prompts"
+            column.notes.append(f"the probabilities are not calibrated: {reason}")
 
     def ignores_template(self, model: Classifier, template: str) -> bool:
         """Whether the predictions of the run for the classes of `model` are the same with another template.

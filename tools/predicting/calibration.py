@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 
-from trainers.common.inference.calibration import Calibration
 from trainers.common.inference.conformal import needed_images
 
 
@@ -32,15 +31,21 @@ def check_calibration_options(args) -> None:
 def use_calibration(classifier, args) -> None:
     """Calibrates the classifier as the run is, and prints which probabilities follow.
 
-    Raises ValueError or FileNotFoundError if --conformal needs a calibration, or one with more images.
+    A calibration that is of another model or other classes is not used. Raises ValueError or FileNotFoundError if
+    --conformal needs one, or needs more calibration images.
     """
-    if args.conformal is not None:
-        calibration = classifier.use_calibration()
-        calibration.threshold(args.conformal)  # raises now rather than after the first images
-    else:
-        calibration = None if args.uncalibrated else calibrate(classifier)
-    if calibration is None:
+    if args.uncalibrated and args.conformal is None:
         return
+    try:
+        calibration = classifier.use_calibration()
+    except (ValueError, OSError) as error:
+        if args.conformal is not None:
+            raise
+        if not isinstance(error, FileNotFoundError):
+            print(f"Note: the probabilities are not calibrated: {error}", file=sys.stderr)
+        return
+    if args.conformal is not None:
+        calibration.threshold(args.conformal)  # raises now rather than after the first images
     if args.uncalibrated:
         classifier.calibration = dataclasses.replace(calibration, temperature=1.0)
     else:
@@ -49,17 +54,3 @@ def use_calibration(classifier, args) -> None:
             "the model's own",
             file=sys.stderr,
         )
-
-
-def calibrate(classifier) -> Calibration | None:
-    """Calibrates the classifier as the run is, if it is. Returns its calibration.
-
-    A calibration that is of another model or other classes is not used; a line on stderr says so.
-    """
-    try:
-        return classifier.use_calibration()
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        print(f"Note: the probabilities are not calibrated: {error}", file=sys.stderr)
-        return None

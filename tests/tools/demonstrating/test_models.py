@@ -104,7 +104,8 @@ def test_a_calibration_is_used_as_predict_does(trained, images, capsys, tmp_path
     assert found["CLIPFit"] == predicted(capsys, run, images)
     column = models.encode(models.names, models.template).columns[-1]
     assert column.temperature not in (None, 1.0) and not column.notes
-    assert models.encode(OTHER, models.template).columns[-1].temperature is None
+    column = models.encode(OTHER, models.template).columns[-1]
+    assert column.temperature is None and any("not calibrated" in note for note in column.notes)
     plain = Models(load_tuned(run), uncalibrated=True)
     assert shown(plain, images, plain.names, plain.template)["CLIPFit"] == predicted(
         capsys, run, images, "--uncalibrated"
