@@ -8,7 +8,7 @@ python tools/demo.py zero-shot --classes "cat,dog"           zero-shot CLIP, no 
 Drop or paste images; edit the class names and the prompt template. The page shows the five most probable classes of
 both models, with the numbers of tools/predict.py, and the time. It is served to this computer only, unless --host is
 given, and asks nothing from other servers. Images are not kept: an upload is deleted as soon as it is read. Needs
-requirements-demo.txt. See docs/demo.md.
+requirements-serve.txt and requirements-demo.txt. See docs/demo.md.
 """
 
 import argparse
