@@ -91,7 +91,7 @@ class Batches:
         self.started = time.monotonic()
         try:
             results = self._run(items[0].key, [item.value for item in items])
-        except BaseException as error:  # the thread must go on, and each request must get an answer
+        except BaseException as error:  # the thread stays, and each request gets an answer
             results = [error] * len(items)
         self.started = None
         self.n_batches += 1

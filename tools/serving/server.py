@@ -26,9 +26,10 @@ LOGGING = {
     "loggers": {
         "clipfit.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "python_multipart": {"level": "ERROR"},  # a client can fill the log with its warnings
-        "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
     },
 }
+METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
 QUIET = ("/health",)  # asked every few seconds by what watches the service
 
 
@@ -140,7 +141,8 @@ def line(scope, status: int, seconds: float, verbose: bool) -> str:
     if verbose:
         query = scope["query_string"].decode("latin-1")
         path = printable(f"{(scope['client'] or ['-'])[0]} {scope['path']}{'?' if query else ''}{query}")
-    parts = [f"{scope['method']} {path} {status}"]
+    method = scope["method"] if verbose or scope["method"] in METHODS else "(unknown method)"
+    parts = [f"{method} {path} {status}"]
     if n_images := state.get("n_images"):
         parts.append(f"{n_images} image{'s' if n_images > 1 else ''}")
     parts.append(f"{1000 * seconds:.0f} ms")

@@ -19,6 +19,8 @@ MIB = 2**20
 # A progressive JPEG has about 10 scans. Each scan costs time for all pixels, but may have only a few bytes, so that a
 # small file may take hours to decode. https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf
 MAX_JPEG_SCANS = 100
+# The shorter side is resized to that of the model: a line of 60,000 x 1 pixels would become one of 13 million x 224.
+MAX_ASPECT = 100
 START_OF_SCAN = b"\xff\xda"
 LONGEST_NAME = 100
 
@@ -82,8 +84,10 @@ def decode(data: bytes, name: str, limits: Limits) -> Image.Image:
     check_size(len(data), name, limits)
     try:
         image = open_image(io.BytesIO(data))
-        check_cost(image, data, name, limits)
+        check_dimensions(image, name, limits)
+        check_scans(image, data, name)
         image.load()
+        check_dimensions(image, name, limits)  # an icon has another image inside
     except (UploadError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -118,13 +122,22 @@ def check_size(n_bytes: int, name: str, limits: Limits) -> None:
         raise UploadError(f"{shown(name)} is too large: send at most {mebibytes(limits.image_bytes)} per image", 413)
 
 
-def check_cost(image: Image.Image, data: bytes, name: str, limits: Limits) -> None:
-    """Raises UploadError if an opened image would take too much time or memory to decode."""
+def check_dimensions(image: Image.Image, name: str, limits: Limits) -> None:
+    """Raises UploadError if an opened image would take too much memory to decode or to resize."""
     width, height = image.size
     if width * height > limits.pixels:
         raise UploadError(
             f"{name} has too many pixels ({width:,} x {height:,}): send at most {limits.pixels:,} in total", 413
         )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise UploadError(
+            f"{name} has {width:,} x {height:,} pixels: crop it until one side is at most {MAX_ASPECT} times the other",
+            422,
+        )
+
+
+def check_scans(image: Image.Image, data: bytes, name: str) -> None:
+    """Raises UploadError if a JPEG would take too much time to decode."""
     if image.format in ("JPEG", "MPO") and data.count(START_OF_SCAN) > MAX_JPEG_SCANS:
         raise UploadError(f"{name} has more than {MAX_JPEG_SCANS} scans: send a JPEG that is not progressive", 422)
 

@@ -114,7 +114,7 @@ def test_what_is_given_up_is_not_run(make):
     assert runs.batches == [("a", [1]), ("a", [4])]
 
 
-def test_errors_are_results_and_the_thread_goes_on(make):
+def test_errors_are_results_and_the_thread_stays(make):
     _, batches = make()
     with batches.admit(4) as place:
         broken = place.submit("broken", 1)

@@ -29,6 +29,13 @@ FILES = {
 }
 
 
+def icon_of(inner: bytes) -> bytes:
+    """An icon of 32 x 32 pixels, by its header."""
+    icon = bytearray(encoded(noise(32, 32), "ICO", sizes=[(32, 32)]))
+    icon[14:18] = len(inner).to_bytes(4, "little")
+    return bytes(icon[: int.from_bytes(icon[18:22], "little")]) + inner
+
+
 class Reader:
     """Stands for a classifier: returns the pixels."""
 
@@ -74,14 +81,21 @@ def test_heic_too(tmp_path):
         (encoded(Image.new("L", (400, 251))), 413, "100,000"),
         (png_bomb(8_000, 8_000), 413, "8,000 x 8,000"),
         (scan_bomb(101), 422, "progressive"),
+        (encoded(Image.new("L", (1, 101))), 422, "1 x 101"),
         (encoded(Image.fromarray(np.full((3, 3), 7.5, np.float32)), "TIFF"), 422, "floats from 0 to 1"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_bad_uploads(data, status, fact):
     error = refused(data)
     assert error.status == status
     assert_facts(str(error), fact)
+
+
+def test_long_images_are_read_up_to_a_limit():
+    assert decode(encoded(Image.new("L", (200, 2))), "a.png", LIMITS).size == (200, 2)
+    inner = encoded(Image.new("RGB", (3000, 2)))
+    assert "3,000 x 2" in str(refused(icon_of(inner)))
 
 
 def test_a_name_cannot_break_the_line():
@@ -93,14 +107,9 @@ def test_a_name_cannot_break_the_line():
 
 def test_an_image_inside_another_is_limited(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    icon = bytearray(encoded(noise(32, 32), "ICO", sizes=[(32, 32)]))
-    inner = png_bomb(3_000, 3_000)
-    offset = int.from_bytes(icon[18:22], "little")
-    icon[14:18] = len(inner).to_bytes(4, "little")
-    icon = bytes(icon[:offset]) + inner
     with warnings.catch_warnings():
         limit_pillow(LIMITS)
-        error = refused(icon)
+        error = refused(icon_of(png_bomb(3_000, 3_000)))
     assert error.status == 413
     assert_facts(str(error), "100,000")
 
