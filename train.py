@@ -10,18 +10,17 @@ Config values are merged in this order, and later ones win: Dassl's defaults, th
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import threading
 from functools import partial
 
 import runtime  # noqa: F401  (makes dassl importable)
-from runtime import processes, run_page
+from runtime import processes, run_page, stop_signals
 from runtime.arguments import Parser, example
 from runtime.config_limits import check_limits
 from runtime.config_values import flat_keys, merge_pairs, merge_yaml  # noqa: F401
 from runtime.installation import find_config
-from runtime.user_errors import Terminated, exit_code
+from runtime.user_errors import exit_code
 
 FLAGS = {  # flag: (config key, help)
     "root": ("DATASET.ROOT", "folder with the datasets"),
@@ -343,17 +342,6 @@ def train_or_test(trainer, args) -> None:
             trainer.train()
 
 
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-def terminate(number, frame) -> None:
-    """Handles SIGTERM and SIGHUP: ends the run as Ctrl-C does."""
-    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the shutdown
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report that the loader processes were stopped, too
-    raise Terminated(number)
-
-
 def hide_os_errors(args) -> None:
     """Excepthook for threads that prints no OSError.
 
@@ -369,17 +357,10 @@ def main(argv=None) -> int:
     A user error becomes one line on stderr; with CLIPFIT_DEBUG=1 it keeps its traceback.
     """
     args = parse_args(argv)
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number, handler in handlers.items():
-        if handler != signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, terminate)
     threading.excepthook = hide_os_errors
-    try:
+    with stop_signals.handled():
         program = partial(exit_code, run, args, resume="The same command continues from the last checkpoint.")
         return processes.run(program)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
     model.predict(["a.jpg", "b.jpg"])
     model.save("cats_and_dogs")
     clipfit.load("cats_and_dogs").predict_proba(photos)
+    clipfit.show("output/mine")  # the page of a run
 
 `clipfit.methods()` lists the methods. `clipfit.NAME` is the estimator of a method, and `clipfit.Classifier("NAME")` the
 same with the name as a parameter. The command `clipfit` runs the programs. See docs/python.md.
@@ -15,13 +16,17 @@ same with the name as a parameter. The command `clipfit` runs the programs. See 
 from . import checkout
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "load", "methods"]
+__all__ = ["Classifier", "load", "methods", "show"]
 
 checkout.install()
 
 
 def __getattr__(name: str):
     """Imports the estimators on first use, as they need torch and scikit-learn."""
+    if name == "show":
+        from .page import show
+
+        return show
     if name in __all__:
         from . import registry
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import os
@@ -62,5 +63,9 @@ def run(name: str, argv: list[str]) -> int:
     """Runs a program as `python NAME.py ARGV` does. From now on, the checkout is first on `sys.path`."""
     sys.argv = [f"clipfit {name}", *argv]
     sys.path.insert(0, str(ROOT))
+    from runtime.installation import as_typed  # of the checkout; errors use it as well
+
+    format_help = argparse.ArgumentParser.format_help
+    argparse.ArgumentParser.format_help = lambda parser: as_typed(format_help(parser))
     file = programs()[name].relative_to(ROOT)
     return importlib.import_module(".".join(file.with_suffix("").parts)).main()

@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from .installation import as_typed
+
 SHOW = Path(__file__).resolve().parent.parent / "tools" / "show.py"
 NEEDED = ("jinja2", "matplotlib", "pandas")
 
@@ -28,7 +30,7 @@ def write(folder: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     except KeyboardInterrupt:  # the run itself is complete
-        print(f"Note: no page of the run; to write it: python tools/show.py {folder}")
+        print(as_typed(f"Note: no page of the run; to write it: python tools/show.py {folder}"))
         return
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    print(lines[-1] if done.returncode == 0 else f"Note: no page of the run: {lines[-1]}")
+    print(lines[-1] if done.returncode == 0 else as_typed(f"Note: no page of the run: {lines[-1]}"))

@@ -11,7 +11,7 @@ import sys
 import urllib.error
 from pathlib import Path
 
-from .installation import INSTALLED, ROOT
+from .installation import INSTALLED, ROOT, as_typed
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 # "pillow>=10.3,<14  # import PIL": the package, and the name of its module if they differ
@@ -100,9 +100,9 @@ def cause(error: BaseException, kind: type) -> BaseException | None:
 
 
 def complain(text: str) -> None:
-    """Prints to stderr, if it can still be written to."""
+    """Prints to stderr, if it can still be written to. Programs are named as the user typed them."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(as_typed(text), file=sys.stderr, flush=True)
     except OSError:
         discard(sys.stderr)
 

@@ -136,12 +136,11 @@ class LinearProbe(ClipTrainer):
 
     def model_inference(self, image):
         with self.autocast():
-            if self.text_cache.tuned is None:
-                self.text_cache.tuned = self.classifier()
+            text = self.text_of_evaluation()
             features = self.encode_image(image) if UNSEEN in self.rows else self.head_features(image)
-            return self.classify(features, *self.text_cache.tuned)
+            return self.classify(features, *text)
 
-    def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def compute_text(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns weight (n_cls, D) and bias (n_cls,) for the classes of this run.
 
         If the head has all of them, these are its own. Otherwise logits are cosine similarities times the logit scale:

@@ -174,9 +174,8 @@ class MMRL(ClipTrainer):
         if not self.fuses:
             return super().model_inference(image)
         with self.autocast():
-            if self.text_cache.tuned is None:
-                self.text_cache.tuned = self.text_features()
-            return self.fused(*(self.logits(f, self.text_cache.tuned) for f in self.both_features(image)))
+            text = self.text_of_evaluation()
+            return self.fused(*(self.logits(f, text) for f in self.both_features(image)))
 
     def before_load(self, state):
         """Decides whether predictions use both features: for the dataset and the classes that were trained on."""

@@ -9,6 +9,7 @@ import pytest
 
 from clipfit import command
 from tests.fork_server import python
+from tests.user_errors import assert_user_error
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +35,15 @@ def test_a_program_has_the_name_of_the_command():
         [python(), "-m", "clipfit", "prepare-data", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0 and "usage: clipfit prepare_data" in done.stdout, done.stderr
+    assert "python tools/" not in done.stdout and "\nclipfit prepare_data " in done.stdout
+
+
+def test_an_error_names_programs_as_the_user_does():
+    done = subprocess.run(
+        [python(), "-m", "clipfit", "backbones", "--find", "no such"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert_user_error(done, "'no such'", "clipfit backbones")
 
 
 @pytest.mark.parametrize(

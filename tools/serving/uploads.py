@@ -91,7 +91,8 @@ def decode(data: bytes, name: str, limits: Limits) -> Image.Image:
     except (UploadError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise UploadError(f"{name} is not an image: send a JPEG, PNG, WebP or another common format", 415) from error
+        message = f"{name} is not an image ({error}): send a JPEG, PNG, WebP or another common format"
+        raise UploadError(message, 415) from error
     except Image.DecompressionBombError as error:
         raise UploadError(f"{name} has too many pixels: send at most {limits.pixels:,}", 413) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...

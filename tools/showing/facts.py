@@ -77,8 +77,10 @@ def training_images(record: dict) -> str:
 
 
 def command(run: ShownRun) -> str:
-    """Returns the command line of a run; "" if it was not started by train.py."""
+    """Returns the command line of a run; "" if it was not started by train.py or `clipfit train`."""
     words = [str(word) for word in run.record.get("command") or ()]
+    if words and words[0] == "clipfit train":  # as clipfit/command.py sets it
+        return shlex.join(["clipfit", "train", *words[1:]])
     if not words or Path(words[0]).name != "train.py":
         return ""
     return shlex.join(["python", *words])

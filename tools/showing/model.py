@@ -94,7 +94,8 @@ class Model:
             learned = "after" if self.inserts_tokens() else "end"
             after = rollout(self.attention(images, tuned=True), dataclasses.replace(grid, learned=learned))
             after = after.cpu().numpy()
-        return list(zip(map(self.picture, images), before, after, strict=True))
+        pictures = [picture(image, trainer.cfg.INPUT) for image in images]
+        return list(zip(pictures, before, after, strict=True))
 
     def grid(self, images: torch.Tensor, maps: list[torch.Tensor]) -> Grid:
         """Returns the grid of the patches of the frozen image encoder, given its attention matrices."""
@@ -116,9 +117,9 @@ class Model:
         inserted = self.trainer._insertions("image").get("inserted", {})
         return any(TOKENS in block for block in inserted.values())
 
-    def picture(self, image: torch.Tensor) -> Image.Image:
-        """Returns the picture of an input (3, side, side) of the model."""
-        section = self.trainer.cfg.INPUT
-        mean, std = (torch.tensor(values)[:, None, None] for values in (section.PIXEL_MEAN, section.PIXEL_STD))
-        pixels = ((image.cpu() * std + mean).clamp(0, 1) * 255).round().byte()
-        return Image.fromarray(pixels.movedim(0, -1).numpy())
+
+def picture(image: torch.Tensor, section) -> Image.Image:
+    """Returns the picture of an input (3, side, side) of the model. `section` is cfg.INPUT of the run."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (section.PIXEL_MEAN, section.PIXEL_STD))
+    pixels = ((image.cpu() * std + mean).clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(pixels.movedim(0, -1).numpy())

@@ -465,6 +465,15 @@ class TunedClip:
     def model_inference(self, image):
         """Returns logits (B, n_cls). Text features are computed once per evaluation."""
         with self.autocast():
-            if self.text_cache.tuned is None:
-                self.text_cache.tuned = self.text_features()
-            return self.logits(self.encode_image(image), self.text_cache.tuned)
+            text = self.text_of_evaluation()
+            return self.logits(self.encode_image(image), text)
+
+    def text_of_evaluation(self):
+        """Returns what predictions need of the text, computed at the first call after a change: `compute_text`."""
+        if self.text_cache.tuned is None:
+            self.text_cache.tuned = self.compute_text()
+        return self.text_cache.tuned
+
+    def compute_text(self):
+        """Returns the text features (n_cls, E), or what else `model_inference` needs of the text."""
+        return self.text_features()

@@ -137,16 +137,16 @@ def open_image(file) -> Image.Image:
     return Image.open(file, formats=("HEIF",))
 
 
-def unidentified(file) -> OSError:
+def unidentified(file) -> UnidentifiedImageError:
     """Returns the error for a file that no decoder knows: what it is instead of an image, and the remedy."""
     head = first_bytes(file, 1024)
-    error = OSError("it has none of the formats that are read, or its first bytes are damaged")
+    error = UnidentifiedImageError("it has none of the formats that are read, or its first bytes are damaged")
     if not head:
-        error = OSError("the file is empty")
+        error = UnidentifiedImageError("the file is empty")
     elif re.match(rb"\s*<(!doctype|html)", head, re.IGNORECASE):
-        error = OSError("it is a web page, as a failed download leaves it")
+        error = UnidentifiedImageError("it is a web page, as a failed download leaves it")
     elif is_text(head):
-        error = OSError("it is a text file")
+        error = UnidentifiedImageError("it is a text file")
         error.remedy = "give an image instead"
     return error
 

@@ -29,6 +29,7 @@ def test_one_image_has_no_interval():
 def test_the_command_is_quoted_for_a_shell():
     run = shown(command=["train.py", "--root", "my data", "DATASET.TEMPLATE", "a photo of a {}."])
     assert facts.command(run) == "python train.py --root 'my data' DATASET.TEMPLATE 'a photo of a {}.'"
+    assert facts.command(shown(command=["clipfit train", "--root", "my data"])) == "clipfit train --root 'my data'"
     assert facts.command(shown(command=["/usr/bin/pytest", "-q"])) == ""
 
 

@@ -176,6 +176,12 @@ class Classifier:
         with torch.no_grad(), self.trainer.autocast():
             return self.trainer.text_features().float().cpu()
 
+    def encode_text(self) -> None:
+        """Encodes the text of the classes now, which otherwise the first prediction does, if it needs no image."""
+        if not self.trainer.image_conditioned_text:
+            with torch.no_grad(), self.trainer.autocast():
+                self.trainer.text_of_evaluation()
+
     def prepare(self, image) -> torch.Tensor:
         """Returns the input tensor (3, side, side) of one image. `image` is as in `predict`."""
         description = f"{type(image).__name__} {tuple(getattr(image, 'shape', ()))} {getattr(image, 'dtype', '')}"

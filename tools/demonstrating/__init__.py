@@ -1,0 +1,1 @@
+"""Parts of tools/demo.py: a page to try a run in."""
