@@ -9,7 +9,7 @@ import os
 
 from torchvision import transforms as T
 
-from dassl.utils.memory import free_memory
+from runtime.machine import free_memory
 
 from .byte_batch import as_bytes, split_transform
 from .shared_store import SharedStore, key_of
