@@ -134,7 +134,7 @@ class Trainer:
         return loss.item()
 
     def train(self, images, attributes):
-        bar = tqdm(range(self.steps), desc="train", unit="step")
+        bar = tqdm(range(self.steps), desc="train", unit="step", disable=None)
         for i in bar:
             loss = self.step(images, attributes)
             if i % 20 == 0:
@@ -180,7 +180,7 @@ class Trainer:
 def draw(n, seed):
     """Draws n images; returns them and their attributes, and shows a progress bar."""
     artist = Artist()
-    starts = tqdm(range(0, n, DRAW), desc="draw", unit=f"x{DRAW} images")
+    starts = tqdm(range(0, n, DRAW), desc="draw", unit=f"x{DRAW} images", disable=None)
     chunks = [artist.draw(min(DRAW, n - i), seed=seed * 10**6 + i) for i in starts]
     return tuple(torch.cat(tensors) for tensors in zip(*chunks, strict=True))
 

@@ -25,6 +25,6 @@ def find_unreadable(paths, read=read_image) -> dict:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a large image that is read
-        progress = {"total": len(paths), "desc": "Reading", "unit": "image", "leave": False, "disable": None}
-        reasons = list(tqdm(pool.map(reason, paths), **progress))
+        found = pool.map(reason, paths)
+        reasons = list(tqdm(found, total=len(paths), desc="Reading", unit="image", leave=False, disable=None))
     return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}

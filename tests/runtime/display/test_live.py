@@ -168,5 +168,13 @@ def test_no_display_where_lines_cannot_be_redrawn(environ):
     assert result.lines == ["None"]
 
 
+def test_no_display_without_utf_8():
+    def program():
+        sys.stdout.reconfigure(encoding="ascii")
+        return print(display.terminal()) or 0
+
+    assert terminal.run(program).lines == ["None"]
+
+
 def test_no_display_in_a_pipe(capsys):
     assert display.terminal() is None
