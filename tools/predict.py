@@ -100,10 +100,13 @@ def classify(classifier, paths: list[str], batch_size: int, top: int, coverage: 
 
 def check_writable(path: str) -> None:
     """Raises OSError if the output file cannot be written. Called before the images are classified."""
-    folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder: give a file to write")
-    os.makedirs(folder, exist_ok=True)
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(folder):  # it is created with the file
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{path} cannot be written: {folder} is a file")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"no permission to write in {folder}")
 

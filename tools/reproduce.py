@@ -22,12 +22,12 @@ from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools import sweep  # noqa: E402
 from tools.reproducing import rehearsal  # noqa: E402
-from tools.reproducing.missing_data import split_by_data  # noqa: E402
 from tools.reproducing.plan import Plan, plan_studies  # noqa: E402
 from tools.reproducing.studies import ALL, has_method, read_studies, select  # noqa: E402
 from tools.reproducing.traces import traced_folders, without_trace  # noqa: E402
 from tools.sweeping import console  # noqa: E402
 from tools.sweeping.methods import registered_methods  # noqa: E402
+from tools.sweeping.missing_data import split_by_data  # noqa: E402
 
 OUTPUT = "output"
 ONLY_SWEEP = {  # options that studies do not have, and what they have instead

@@ -226,6 +226,7 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
     if args.slurm is not None:
         return submit_or_report(args, expected, states, at_a_time, finish)
     to_run = [job for job in jobs if states[job].status != "finished"]
+    check_data(to_run)
     choosing.write_choices(jobs)
     forked = [] if args.gpus_per_job > 1 else [expected[job] for job in to_run]  # torchrun starts new processes
     with Launcher(forked, slots[0]) as launcher:
@@ -240,6 +241,15 @@ def run_or_show(args, jobs, expected=None, finish=print_results) -> int:
             to_run = add_tests(expected, states)
             choosing.write_choices(to_run)
     return finish(states, args)
+
+
+def check_data(jobs: list) -> None:
+    """Raises FileNotFoundError if no job can run, since all their datasets are missing."""
+    from tools.sweeping.missing_data import split_by_data
+
+    runnable, missing = split_by_data(jobs)
+    if missing and not runnable:
+        raise FileNotFoundError("; ".join(missing))
 
 
 def add_tests(expected: dict, states: dict) -> list:

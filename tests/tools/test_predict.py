@@ -225,3 +225,12 @@ def test_what_is_no_image(call, tmp_path):
     text.write_text("Buy milk.\n")
     assert_user_error(call(text), text, "text file")
     assert_user_error(call(text.parent), text.parent, "1 .txt", ".jpg")
+
+
+def test_an_output_folder_is_not_created_before_there_is_something_to_write(call, tmp_path):
+    path = sorted(call.images.rglob("*.PNG"))[0]
+    assert_user_error(call(tmp_path / "nothing.jpg", "--csv", tmp_path / "new" / "a.csv"), "nothing.jpg")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    assert_user_error(call(path, "--csv", tmp_path / "file" / "a.csv"), tmp_path / "file")
+    assert call(path, "--csv", tmp_path / "new" / "a.csv")[0] == 0 and (tmp_path / "new" / "a.csv").is_file()
