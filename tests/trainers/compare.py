@@ -45,7 +45,8 @@ def assert_same_loss_and_gradients(trainer, plain, least=0.01):
     expected = plain.set_gradients(image, label)
     assert terms.keys() == expected.keys()
     for name in terms:
-        assert terms[name].item() == pytest.approx(expected[name].item(), rel=2e-5), name
+        # In fp32, 1 - cosine is exact to about 2e-7, times the weight of the loss term
+        assert terms[name].item() == pytest.approx(expected[name].item(), rel=2e-5, abs=3e-6), name
         assert terms[name].item() > least, name
     train_step(trainer, batch)
     for name, p in plain.parameters.items():

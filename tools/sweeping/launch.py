@@ -88,14 +88,21 @@ def modules(expected: list[dict]) -> list[str]:
     if loaded_plugins:
         return [*PACKAGES]
     revision = "trainers.common.runs.provenance:git_revision"  # that of the code, which may change during the sweep
-    return [*PACKAGES, "train", "datasets", *trainers.modules(), revision, *pixel_loops(expected)]
+    return [*PACKAGES, "train", "datasets", *trainers.modules(), revision, *of_the_loader(expected)]
 
 
-def pixel_loops(expected: list[dict]) -> list[str]:
-    """Returns the function that loads the compiled loops, if a job has images that are large enough for them."""
+def of_the_loader(expected: list[dict]) -> list[str]:
+    """Returns the functions that prepare loading images: `reserve` reserves memory for test images that jobs share,
+    `preload` loads the compiled loops if a job has images that are large enough for them.
+
+    Raises ValueError if the environment variable with the limit of that memory is no number.
+    """
     with contextlib.suppress(ImportError):  # they are part of the bundled Dassl only
-        from dassl.data.fast_loader import fast_pixels
+        from dassl.data.fast_loader import fast_pixels, shared_images
 
+        shared_images.limit()
+        functions = [shared_images.reserve]
         if any(min(record["settings"]["INPUT.SIZE"]) >= fast_pixels.SMALLEST for record in expected):
-            return [f"{fast_pixels.__name__}:{fast_pixels.preload.__name__}"]
+            functions.append(fast_pixels.preload)
+        return [f"{function.__module__}:{function.__name__}" for function in functions]
     return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -42,15 +41,15 @@ def search_c(accuracy: Callable[[float], float]) -> float:
 
     In a tie, the first of the seven wins, which is the largest, and the smaller one of a round.
     """
-    best = max((10.0**exponent for exponent in (6, 4, 2, 0, -2, -4, -6)), key=accuracy)
-    left, right = 0.1 * best, 10 * best
+    exponent = max((6, 4, 2, 0, -2, -4, -6), key=lambda exponent: accuracy(10.0**exponent))
+    left, right = exponent - 1, exponent + 1
     for _ in range(8):
-        middle = math.sqrt(left * right)  # halfway between their logarithms
-        if accuracy(left) < accuracy(right):
-            best, left = right, middle
+        middle = (left + right) / 2
+        if accuracy(10.0**left) < accuracy(10.0**right):
+            exponent, left = right, middle
         else:
-            best, right = left, middle
-    return best
+            exponent, right = left, middle
+    return 10.0**exponent
 
 
 def weights(classifier) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from .datasets import build_dataset
 from .fast_loader import fast_pixels
 from .fast_loader.image_cache import image_cache
 from .fast_loader.loader import Loader, start_method
+from .fast_loader.shared_images import shared_images
 from .samplers import build_sampler
 from .transforms import build_transform, check_input
 
@@ -45,8 +46,6 @@ def build_data_loader(
     cache = None
     if not once and isinstance(dataset, DatasetWrapper) and (num_workers == 0 or start_method() == "fork"):
         cache = dataset.cache = image_cache(cfg.DATALOADER.CACHE_GB, cfg.INPUT.EXIF_ORIENTATION, cfg.INPUT.CROP_BORDER)
-        if cache is not None:
-            cache.add(item.impath for item in data_source)
     loader = Loader(
         dataset,
         num_workers=num_workers,
@@ -104,7 +103,7 @@ class DataManager:
             )
 
         def test_loader(data_source, once):
-            return build_data_loader(
+            loader = build_data_loader(
                 cfg,
                 sampler_type=cfg.DATALOADER.TEST.SAMPLER,
                 data_source=data_source,
@@ -114,6 +113,10 @@ class DataManager:
                 dataset_wrapper=dataset_wrapper,
                 once=once,
             )
+            if custom_tfm_test is None and dataset_wrapper is None:
+                shared = shared_images(tfm_test, cfg.INPUT.EXIF_ORIENTATION, cfg.INPUT.CROP_BORDER)
+                loader.dataset.shared = shared
+            return loader
 
         options_x, options_u = cfg.DATALOADER.TRAIN_X, cfg.DATALOADER.TRAIN_U
         options_u = options_x if options_u.SAME_AS_X else options_u

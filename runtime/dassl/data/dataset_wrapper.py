@@ -21,6 +21,7 @@ class DatasetWrapper(Dataset):
     """
 
     cache = None  # the ImageCache to read images from; None: read files
+    shared = None  # the SharedImages of the jobs of a sweep, for `transform`; None: read and transform images
 
     def __init__(self, cfg, data_source, transform=None, is_train=False):
         self.cfg = cfg
@@ -53,7 +54,7 @@ class DatasetWrapper(Dataset):
         plain = parts is None or type(self).__getitem__ is not DatasetWrapper.__getitem__
         rows = getattr(indices, "rows", None)
         if rows is None:
-            items = [self[index] if plain else self._item(index, parts[0]) for index in indices]
+            items = [self[index] if plain else self._item(index, parts[0], shared=self.shared) for index in indices]
         else:
             numbers = range(len(indices))[rows]
             # The others have random numbers too, whose order is that of the images
@@ -64,10 +65,12 @@ class DatasetWrapper(Dataset):
             items = [{**item, "batch_size": len(indices)} for item in items]
         return items if plain else Images(items, tail=parts[1])
 
-    def _item(self, idx: int, transform, blank: bool = False) -> dict:
+    def _item(self, idx: int, transform, blank: bool = False, shared=None) -> dict:
         item = self.data_source[idx]
-        img0 = self._blank(item.impath) if blank else self._read(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
+        if shared is not None and not self.return_img0:
+            return {**output, "img": shared.image(item.impath, lambda: transform(self._read(item.impath)))}
+        img0 = self._blank(item.impath) if blank else self._read(item.impath)
         if transform is None:
             output["img"] = img0
         elif isinstance(transform, (list, tuple)):

@@ -1,9 +1,14 @@
 """A PIL image that uses pixels in memory without copying them."""
 
+import pickle
+import struct
+
 import numpy as np
 from PIL import Image
 
 from . import fast_pixels
+
+HEADER = struct.Struct("<II")  # width, height
 
 
 class StoredImage(Image.Image):
@@ -68,3 +73,15 @@ def stored(image: Image.Image) -> Image.Image:
     if fast_pixels.loops is None or isinstance(image, StoredImage):
         return image
     return StoredImage(image.tobytes(), image.size, image.info)
+
+
+def parts_of(size: tuple[int, int], pixels, info: bytes) -> tuple:
+    """Returns an image as parts of a byte string: its size, the pixels (H, W, 3) uint8, and its pickled `info`."""
+    return HEADER.pack(*size), pixels, info
+
+
+def from_bytes(value: memoryview) -> StoredImage:
+    """Returns the image of a byte string of such parts, without copying the pixels."""
+    size = HEADER.unpack_from(value)
+    end = HEADER.size + 3 * size[0] * size[1]
+    return StoredImage(value[HEADER.size : end], size, pickle.loads(value[end:]))
