@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+from python_multipart.exceptions import FormParserError
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from tools.serving.batches import Busy
-from tools.serving.uploads import Limits, UploadError, check_size, mebibytes, shown
+from tools.serving.uploads import Limits, UploadError, check_size, mebibytes, reason, shown
 
 FIELD = "images"
 MAX_FIELDS = 10  # other fields are an error, which names the first
@@ -117,9 +118,10 @@ async def read_form(request: Request, body: Body, limits: Limits) -> list[Upload
     parser.spool_max_size = limits.request_bytes + 1  # never reached
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        status = 413 if error.message.startswith("Too many") else 400
-        raise UploadError(f"the form cannot be read ({error.message.rstrip('.')}): {HOW}", status) from error
+    except (MultiPartException, FormParserError) as error:  # older versions of starlette pass on the latter
+        message = getattr(error, "message", "") or str(error)
+        status = 413 if message.startswith("Too many") else 400
+        raise UploadError(f"the form cannot be read ({reason(message)}): {HOW}", status) from error
     try:
         if not parser.is_complete:
             raise UploadError(f"the form ends before its last boundary: {HOW}")

@@ -143,9 +143,9 @@ def check_scans(image: Image.Image, data: bytes, name: str) -> None:
         raise UploadError(f"{name} has more than {MAX_JPEG_SCANS} scans: send a JPEG that is not progressive", 422)
 
 
-def reason(error: Exception) -> str:
-    """Returns the message of a decoder's error in one short line."""
-    return printable(" ".join(str(error).split()) or type(error).__name__)[:200]
+def reason(error) -> str:
+    """Returns the message of an error of a library in one short line."""
+    return printable(" ".join(str(error).split()).rstrip(".") or type(error).__name__)[:200]
 
 
 def shown(name: str) -> str:
