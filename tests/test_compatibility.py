@@ -253,7 +253,7 @@ def test_files_of_a_report(run, tmp_path):
     pytest.importorskip("matplotlib")
     report.main([str(run), "--out", str(tmp_path / "report")])
     names = {path.name for path in (tmp_path / "report").iterdir()}
-    assert {"report.html", "report.md", "results.csv", "runs.csv", "tables", "plots"} >= names
+    assert {"report.html", "report.md", "results.csv", "runs.csv", "tables", "plots", "written.json"} >= names
     assert {"report.html", "report.md", "results.csv", "runs.csv", "tables"} <= names
 
 

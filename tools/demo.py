@@ -11,7 +11,6 @@ given, and asks nothing from other servers. Images are not kept: an upload is de
 requirements-serve.txt and requirements-demo.txt. See docs/demo.md.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,12 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401  (makes dassl importable)
 from runtime import stop_signals  # noqa: E402
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.classifier_options import add_options  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser)
     parser.add_argument("--uncalibrated", action="store_true", help="show the model's own probabilities")
     parser.add_argument("--root", default="", help="folder with the datasets, for examples (default: that of the run)")

@@ -104,10 +104,7 @@ def matches(condition, value) -> bool:
 
 
 def main(argv=None) -> int:
-    sys.path.insert(0, str(CONFIGS.parent))  # not on import: a user's Python keeps its path
-    from runtime.arguments import Parser
-
-    parser = Parser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", action="store_true", help="list the methods that have a recipe")
     parser.add_argument("method", nargs="?", help="CLIPFit, CoOp, ...")
     parser.add_argument("protocol", nargs="?", help="base2new, fewshot, cross_dataset, domain_shift or retrieval")

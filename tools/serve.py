@@ -9,7 +9,6 @@ RUN and its options are those of tools/predict.py, and so are the probabilities.
 /docs describes the requests. Ctrl-C or SIGTERM stops the service when it has answered the requests that it has begun.
 """
 
-import argparse
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import trainers  # noqa: E402, F401, I001  (makes dassl importable, so it comes first)
 
+from runtime.arguments import Parser  # noqa: E402
 from runtime.user_errors import Terminated, exit_code  # noqa: E402
 from tools.classifier_options import add_options  # noqa: E402
 from tools.predicting.calibration import use_calibration  # noqa: E402
@@ -26,7 +26,7 @@ from tools.serving.uploads import MIB, Limits, limit_pillow  # noqa: E402
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_options(parser)
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine (default: 127.0.0.1)")

@@ -64,9 +64,16 @@ def test_a_user_error_is_one_line():
 
 
 def test_a_failed_run_gives_exit_code_1(tmp_path):
+    argv = ("digits", "1", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"))
+    done = call("scripts/clipfit/base2new.sh", *argv, "--", "OPTIM.NAME", "none")
+    assert done.returncode == 1
+    (log,) = (tmp_path / "out" / "train_base").rglob("console.log")
+    for text in (log.read_text(), done.stdout):  # the reason is in the log and at the end
+        assert "OPTIM.NAME" in text
+
+
+def test_missing_images_start_no_run(tmp_path):
     argv = ("folder", "1", "--data", str(tmp_path / "none"), "--output", str(tmp_path / "out"), "--backbone", "micro")
     done = call("scripts/clipfit/base2new.sh", *argv)
-    assert done.returncode == 1
-    run = "none/shots_16/CLIPFit/micro_ep100/seed1"
-    assert (tmp_path / "out" / "train_base" / run / "console.log").is_file()
-    assert str(tmp_path / "none") in done.stdout  # in the log and in the reason at the end
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    assert str(tmp_path / "none") in done.stdout + done.stderr

@@ -44,6 +44,9 @@ def make_dassl(folder: Path) -> Path:
     if DASSL:
         return Path(DASSL)
     shutil.copytree(ROOT / "runtime" / "dassl", folder / "dassl", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "runtime").mkdir()  # what it imports from there
+    for name in ("machine.py", "decimals.py"):
+        shutil.copy(ROOT / "runtime" / name, folder / "runtime" / name)
     shutil.copy(STAND_IN / "lr_scheduler.py", folder / "dassl" / "optim" / "lr_scheduler.py")
     evaluator = folder / "dassl" / "evaluation" / "evaluator.py"
     evaluator.write_text(evaluator.read_text().replace(":.2f}%", ":.1f}%"))
