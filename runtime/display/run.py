@@ -119,7 +119,7 @@ def data(trainer) -> str:
     if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
         parts.append(f"{cfg.DATASET.SUBSAMPLE_CLASSES} classes")
     if cfg.DATASET.NUM_SHOTS > 0:
-        parts.append(f"{cfg.DATASET.NUM_SHOTS} shots")
+        parts.append("1 shot" if cfg.DATASET.NUM_SHOTS == 1 else f"{cfg.DATASET.NUM_SHOTS} shots")
     if cfg.SEED >= 0:
         parts.append(f"seed {cfg.SEED}")
     dataset = getattr(getattr(trainer, "dm", None), "dataset", None)

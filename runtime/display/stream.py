@@ -41,15 +41,15 @@ class Stream:
             *lines, self._text = (self._text + text).replace("\r\n", "\n").split("\n")
             for line in lines:
                 self._end(line)
-            before, overwritten, newest = self._text.rpartition("\r")
-            if overwritten:
-                self._text = "\r" + newest
+            if "\r" in self._text:
+                newest = newest_text(self._text)
+                self._text = "\r" + newest + ("\r" if self._text.endswith("\r") else "")
                 self._display.bar = ESCAPES.sub("", newest).strip()
         return len(text)
 
     def _end(self, line: str) -> None:
-        _, overwritten, newest = line.rpartition("\r")
-        if overwritten:
+        newest = newest_text(line)
+        if "\r" in line:
             self._display.bar = ""
             newest = ESCAPES.sub("", newest).strip()
             if not newest or is_tqdm_bar(newest):
@@ -63,3 +63,8 @@ class Stream:
 
     def flush(self) -> None:
         self.raw.flush()
+
+
+def newest_text(line: str) -> str:
+    """Returns what a terminal shows of a line: 2/9 for "1/9\\r2/9" and for "1/9\\r2/9\\r"."""
+    return line.rstrip("\r").rpartition("\r")[2]

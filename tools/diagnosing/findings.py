@@ -36,7 +36,7 @@ def findings_of(name: str, check: Callable[[], Iterator[Finding]]) -> list[Findi
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found.extend(check())
-    except Exception as error:  # a broken library can raise anything
+    except (Exception, SystemExit) as error:  # a broken library can raise anything
         found.append(Finding(f"{name}: not checked ({explain(error)})", NOTE))
     return found
 

@@ -120,7 +120,7 @@ def imports() -> Iterator[Finding]:
         command = f"pip uninstall {package.name}; {install_command(ROOT / REQUIRED)}"
         try:
             module = importlib.import_module(package.module)
-        except Exception as error:  # of the dynamic linker, or of versions that do not fit
+        except (Exception, SystemExit) as error:  # of the dynamic linker, or of versions that do not fit
             text = f"{package.name} is installed, but cannot be imported: {explain(error)}"
             yield Finding(text, ERROR, command)
             return

@@ -1,5 +1,7 @@
 """The table of accuracy and cost that answers which method to take."""
 
+from tools.shots import shots_text
+
 from .details import Block, Detail
 from .rank_tests import LEVEL, datasets_needed
 from .ranks import Ranking
@@ -22,7 +24,7 @@ ONE_SEED = (
 
 
 def title_of(ranking: Ranking) -> str:
-    metric = f"{ranking.column} shots" if ranking.column.isdigit() else ranking.column
+    metric = shots_text(ranking.column) if ranking.column.isdigit() else ranking.column
     return f"{metric}, {len(ranking.datasets)} datasets"
 
 

@@ -9,6 +9,8 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
+from tools.shots import shots_text
+
 from .details import Block, Curve, Detail, Panel
 from .labels import setting_name, shorten, value_text
 from .rows import UNKNOWN, Row, is_chosen
@@ -152,7 +154,7 @@ def curves_of_columns(table: Table, group: Group, line: Line) -> list[Curve]:
 
 
 def metric(table: Table, column: str) -> str:
-    return f"{column} shots" if table.key.protocol == "fewshot" else column
+    return shots_text(column) if table.key.protocol == "fewshot" else column
 
 
 def points(group: Group, line: Line, column: str) -> list[tuple]:

@@ -19,6 +19,8 @@ from .run_pages import page_of
 
 FILE = "written.json"  # {"content": digest, "files": {name: digest}}
 PAGE = "report.html"
+CODE = ("datasets", "runtime", "tools", "trainers")  # folders with the code that the files depend on
+SUFFIXES = (".py", ".j2", ".css", ".js")
 PACKAGES = ("matplotlib", "jinja2", "pandas", "numpy")  # what the files depend on, in addition to the code
 
 
@@ -50,7 +52,7 @@ def file_digest(path: Path) -> str:
 def content_digest(report, out: Path) -> str:
     """Returns the digest of all that the files depend on: the report, the pages they link to, code and packages."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in (ROOT / "tools").rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")):
+    for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES):
         digest.update(path.read_bytes())
     digest.update(repr([sys.version, *map(installed, PACKAGES)]).encode())
     pages = [os.path.relpath(page_of(run), out) for run in report.runs if page_of(run).is_file()]

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 from runtime.user_errors import error_code
-from tools.shots import shots_name
+from tools.shots import shots_name, shots_text
 
 from . import console
 from .choosing import waiting_tests
@@ -33,7 +33,7 @@ def print_settings(jobs: list[Job]) -> None:
             varied[row][key][value] = None
     for row, names in datasets.items():
         method, configuration = row
-        print(f"{method} on {', '.join(names)}, {', '.join(shots[row])} shots: {configuration}")
+        print(f"{method} on {', '.join(names)}, {shots_text(*shots[row])}: {configuration}")
         for key, values in varied[row].items():
             print(f"    {key}: {', '.join(values)}")
 

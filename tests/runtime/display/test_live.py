@@ -84,6 +84,19 @@ def test_bars_of_tqdm_are_in_the_display(columns):
         assert any("2/3" in frame for frame in result.frames)
 
 
+def test_lines_that_end_with_a_carriage_return():
+    def block(live):
+        for number in (1, 2):
+            print(f"{number}/2 files", end="\r")
+            wait_for_frame()
+            assert live.bar == f"{number}/2 files"
+        print()
+        sys.stdout.write("all files\r")
+
+    result = shown(block)
+    assert result.lines == ["2/2 files", "all files", "after it"]
+
+
 def test_a_long_line_is_wrapped_by_the_terminal_only():
     path = "/a folder/" + "with-a-long-name" * 5
     result = shown(lambda live: print(path), columns=40)

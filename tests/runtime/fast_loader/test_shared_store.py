@@ -1,6 +1,8 @@
 """A store in shared memory gives what was put there, in every process, also after a process was killed."""
 
+import fcntl
 import os
+import resource
 import signal
 import time
 
@@ -126,3 +128,26 @@ def test_the_lock_has_no_low_file_descriptor():
     lock.file.close()
     with pytest.raises(OSError):
         os.fstat(number)
+
+
+def test_a_low_limit_of_open_files():
+    def share():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILE_FROM // 2, FILE_FROM // 2))
+        store = SharedStore(1000)
+        assert ended(in_child(lambda: store.put(key_of("a"), b"1"))) == 0
+        assert bytes(store.get(key_of("a"))) == b"1"
+
+    assert ended(in_child(share)) == 0
+
+
+def test_ctrl_c_while_the_lock_is_awaited(monkeypatch):
+    lock = ProcessLock()
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "lockf", interrupt)
+        with pytest.raises(KeyboardInterrupt), lock:
+            pass
+    assert lock.threads.acquire(timeout=1)

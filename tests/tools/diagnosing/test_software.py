@@ -111,3 +111,11 @@ def test_an_error_in_a_check_is_a_note_and_keeps_what_was_found(capsys):
     assert capsys.readouterr() == ("", "")
     (odd,) = findings_of("x", lambda: 1 / 0)
     assert "ZeroDivisionError" in odd.text
+    (end,) = findings_of("y", lambda: sys.exit(3))
+    assert end.state == NOTE and "SystemExit" in end.text
+
+
+def test_a_package_that_ends_python_when_it_is_imported(monkeypatch):
+    monkeypatch.setattr(software.importlib, "import_module", lambda name: sys.exit(3))
+    (finding,) = software.imports()
+    assert finding.state == ERROR and "torch" in finding.text and "SystemExit" in finding.text

@@ -1,6 +1,7 @@
 """The files of a report are written again only if they would differ, or were changed."""
 
 import json
+import shutil
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_other_options_and_other_code_write_it_again(root, monkeypatch):
     assert command.main([str(root), "--ranks", "--published"]) in (0, 1) and times(root) == after
     monkeypatch.setattr(written, "installed", lambda package: "another version")
     assert command.main([str(root), "--ranks", "--published"]) in (0, 1) and times(root) != after
+
+
+@pytest.mark.parametrize("file", ["runtime/decimals.py", "trainers/common/runs/record_schema.py", "tools/report.py"])
+def test_changed_code_writes_it_again(root, file, tmp_path_factory, monkeypatch):
+    """Rounding, names of methods and others are outside of tools/, too."""
+    report, out = command.build(command.parse_args([str(root)])), root / "report"
+    code = tmp_path_factory.mktemp("code")
+    for folder in written.CODE:
+        shutil.copytree(written.ROOT / folder, code / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(written, "ROOT", code)
+    assert written.is_written(report, out)
+    with open(code / file, "a") as changed:
+        changed.write("# changed")
+    assert not written.is_written(report, out)
 
 
 def test_the_digest_covers_all_that_files_depend_on(root):

@@ -105,7 +105,7 @@ def test_settings_are_printed(sandbox, capsys):
     expected = {  # start of the line: facts in its rest
         "CLIPFit on dtd, sun397, 1, 4 shots: ": (f"{folder}/CLIPFit/vit_b16_ep100.yaml", "TRAINER.CLIPFIT.BETA 8.0"),
         "CLIPFit on eurosat, 1, 4 shots: ": (f"{folder}/CLIPFit/vit_b16_ep100.yaml", "TRAINER.CLIPFIT.BETA 2.0"),
-        "CoOp on dtd, eurosat, sun397, 1 shots: ": (f"{folder}/CoOp/vit_b16_ep50.yaml",),
+        "CoOp on dtd, eurosat, sun397, 1 shot: ": (f"{folder}/CoOp/vit_b16_ep50.yaml",),
         "CoOp on dtd, eurosat, sun397, 4 shots: ": (f"{folder}/CoOp/vit_b16_ep100.yaml",),
     }
     for start, facts in expected.items():
@@ -283,7 +283,7 @@ def test_output_that_cannot_be_written(sandbox, capsys):
     sandbox.out.chmod(0o700)
     counts, lines = finished_jobs(capsys.readouterr().out)
     assert counts == (0, 1)
-    assert_facts(lines[0], "failed", "CLIPFit on digits", "1 shots", "seed 1", sandbox.out)
+    assert_facts(lines[0], "failed", "CLIPFit on digits", "1 shot", "seed 1", sandbox.out)
 
 
 def test_a_report_that_cannot_be_made_does_not_end_the_sweep(tmp_path, capsys):

@@ -101,18 +101,30 @@ class ProcessLock:
         self.threads = threading.Lock()
         self.file = None
         if fcntl is not None and hasattr(os, "memfd_create"):  # else no processes are forked, see `start_method`
-            low = os.memfd_create("lock")
-            try:
-                self.file = open(fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, FILE_FROM), "rb+", 0)
-            finally:
-                os.close(low)
+            self.file = open(_high(os.memfd_create("lock")), "rb+", 0)
 
     def __enter__(self) -> None:
         self.threads.acquire()
-        if self.file is not None:
-            fcntl.lockf(self.file, fcntl.LOCK_EX)
+        try:
+            if self.file is not None:
+                fcntl.lockf(self.file, fcntl.LOCK_EX)
+        except BaseException:  # Ctrl-C
+            self.threads.release()
+            raise
 
     def __exit__(self, *error) -> None:
-        if self.file is not None:
-            fcntl.lockf(self.file, fcntl.LOCK_UN)
-        self.threads.release()
+        try:
+            if self.file is not None:
+                fcntl.lockf(self.file, fcntl.LOCK_UN)
+        finally:
+            self.threads.release()
+
+
+def _high(file: int) -> int:
+    """Moves an open file to a descriptor from FILE_FROM on, unless the limit of open files is lower (ulimit -n)."""
+    try:
+        high = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, FILE_FROM)
+    except OSError:  # the server of runtime/fork_server needs such descriptors, too, so there are no such programs
+        return file
+    os.close(file)
+    return high
