@@ -342,6 +342,9 @@ def train_or_test(trainer, args) -> None:
             trainer.train()
 
 
+RESUME = "The same command continues from the last checkpoint, if any."
+
+
 def hide_os_errors(args) -> None:
     """Excepthook for threads that prints no OSError.
 
@@ -359,7 +362,7 @@ def main(argv=None) -> int:
     args = parse_args(argv)
     threading.excepthook = hide_os_errors
     with stop_signals.handled():
-        program = partial(exit_code, run, args, resume="The same command continues from the last checkpoint.")
+        program = partial(exit_code, run, args, resume=RESUME)
         return processes.run(program)
 
 

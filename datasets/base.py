@@ -167,7 +167,7 @@ class FewShotDataset(DatasetBase):
         if chosen is None:
             rng = random.Random(seed) if seed >= 0 else random
             train = sample_shots(split.train, shots, rng)
-            val = sample_shots(split.val, min(shots, 4), rng)
+            val = sample_shots(split.val, min(shots, 4), rng, part="validation")
             chosen = train, val
             if cache is not None:
                 cache.save(train, val)

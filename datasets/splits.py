@@ -194,7 +194,7 @@ def subsample_classes(split, subset, labels):
     return subsampled
 
 
-def sample_shots(items, shots, rng):
+def sample_shots(items, shots, rng, part="training"):
     """Samples `shots` images per class; keeps all images of a class that has fewer.
 
     Calls `rng.sample` once per class, in the order of each class's first image, as CoOp does.
@@ -205,7 +205,8 @@ def sample_shots(items, shots, rng):
         groups[item.label].append(item)
     n_small = sum(len(group) < shots for group in groups.values())
     if n_small:
-        print(f"{n_small} of {len(groups)} classes have fewer than {shots} images: using all images of these classes")
+        few = f"{n_small} of {len(groups)} classes have fewer than {shots} {part} images"
+        print(f"{few}: using all of them")
     selection = []
     for group in groups.values():
         selection += rng.sample(group, shots) if len(group) >= shots else group

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from runtime.arguments import Parser  # noqa: E402
+from runtime.installation import as_typed  # noqa: E402
 from runtime.user_errors import exit_code  # noqa: E402
 from tools.diagnosing import hardware, software, stored, timing  # noqa: E402
 from tools.diagnosing.findings import ERROR, Finding, findings_of  # noqa: E402
@@ -79,7 +80,7 @@ def run(args) -> int:
             if not found or found[-1][0] != section:
                 print(section)
             remedy = f"\n         -> {finding.remedy}" if finding.remedy else ""
-            print(f"  {finding.state:<5}  {finding.text}{remedy}", flush=True)
+            print(as_typed(f"  {finding.state:<5}  {finding.text}{remedy}"), flush=True)
         found.append((section, finding))
     problem = next((f"{finding.text}: {finding.remedy}" for _, finding in found if finding.state == ERROR), None)
     if args.json:

@@ -9,7 +9,9 @@ import threading
 import time
 
 from rich.console import Console, RenderableType
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.spinner import Spinner
 from rich.text import Text
 
@@ -24,6 +26,17 @@ class Terminal(Console):
 
     def show_cursor(self, show: bool = True) -> bool:
         return False
+
+
+class Frames(Live):
+    """Leaves the cursor at the beginning of the last line.
+
+    The terminal prints "^C" at the cursor. At the end of a line that fills the terminal, "^C" would begin a new line,
+    and the next frame would be one line too low.
+    """
+
+    def process_renderables(self, renderables):
+        return [*super().process_renderables(renderables), Control(ControlType.CARRIAGE_RETURN)]
 
 
 def terminal() -> Console | None:
@@ -57,7 +70,7 @@ class Display:
         self.keep = False
         self._process = None  # that draws it; None: none does
         self._streams = {}  # that take the place of sys.stdout and sys.stderr
-        self._live = Live(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = Frames(self, console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._thread = threading.Thread(target=self._draw, daemon=True)
         self._ended = threading.Event()
         self._spinner = Spinner("dots")

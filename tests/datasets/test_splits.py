@@ -98,9 +98,10 @@ def test_new_classes_without_test_images():
 
 
 def test_fewer_images_than_shots_are_reported(capsys):
-    splits.sample_shots(make_items([2, 5]), 4, random.Random(0))
-    _, warning = capsys.readouterr().out.splitlines()
-    assert_facts(warning, "1 of 2 classes", "4")
+    for part in ("training", "validation"):
+        splits.sample_shots(make_items([2, 5]), 4, random.Random(0), part)
+        _, warning = capsys.readouterr().out.splitlines()
+        assert_facts(warning, "1 of 2 classes", f"4 {part} images")
 
 
 def test_split_file_round_trip(tmp_path):

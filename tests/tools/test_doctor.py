@@ -94,6 +94,13 @@ def test_the_first_error_decides_and_nothing_is_trained_after_it(only, capsys):
     assert err == "" and "trained" in out
 
 
+def test_remedies_name_programs_as_they_were_typed(only, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["clipfit doctor"])
+    only(Finding("no data", NOTE, "python tools/prepare_data.py dtd --root DATA"))
+    assert doctor.main([]) == 0
+    assert "-> clipfit prepare_data dtd --root DATA\n" in capsys.readouterr().out
+
+
 def test_every_check_is_in_a_section():
     checks = [check for checks in doctor.sections(doctor.parse_args([])).values() for check in checks.values()]
     functions = {getattr(check, "func", check) for check in checks}

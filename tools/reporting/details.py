@@ -45,6 +45,7 @@ class Detail:
 
     Attributes:
         columns: Headings.
+        keys: Number of columns at the beginning that name a row.
         grid: Whether a block is one grid of numbers, with one best number, instead of one per column.
         axis: Name of the horizontal axis of the plot, if there are panels.
         reference: Name of the references of curves.
@@ -58,6 +59,7 @@ class Detail:
     columns: list[str]
     blocks: list[Block]
     notes: list[str] = field(default_factory=list)
+    keys: int = 1
     grid: bool = False
     panels: list[Panel] = field(default_factory=list)
     axis: str = ""

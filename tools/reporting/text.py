@@ -1,5 +1,8 @@
 """Formats tables and problems for the terminal."""
 
+import shutil
+import sys
+
 from runtime.decimals import decimals
 from tools.records import printable
 
@@ -64,7 +67,7 @@ def detail_text(detail: Detail, ci95: bool = False) -> str:
     for block in detail.blocks:
         lines.append([block.title])
         lines += [["", *(cell_text(cell, ci95) for cell in row)] for row in block.rows]
-    return "\n".join([detail.title, *aligned(lines), *(f"* {note}" for note in detail.notes)])
+    return "\n".join([detail.title, *aligned(lines, 1 + detail.keys), *(f"* {note}" for note in detail.notes)])
 
 
 def cell_text(cell, ci95: bool = False) -> str:
@@ -84,10 +87,47 @@ def problems_text(problems: list[Problem]) -> str:
     return "\n".join(lines)
 
 
-def aligned(lines: list[list[str]]) -> list[str]:
-    """Pads cells to the width of their column. Lines with a single cell are headings and do not affect the widths."""
+def aligned(lines: list[list[str]], keys: int = 1) -> list[str]:
+    """Pads cells to the width of their column. Lines with a single cell are headings and do not affect the widths.
+
+    At a terminal, columns that do not fit side by side are below each other. The first `keys` columns, which name a
+    row, are repeated:
+
+                   Base   New             Base
+        Digits                          Digits
+          CLIPFit  86.35  70.14   ->      CLIPFit  86.35
+
+                                                   New
+                                        Digits
+                                          CLIPFit  70.14
+    """
     columns = max(map(len, lines))
     widths = [max(len(line[i]) for line in lines if len(line) == columns) for i in range(columns)]
+    if not sys.stdout.isatty():
+        return padded(lines, widths)
+    left = shutil.get_terminal_size().columns - sum(widths[:keys])
+    texts = []
+    for part in fitting(widths, keys, left):
+        chosen = [*range(keys), *part]
+        shown = [[line[i] for i in chosen] if len(line) == columns else line for line in lines]
+        texts += ["", *padded(shown, [widths[i] for i in chosen])]
+    return texts[1:]
+
+
+def fitting(widths: list[int], first: int, left: int) -> list[list[int]]:
+    """Returns the columns from `first` on, in parts whose columns take at most `left` characters, or are one column."""
+    parts = [[]]
+    used = 0
+    for column in range(first, len(widths)):
+        used += 2 + widths[column]
+        if parts[-1] and used > left - 2 * (first - 1):
+            parts.append([])
+            used = 2 + widths[column]
+        parts[-1].append(column)
+    return parts
+
+
+def padded(lines: list[list[str]], widths: list[int]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines]
 
 

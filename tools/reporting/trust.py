@@ -45,7 +45,9 @@ def trust(table: Table) -> list[Detail]:
     if not blocks:
         return []
     return [
-        Detail("Trust", CAPTION, list(COLUMNS), blocks, list(dict.fromkeys(notes)), name="trust", csv_rows=csv_rows)
+        Detail(
+            "Trust", CAPTION, list(COLUMNS), blocks, list(dict.fromkeys(notes)), keys=2, name="trust", csv_rows=csv_rows
+        )
     ]
 
 

@@ -1,5 +1,6 @@
 """The live display at a terminal: what is printed stays above it, bars are in it, and nothing of it is left."""
 
+import contextlib
 import multiprocessing
 import sys
 import time
@@ -141,6 +142,20 @@ def test_ctrl_c_leaves_the_last_frame():
     result = shown(block, when=lambda text, it: len(it.frames) > 4 and (it.type(b"\x03") or True))
     assert result.code == 130 and not result.cursor_is_hidden
     assert result.lines[:2] == ["begun", CONTENT] and result.lines[-1] == "interrupted"
+
+
+def test_ctrl_c_with_a_display_as_wide_as_the_terminal():
+    lines = ["=" * 80, "-" * 80]
+
+    def block(live):
+        live.content = lambda: Text("\n".join(lines))
+        print("begun")
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(60)
+        wait_for_frame()
+
+    result = shown(block, when=lambda text, it: lines[1] in text and (it.type(b"\x03") or True))
+    assert result.lines == ["begun", "after it"]
 
 
 def test_ctrl_c_at_the_start():
