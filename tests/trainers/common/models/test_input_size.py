@@ -51,9 +51,9 @@ def test_what_does_not_fit_is_said_before_data_are_read_or_weights_are_downloade
     assert not output.exists()
 
 
-def test_the_record_holds_the_size_that_was_used(digits_root, tmp_path, capsys):
+def test_the_record_holds_the_size_that_was_used(digits_root, tmp_path):
     argv = ["--trainer", "ZeroshotCLIP", "--dataset-config-file", "configs/datasets/digits.yaml", "--backbone", "micro"]
     argv += ["--root", str(digits_root), "--output-dir", str(tmp_path), "--eval-only", "DATALOADER.NUM_WORKERS", "0"]
     assert train.main(argv) == 0
     assert json.loads((tmp_path / "result.json").read_text())["settings"]["INPUT.SIZE"] == [32, 32]
-    assert "(32, 32)" in capsys.readouterr().out
+    assert "(32, 32)" in (tmp_path / "log.txt").read_text()
