@@ -204,5 +204,7 @@ def grid(table: Table, key: str, other: str, rows: list[Row], rest: tuple) -> De
     ]
     columns = [names[0], *(setting_name(other, across) for across in acrosses)]
     caption = CAPTION.format(key=f"{key} and {other}")
-    curves = panels(table, table.groups, lines)
-    return Detail(title, caption, columns, blocks, [], True, curves, key, f"vary_{'_'.join(names)}")
+    return Detail(
+        title, caption, columns, blocks, grid=True, panels=panels(table, table.groups, lines), axis=key,
+        name=f"vary_{'_'.join(names)}",
+    )  # fmt: skip
