@@ -266,7 +266,8 @@ def test_a_request_that_names_an_url_downloads_nothing(tab, program):
 def test_it_ends_with_nothing_left_and_has_asked_nobody(browser, program, run):
     """The last test of the module: it stops the program, while the page is open."""
     assert browser.outside() == [] and len(browser.requests) > 100
-    shown_before_deleted = re.compile(r".* 403 .*/gradio_api/file=\S+")  # the drop zone shows an upload for an instant
+    # The drop zone shows an upload for an instant, while it is deleted or just before
+    shown_before_deleted = re.compile(r".* (403|net::ERR_CONTENT_LENGTH_MISMATCH) .*/gradio_api/file=\S+")
     assert [error for error in browser.errors if not shown_before_deleted.fullmatch(error)] == []
     folder = next(program.temporary.glob("clipfit-demo-*"))
     assert folder.stat().st_mode & 0o077 == 0
