@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
+from runtime.machine import n_cores
 from tools.serving.batches import Batches, Busy, Place
 from tools.serving.model import Classes, Model, predictions
 from tools.serving.reading import Memory, Upload, open_body, read_uploads
@@ -52,7 +52,7 @@ class Service:
         self.model, self.settings = model, settings
         self.about = model.describe()
         self.batches = Batches(model.run, settings.batch_size, settings.wait, settings.capacity)
-        threads = min(8, os.cpu_count() or 1)
+        threads = min(8, n_cores())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._threads = asyncio.Semaphore(threads)
         self._memory = Memory(settings.memory)

@@ -4,7 +4,6 @@ import fcntl
 import os
 import resource
 import signal
-import time
 
 import pytest
 from hypothesis import given
@@ -12,29 +11,13 @@ from hypothesis import strategies as st
 
 from dassl.data.fast_loader import shared_store as module
 from dassl.data.fast_loader.shared_store import FILE_FROM, ProcessLock, SharedStore, key_of
+from tests.trainers.crash import fork, join
 
 
-def in_child(work) -> int:
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = int(work() or 0)
-        finally:
-            os._exit(code)
-    return child
-
-
-def ended(child: int, seconds: float = 20) -> int:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise TimeoutError
+@pytest.fixture
+def in_child(tmp_path):
+    """in_child(work) runs `work()` in a forked process and returns its pid."""
+    return lambda work: fork(work, tmp_path / "log")
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.binary(max_size=30)), max_size=30), st.integers(1, 200))
@@ -71,25 +54,25 @@ def test_keys_differ(parts, other):
     assert key_of("caf\udce9")  # a file name that is no UTF-8
 
 
-def test_processes_share_values():
+def test_processes_share_values(in_child):
     store = SharedStore(1000)
-    assert ended(in_child(lambda: store.put(key_of("a"), b"from a child"))) == 0
+    assert join(in_child(lambda: store.put(key_of("a"), b"from a child"))) == 0
     assert bytes(store.get(key_of("a"))) == b"from a child"
 
 
-def test_a_process_that_is_killed_while_it_holds_the_lock():
+def test_a_process_that_is_killed_while_it_holds_the_lock(in_child):
     store = SharedStore(1000)
 
     def hold():
         with store.lock:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    assert ended(in_child(hold)) == -signal.SIGKILL
+    assert join(in_child(hold)) == -signal.SIGKILL
     store.put(key_of("a"), b"1")
     assert bytes(store.get(key_of("a"))) == b"1"
 
 
-def test_a_process_that_is_killed_while_it_copies():
+def test_a_process_that_is_killed_while_it_copies(in_child):
     store = SharedStore(1000)
 
     class Killing(bytes):
@@ -98,14 +81,14 @@ def test_a_process_that_is_killed_while_it_copies():
                 os.kill(os.getpid(), signal.SIGKILL)
             return 5
 
-    assert ended(in_child(lambda: store.put(key_of("a"), Killing(b"12345")))) == -signal.SIGKILL
+    assert join(in_child(lambda: store.put(key_of("a"), Killing(b"12345")))) == -signal.SIGKILL
     assert store.get(key_of("a")) is None
     store.put(key_of("a"), b"12345")  # not again: its bytes are taken
     store.put(key_of("b"), b"67")
     assert store.get(key_of("a")) is None and bytes(store.get(key_of("b"))) == b"67"
 
 
-def test_the_lock_excludes_other_processes():
+def test_the_lock_excludes_other_processes(in_child):
     store = SharedStore(10**5)
 
     def count():
@@ -116,7 +99,7 @@ def test_the_lock_excludes_other_processes():
                 store.state[2] = number + 1
 
     children = [in_child(count) for _ in range(4)]
-    assert [ended(child) for child in children] == [0] * 4
+    assert [join(child) for child in children] == [0] * 4
     assert store.state[2] == 1200
 
 
@@ -130,14 +113,14 @@ def test_the_lock_has_no_low_file_descriptor():
         os.fstat(number)
 
 
-def test_a_low_limit_of_open_files():
+def test_a_low_limit_of_open_files(in_child):
     def share():
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILE_FROM // 2, FILE_FROM // 2))
         store = SharedStore(1000)
-        assert ended(in_child(lambda: store.put(key_of("a"), b"1"))) == 0
+        assert join(in_child(lambda: store.put(key_of("a"), b"1"))) == 0
         assert bytes(store.get(key_of("a"))) == b"1"
 
-    assert ended(in_child(share)) == 0
+    assert join(in_child(share)) == 0
 
 
 def test_ctrl_c_while_the_lock_is_awaited(monkeypatch):
